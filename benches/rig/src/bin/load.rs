@@ -1,0 +1,43 @@
+//! Load that wrk cannot make: requests at a fixed rate, and thousands of idle connections.
+//!
+//! `load rate --to PORT --path P --rate R [--conns N] [--seconds S] [--warmup S]` prints one JSON line. A latency counts
+//! from the instant its request was due, so a stall is charged to every request that it delayed.
+//! `load idle --to PORT [--conns N]` opens N connections, one request each, prints how many it holds, waits for a line on
+//! standard input, asks again on each and prints how many answered.
+
+use std::io;
+use std::time::Duration;
+
+use ringgate_rig::arguments::value;
+use ringgate_rig::open_loop::{Load, Plan};
+use ringgate_rig::{held, wake};
+
+fn main() -> io::Result<()> {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("rate") => plan().map(rate),
+        Some("idle") => held_arguments().map(|(port, connections)| held::hold(port, connections)),
+        _ => Err("usage: load rate|idle --to PORT ...".to_owned()),
+    };
+    outcome.unwrap_or_else(|complaint| Err(io::Error::other(complaint)))
+}
+
+fn plan() -> Result<Plan, String> {
+    Ok(Plan {
+        port: value("--to", None)?,
+        path: value("--path", None)?,
+        rate: value("--rate", None)?,
+        connections: value("--conns", Some(64))?,
+        measured: Duration::from_secs_f64(value("--seconds", Some(5.0))?),
+        warmup: Duration::from_secs_f64(value("--warmup", Some(1.0))?),
+    })
+}
+
+fn held_arguments() -> Result<(u16, usize), String> {
+    Ok((value("--to", None)?, value("--conns", Some(10_000))?))
+}
+
+fn rate(plan: Plan) -> io::Result<()> {
+    wake::without_timer_slack();
+    println!("{}", Load::start(plan)?.run()?);
+    Ok(())
+}

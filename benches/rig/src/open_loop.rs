@@ -1,0 +1,272 @@
+//! Requests sent when they are due, however long the answers take.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::head;
+use crate::wake::Wakes;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 64 * 1024;
+/// How long answers are awaited after the last request.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The shortest wait before the next request: due ones go out together, so that the load side does not spend its CPU on
+/// waking up. The latency of the earlier ones contains the wait.
+const SHORTEST_WAIT: Duration = Duration::from_micros(50);
+/// The longest wait without looking at the clock.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// Latencies beyond this, in nanoseconds, count as this.
+const LATENCY_CEILING: u64 = 120_000_000_000;
+
+/// What to send, how often, for how long.
+pub struct Plan {
+    /// Loopback port to connect to.
+    pub port: u16,
+    /// Target of every request.
+    pub path: String,
+    /// Requests per second.
+    pub rate: f64,
+    /// Connections kept open.
+    pub connections: usize,
+    /// How long requests count.
+    pub measured: Duration,
+    /// How long they are sent before they count.
+    pub warmup: Duration,
+}
+
+/// One connection and the answer it waits for, if any.
+struct Client {
+    stream: TcpStream,
+    due: Option<Instant>,
+    answer: Answer,
+}
+
+/// An answer as far as it has arrived.
+#[derive(Default)]
+struct Answer {
+    head: Vec<u8>,
+    parsed: Option<head::Head>,
+    missing: u64,
+}
+
+/// How the request of a connection ended.
+enum End {
+    Answered { close: bool },
+    Failed(&'static str),
+}
+
+/// A running load.
+pub struct Load {
+    plan: Plan,
+    request: Vec<u8>,
+    arrived: Vec<u8>,
+    wakes: Wakes,
+    clients: Vec<Client>,
+    free: VecDeque<usize>,
+    counts_from: Instant,
+    latencies: Histogram<u64>,
+    lags: Histogram<u64>,
+    failures: BTreeMap<&'static str, u64>,
+    reopened: u64,
+}
+
+impl Load {
+    /// Opens the connections.
+    ///
+    /// # Errors
+    /// Why one could not be opened.
+    pub fn start(plan: Plan) -> io::Result<Self> {
+        let wakes = Wakes::new()?;
+        let clients: io::Result<Vec<Client>> =
+            (0..plan.connections).map(|number| Client::open(plan.port, &wakes, number)).collect();
+        let request = format!("GET {} HTTP/1.1\r\nHost: bench.test\r\n\r\n", plan.path);
+        Ok(Self {
+            request: request.into_bytes(),
+            arrived: vec![0; READ_BYTES],
+            wakes,
+            clients: clients?,
+            free: (0..plan.connections).collect(),
+            counts_from: Instant::now() + plan.warmup,
+            latencies: empty_histogram(),
+            lags: empty_histogram(),
+            failures: BTreeMap::new(),
+            reopened: 0,
+            plan,
+        })
+    }
+
+    /// Sends to the end of the plan, waits for what is still under way and returns the figures as JSON.
+    ///
+    /// # Errors
+    /// Why waiting for sockets or opening a connection again failed.
+    pub fn run(mut self) -> io::Result<String> {
+        let gap = Duration::from_secs_f64(1.0 / self.plan.rate);
+        let last = self.counts_from + self.plan.measured;
+        let mut due = Instant::now();
+        let mut ready = Vec::new();
+        loop {
+            let now = Instant::now();
+            while due <= now
+                && due < last
+                && let Some(number) = self.free.pop_front()
+            {
+                self.send(number, due)?;
+                due += gap;
+            }
+            let finished = due >= last && self.free.len() == self.clients.len();
+            if finished || now > last + PATIENCE {
+                break;
+            }
+            let sends_next = due < last && !self.free.is_empty();
+            let pause = if sends_next {
+                due.saturating_duration_since(Instant::now()).max(SHORTEST_WAIT)
+            } else {
+                LONGEST_WAIT
+            };
+            self.wakes.wait(pause.min(LONGEST_WAIT), &mut ready)?;
+            for number in &ready {
+                self.read(*number)?;
+            }
+        }
+        let unanswered = self.clients.len() - self.free.len();
+        if unanswered > 0 {
+            self.failures.insert("unanswered", unanswered as u64);
+        }
+        Ok(self.to_json())
+    }
+
+    fn send(&mut self, number: usize, due: Instant) -> io::Result<()> {
+        if due >= self.counts_from {
+            record(&mut self.lags, due);
+        }
+        let client = &mut self.clients[number];
+        client.due = Some(due);
+        // A request is far smaller than a socket's send buffer: anything but a whole write is a broken connection.
+        match client.stream.write(&self.request) {
+            Ok(bytes) if bytes == self.request.len() => Ok(()),
+            _ => self.end(number, End::Failed("send")),
+        }
+    }
+
+    fn read(&mut self, number: usize) -> io::Result<()> {
+        let client = &mut self.clients[number];
+        let waiting = client.due.is_some();
+        let end = match client.stream.read(&mut self.arrived) {
+            Ok(0) if !waiting => return self.reopen(number),
+            Ok(0) if client.answer.is_untouched() => Some(End::Failed("closed_before_answer")),
+            Ok(0) => Some(End::Failed("cut_short")),
+            Ok(_) if !waiting => Some(End::Failed("unasked")),
+            Ok(count) => client.answer.take(&self.arrived[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) if !waiting => return self.reopen(number),
+            Err(_) => Some(End::Failed("reset")),
+        };
+        end.map_or(Ok(()), |end| self.end(number, end))
+    }
+
+    fn end(&mut self, number: usize, end: End) -> io::Result<()> {
+        let client = &mut self.clients[number];
+        let due = client.due.take();
+        client.answer = Answer::default();
+        match end {
+            End::Answered { close } => {
+                if let Some(due) = due.filter(|due| *due >= self.counts_from) {
+                    record(&mut self.latencies, due);
+                }
+                if close {
+                    self.reopen(number)?;
+                }
+            }
+            // A failure counts even while warming up: nothing excuses it.
+            End::Failed(kind) => {
+                *self.failures.entry(kind).or_default() += 1;
+                self.reopen(number)?;
+            }
+        }
+        if due.is_some() {
+            self.free.push_back(number);
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self, number: usize) -> io::Result<()> {
+        self.reopened += 1;
+        self.clients[number] = Client::open(self.plan.port, &self.wakes, number)?;
+        Ok(())
+    }
+
+    fn to_json(&self) -> String {
+        let microseconds = |histogram: &Histogram<u64>, quantile: f64| {
+            Duration::from_nanos(histogram.value_at_quantile(quantile)).as_secs_f64() * 1e6
+        };
+        let failures: Vec<String> = self.failures.iter().map(|(kind, count)| format!("\"{kind}\":{count}")).collect();
+        format!(
+            "{{\"requests\":{},\"seconds\":{},\"p50_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"max_us\":{:.1},\
+             \"lag_p99_us\":{:.1},\"reopened\":{},\"failures\":{{{}}}}}",
+            self.latencies.len(),
+            self.plan.measured.as_secs_f64(),
+            microseconds(&self.latencies, 0.5),
+            microseconds(&self.latencies, 0.99),
+            microseconds(&self.latencies, 0.999),
+            microseconds(&self.latencies, 1.0),
+            microseconds(&self.lags, 0.99),
+            self.reopened,
+            failures.join(",")
+        )
+    }
+}
+
+impl Client {
+    fn open(port: u16, wakes: &Wakes, number: usize) -> io::Result<Self> {
+        let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        wakes.watch(&stream, number)?;
+        Ok(Self { stream, due: None, answer: Answer::default() })
+    }
+}
+
+impl Answer {
+    fn is_untouched(&self) -> bool {
+        self.head.is_empty() && self.parsed.is_none()
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Option<End> {
+        let Some(parsed) = self.parsed else {
+            self.head.extend_from_slice(bytes);
+            return match head::response(&self.head) {
+                Ok(None) => None,
+                Ok(Some(parsed)) => {
+                    self.parsed = Some(parsed);
+                    self.missing = parsed.body;
+                    let behind = self.head.split_off(parsed.bytes);
+                    self.take(&behind)
+                }
+                Err(_) => Some(End::Failed("unreadable")),
+            };
+        };
+        let count = bytes.len() as u64;
+        if count > self.missing {
+            return Some(End::Failed("too_long"));
+        }
+        self.missing -= count;
+        if self.missing > 0 {
+            return None;
+        }
+        let answered = parsed.status == 200;
+        Some(if answered { End::Answered { close: parsed.close } } else { End::Failed("status") })
+    }
+}
+
+fn record(histogram: &mut Histogram<u64>, since: Instant) {
+    let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(LATENCY_CEILING);
+    histogram.saturating_record(nanoseconds);
+}
+
+fn empty_histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_CEILING, 3).expect("the bounds are constants within what the type allows")
+}

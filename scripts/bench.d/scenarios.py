@@ -1,0 +1,249 @@
+"""What is measured: each function takes one figure of one contender, on a proxy started for it alone."""
+
+import json
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import children
+from gauges import machine_us, tools_us, usage
+
+HERE = Path(__file__).parent
+WARMUP = 1.0
+# How much longer than planned a tool of the load side may take.
+GRACE = 30
+IDLE_CONNECTIONS = 10_000
+RELOADS_PER_SECOND = 1
+POLL_SECONDS = 0.002
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    kind: str
+    path: str = "/small"
+    connections: int = 64
+    body: int = 13
+    share: float = 0.0
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("small", "13 B GET, 64 connections", "saturate"),
+        Scenario("10k", "10 KB GET, 64 connections", "saturate", "/10k", 64, 10 * 1024),
+        Scenario("1m", "1 MB GET, 16 connections", "saturate", "/1m", 16, 1024 * 1024),
+        Scenario("upload", "1 MB POST, 16 connections", "saturate", "/upload", 16, 2),
+        Scenario("close", "a new connection per request, 32 at a time", "saturate", connections=32),
+        Scenario("many", "13 B GET, 1000 connections", "saturate", connections=1000),
+        Scenario("tail50", "13 B GET at 50 % of the slowest's saturation", "rate", share=0.5),
+        Scenario("tail80", "13 B GET at 80 % of the slowest's saturation", "rate", share=0.8),
+        Scenario("idle", f"{IDLE_CONNECTIONS} idle keep-alive clients", "idle", connections=IDLE_CONNECTIONS),
+        Scenario("reload", "reload of 10,000 routes at 50 % load", "reload", share=0.5),
+    )
+}
+
+
+class Bench:
+    """The load side of a run: tools, origin, how long."""
+
+    def __init__(self, tools, folder, seconds):
+        self.load, self.folder, self.seconds = tools / "load", folder, seconds
+        self.origin_port = children.free_port()
+        command = [tools / "origin", "--port", self.origin_port]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        self.origin = children.start(command, children.LOAD_CPU, **quiet)
+        children.wait_for_port(self.origin_port, self.origin)
+
+    def measure(self, scenario, contender, rate):
+        generations = self.reloads() + 1 if scenario.kind == "reload" else None
+        proxy = contender.start(self.folder, self.origin_port, generations)
+        try:
+            return getattr(self, scenario.kind)(scenario, proxy, rate)
+        finally:
+            proxy.stop()
+
+    def reloads(self):
+        return max(int(self.seconds * RELOADS_PER_SECOND), 1)
+
+    def saturate(self, scenario, proxy, _rate):
+        self._wrk(scenario, proxy.port, WARMUP)
+        return self._gauged(proxy, lambda: self._wrk(scenario, proxy.port, self.seconds), scenario.body)
+
+    def rate(self, scenario, proxy, rate):
+        # The warm-up is a run of its own so that its CPU time is not in the figure.
+        self._rate(scenario, proxy.port, rate, WARMUP)
+        return self._gauged(proxy, lambda: self._rate(scenario, proxy.port, rate, self.seconds))
+
+    def idle(self, scenario, proxy, _rate):
+        self._rate(scenario, proxy.port, 200, 0.5, connections=1)
+        before = usage(proxy.pid)
+        command = [self.load, "idle", "--to", proxy.port, "--conns", scenario.connections]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        child = children.start(command, children.LOAD_CPU, **pipes)
+        alarm = threading.Timer(60 + GRACE, child.kill)
+        alarm.start()
+        try:
+            held = child.stdout.readline()
+            if not held:
+                raise RuntimeError(f"not all clients were served: {child.stderr.read().strip()}")
+            # Long enough for a proxy to put away what an idle connection does not need.
+            time.sleep(2)
+            rested = usage(proxy.pid)
+            time.sleep(1)
+            after = usage(proxy.pid)
+            printed, _ = child.communicate("\n", timeout=60)
+        finally:
+            alarm.cancel()
+            children.stop(child)
+        missing = scenario.connections - json.loads(printed)["answered"]
+        return {
+            "bytes_each": (after.rss_kib - before.rss_kib) * 1024 / json.loads(held)["held"],
+            "rss_kib": after.rss_kib,
+            "base_kib": before.rss_kib,
+            "idle_cpu_us_per_s": after.since(rested).cpu_us,
+            "failures": {"closed_while_idle": missing} if missing else {},
+        }
+
+    def reload(self, scenario, proxy, rate):
+        self._rate(scenario, proxy.port, rate, WARMUP)
+        # Both halves are watched the same way, so that what watching costs is in both.
+        watch = Watch(proxy)
+        before = self._watched(scenario, proxy, rate, watch, 0)
+        during = self._watched(scenario, proxy, rate, watch, self.reloads())
+        failures = dict(watch.failures)
+        for kind, count in (*before["failures"].items(), *during["failures"].items()):
+            failures[kind] = failures.get(kind, 0) + count
+        return {
+            "reloads": watch.asked,
+            "adopted_ms": watch.adopted_ms,
+            "before_p99_us": before["p99_us"],
+            "p99_us": during["p99_us"],
+            "p999_us": during["p999_us"],
+            "requests": before["requests"] + during["requests"],
+            "rss_kib": usage(proxy.pid).rss_kib,
+            "failures": failures,
+        }
+
+    def _watched(self, scenario, proxy, rate, watch, reloads):
+        outcome = []
+        work = threading.Thread(
+            target=lambda: outcome.append(self._rate(scenario, proxy.port, rate, self.seconds)), daemon=True
+        )
+        work.start()
+        begun, done = time.monotonic(), 0
+        while work.is_alive():
+            # The first after half an interval, the last early enough to be adopted under load.
+            if done < reloads and time.monotonic() - begun > (done + 0.5) / RELOADS_PER_SECOND:
+                watch.reload()
+                done += 1
+            watch.poll()
+            time.sleep(POLL_SECONDS)
+        watch.settle()
+        if not outcome:
+            raise RuntimeError("the load did not finish")
+        return outcome[0]
+
+    def _gauged(self, proxy, work, body=0):
+        seen, spent, tools = self._origin_counts(), usage(proxy.pid), tools_us() + self._origin_us()
+        machine, begun = machine_us(), time.monotonic()
+        figures = work()
+        wall_us = (time.monotonic() - begun) * 1e6
+        machine = machine_us() - machine
+        spent = usage(proxy.pid).since(spent)
+        tools = tools_us() + self._origin_us() - tools
+        requests = figures["requests"]
+        failures = {kind: count for kind, count in figures["failures"].items() if count}
+        if requests == 0:
+            return {"failures": failures or {"no_answer": 1}}
+        if figures.get("bytes", requests * body) < requests * body:
+            failures["short_bodies"] = 1
+        now = self._origin_counts()
+        arrived = max(now["requests"] - seen["requests"], 1)
+        return {
+            "requests": requests,
+            "per_second": requests / figures["seconds"],
+            "cpu_us": spent.cpu_us / requests,
+            "user_us": spent.user_us / requests,
+            "switches": spent.switches / requests,
+            "rss_kib": spent.rss_kib,
+            "peak_kib": spent.peak_kib,
+            "reuse": 1 - (now["connections"] - seen["connections"]) / arrived,
+            "load_busy": tools / wall_us,
+            "others_busy": max(machine - spent.cpu_us - tools, 0) / wall_us,
+            "failures": failures,
+            **{name: figures[name] for name in ("p50_us", "p99_us", "p999_us", "max_us", "lag_p99_us") if name in figures},
+        }
+
+    def _origin_us(self):
+        return usage(self.origin.pid).cpu_us
+
+    def _wrk(self, scenario, port, seconds):
+        url = f"http://127.0.0.1:{port}{scenario.path}"
+        # wrk takes whole seconds.
+        whole = max(round(seconds), 1)
+        command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{whole}s", "--timeout", "10s"]
+        command += ["-s", HERE / "report.lua", url, "--", scenario.name]
+        return json.loads(children.run(command, whole + GRACE).strip().splitlines()[-1])
+
+    def _rate(self, scenario, port, rate, seconds, connections=None):
+        command = [self.load, "rate", "--to", port, "--path", scenario.path, "--rate", rate]
+        command += ["--conns", connections or scenario.connections, "--seconds", seconds, "--warmup", 0]
+        return json.loads(children.run(command, seconds + GRACE))
+
+    def _origin_counts(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.origin_port}/stats", timeout=10) as answer:
+            return json.load(answer)
+
+
+class Watch:
+    """Asks a proxy over new connections which generation of its configuration it serves."""
+
+    REQUEST = b"GET /bench-generation HTTP/1.1\r\nHost: bench.test\r\nConnection: close\r\n\r\n"
+
+    def __init__(self, proxy):
+        self.proxy, self.asked, self.changed = proxy, 0, None
+        self.adopted_ms, self.failures = [], {}
+
+    def reload(self):
+        self.settle()
+        self.asked += 1
+        self.changed = time.monotonic()
+        self.proxy.reconfigure(self.asked)
+
+    def poll(self):
+        answer = self._ask()
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            self._fail("new_connection")
+        elif self.changed is not None and answer.rstrip().endswith(b"\n" + str(self.asked).encode()):
+            self.adopted_ms.append((time.monotonic() - self.changed) * 1000)
+            self.changed = None
+
+    def settle(self, seconds=10):
+        """Waits until the last change is served, at most so long."""
+        deadline = time.monotonic() + seconds
+        while self.changed is not None and time.monotonic() < deadline:
+            self.poll()
+            time.sleep(POLL_SECONDS)
+        if self.changed is not None:
+            self.changed = None
+            self._fail("not_adopted")
+
+    def _fail(self, kind):
+        self.failures[kind] = self.failures.get(kind, 0) + 1
+
+    def _ask(self):
+        whole = b""
+        try:
+            with socket.create_connection(("127.0.0.1", self.proxy.port), 2) as connection:
+                connection.sendall(self.REQUEST)
+                while part := connection.recv(4096):
+                    whole += part
+        except OSError:
+            return b""
+        return whole

@@ -1,0 +1,271 @@
+//! Kinds of values that name a place on a network: listening addresses, networks, endpoint URLs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::leaf::{Kind, Refusal};
+use super::model::Endpoint;
+
+/// Reads `IP`, `[IP]`, `localhost` or nothing (every address of the machine) with an optional port.
+fn ip_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some((ip, None));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            (IpAddr::V6(host.parse().ok()?), port)
+        }
+        None => {
+            let end = text.rfind(':').unwrap_or(text.len());
+            let (host, port) = text.split_at(end);
+            let ip = match host {
+                "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                host => IpAddr::V4(host.parse().ok()?),
+            };
+            (ip, port)
+        }
+    };
+    match port.strip_prefix(':') {
+        Some(digits) => Some((host, Some(port_number(digits)?))),
+        None => port.is_empty().then_some((host, None)),
+    }
+}
+
+/// Reads a port: `parse` alone would also take a sign.
+pub(super) fn port_number(digits: &str) -> Option<u16> {
+    if digits.starts_with('+') { None } else { digits.parse().ok() }
+}
+
+/// An address to listen on: `:8080`, `127.0.0.1:8080`, `[::1]:8080`.
+pub(super) struct Listen;
+
+impl Kind for Listen {
+    type Out = SocketAddr;
+    const EXPECTED: &'static str = "an address with a port such as `:8080`, `127.0.0.1:8080` or `[::1]:8080`";
+    const PATTERN: Option<&'static str> = Some(".*:[0-9]+");
+
+    fn text(text: &str) -> Result<SocketAddr, Refusal> {
+        match ip_and_port(text) {
+            Some((ip, Some(port))) => Ok(SocketAddr::new(ip, port)),
+            Some((IpAddr::V6(ip), None)) => Err(Refusal::expected::<Self>().hint(format!("add a port: `[{ip}]:8080`"))),
+            Some((IpAddr::V4(ip), None)) => Err(Refusal::expected::<Self>().hint(format!("add a port: `{ip}:8080`"))),
+            None => Err(Refusal::expected::<Self>().hint("names are not resolved here, and a port is at most 65535")),
+        }
+    }
+
+    fn number(number: u64) -> Result<SocketAddr, Refusal> {
+        Err(Refusal::expected::<Self>().hint(format!("did you mean `:{number}`?")))
+    }
+}
+
+/// Where the admin endpoint listens, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum AdminAddress {
+    Off,
+    /// A path that may be relative to the file.
+    Unix(String),
+    /// Without a port the default applies.
+    Tcp(IpAddr, Option<u16>),
+}
+
+/// `127.0.0.1:9090`, `127.0.0.1`, `unix:/run/ringgate.sock` or `off`.
+pub(super) struct AdminListen;
+
+impl Kind for AdminListen {
+    type Out = AdminAddress;
+    const EXPECTED: &'static str = "a loopback address such as `127.0.0.1:9090`, `unix:/path` or `off`";
+    const TYPES: &'static [&'static str] = &["string", "boolean"];
+
+    fn text(text: &str) -> Result<AdminAddress, Refusal> {
+        if text == "off" {
+            return Ok(AdminAddress::Off);
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            // `sun_path` holds 108 bytes with its final NUL (unix(7)).
+            return match path.len() {
+                1..=107 if !path.contains('\0') => Ok(AdminAddress::Unix(path.to_owned())),
+                _ => Err(Refusal::new("expected a socket path of 1 to 107 bytes after `unix:`")),
+            };
+        }
+        let Some((ip, port)) = ip_and_port(text) else {
+            return Err(Refusal::expected::<Self>());
+        };
+        if ip.is_loopback() {
+            return Ok(AdminAddress::Tcp(ip, port));
+        }
+        let near = port.map_or_else(|| "127.0.0.1".to_owned(), |port| format!("127.0.0.1:{port}"));
+        Err(Refusal::new(
+            "the admin endpoint must listen on loopback or a unix socket: it has neither TLS nor a token in this version",
+        )
+        .hint(format!("did you mean `{near}`?")))
+    }
+
+    fn number(number: u64) -> Result<AdminAddress, Refusal> {
+        Err(Refusal::expected::<Self>().hint(format!("did you mean `127.0.0.1:{number}`?")))
+    }
+
+    fn switch(on: bool) -> Result<AdminAddress, Refusal> {
+        if on { Err(Refusal::expected::<Self>()) } else { Ok(AdminAddress::Off) }
+    }
+}
+
+/// A network in CIDR notation, or one address.
+pub(super) struct Network;
+
+impl Kind for Network {
+    type Out = IpNet;
+    const EXPECTED: &'static str = "a network such as `10.0.0.0/8` or `fd00::/8`, or one address";
+
+    fn text(text: &str) -> Result<IpNet, Refusal> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(IpNet::from(ip));
+        }
+        let Ok(network) = text.parse::<IpNet>() else {
+            return Err(Refusal::expected::<Self>());
+        };
+        if network.addr() == network.network() {
+            return Ok(network);
+        }
+        Err(Refusal::new("the network has bits set behind its prefix").hint(format!("did you mean `{}`?", network.trunc())))
+    }
+}
+
+/// The URL of an endpoint: `http://host:port`, nothing behind it.
+pub(super) struct EndpointUrl;
+
+impl Kind for EndpointUrl {
+    type Out = Endpoint;
+    const EXPECTED: &'static str = "a URL such as `http://10.0.0.7:3000`";
+    const PATTERN: Option<&'static str> = Some("http://.+");
+
+    fn text(text: &str) -> Result<Endpoint, Refusal> {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(Refusal::expected::<Self>().hint(format!("did you mean `http://{text}`?")));
+        };
+        match scheme {
+            "http" => {}
+            "https" => return Err(Refusal::new("an `https://` endpoint needs TLS, which this version does not speak to upstreams")),
+            "h2c" => return Err(Refusal::new("an `h2c://` endpoint needs HTTP/2, which this version does not speak to upstreams")),
+            _ => return Err(Refusal::expected::<Self>()),
+        }
+        // RFC 9110 section 4.2.3: an empty path and `/` are the same.
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains('@') {
+            return Err(Refusal::new("an endpoint URL carries no user name or password"));
+        }
+        if let Some(at) = authority.find(['/', '?', '#']) {
+            let refusal = Refusal::new("an endpoint URL has no path, query or fragment");
+            let near = &authority[..at];
+            return Err(refusal.hint(format!("write `http://{near}` here and the path as `rewrite: {{ prefix: ... }}` of the route")));
+        }
+        endpoint(authority)
+    }
+}
+
+/// Reads `host`, `host:port` or `[ipv6]:port`; the port of `http` is 80 (RFC 9110 section 4.2.1).
+fn endpoint(authority: &str) -> Result<Endpoint, Refusal> {
+    if let Some((IpAddr::V6(ip), port)) = ip_and_port(authority).filter(|_| authority.starts_with('[')) {
+        return with_port(ip.to_string(), port.or(Some(80)));
+    }
+    let (host, port) = match authority.split_once(':') {
+        Some((_, port)) if port.contains(':') => {
+            return Err(Refusal::expected::<EndpointUrl>().hint("an IPv6 address stands in brackets: `http://[::1]:3000`"));
+        }
+        Some((host, port)) => (host, port_number(port)),
+        None => (authority, Some(80)),
+    };
+    if !is_host_name(host) {
+        return Err(Refusal::new("the host of the URL is neither a name nor an IP address"));
+    }
+    with_port(host.to_ascii_lowercase(), port)
+}
+
+fn with_port(host: String, port: Option<u16>) -> Result<Endpoint, Refusal> {
+    match port {
+        Some(port) if port > 0 => Ok(Endpoint { host, port }),
+        _ => Err(Refusal::new("expected a port from 1 to 65535")),
+    }
+}
+
+/// Whether this is a host name (labels of letters, digits, `-` and `_`) or an IPv4 address.
+pub(super) fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if text.len() > 253 || !text.split('.').all(label) {
+        return false;
+    }
+    // A last label of digits only is an IPv4 address or nothing (RFC 1123 section 2.1).
+    let last = text.rsplit('.').next().unwrap_or(text);
+    !last.bytes().all(|byte| byte.is_ascii_digit()) || text.parse::<Ipv4Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host_and_port(url: &str) -> Option<(String, u16)> {
+        EndpointUrl::text(url).ok().map(|endpoint| (endpoint.host, endpoint.port))
+    }
+
+    #[test]
+    fn a_listening_address_may_leave_the_host_out_but_not_the_port() {
+        assert_eq!(Listen::text(":8080").ok(), "0.0.0.0:8080".parse().ok());
+        assert_eq!(Listen::text("127.0.0.1:0").ok(), "127.0.0.1:0".parse().ok());
+        assert_eq!(Listen::text("[::1]:80").ok(), "[::1]:80".parse().ok());
+        assert_eq!(Listen::text("localhost:80").ok(), "127.0.0.1:80".parse().ok());
+        for bad in ["", "8080", "127.0.0.1", "::1", "[::1]", "host:80", ":65536", ":-1", ":+1", ": 80", "[::1]80", ":"] {
+            assert!(Listen::text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_admin_endpoint_stays_on_the_machine() {
+        assert_eq!(AdminListen::text("off"), Ok(AdminAddress::Off));
+        assert_eq!(AdminListen::switch(false), Ok(AdminAddress::Off));
+        assert_eq!(AdminListen::text("unix:/run/a.sock"), Ok(AdminAddress::Unix("/run/a.sock".to_owned())));
+        assert_eq!(AdminListen::text("127.0.0.1"), Ok(AdminAddress::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST), None)));
+        assert_eq!(AdminListen::text("127.8.8.8:1"), Ok(AdminAddress::Tcp(IpAddr::V4(Ipv4Addr::new(127, 8, 8, 8)), Some(1))));
+        assert!(AdminListen::text("[::1]:9090").is_ok());
+        for bad in [":9090", "0.0.0.0:9090", "10.0.0.1:9090", "[::]:9090", "unix:", "on"] {
+            assert!(AdminListen::text(bad).is_err(), "{bad}");
+        }
+        assert!(AdminListen::text(&format!("unix:/{}", "x".repeat(107))).is_err());
+    }
+
+    #[test]
+    fn a_network_is_exact() {
+        assert!(Network::text("10.0.0.0/8").is_ok());
+        assert_eq!(Network::text("192.0.2.7").map(|network| network.to_string()), Ok("192.0.2.7/32".to_owned()));
+        assert!(Network::text("fd00::/8").is_ok());
+        let refusal = Network::text("10.1.0.0/8").err().and_then(|refusal| refusal.hint);
+        assert_eq!(refusal.as_deref(), Some("did you mean `10.0.0.0/8`?"));
+        assert!(Network::text("10.0.0.0/33").is_err());
+        assert!(Network::text("ten").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_url_is_a_scheme_a_host_and_a_port() {
+        assert_eq!(host_and_port("http://10.0.0.7:3000"), Some(("10.0.0.7".to_owned(), 3000)));
+        assert_eq!(host_and_port("http://Orders.Internal/"), Some(("orders.internal".to_owned(), 80)));
+        assert_eq!(host_and_port("http://[::1]:81"), Some(("::1".to_owned(), 81)));
+        assert_eq!(host_and_port("http://[::1]"), Some(("::1".to_owned(), 80)));
+        for bad in [
+            "", "http://", "http:///", "host:80", "http://host:0", "http://host:", "http://host:99999", "http://::1:80",
+            "http://a b", "http://u:p@host", "http://host/path", "http://host?q", "http://host#f", "ftp://host",
+            "http://1.2.3.4.5", "http://300.1.1.1", "http://a..b", "http://[::1", "http://[x]:1", "http://host//",
+        ] {
+            assert!(EndpointUrl::text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn schemes_of_later_versions_say_what_they_need() {
+        let message = |url| EndpointUrl::text(url).err().map(|refusal| refusal.message.into_owned()).unwrap_or_default();
+        assert!(message("https://host").contains("TLS"));
+        assert!(message("h2c://host").contains("HTTP/2"));
+    }
+}

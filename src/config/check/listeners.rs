@@ -1,0 +1,104 @@
+//! Listeners: addresses, health paths, limits.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::super::file::{LimitsFile, ListenerFile};
+use super::super::leaf::Leaf;
+use super::super::model::{BodyMinRate, Listener, ListenerLimits};
+use super::super::place::At;
+use super::super::problems::{Pending, Subject};
+use super::super::units::Count;
+use super::{Check, Names, Written};
+use crate::limits::{HEADER_BYTES_DEFAULT, HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADER_COUNT_DEFAULT, HEADER_COUNT_MAX};
+
+/// Where a listener is said to listen when its address was refused.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut names = Names::default();
+    for written in files {
+        check.base.clone_from(&written.base);
+        let root = At::root(written.file);
+        let at = root.key("listeners");
+        for (name, file) in written.document.listeners.iter().flat_map(|named| &named.0) {
+            let at = at.key(name);
+            let problem = |message| Pending::error(at.place(), message).at_key();
+            names.take(check, "listener", name, listeners.len(), problem);
+            let listener = check_one(check, at, name, file);
+            let is_same = |other: &&Listener| other.address == listener.address && listener.address.port() != 0;
+            if let Some(other) = listeners.iter().find(is_same) {
+                let message = format!("the listener `{}` has the same address", other.name);
+                check.problems.push(Pending::error(at.key("address").place(), message).subject(Subject::Nothing));
+            }
+            listeners.push(listener);
+        }
+    }
+    if listeners.is_empty() && !check.is_partial {
+        let root = At::root(files[0].file);
+        let at = root.key("listeners");
+        let is_empty = files[0].document.listeners.is_some();
+        check.missing(if is_empty { &at } else { &root }, "no listener is defined, so nothing would be served");
+    }
+    listeners
+}
+
+fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ListenerFile) -> Listener {
+    let at_limits = at.key("limits");
+    Listener {
+        name: name.to_owned(),
+        address: check.required(&at, "address", file.address.as_ref()).unwrap_or(NOWHERE),
+        health_path: match check.value(at.key("health_path"), file.health_path.as_ref()) {
+            Some(path) => path,
+            None => Some("/health".to_owned()),
+        },
+        limits: check_limits(check, at_limits, file.limits.as_ref().unwrap_or(&LimitsFile::default())),
+        trusted_proxies: check.values(at.key("trusted_proxies"), file.trusted_proxies.as_ref()),
+        strict_host: check.value(at.key("strict_host"), file.strict_host.as_ref()).unwrap_or(false),
+    }
+}
+
+fn check_limits(check: &mut Check<'_>, at: At<'_>, file: &LimitsFile) -> ListenerLimits {
+    let wait = |seconds| Duration::from_secs(seconds);
+    ListenerLimits {
+        header_bytes: check_header_bytes(check, at, file),
+        header_count: check_header_count(check, at.key("header_count"), file.header_count.as_ref()),
+        header_timeout: check.value(at.key("header_timeout"), file.header_timeout.as_ref()).unwrap_or(wait(10)),
+        idle_timeout: check.value(at.key("idle_timeout"), file.idle_timeout.as_ref()).unwrap_or(wait(75)),
+        body_min_rate: {
+            let at = at.key("body_min_rate");
+            let file = file.body_min_rate.as_ref();
+            BodyMinRate {
+                bytes_per_second: check.value(at.key("rate"), file.and_then(|rate| rate.rate.as_ref())).unwrap_or(1024),
+                grace: check.value(at.key("grace"), file.and_then(|rate| rate.grace.as_ref())).unwrap_or(wait(10)),
+            }
+        },
+        write_timeout: check.value(at.key("write_timeout"), file.write_timeout.as_ref()).unwrap_or(wait(30)),
+    }
+}
+
+fn check_header_bytes(check: &mut Check<'_>, at: At<'_>, file: &LimitsFile) -> usize {
+    let Some(bytes) = check.value(at.key("header_bytes"), file.header_bytes.as_ref()) else {
+        return HEADER_BYTES_DEFAULT;
+    };
+    match usize::try_from(bytes) {
+        Ok(bytes) if (HEADER_BYTES_MIN..=HEADER_BYTES_MAX).contains(&bytes) => bytes,
+        _ => {
+            let (least, most) = (HEADER_BYTES_MIN >> 10, HEADER_BYTES_MAX >> 20);
+            check.error(at.key("header_bytes"), format!("expected {least}KiB to {most}MiB"));
+            HEADER_BYTES_DEFAULT
+        }
+    }
+}
+
+fn check_header_count(check: &mut Check<'_>, at: At<'_>, leaf: Option<&Leaf<Count>>) -> usize {
+    match check.value(at, leaf) {
+        Some(count) if (1..=HEADER_COUNT_MAX).contains(&count) => count,
+        Some(_) => {
+            check.error(at, format!("expected 1 to {HEADER_COUNT_MAX} fields"));
+            HEADER_COUNT_DEFAULT
+        }
+        None => HEADER_COUNT_DEFAULT,
+    }
+}

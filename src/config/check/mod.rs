@@ -1,0 +1,224 @@
+//! The document as written to the checked model: every wrong value and every contradiction, all at once.
+//!
+//! Owns the rules that need more than one scalar. Each `check_*` returns a value even when parts of it were refused, so
+//! that the rest is looked at too; the caller drops the model when there was any error.
+
+mod clusters;
+mod edits;
+mod listeners;
+mod process;
+mod routes;
+mod unreachable;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashMap;
+
+use super::file::Document;
+use super::leaf::{Kind, Leaf, Refusal, Scalar};
+use super::model::Config;
+use super::place::{At, Place, Step};
+use super::problems::{Pending, Problems, Subject};
+use super::source::Sources;
+use super::substitute::substitute;
+
+/// Bytes of a file that `${file:PATH}` names.
+const SECRET_BYTES: usize = 64 * 1024;
+/// Bytes of the name of a listener, cluster or route.
+const NAME_BYTES: usize = 128;
+
+/// One file of the configuration.
+pub(super) struct Written {
+    pub(super) document: Document,
+    /// Index among the files read.
+    pub(super) file: usize,
+    /// What relative paths in it are relative to.
+    pub(super) base: PathBuf,
+}
+
+/// What the rules need while they look.
+pub(super) struct Check<'a> {
+    pub(super) sources: &'a dyn Sources,
+    pub(super) problems: &'a mut Problems,
+    /// What relative paths of the file under check are relative to.
+    pub(super) base: PathBuf,
+    /// Files that substitutions named.
+    pub(super) read: Vec<PathBuf>,
+    /// Whether a file is missing from what is checked, so that names may be defined there.
+    pub(super) is_partial: bool,
+}
+
+impl Check<'_> {
+    /// A value of kind `K`; `None` when it is not given or refused.
+    fn value<K: Kind>(&mut self, at: At<'_>, leaf: Option<&Leaf<K>>) -> Option<K::Out> {
+        let leaf = leaf?;
+        let substituted = match &leaf.scalar {
+            Scalar::Text(text) => self.substituted(at, text)?,
+            Scalar::Nothing if self.problems.is_broken(&at.place()) => return None,
+            Scalar::Switch(_) | Scalar::Number(_) | Scalar::OddNumber | Scalar::Nothing => None,
+        };
+        // Hints may show the value, and a substituted value may be a secret.
+        let (result, is_substituted) = match &substituted {
+            Some(text) => (K::text(text), true),
+            None => (leaf.plain(), false),
+        };
+        match result {
+            Ok(value) => Some(value),
+            Err(refusal) => {
+                let note = if is_substituted { Some("the value comes from a substitution".to_owned()) } else { refusal.hint };
+                self.problems.push(Pending::error(at.place(), refusal.message).note(note));
+                None
+            }
+        }
+    }
+
+    /// The same, refused with `missing` when it is not given.
+    fn required<K: Kind>(&mut self, at: &At<'_>, key: &str, leaf: Option<&Leaf<K>>) -> Option<K::Out> {
+        if leaf.is_none() {
+            self.missing(at, &format!("missing `{key}`"));
+        }
+        self.value(at.key(key), leaf)
+    }
+
+    /// Something is not there, unless it was there and refused.
+    fn missing(&mut self, at: &At<'_>, message: &str) {
+        let problem = Pending::error(at.place(), message);
+        if self.problems.is_broken(problem.place()) {
+            return;
+        }
+        // An entry of a mapping is best shown by its key, an entry of a list has none.
+        let is_entry = matches!(problem.place().steps.last(), Some(Step::Key(_)));
+        self.problems.push(if is_entry { problem.at_own_key() } else { problem });
+    }
+
+    /// Each value of a list, those that are refused left out.
+    fn values<K: Kind>(&mut self, at: At<'_>, list: Option<&Vec<Leaf<K>>>) -> Vec<K::Out> {
+        let leaves = list.into_iter().flatten().enumerate();
+        leaves.filter_map(|(index, leaf)| self.value(at.index(index), Some(leaf))).collect()
+    }
+
+    fn substituted(&mut self, at: At<'_>, text: &str) -> Option<Option<String>> {
+        let (sources, base, read) = (self.sources, &self.base, &mut self.read);
+        let mut file = |path: &str| {
+            let path = base.join(path);
+            let refuse = |why: &str| Refusal::new(format!("cannot read the file `{}`: {why}", path.display()));
+            let bytes = sources.read(&path).map_err(|error| refuse(&error.to_string()));
+            read.push(path.clone());
+            let bytes = bytes?;
+            if bytes.len() > SECRET_BYTES {
+                return Err(refuse("it is larger than 64KiB"));
+            }
+            let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text"))?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+        };
+        match substitute(text, &|name| sources.env(name), &mut file) {
+            Ok(substituted) => Some(substituted),
+            Err(refusal) => {
+                self.problems.push(Pending::error(at.place(), refusal.message).note(refusal.hint));
+                None
+            }
+        }
+    }
+
+    fn error(&mut self, at: At<'_>, message: impl Into<String>) {
+        self.problems.push(Pending::error(at.place(), message));
+    }
+
+    /// A path that may be relative to the file under check.
+    fn path(&self, path: &str) -> PathBuf {
+        if Path::new(path).is_absolute() { PathBuf::from(path) } else { self.base.join(path) }
+    }
+}
+
+/// Names that are taken, with the place of their definition.
+#[derive(Default)]
+struct Names {
+    taken: FxHashMap<String, (usize, Place)>,
+}
+
+impl Names {
+    /// Takes a name for the item at `index`; refuses bad ones and those that are taken.
+    fn take(&mut self, check: &mut Check<'_>, kind: &str, name: &str, index: usize, problem: impl Fn(String) -> Pending) {
+        self.take_shown(check, kind, name, name, index, problem);
+    }
+
+    /// The same for a name that messages show differently.
+    fn take_shown(
+        &mut self,
+        check: &mut Check<'_>,
+        kind: &str,
+        name: &str,
+        shown: &str,
+        index: usize,
+        problem: impl Fn(String) -> Pending,
+    ) {
+        let is_legal = (1..=NAME_BYTES).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        if !is_legal {
+            let message = format!("the name of a {kind} has 1 to {NAME_BYTES} letters, digits, `_`, `-` or `.`");
+            check.problems.push(problem(message).subject(Subject::Nothing));
+            return;
+        }
+        match self.taken.get(name) {
+            Some((_, first)) => {
+                let again = problem(format!("the {kind} `{shown}` is defined twice"));
+                check.problems.push(again.subject(Subject::Nothing).other(first.clone()));
+            }
+            None => {
+                let place = problem(String::new()).place().clone();
+                self.taken.insert(name.to_owned(), (index, place));
+            }
+        }
+    }
+}
+
+/// How a scalar is quoted in a message: as written, never as substituted.
+fn as_written<K>(leaf: &Leaf<K>) -> Cow<'_, str> {
+    match &leaf.scalar {
+        Scalar::Text(text) => Cow::Borrowed(text),
+        Scalar::Number(number) => Cow::Owned(number.to_string()),
+        Scalar::Switch(on) => Cow::Owned(on.to_string()),
+        Scalar::OddNumber | Scalar::Nothing => Cow::Borrowed(""),
+    }
+}
+
+/// The version of the format is 1.
+pub(super) fn check_version(check: &mut Check<'_>, main: &Written) {
+    let root = At::root(main.file);
+    check.base.clone_from(&main.base);
+    match check.required(&root, "version", main.document.version.as_ref()) {
+        Some(1) | None => {}
+        Some(_) => check.error(root.key("version"), "expected version 1, the only one of the format"),
+    }
+}
+
+/// The globs that the main file includes, with their index in the list.
+pub(super) fn include_patterns(check: &mut Check<'_>, main: &Written) -> Vec<(usize, String)> {
+    let root = At::root(main.file);
+    let at = root.key("include");
+    let list = main.document.include.iter().flatten().enumerate();
+    list.filter_map(|(index, leaf)| Some((index, check.value(at.index(index), Some(leaf))?))).collect()
+}
+
+/// Checks everything; the model is only of use when no error was recorded.
+pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
+    let main = &files[0];
+    check.base.clone_from(&main.base);
+    let defaults = process::check_defaults(check, main);
+    let runtime = process::check_runtime(check, main);
+    let admin = process::check_admin(check, main);
+    let (access_log, reason_header) = process::check_observability(check, main);
+    let watch = process::check_watch(check, main);
+    let listeners = listeners::check(check, files);
+    process::check_admin_is_apart(check, main, &admin, &listeners);
+    let (clusters, cluster_names) = clusters::check(check, files, defaults.keepalive);
+    let routes = routes::check(check, files, &cluster_names, &defaults);
+    let config = Config { runtime, admin, listeners, clusters, routes, access_log, reason_header, watch };
+    if !check.problems.has_errors() {
+        clusters::warn_of_unused(check, &config, &cluster_names);
+        unreachable::warn(check, files, &config.routes);
+    }
+    config
+}

@@ -1,0 +1,211 @@
+//! The parts that only the main file has: the process, the admin endpoint, defaults, what is observed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::super::addresses::{AdminAddress, port_number};
+use super::super::choices::OutputWritten;
+use super::super::file::{KeepaliveFile, SampleFile, TimeoutsFile, WorkersFile};
+use super::super::model::{AccessLog, Admin, Io, Keepalive, Listener, Output, Runtime, Sample, Timeouts, Workers};
+use super::super::place::At;
+use super::super::problems::{Pending, Subject};
+use super::{Check, Written};
+use crate::limits::WORKERS_MAX;
+
+/// The port of the admin endpoint when neither the file nor `CONFIG_PORT` gives one.
+const ADMIN_PORT: u16 = 9090;
+/// Accepted connections of the process when the file does not say.
+const MAX_CONNECTIONS: usize = 50_000;
+/// Highest number of a CPU (`CPU_SETSIZE` of sched_setaffinity(2)).
+const CPU_MAX: usize = 1023;
+
+/// What routes and clusters take when they give nothing themselves.
+pub(super) struct Defaults {
+    pub(super) timeouts: Timeouts,
+    pub(super) body_limit: Option<u64>,
+    pub(super) keepalive: Keepalive,
+}
+
+const BUILT_IN: Defaults = Defaults {
+    timeouts: Timeouts {
+        connect: Duration::from_secs(5),
+        response_header: Duration::from_secs(10),
+        request: Duration::from_secs(30),
+        body_idle: Duration::from_secs(30),
+    },
+    body_limit: Some(10 << 20),
+    keepalive: Keepalive {
+        idle_per_endpoint: 1000,
+        idle_total: 10_000,
+        idle_timeout: Duration::from_secs(90),
+        tcp: Some(Duration::from_secs(30)),
+    },
+};
+
+pub(super) fn check_defaults(check: &mut Check<'_>, main: &Written) -> Defaults {
+    let root = At::root(main.file);
+    let at = root.key("defaults");
+    let written = main.document.defaults.as_ref();
+    let (at_route, route) = (at.key("route"), written.and_then(|defaults| defaults.route.as_ref()));
+    let (at_cluster, cluster) = (at.key("cluster"), written.and_then(|defaults| defaults.cluster.as_ref()));
+    let timeouts = route.and_then(|route| route.timeouts.as_ref());
+    let keepalive = cluster.and_then(|cluster| cluster.keepalive.as_ref());
+    Defaults {
+        timeouts: check_timeouts(check, at_route.key("timeouts"), timeouts, BUILT_IN.timeouts),
+        body_limit: match check.value(at_route.key("body_limit"), route.and_then(|route| route.body_limit.as_ref())) {
+            Some(bytes) => (bytes > 0).then_some(bytes),
+            None => BUILT_IN.body_limit,
+        },
+        keepalive: check_keepalive(check, at_cluster.key("keepalive"), keepalive, BUILT_IN.keepalive),
+    }
+}
+
+pub(super) fn check_timeouts(check: &mut Check<'_>, at: At<'_>, file: Option<&TimeoutsFile>, default: Timeouts) -> Timeouts {
+    let Some(file) = file else { return default };
+    Timeouts {
+        connect: check.value(at.key("connect"), file.connect.as_ref()).unwrap_or(default.connect),
+        response_header: check.value(at.key("response_header"), file.response_header.as_ref()).unwrap_or(default.response_header),
+        request: check.value(at.key("request"), file.request.as_ref()).unwrap_or(default.request),
+        body_idle: check.value(at.key("body_idle"), file.body_idle.as_ref()).unwrap_or(default.body_idle),
+    }
+}
+
+pub(super) fn check_keepalive(check: &mut Check<'_>, at: At<'_>, file: Option<&KeepaliveFile>, default: Keepalive) -> Keepalive {
+    let Some(file) = file else { return default };
+    Keepalive {
+        idle_per_endpoint: check.value(at.key("idle_per_endpoint"), file.idle_per_endpoint.as_ref()).unwrap_or(default.idle_per_endpoint),
+        idle_total: check.value(at.key("idle_total"), file.idle_total.as_ref()).unwrap_or(default.idle_total),
+        idle_timeout: check.value(at.key("idle_timeout"), file.idle_timeout.as_ref()).unwrap_or(default.idle_timeout),
+        tcp: check.value(at.key("tcp"), file.tcp.as_ref()).unwrap_or(default.tcp),
+    }
+}
+
+pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
+    let root = At::root(main.file);
+    let at = root.key("runtime");
+    let mut runtime = Runtime {
+        workers: Workers::Auto,
+        io: Io::Auto,
+        shutdown_grace: Duration::from_secs(30),
+        max_connections: MAX_CONNECTIONS,
+    };
+    let Some(file) = &main.document.runtime else { return runtime };
+    runtime.workers = check_workers(check, at.key("workers"), file.workers.as_ref());
+    if let Some(io) = check.value(at.key("io"), file.io.as_ref()) {
+        runtime.io = io;
+    }
+    if let Some(grace) = check.value(at.key("shutdown_grace"), file.shutdown_grace.as_ref()) {
+        runtime.shutdown_grace = grace;
+    }
+    match check.value(at.key("max_connections"), file.max_connections.as_ref()) {
+        Some(0) => check.error(at.key("max_connections"), "expected at least 1 connection"),
+        Some(connections) => runtime.max_connections = connections,
+        None => {}
+    }
+    runtime
+}
+
+fn check_workers(check: &mut Check<'_>, at: At<'_>, file: Option<&WorkersFile>) -> Workers {
+    let list = match file {
+        None => return Workers::Auto,
+        Some(WorkersFile::Scalar(leaf)) => return check.value(at, Some(leaf)).flatten().map_or(Workers::Auto, Workers::Count),
+        Some(WorkersFile::List(list)) => list,
+    };
+    if list.is_empty() || list.len() > WORKERS_MAX {
+        check.error(at, format!("expected 1 to {WORKERS_MAX} CPUs"));
+    }
+    let mut cpus = Vec::new();
+    for (index, leaf) in list.iter().enumerate() {
+        match check.value(at.index(index), Some(leaf)) {
+            Some(cpu) if cpu > CPU_MAX => check.error(at.index(index), format!("expected the number of a CPU, at most {CPU_MAX}")),
+            Some(cpu) if cpus.contains(&cpu) => check.error(at.index(index), "this CPU is given twice"),
+            Some(cpu) => cpus.push(cpu),
+            None => {}
+        }
+    }
+    Workers::List(cpus)
+}
+
+pub(super) fn check_admin(check: &mut Check<'_>, main: &Written) -> Admin {
+    let root = At::root(main.file);
+    let at = root.key("admin");
+    let listen = main.document.admin.as_ref().and_then(|admin| admin.listen.as_ref());
+    match check.value(at.key("listen"), listen) {
+        Some(AdminAddress::Off) => Admin::Off,
+        Some(AdminAddress::Unix(path)) => Admin::Unix(check.path(&path)),
+        Some(AdminAddress::Tcp(ip, Some(port))) => Admin::Tcp(SocketAddr::new(ip, port)),
+        Some(AdminAddress::Tcp(ip, None)) => Admin::Tcp(SocketAddr::new(ip, default_admin_port(check, main))),
+        None if listen.is_some() => Admin::Off,
+        None => Admin::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), default_admin_port(check, main))),
+    }
+}
+
+fn default_admin_port(check: &mut Check<'_>, main: &Written) -> u16 {
+    let Some(port) = check.sources.env("CONFIG_PORT").filter(|port| !port.is_empty()) else {
+        return ADMIN_PORT;
+    };
+    port_number(&port).unwrap_or_else(|| {
+        let message = "the environment variable `CONFIG_PORT` is no port";
+        let note = "it is the port of the admin endpoint unless `admin.listen` gives one: a number from 0 to 65535";
+        let place = At::root(main.file).place();
+        check.problems.push(Pending::error(place, message).subject(Subject::Nothing).note(Some(note.to_owned())));
+        ADMIN_PORT
+    })
+}
+
+/// The admin endpoint and a listener cannot share a port of the same address.
+pub(super) fn check_admin_is_apart(check: &mut Check<'_>, main: &Written, admin: &Admin, listeners: &[Listener]) {
+    let Admin::Tcp(address) = admin else { return };
+    let clashes = |listener: &&Listener| {
+        let same_ip = listener.address.ip() == address.ip() || listener.address.ip().is_unspecified();
+        address.port() != 0 && listener.address.port() == address.port() && same_ip
+    };
+    if let Some(listener) = listeners.iter().find(clashes) {
+        let root = At::root(main.file);
+        let at = root.key("admin");
+        let message = format!("the admin endpoint has the same address as the listener `{}`", listener.name);
+        check.problems.push(Pending::error(at.key("listen").place(), message).subject(Subject::Nothing));
+    }
+}
+
+pub(super) fn check_observability(check: &mut Check<'_>, main: &Written) -> (AccessLog, bool) {
+    let root = At::root(main.file);
+    let at = root.key("observability");
+    let written = main.document.observability.as_ref();
+    let reason = check.value(at.key("reason_header"), written.and_then(|file| file.reason_header.as_ref()));
+    let at_log = at.key("access_log");
+    let log = written.and_then(|file| file.access_log.as_ref());
+    let output = match check.value(at_log.key("output"), log.and_then(|log| log.output.as_ref())) {
+        Some(OutputWritten::Off) => Output::Off,
+        Some(OutputWritten::File(path)) => Output::File(check.path(&path)),
+        Some(OutputWritten::Stdout) | None => Output::Stdout,
+    };
+    let sample = check_sample(check, at_log.key("sample"), log.and_then(|log| log.sample.as_ref()));
+    (AccessLog { output, sample }, reason.unwrap_or(false))
+}
+
+fn check_sample(check: &mut Check<'_>, at: At<'_>, file: Option<&SampleFile>) -> Sample {
+    let mut sample = Sample { ok: 1.0, slow_over: Duration::from_millis(500), slow_share: 1.0, errors: 1.0 };
+    let Some(file) = file else { return sample };
+    if let Some(share) = check.value(at.key("ok"), file.ok.as_ref()) {
+        sample.ok = share;
+    }
+    if let Some(share) = check.value(at.key("errors"), file.errors.as_ref()) {
+        sample.errors = share;
+    }
+    let Some(slow) = &file.slow else { return sample };
+    let at = at.key("slow");
+    if let Some(over) = check.value(at.key("over"), slow.over.as_ref()) {
+        sample.slow_over = over;
+    }
+    if let Some(share) = check.value(at.key("share"), slow.share.as_ref()) {
+        sample.slow_share = share;
+    }
+    sample
+}
+
+pub(super) fn check_watch(check: &mut Check<'_>, main: &Written) -> bool {
+    let root = At::root(main.file);
+    let at = root.key("reload");
+    check.value(at.key("watch"), main.document.reload.as_ref().and_then(|reload| reload.watch.as_ref())).unwrap_or(true)
+}

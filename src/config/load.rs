@@ -1,0 +1,175 @@
+//! Files to a configuration: reads the main file and what it includes, checks all of it, reports all of it.
+
+use std::path::{Path, PathBuf};
+
+use super::Loaded;
+use super::check::{self, Check, Written};
+use super::file::Document;
+use super::place::{At, Place, Step};
+use super::problems::{Pending, Problems, SourceFile, Subject};
+use super::report::Report;
+use super::shape;
+use super::source::Sources;
+use super::text::{self, TextError};
+use crate::limits::CONFIG_BYTES;
+
+/// What a start without a file stands for.
+const BUILT_IN: &str = r#"
+version: 1
+listeners: { web: { address: "${LISTEN_ADDR:-:8080}" } }
+clusters: { app: { endpoints: [{ url: "${UPSTREAM_URL}" }] } }
+routes: [{ name: everything, cluster: app }]
+reload: { watch: off }
+"#;
+
+/// Everything read so far.
+struct Load<'a> {
+    sources: &'a dyn Sources,
+    problems: Problems,
+    files: Vec<SourceFile>,
+    written: Vec<Written>,
+    read: Vec<PathBuf>,
+    is_partial: bool,
+}
+
+/// See [`super::load`].
+pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> Result<Loaded, Report> {
+    let mut load = Load::new(sources);
+    let bytes = sources.read(path).map_err(|error| {
+        let note = "name the file with `-c FILE`".to_owned();
+        Report::of(Some(path.to_owned()), format!("cannot read the configuration: {error}"), Some(note))
+    })?;
+    load.add(path, bytes);
+    load.finish()
+}
+
+/// See [`super::from_environment`].
+pub(super) fn from_environment(sources: &dyn Sources) -> Result<Loaded, Report> {
+    let mut load = Load::new(sources);
+    load.add_text(None, PathBuf::new(), Ok(BUILT_IN.to_owned()));
+    load.finish()
+}
+
+impl<'a> Load<'a> {
+    fn new(sources: &'a dyn Sources) -> Self {
+        Self {
+            sources,
+            problems: Problems::default(),
+            files: Vec::new(),
+            written: Vec::new(),
+            read: Vec::new(),
+            is_partial: false,
+        }
+    }
+
+    fn add(&mut self, path: &Path, bytes: Vec<u8>) {
+        self.read.push(path.to_owned());
+        let too_large = u64::try_from(bytes.len()).unwrap_or(u64::MAX) > CONFIG_BYTES;
+        let text = if too_large {
+            let message = format!("the file is larger than {} MiB", CONFIG_BYTES >> 20);
+            Err(TextError { message, note: None, spot: None })
+        } else {
+            text::decode(bytes)
+        };
+        let base = path.parent().map(Path::to_owned).unwrap_or_default();
+        self.add_text(Some(path.to_owned()), base, text);
+    }
+
+    fn add_text(&mut self, shown: Option<PathBuf>, base: PathBuf, text: Result<String, TextError>) {
+        let file = self.files.len();
+        match text {
+            Ok(text) => {
+                match shape::read_document(&text, file, &mut self.problems) {
+                    Some(document) => self.written.push(Written { document, file, base }),
+                    None => self.is_partial = true,
+                }
+                self.files.push(SourceFile { shown, text });
+            }
+            Err(error) => {
+                self.is_partial = true;
+                shape::refuse_text(error, file, &mut self.problems);
+                self.files.push(SourceFile { shown, text: String::new() });
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Loaded, Report> {
+        if self.written.is_empty() {
+            return Err(self.problems.into_report(&self.files));
+        }
+        self.include();
+        let mut check = Check {
+            sources: self.sources,
+            problems: &mut self.problems,
+            base: PathBuf::new(),
+            read: Vec::new(),
+            is_partial: self.is_partial,
+        };
+        check::check_version(&mut check, &self.written[0]);
+        let config = check::build(&self.written, &mut check);
+        let mut read = std::mem::take(&mut check.read);
+        self.read.append(&mut read);
+        self.read.sort_unstable();
+        self.read.dedup();
+        let has_errors = self.problems.has_errors();
+        let report = self.problems.into_report(&self.files);
+        if has_errors { Err(report) } else { Ok(Loaded { config, warnings: report, files: self.read }) }
+    }
+
+    /// Reads what the main file includes; included files hold clusters, listeners and routes only.
+    fn include(&mut self) {
+        let mut check = Check {
+            sources: self.sources,
+            problems: &mut self.problems,
+            base: self.written[0].base.clone(),
+            read: Vec::new(),
+            is_partial: self.is_partial,
+        };
+        let patterns = check::include_patterns(&mut check, &self.written[0]);
+        self.read.append(&mut check.read);
+        for (index, pattern) in patterns {
+            let place = Place::root(0).child(Step::Key("include".to_owned())).child(Step::Index(index));
+            let full = self.written[0].base.join(&pattern);
+            let is_glob = pattern.contains(['*', '?', '[']);
+            let mut paths = if is_glob { self.sources.glob(&full.to_string_lossy()) } else { vec![full] };
+            paths.sort_unstable();
+            for path in paths {
+                // A glob may name the main file itself, and two globs the same file.
+                if self.files.iter().any(|file| file.shown.as_ref() == Some(&path)) {
+                    continue;
+                }
+                match self.sources.read(&path) {
+                    Ok(bytes) => self.add_included(&path, bytes),
+                    Err(error) => {
+                        self.is_partial = true;
+                        let message = format!("cannot read the included file `{}`: {error}", path.display());
+                        self.problems.push(Pending::error(place.clone(), message).subject(Subject::Nothing));
+                    }
+                }
+            }
+        }
+    }
+
+    fn add_included(&mut self, path: &Path, bytes: Vec<u8>) {
+        let before = self.written.len();
+        self.add(path, bytes);
+        let Some(written) = self.written.get(before) else { return };
+        let Document { version, include, runtime, admin, listeners: _, defaults, clusters: _, routes: _, observability, reload } =
+            &written.document;
+        let main_only = [
+            ("version", version.is_some()),
+            ("include", include.is_some()),
+            ("runtime", runtime.is_some()),
+            ("admin", admin.is_some()),
+            ("defaults", defaults.is_some()),
+            ("observability", observability.is_some()),
+            ("reload", reload.is_some()),
+        ];
+        let root = At::root(written.file);
+        for (key, _) in main_only.into_iter().filter(|(_, is_given)| *is_given) {
+            let note = "an included file holds `clusters`, `listeners` and `routes` only".to_owned();
+            let problem = Pending::error(root.key(key).place(), format!("`{key}` belongs into the main file"));
+            self.problems.push(problem.at_key().note(Some(note)));
+        }
+    }
+}

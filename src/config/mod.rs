@@ -1,0 +1,69 @@
+//! Configuration: YAML text to the checked [`Config`], or a [`Report`] of everything that is wrong with it.
+//!
+//! Owns the format: what may be written (`file`), what single values look like (`units`, `addresses`, `patterns`,
+//! `choices`), what contradicts itself (`check`), and how it is told (`report`).
+//!
+//! Never reads a file or a variable except through [`Sources`], never opens a socket, never shows a substituted value.
+//!
+//! Invariants: a [`Config`] holds valid values only; a refused one leaves nothing behind; all errors come at once, in
+//! the order of files and lines.
+
+mod addresses;
+mod check;
+mod choices;
+mod file;
+mod leaf;
+mod load;
+mod locate;
+mod model;
+mod patterns;
+mod place;
+mod problems;
+mod report;
+mod shape;
+mod source;
+mod substitute;
+mod text;
+mod units;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use file::json_schema;
+pub use model::{
+    AccessLog, Action, Admin, Balance, BodyMinRate, Cluster, Config, Endpoint, HeaderEdits, HostHeader, HostMatch, Io, Keepalive,
+    Listener, ListenerLimits, Output, PathMatch, Route, Runtime, Sample, Timeouts, Workers,
+};
+pub use report::{Excerpt, Problem, Report, Severity};
+pub use source::{Disk, Sources};
+
+/// A configuration that may be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is legal but probably not meant.
+    pub warnings: Report,
+    /// Every file that was read, sorted: the main file, included ones, and those that `${file:PATH}` names.
+    pub files: Vec<PathBuf>,
+}
+
+/// Loads the configuration at `path` and everything it includes.
+///
+/// # Errors
+/// Every problem that was found, when at least one of them is an error.
+pub fn load(path: &Path, sources: &dyn Sources) -> Result<Loaded, Report> {
+    load::from_file(path, sources)
+}
+
+/// The configuration of a start without a file: `LISTEN_ADDR` (`:8080`), `UPSTREAM_URL` (required) and `CONFIG_PORT`
+/// (9090), all requests to that one upstream.
+///
+/// # Errors
+/// Every variable that is missing or wrong.
+pub fn from_environment(sources: &dyn Sources) -> Result<Loaded, Report> {
+    load::from_environment(sources)
+}

@@ -1,0 +1,289 @@
+//! Kinds of values that routes are made of: hosts, paths, methods, fields, redirect targets.
+
+use std::net::Ipv6Addr;
+
+use super::addresses::{is_host_name, port_number};
+use super::leaf::{Kind, Refusal};
+use super::model::{HostMatch, PathMatch};
+use super::units::Text;
+
+/// A host: exact, `*.example.com`, or `*`.
+pub(super) struct HostPattern;
+
+impl Kind for HostPattern {
+    type Out = HostMatch;
+    const EXPECTED: &'static str = "a host such as `api.example.com`, `*.example.com` or `*`";
+
+    fn text(text: &str) -> Result<HostMatch, Refusal> {
+        let text = text.to_ascii_lowercase();
+        if text == "*" {
+            return Ok(HostMatch::Any);
+        }
+        if let Some(ip) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            return match ip.parse::<Ipv6Addr>() {
+                // The form of RFC 5952, so that different spellings of one address are one host.
+                Ok(ip) => Ok(HostMatch::Exact(format!("[{ip}]"))),
+                Err(_) => Err(Refusal::expected::<Self>()),
+            };
+        }
+        if let Some((host, port)) = text.rsplit_once(':') {
+            let refusal = Refusal::new("a host is matched without its port");
+            let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':');
+            return Err(if is_port { refusal.hint(format!("did you mean `{host}`?")) } else { Refusal::expected::<Self>() });
+        }
+        let name = text.strip_suffix('.').unwrap_or(&text);
+        match name.strip_prefix('*') {
+            Some(suffix) if suffix.strip_prefix('.').is_some_and(is_host_name) => Ok(HostMatch::Wildcard(suffix.to_owned())),
+            None if is_host_name(name) => Ok(HostMatch::Exact(name.to_owned())),
+            _ => Err(Refusal::expected::<Self>()),
+        }
+    }
+}
+
+/// Whether this can be the path of a request: `/` and then visible ASCII (RFC 3986 section 3.3).
+fn check_path(path: &str) -> Result<(), Refusal> {
+    if !path.starts_with('/') {
+        return Err(Refusal::new("expected a path that starts with `/`").hint(format!("did you mean `/{path}`?")));
+    }
+    if path.contains(['?', '#']) {
+        return Err(Refusal::new("a path has no query or fragment").hint("match parameters with `query: { name: value }`"));
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Refusal::new("a path holds visible ASCII only").hint("percent-encode everything else"));
+    }
+    let rest = path.split('%').skip(1);
+    let mut escapes = rest.map(|rest| rest.as_bytes().iter().take(2).filter(|byte| byte.is_ascii_hexdigit()).count());
+    if escapes.any(|digits| digits < 2) {
+        return Err(Refusal::new("`%` is not followed by two hexadecimal digits"));
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(Refusal::new("a path with `.` or `..` segments never matches: requests lose them before they are routed"));
+    }
+    Ok(())
+}
+
+/// The path of a route: exact, or a prefix that ends with `/*`.
+pub(super) struct PathPattern;
+
+impl Kind for PathPattern {
+    type Out = PathMatch;
+    const EXPECTED: &'static str = "a path such as `/robots.txt` or `/orders/*`";
+    const PATTERN: Option<&'static str> = Some("/.*");
+
+    fn text(text: &str) -> Result<PathMatch, Refusal> {
+        let prefix = text.strip_suffix('*').filter(|prefix| prefix.ends_with('/'));
+        check_path(prefix.unwrap_or(text))?;
+        if prefix.unwrap_or(text).contains('*') {
+            let refusal = Refusal::new("`*` is only understood as the whole last segment");
+            let trimmed = text.trim_end_matches(['*', '/']);
+            return Err(if trimmed.contains('*') { refusal } else { refusal.hint(format!("did you mean `{trimmed}/*`?")) });
+        }
+        Ok(match prefix {
+            Some(prefix) => PathMatch::Prefix(prefix.to_owned()),
+            None => PathMatch::Exact(text.to_owned()),
+        })
+    }
+}
+
+/// The path of a health check, exact, or `off`.
+pub(super) struct HealthPath;
+
+impl Kind for HealthPath {
+    type Out = String;
+    const EXPECTED: &'static str = "a path such as `/health`, or `off`";
+    const TYPES: &'static [&'static str] = &["string", "boolean"];
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        check_path(text)?;
+        if text.contains('*') {
+            return Err(Refusal::new("the health path is one path, without `*`"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// What replaces a matched prefix: a path, kept without its last slash.
+pub(super) struct PrefixRewrite;
+
+impl Kind for PrefixRewrite {
+    type Out = String;
+    const EXPECTED: &'static str = "a path such as `/v2/orders` or `/`";
+    const PATTERN: Option<&'static str> = Some("/.*");
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        check_path(text)?;
+        if text.contains('*') {
+            return Err(Refusal::new("a rewritten prefix has no `*`").hint("what followed the matched prefix is kept as it is"));
+        }
+        Ok(text.strip_suffix('/').unwrap_or(text).to_owned())
+    }
+}
+
+/// Methods that RFC 9110 section 9.3 and RFC 5789 define.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+
+/// A request method: a token, and case-sensitive (RFC 9110 section 9.1).
+pub(super) struct Method;
+
+impl Kind for Method {
+    type Out = String;
+    const EXPECTED: &'static str = "a method such as `GET`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if !is_token(text) {
+            return Err(Refusal::expected::<Self>());
+        }
+        let upper = text.to_ascii_uppercase();
+        if upper != text && METHODS.contains(&upper.as_str()) {
+            return Err(Refusal::new("methods are case-sensitive").hint(format!("did you mean `{upper}`?")));
+        }
+        // The gateway answers both itself; neither is ever routed.
+        if text == "CONNECT" || text == "TRACE" {
+            return Err(Refusal::new("`CONNECT` and `TRACE` are refused before they are routed"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// Whether this is a token (RFC 9110 section 5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// The name of a field, in lower case.
+pub(super) struct FieldName;
+
+impl Kind for FieldName {
+    type Out = String;
+    const EXPECTED: &'static str = "a field name such as `x-edge`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if is_token(text) { Ok(text.to_ascii_lowercase()) } else { Err(Refusal::expected::<Self>()) }
+    }
+}
+
+/// The value of a field (RFC 9110 section 5.5): visible ASCII, spaces and tabs inside.
+pub(super) struct FieldValue;
+
+impl Kind for FieldValue {
+    type Out = String;
+    const EXPECTED: &'static str = "text";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte == b'\t') {
+            return Err(Refusal::new("a field value holds visible ASCII, spaces and tabs only"));
+        }
+        if text.trim_ascii().len() != text.len() {
+            return Err(Refusal::new("a field value neither starts nor ends with a space").hint("it would be lost on the way"));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn number(number: u64) -> Result<String, Refusal> {
+        Text::number(number)
+    }
+
+    fn switch(on: bool) -> Result<String, Refusal> {
+        Text::switch(on)
+    }
+}
+
+/// The target of a redirect: a URL or a path, with `{path}` and `{query}` where the request's stand.
+pub(super) struct RedirectTarget;
+
+impl Kind for RedirectTarget {
+    type Out = String;
+    const EXPECTED: &'static str = "a target such as `https://docs.example.com{path}` or `/new`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Refusal::expected::<Self>());
+        }
+        if text.replace("{path}", "").replace("{query}", "").contains(['{', '}']) {
+            return Err(Refusal::new("only `{path}` and `{query}` are replaced in a redirect target"));
+        }
+        if let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '{', '?'])) {
+            let authority = &rest[..rest.find(['/', '{', '?', '#']).unwrap_or(rest.len())];
+            let host = match authority.rsplit_once(':') {
+                Some((host, port)) if port_number(port).is_some() => host,
+                _ => authority,
+            };
+            let host_is_fixed = HostPattern::text(host).is_ok_and(|host| matches!(host, HostMatch::Exact(_)));
+            return match scheme {
+                "http" | "https" if host_is_fixed => Ok(text.to_owned()),
+                "http" | "https" => Err(Refusal::new("the host of a redirect target must be written out")),
+                _ => Err(Refusal::expected::<Self>()),
+            };
+        }
+        // `//host` leads to another host, and the client chooses `{path}`: `/{path}` would be an open redirect.
+        if !text.starts_with('/') || text.starts_with("//") || text.starts_with("/{") || text.starts_with("/\\") {
+            return Err(Refusal::expected::<Self>().hint("a path starts with `/` and a fixed character"));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_exact_or_a_wildcard_below_a_domain() {
+        assert_eq!(HostPattern::text("API.example.com."), Ok(HostMatch::Exact("api.example.com".to_owned())));
+        assert_eq!(HostPattern::text("*.Example.com"), Ok(HostMatch::Wildcard(".example.com".to_owned())));
+        assert_eq!(HostPattern::text("*"), Ok(HostMatch::Any));
+        assert_eq!(HostPattern::text("[0:0::1]"), Ok(HostMatch::Exact("[::1]".to_owned())));
+        for bad in ["", "*.", "*example.com", "a.*.com", "a b", "host:80", "http://host", "[::1]:80", "a..b", ".", "*.*", "::1"] {
+            assert!(HostPattern::text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_only_for_the_rest_of_a_path() {
+        assert_eq!(PathPattern::text("/orders/*"), Ok(PathMatch::Prefix("/orders/".to_owned())));
+        assert_eq!(PathPattern::text("/*"), Ok(PathMatch::Prefix("/".to_owned())));
+        assert_eq!(PathPattern::text("/orders/"), Ok(PathMatch::Exact("/orders/".to_owned())));
+        assert_eq!(PathPattern::text("/a%20b"), Ok(PathMatch::Exact("/a%20b".to_owned())));
+        for bad in ["", "*", "orders", "/a*", "/a/**", "/*/b", "/a?b", "/a#b", "/a b", "/ä", "/a/../b", "/./*", "/a%2", "/a%zz"] {
+            assert!(PathPattern::text(bad).is_err(), "{bad}");
+        }
+        let hint = PathPattern::text("/orders*").err().and_then(|refusal| refusal.hint);
+        assert_eq!(hint.as_deref(), Some("did you mean `/orders/*`?"));
+    }
+
+    #[test]
+    fn a_rewritten_prefix_loses_its_last_slash() {
+        assert_eq!(PrefixRewrite::text("/v2/orders/"), Ok("/v2/orders".to_owned()));
+        assert_eq!(PrefixRewrite::text("/"), Ok(String::new()));
+        assert!(PrefixRewrite::text("/v2/*").is_err());
+        assert!(PrefixRewrite::text("v2").is_err());
+    }
+
+    #[test]
+    fn methods_are_case_sensitive_tokens() {
+        assert_eq!(Method::text("GET"), Ok("GET".to_owned()));
+        assert_eq!(Method::text("PURGE"), Ok("PURGE".to_owned()));
+        for bad in ["get", "Post", "", "G T", "CONNECT", "TRACE"] {
+            assert!(Method::text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn field_values_cannot_smuggle_a_line() {
+        assert!(FieldValue::text("a b\tc").is_ok());
+        assert!(FieldValue::text("").is_ok());
+        for bad in ["a\r\nb", "a\nb", "a\0b", " a", "a ", "é", "a\u{7f}"] {
+            assert!(FieldValue::text(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_choose_the_host_of_a_redirect() {
+        for good in ["https://docs.example.com{path}", "https://a.example/x{path}{query}", "http://[::1]:80/", "/new{path}", "/"] {
+            assert!(RedirectTarget::text(good).is_ok(), "{good}");
+        }
+        for bad in ["", "{path}", "/{path}", "//{path}", "//evil", "/\\evil", "https://{path}", "https://", "ftp://a/", "/a{host}", "/a b", "https://a{query}b}", "{path}://x", "https://a:b/", "https://a:/", "https://u@a/"] {
+            assert!(RedirectTarget::text(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What an operator reads: problems with their place, the line as written, and a hint.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::limits::CONFIG_ERRORS;
+
+/// Characters of a shown line; longer lines are cut around the place in question.
+const EXCERPT_CHARS: usize = 120;
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is taken, but probably not what was meant.
+    Warning,
+}
+
+/// One problem of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file as it was named, `None` when no file is at fault.
+    pub file: Option<PathBuf>,
+    /// Line in the file from 1; 0 when the whole file is meant.
+    pub line: usize,
+    /// Column in characters from 1; 0 when the whole file is meant.
+    pub column: usize,
+    /// What is wrong. Never shows a substituted value.
+    pub message: String,
+    /// What to do about it.
+    pub note: Option<String>,
+    /// The line as written, before substitution.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// A line of a file and the part of it that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The line, cut when it is long, without control characters.
+    pub text: String,
+    /// Characters before the marked part.
+    pub before: usize,
+    /// Characters of the marked part, at least 1.
+    pub width: usize,
+}
+
+impl Excerpt {
+    /// Cuts a line around `width` characters at `column`, counted from 1.
+    pub(super) fn new(line: &str, column: usize, width: usize) -> Self {
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        let start = column.saturating_sub(1);
+        let length = line.chars().count();
+        // A third of the room stands before the place, the rest behind it.
+        let from = if length <= EXCERPT_CHARS { 0 } else { start.saturating_sub(EXCERPT_CHARS / 3) };
+        let mut text: String = line.chars().skip(from).take(EXCERPT_CHARS).map(printable).collect();
+        text.truncate(text.trim_end().len());
+        let before = start - from;
+        let room = EXCERPT_CHARS.saturating_sub(before).min(length.saturating_sub(start));
+        Self { text, before, width: width.min(room).max(1) }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.severity {
+            Severity::Error => "error: ",
+            Severity::Warning => "warning: ",
+        })?;
+        if let Some(file) = &self.file {
+            write!(f, "{}:", file.display())?;
+            if self.line > 0 {
+                write!(f, "{}:{}:", self.line, self.column)?;
+            }
+            f.write_str(" ")?;
+        }
+        writeln!(f, "{}", self.message)?;
+        if let Some(excerpt) = &self.excerpt {
+            writeln!(f, "{:>5} | {}", self.line, excerpt.text)?;
+            writeln!(f, "      | {:before$}{:^<width$}", "", "", before = excerpt.before, width = excerpt.width)?;
+        }
+        match &self.note {
+            Some(note) => writeln!(f, "      = {note}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All problems of a configuration, sorted by file and line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The problems themselves, at most [`CONFIG_ERRORS`].
+    pub problems: Vec<Problem>,
+    /// How many errors there are, shown or not.
+    pub errors: usize,
+    /// How many warnings there are, shown or not.
+    pub warnings: usize,
+    /// Whether all of the configuration was looked at; otherwise there may be more errors.
+    pub is_complete: bool,
+}
+
+impl Report {
+    /// Keeps the first problems and counts all, `uncounted` errors included that are not in the list.
+    pub(super) fn new(mut problems: Vec<Problem>, uncounted: usize) -> Self {
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let warnings = problems.len() - errors;
+        problems.truncate(CONFIG_ERRORS);
+        Self { problems, errors: errors + uncounted, warnings, is_complete: true }
+    }
+
+    /// A report of one error that no file is to blame for.
+    pub(super) fn of(file: Option<PathBuf>, message: String, note: Option<String>) -> Self {
+        let problem = Problem { severity: Severity::Error, file, line: 0, column: 0, message, note, excerpt: None };
+        Self::new(vec![problem], 0)
+    }
+
+    /// Whether there is nothing to report.
+    pub fn is_empty(&self) -> bool {
+        self.errors == 0 && self.warnings == 0
+    }
+}
+
+impl fmt::Display for Report {
+    /// Every problem with its excerpt, then a line that counts them; nothing at all when there is nothing to report.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return Ok(());
+        }
+        for problem in &self.problems {
+            problem.fmt(f)?;
+        }
+        let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        let counts: Vec<String> = [(self.errors, "error"), (self.warnings, "warning")]
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, word)| count(number, word))
+            .collect();
+        f.write_str(if self.is_complete { "" } else { "at least " })?;
+        f.write_str(&counts.join(", "))?;
+        if self.errors + self.warnings > self.problems.len() {
+            write!(f, ", the first {} are shown", self.problems.len())?;
+        }
+        f.write_str("\n")
+    }
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self::new(Vec::new(), 0)
+    }
+}
+
+impl std::error::Error for Report {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_prints_its_place_its_line_and_its_hint() {
+        let problem = Problem {
+            severity: Severity::Error,
+            file: Some(PathBuf::from("gateway.yaml")),
+            line: 14,
+            column: 7,
+            message: "unknown key `adress` in listener `web`".to_owned(),
+            note: Some("did you mean `address`?".to_owned()),
+            excerpt: Some(Excerpt::new("      adress: 127.0.0.1:8080", 7, 6)),
+        };
+        assert_eq!(
+            problem.to_string(),
+            "error: gateway.yaml:14:7: unknown key `adress` in listener `web`\n   14 |       adress: 127.0.0.1:8080\n      |       ^^^^^^\n      = did you mean `address`?\n"
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let line = format!("{}here{}", "x".repeat(5000), "y".repeat(5000));
+        let excerpt = Excerpt::new(&line, 5001, 4);
+        assert_eq!(excerpt.text.chars().skip(excerpt.before).take(excerpt.width).collect::<String>(), "here");
+        assert!(excerpt.text.len() <= EXCERPT_CHARS);
+        assert_eq!(Excerpt::new("a\tb\u{1b}[0m", 1, 1).text, "a b [0m");
+        assert_eq!(Excerpt::new("ab", 9, 3).width, 1);
+    }
+
+    #[test]
+    fn what_is_not_shown_is_counted() {
+        let one = Report::of(None, "it is wrong".to_owned(), None);
+        assert_eq!(one.to_string(), "error: it is wrong\n1 error\n");
+        let many = Report::new(vec![one.problems[0].clone(); CONFIG_ERRORS + 1], 7);
+        assert!(many.to_string().ends_with("58 errors, the first 50 are shown\n"));
+        assert_eq!(Report::default().to_string(), "");
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the whole room: text in, configuration or report out.

@@ -1,0 +1,178 @@
+//! The admin server: metrics, health, status and reload, on a loopback address or a unix socket.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::board::Board;
+use crate::config::Admin;
+use crate::telemetry::{Format, render_metrics};
+
+/// Somebody asks for a reload and wants to know how it went: the epoch, or the whole report.
+pub(super) type ReloadRequest = oneshot::Sender<Result<u64, String>>;
+
+/// The running server.
+#[derive(Debug)]
+pub(super) struct AdminServer {
+    task: JoinHandle<()>,
+    /// Where it listens, as text: an address, or `unix:` and a path.
+    pub(super) address: String,
+    socket: Option<PathBuf>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    board: Arc<Board>,
+    reloads: mpsc::Sender<ReloadRequest>,
+}
+
+impl AdminServer {
+    /// Binds and serves; `None` when the configuration has no admin endpoint.
+    ///
+    /// # Errors
+    /// One sentence with the address when it cannot be bound.
+    pub(super) async fn start(
+        admin: &Admin,
+        board: Arc<Board>,
+        reloads: mpsc::Sender<ReloadRequest>,
+    ) -> Result<Option<Self>, String> {
+        let shared = Shared { board: Arc::clone(&board), reloads };
+        let server = match admin {
+            Admin::Off => return Ok(None),
+            Admin::Tcp(address) => Self::on_tcp(*address, shared).await,
+            Admin::Unix(path) => Self::on_unix(path, shared),
+        };
+        let server = server.map_err(|error| format!("admin.listen: {error}"))?;
+        board.on_admin(server.address.clone());
+        Ok(Some(server))
+    }
+
+    async fn on_tcp(address: SocketAddr, shared: Shared) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(named)?;
+        let address = listener.local_addr()?.to_string();
+        let pages = pages(shared).layer(from_fn(refuse_strangers));
+        let task = tokio::spawn(async move { drop(axum::serve(listener, pages).await) });
+        Ok(Self { task, address, socket: None })
+    }
+
+    fn on_unix(path: &Path, shared: Shared) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        remove_stale(path).map_err(named)?;
+        let listener = UnixListener::bind(path).map_err(named)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let task = tokio::spawn(async move { drop(axum::serve(listener, pages(shared)).await) });
+        Ok(Self { task, address: format!("unix:{}", path.display()), socket: Some(path.to_owned()) })
+    }
+
+    /// Stops serving at once.
+    pub(super) fn stop(self) {
+        self.task.abort();
+        if let Some(path) = self.socket {
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// Removes the socket that a killed process left behind, and nothing that is in use or no socket.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+fn pages(shared: Shared) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .route("/healthz", get(health))
+        .route("/ready", get(ready))
+        .route("/status", get(status))
+        .route("/reload", post(reload))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
+        .with_state(shared)
+}
+
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    ([(CONTENT_TYPE, format.content_type())], render_metrics(shared.board.scrape(), format)).into_response()
+}
+
+/// The process lives; that it answers is the answer.
+async fn health() -> Response {
+    Json(json!({"status": "ok"})).into_response()
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    if shared.board.is_ready() {
+        Json(json!({"status": "ready"})).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready"}))).into_response()
+    }
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    Json(shared.board.status()).into_response()
+}
+
+async fn reload(State(shared): State<Shared>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    if shared.reloads.send(reply).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(epoch)) => Json(json!({"status": "ok", "epoch": epoch})).into_response(),
+        Ok(Err(report)) => (StatusCode::BAD_REQUEST, Json(json!({"status": "error", "error": report}))).into_response(),
+        Err(_) => stopping(),
+    }
+}
+
+fn stopping() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "error", "error": "shutting down"}))).into_response()
+}
+
+async fn refuse_strangers(request: Request, next: Next) -> Response {
+    if is_from_here(request.headers()) {
+        next.run(request).await
+    } else {
+        (StatusCode::FORBIDDEN, "Forbidden").into_response()
+    }
+}
+
+/// A page in a browser can reach loopback; what gives it away is a `Host` or an `Origin` of its own
+/// (DNS rebinding, cross-site requests).
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let field = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let origin = field(ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
+    field(HOST).is_none_or(is_loopback) && origin.is_none_or(is_loopback)
+}
+
+/// Is the host of `authority` (with or without a port) this machine's own name or address?
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests;

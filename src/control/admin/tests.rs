@@ -1,0 +1,118 @@
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::control::board::tests::board;
+
+/// Serves on a free port and answers `requests` in order over one connection each.
+fn answers(reload: Option<Result<u64, String>>, requests: &[&str]) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let board = Arc::new(board());
+        let (sender, mut inbox) = mpsc::channel::<ReloadRequest>(1);
+        let admin = Admin::Tcp("127.0.0.1:0".parse().unwrap());
+        let server = AdminServer::start(&admin, Arc::clone(&board), sender).await.unwrap().unwrap();
+        let answering = async {
+            if let Some(answer) = reload {
+                inbox.recv().await.unwrap().send(answer).unwrap();
+            } else {
+                inbox.close();
+            }
+        };
+        let asking = async {
+            let mut answers = Vec::new();
+            for request in requests {
+                let mut stream = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answers.push(answer);
+            }
+            answers
+        };
+        let ((), answers) = tokio::join!(answering, asking);
+        server.stop();
+        answers
+    })
+}
+
+fn ask(line: &str, fields: &str) -> String {
+    format!("{line} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n")
+}
+
+fn status_of(line: &str, fields: &str) -> String {
+    answers(None, &[&ask(line, fields)])[0].lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn pages_answer_and_others_are_not_found() {
+    let host = "Host: localhost:9090\r\n";
+    for page in ["/metrics", "/health", "/healthz", "/status"] {
+        assert_eq!(status_of(&format!("GET {page}"), host), "HTTP/1.1 200 OK", "{page}");
+    }
+    assert_eq!(status_of("GET /ready", host), "HTTP/1.1 503 Service Unavailable");
+    let answer = &answers(None, &[&ask("GET /other", host)])[0];
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("\r\n\r\nNot Found"), "{answer}");
+    assert_eq!(status_of("GET /reload", host), "HTTP/1.1 405 Method Not Allowed");
+}
+
+#[test]
+fn metrics_are_prometheus_text() {
+    let answer = &answers(None, &[&ask("GET /metrics", "Host: localhost\r\n")])[0];
+    assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
+    assert!(answer.contains("\nconfig_last_reload_success 1\n"), "{answer}");
+}
+
+#[test]
+fn a_page_of_another_site_is_refused() {
+    assert_eq!(status_of("GET /status", "Host: evil.example\r\n"), "HTTP/1.1 403 Forbidden");
+    let cross = "Host: 127.0.0.1:9090\r\nOrigin: https://evil.example\r\nContent-Length: 0\r\n";
+    assert_eq!(status_of("POST /reload", cross), "HTTP/1.1 403 Forbidden");
+    let opaque = "Host: 127.0.0.1:9090\r\nOrigin: null\r\n";
+    assert_eq!(status_of("GET /status", opaque), "HTTP/1.1 403 Forbidden");
+}
+
+#[test]
+fn a_reload_answers_with_its_epoch_or_its_report() {
+    let request = ask("POST /reload", "Host: localhost\r\nContent-Length: 0\r\n");
+    let answer = &answers(Some(Ok(3)), &[&request])[0];
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"epoch\":3,\"status\":\"ok\"}"), "{answer}");
+    let answer = &answers(Some(Err("a:1:2: bad".to_owned())), &[&request])[0];
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("a:1:2: bad"), "{answer}");
+    let answer = &answers(None, &[&request])[0];
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[test]
+fn only_names_of_this_machine_are_loopback() {
+    for host in ["localhost", "LOCALHOST:9090", "127.0.0.1", "127.8.8.8:1", "[::1]", "[::1]:9090"] {
+        assert!(is_loopback(host), "{host}");
+    }
+    for host in ["", "evil.example", "localhost.evil.example", "10.0.0.1", "[2001:db8::1]:80", "[::1", "127.0.0.1.nip.io"] {
+        assert!(!is_loopback(host), "{host}");
+    }
+}
+
+#[test]
+fn a_unix_socket_is_private_serves_and_is_replaced_when_stale() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let path = std::env::temp_dir().join(format!("ringgate-admin-{}.sock", std::process::id()));
+    drop(std::fs::remove_file(&path));
+    // A listener that is dropped leaves its file behind, like a killed process.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    runtime.block_on(async {
+        let (sender, _inbox) = mpsc::channel(1);
+        let admin = Admin::Unix(path.clone());
+        let server = AdminServer::start(&admin, Arc::new(board()), sender.clone()).await.unwrap().unwrap();
+        assert_eq!(server.address, format!("unix:{}", path.display()));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        stream.write_all(ask("GET /health", "Host: anything\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let error = AdminServer::start(&admin, Arc::new(board()), sender).await.unwrap_err();
+        assert!(error.contains("another process"), "{error}");
+        server.stop();
+    });
+    assert!(!path.exists());
+}

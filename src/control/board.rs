@@ -1,0 +1,314 @@
+//! What the running gateway shows: written by the control loop, read by the admin server.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::{Started, memory};
+use crate::clock;
+use crate::net::Driver;
+use crate::telemetry::{Reloads, Scrape, WorkerCounters};
+
+/// One worker as shown.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    /// The CPU it is pinned to.
+    pub(super) cpu: Option<usize>,
+    /// What it counts.
+    pub(super) counters: Arc<WorkerCounters>,
+}
+
+impl Seat {
+    /// A worker that has counted nothing yet.
+    pub(super) fn new(cpu: Option<usize>) -> Self {
+        Self { cpu, counters: Arc::new(WorkerCounters::new()) }
+    }
+}
+
+/// What does not change while the process runs.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    /// Driver of every worker.
+    pub(super) driver: Driver,
+    /// Why it was chosen.
+    pub(super) driver_why: String,
+    /// Workers in order.
+    pub(super) seats: Vec<Seat>,
+    /// Reason codes by index.
+    pub(super) reasons: Vec<&'static str>,
+    /// Lines the log writer lost.
+    pub(super) log_lost: Arc<AtomicU64>,
+}
+
+/// How the last reload went.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct LastReload {
+    /// Was it published?
+    pub(super) ok: bool,
+    /// When, RFC 3339.
+    pub(super) at: String,
+    /// What asked for it.
+    pub(super) trigger: &'static str,
+    /// The whole report when it was refused.
+    pub(super) error: Option<String>,
+}
+
+/// What changes, behind the lock.
+#[derive(Debug, Default)]
+struct Live {
+    epoch: u64,
+    listeners: Vec<(String, SocketAddr)>,
+    admin: Option<String>,
+    routes: Vec<String>,
+    max_connections: u64,
+    ready: bool,
+    draining: bool,
+    reloads: Reloads,
+    last_reload: Option<LastReload>,
+}
+
+/// The board; share it as `Arc<Board>`.
+#[derive(Debug)]
+pub(super) struct Board {
+    started_ms: u64,
+    started_ns: u64,
+    fixed: Fixed,
+    live: Mutex<Live>,
+}
+
+/// What a published configuration changes on the board.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// Its epoch.
+    pub(super) epoch: u64,
+    /// Listeners with the addresses bound.
+    pub(super) listeners: Vec<(String, SocketAddr)>,
+    /// Route names by series slot.
+    pub(super) routes: Vec<String>,
+    /// Most connections accepted.
+    pub(super) max_connections: u64,
+}
+
+impl Board {
+    /// A board that is not ready yet.
+    pub(super) fn new(fixed: Fixed) -> Self {
+        let live = Live { reloads: Reloads { last_ok: true, ..Reloads::default() }, ..Live::default() };
+        Self { started_ms: clock::unix_ms(), started_ns: clock::now_ns(), fixed, live: Mutex::new(live) }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        // A panic while it was held leaves numbers that are still worth showing.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A configuration is in force.
+    pub(super) fn on_published(&self, published: Published) {
+        let mut live = self.live();
+        live.epoch = published.epoch;
+        live.listeners = published.listeners;
+        live.routes = published.routes;
+        live.max_connections = published.max_connections;
+    }
+
+    /// A reload ended; `error` is its report when it was refused.
+    pub(super) fn on_reload(&self, trigger: &'static str, error: Option<String>) {
+        let mut live = self.live();
+        let ok = error.is_none();
+        if ok {
+            live.reloads.ok += 1;
+        } else {
+            live.reloads.failed += 1;
+        }
+        live.reloads.last_ok = ok;
+        live.last_reload = Some(LastReload { ok, at: time(clock::unix_ms()), trigger, error });
+    }
+
+    /// The admin server listens.
+    pub(super) fn on_admin(&self, address: String) {
+        self.live().admin = Some(address);
+    }
+
+    /// Every worker serves.
+    pub(super) fn on_ready(&self) {
+        self.live().ready = true;
+    }
+
+    /// The shutdown began.
+    pub(super) fn on_draining(&self) {
+        self.live().draining = true;
+    }
+
+    /// May a load balancer send traffic: configuration loaded, listeners up, not draining?
+    pub(super) fn is_ready(&self) -> bool {
+        let live = self.live();
+        live.ready && !live.draining
+    }
+
+    /// What is told at the start.
+    pub(super) fn started(&self) -> Started {
+        let live = self.live();
+        Started { listeners: live.listeners.clone(), admin: live.admin.clone() }
+    }
+
+    /// Name of the workers' I/O driver.
+    pub(super) const fn driver_name(&self) -> &'static str {
+        self.fixed.driver.name()
+    }
+
+    /// Client connections open now.
+    pub(super) fn connections(&self) -> u64 {
+        self.fixed.seats.iter().map(|seat| seat.counters.connections_active.value()).sum()
+    }
+
+    /// Everything for one scrape.
+    pub(super) fn scrape(&self) -> Scrape {
+        let live = self.live();
+        Scrape {
+            workers: self.fixed.seats.iter().map(|seat| Arc::clone(&seat.counters)).collect(),
+            reasons: self.fixed.reasons.clone(),
+            routes: live.routes.clone(),
+            max_connections: live.max_connections,
+            memory_bytes: memory::resident_bytes(),
+            epoch: live.epoch,
+            reloads: live.reloads,
+            log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The page `/status`.
+    pub(super) fn status(&self) -> Status {
+        let live = self.live();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started: time(self.started_ms),
+            uptime_seconds: (clock::now_ns() - self.started_ns) / 1_000_000_000,
+            epoch: live.epoch,
+            ready: live.ready && !live.draining,
+            draining: live.draining,
+            io: IoStatus { driver: self.fixed.driver.name(), reason: self.fixed.driver_why.clone() },
+            workers: self.fixed.seats.iter().enumerate().map(worker_status).collect(),
+            listeners: live.listeners.iter().map(listener_status).collect(),
+            admin: live.admin.clone(),
+            last_reload: live.last_reload.clone(),
+        }
+    }
+}
+
+/// The page `/status` as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    pid: u32,
+    started: String,
+    uptime_seconds: u64,
+    epoch: u64,
+    ready: bool,
+    draining: bool,
+    io: IoStatus,
+    workers: Vec<WorkerStatus>,
+    listeners: Vec<ListenerStatus>,
+    admin: Option<String>,
+    last_reload: Option<LastReload>,
+}
+
+#[derive(Debug, Serialize)]
+struct IoStatus {
+    driver: &'static str,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerStatus {
+    index: usize,
+    cpu: Option<usize>,
+    epoch: u64,
+    connections_active: u64,
+    connections_idle: u64,
+    requests_active: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerStatus {
+    name: String,
+    address: SocketAddr,
+}
+
+fn worker_status((index, seat): (usize, &Seat)) -> WorkerStatus {
+    WorkerStatus {
+        index,
+        cpu: seat.cpu,
+        epoch: seat.counters.epoch.value(),
+        connections_active: seat.counters.connections_active.value(),
+        connections_idle: seat.counters.connections_idle.value(),
+        requests_active: seat.counters.requests_active.value(),
+    }
+}
+
+fn listener_status((name, address): &(String, SocketAddr)) -> ListenerStatus {
+    ListenerStatus { name: name.clone(), address: *address }
+}
+
+fn time(unix_ms: u64) -> String {
+    clock::rfc3339(unix_ms).iter().map(|byte| char::from(*byte)).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A board of one worker on epoll.
+    pub(in crate::control) fn board() -> Board {
+        let seats = vec![Seat::new(Some(0))];
+        let fixed = Fixed {
+            driver: Driver::Epoll,
+            driver_why: "asked for".to_owned(),
+            seats,
+            reasons: Vec::new(),
+            log_lost: Arc::default(),
+        };
+        Board::new(fixed)
+    }
+
+    #[test]
+    fn ready_means_serving_and_not_draining() {
+        let board = board();
+        assert!(!board.is_ready());
+        board.on_ready();
+        assert!(board.is_ready());
+        board.on_draining();
+        assert!(!board.is_ready() && !board.status().ready && board.status().draining);
+    }
+
+    #[test]
+    fn a_refused_reload_shows_its_report_until_one_succeeds() {
+        let board = board();
+        assert!(board.scrape().reloads.last_ok);
+        board.on_reload("signal", Some("gateway.yaml:3:1: unknown key".to_owned()));
+        let last = board.status().last_reload.unwrap();
+        assert_eq!((last.ok, last.error.as_deref()), (false, Some("gateway.yaml:3:1: unknown key")));
+        assert!(!board.scrape().reloads.last_ok);
+        board.on_reload("file", None);
+        let reloads = board.scrape().reloads;
+        assert_eq!((reloads.ok, reloads.failed, reloads.last_ok), (1, 1, true));
+    }
+
+    #[test]
+    fn the_status_page_shows_bound_addresses_and_workers() {
+        let board = board();
+        board.on_published(Published {
+            epoch: 7,
+            listeners: vec![("web".to_owned(), "127.0.0.1:8080".parse().unwrap())],
+            routes: Vec::new(),
+            max_connections: 9,
+        });
+        let json = serde_json::to_value(board.status()).unwrap();
+        assert_eq!(json["epoch"], 7);
+        assert_eq!(json["listeners"][0], serde_json::json!({"name": "web", "address": "127.0.0.1:8080"}));
+        assert_eq!(json["workers"][0]["cpu"], 0);
+        assert_eq!(json["io"]["driver"], "epoll");
+        assert_eq!(board.scrape().max_connections, 9);
+    }
+}

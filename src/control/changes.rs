@@ -1,0 +1,108 @@
+//! What a reload changes: which listeners come and go, and what only a restart can change; pure.
+
+use std::net::SocketAddr;
+
+use crate::config::{Config, Listener};
+
+/// A listener this process holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Its name.
+    pub(super) name: String,
+    /// The address as configured; its port may be 0.
+    pub(super) configured: SocketAddr,
+    /// The address bound.
+    pub(super) bound: SocketAddr,
+}
+
+/// Listeners that come and go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ListenerChanges {
+    /// To be bound: name, address, and whether this process holds that address under another name.
+    pub(super) open: Vec<(String, SocketAddr, bool)>,
+    /// Names to be closed; one whose address changed is in both.
+    pub(super) close: Vec<String>,
+}
+
+/// Compares what is held with what is wanted.
+pub(super) fn listener_changes(held: &[Held], wanted: &[Listener]) -> ListenerChanges {
+    let stays = |held: &Held, wanted: &Listener| held.name == wanted.name && held.configured == wanted.address;
+    let is_held = |address: SocketAddr| held.iter().any(|held| held.bound == address);
+    ListenerChanges {
+        open: wanted
+            .iter()
+            .filter(|wanted| !held.iter().any(|held| stays(held, wanted)))
+            .map(|wanted| (wanted.name.clone(), wanted.address, is_held(wanted.address)))
+            .collect(),
+        close: held
+            .iter()
+            .filter(|held| !wanted.iter().any(|wanted| stays(held, wanted)))
+            .map(|held| held.name.clone())
+            .collect(),
+    }
+}
+
+/// Settings that differ and take effect only at the next start.
+pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("runtime.workers", old.runtime.workers != new.runtime.workers),
+        ("runtime.io", old.runtime.io != new.runtime.io),
+        ("admin.listen", old.admin != new.admin),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{BodyMinRate, ListenerLimits};
+
+    fn held(name: &str, configured: &str, bound: &str) -> Held {
+        Held { name: name.to_owned(), configured: configured.parse().unwrap(), bound: bound.parse().unwrap() }
+    }
+
+    fn wanted(name: &str, address: &str) -> Listener {
+        Listener {
+            name: name.to_owned(),
+            address: address.parse().unwrap(),
+            health_path: None,
+            limits: ListenerLimits {
+                header_bytes: 1,
+                header_count: 1,
+                header_timeout: Duration::ZERO,
+                idle_timeout: Duration::ZERO,
+                body_min_rate: BodyMinRate { bytes_per_second: 0, grace: Duration::ZERO },
+                write_timeout: Duration::ZERO,
+            },
+            trusted_proxies: Vec::new(),
+            strict_host: false,
+        }
+    }
+
+    #[test]
+    fn a_listener_that_stays_is_not_touched_even_on_a_chosen_port() {
+        let held = [held("web", "127.0.0.1:0", "127.0.0.1:4711")];
+        assert_eq!(listener_changes(&held, &[wanted("web", "127.0.0.1:0")]), ListenerChanges::default());
+    }
+
+    #[test]
+    fn a_new_address_is_opened_and_the_old_one_closed() {
+        let held = [held("web", "127.0.0.1:80", "127.0.0.1:80")];
+        let changes = listener_changes(&held, &[wanted("web", "127.0.0.1:81"), wanted("more", "127.0.0.1:82")]);
+        assert_eq!(changes.close, ["web"]);
+        let open: Vec<_> = changes.open.iter().map(|(name, address, held)| (name.as_str(), address.port(), *held)).collect();
+        assert_eq!(open, [("web", 81, false), ("more", 82, false)]);
+    }
+
+    #[test]
+    fn a_renamed_listener_shares_its_address_with_itself() {
+        let held = [held("web", "127.0.0.1:80", "127.0.0.1:80")];
+        let changes = listener_changes(&held, &[wanted("site", "127.0.0.1:80")]);
+        assert_eq!(changes.close, ["web"]);
+        assert_eq!(changes.open, [("site".to_owned(), "127.0.0.1:80".parse().unwrap(), true)]);
+    }
+}

@@ -1,0 +1,103 @@
+//! The workers as the control loop sees them: threads with a mailbox.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::board::Seat;
+use crate::net::Driver;
+use crate::snapshot::Publisher;
+use crate::telemetry::LogRing;
+use crate::worker::{Credit, Message, WorkerHandle, WorkerSpec};
+
+/// Pause between two looks at threads that are to end.
+const END_POLL: Duration = Duration::from_millis(5);
+
+/// The sockets of one worker, by the name of the listener.
+pub(super) type Berth = Vec<(String, TcpListener)>;
+
+/// Every worker of the process.
+pub(super) struct Crew {
+    workers: Vec<WorkerHandle>,
+}
+
+impl Crew {
+    /// Starts one worker per seat; those already started are stopped when one cannot be.
+    ///
+    /// # Errors
+    /// The worker that could not be started, and why.
+    pub(super) fn spawn(
+        driver: Driver,
+        seats: &[Seat],
+        rings: Vec<LogRing>,
+        berths: Vec<Berth>,
+        publisher: &Publisher,
+        credit: &Arc<Credit>,
+    ) -> Result<Self, String> {
+        let mut crew = Self { workers: Vec::new() };
+        for (index, ((seat, log), listeners)) in seats.iter().zip(rings).zip(berths).enumerate() {
+            let spec = WorkerSpec {
+                index,
+                cpu: seat.cpu,
+                driver,
+                counters: Arc::clone(&seat.counters),
+                log,
+                snapshots: publisher.reader(index),
+                listeners,
+                max_connections: Arc::clone(credit),
+            };
+            match WorkerHandle::spawn(spec) {
+                Ok(worker) => crew.workers.push(worker),
+                Err(error) => {
+                    crew.tell(|| Message::Stop);
+                    return Err(format!("cannot start worker {index}: {error}"));
+                }
+            }
+        }
+        Ok(crew)
+    }
+
+    /// Workers in all.
+    pub(super) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Sends one message to every worker.
+    pub(super) fn tell(&self, message: impl Fn() -> Message) {
+        for worker in &self.workers {
+            Self::send(worker, message());
+        }
+    }
+
+    /// Hands each worker its socket of a new listener.
+    pub(super) fn listen(&self, name: &str, sockets: Vec<TcpListener>) {
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            Self::send(worker, Message::Listen { name: name.to_owned(), socket });
+        }
+    }
+
+    fn send(worker: &WorkerHandle, message: Message) {
+        if !worker.send(message) && !worker.is_finished() {
+            tracing::error!("a worker's mailbox is full, a message is lost");
+        }
+    }
+
+    /// Has a worker ended?
+    pub(super) fn any_finished(&self) -> bool {
+        self.workers.iter().any(WorkerHandle::is_finished)
+    }
+
+    /// Waits until every worker ended.
+    pub(super) async fn ended(&self) {
+        while !self.workers.iter().all(WorkerHandle::is_finished) {
+            tokio::time::sleep(END_POLL).await;
+        }
+    }
+
+    /// Joins the threads that ended and leaves the others to the end of the process.
+    pub(super) fn dismiss(self) {
+        for worker in self.workers.into_iter().filter(WorkerHandle::is_finished) {
+            worker.join();
+        }
+    }
+}

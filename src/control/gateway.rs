@@ -1,0 +1,211 @@
+//! The running gateway: everything the control loop owns, and how it takes up a new configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::board::{Board, Published};
+use super::changes::{Held, ListenerChanges, listener_changes, needs_restart};
+use super::crew::Crew;
+use super::log_writer::LogWriter;
+use super::sockets::{self, Opened};
+use super::source::{Loaded, Source};
+use super::tables::Tables;
+use super::watch::Watch;
+use crate::clock;
+use crate::config::{Config, Output};
+use crate::snapshot::Publisher;
+use crate::worker::{Credit, Message};
+
+/// Longest wait for every worker to serve by a new epoch.
+const ADOPTION: Duration = Duration::from_secs(5);
+/// Pause between two looks at the workers' epochs.
+const ADOPTION_POLL: Duration = Duration::from_millis(1);
+
+/// What asked for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// A signal, by its name.
+    Signal(&'static str),
+    /// `POST /reload`.
+    Admin,
+    /// The files changed.
+    Files,
+}
+
+impl Trigger {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Signal(name) => name,
+            Self::Admin => "admin",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// Everything the control loop owns, except for the admin server.
+pub(super) struct Gateway {
+    pub(super) source: Source,
+    pub(super) loaded: Loaded,
+    /// The last report, so that a watch does not repeat it.
+    pub(super) last_refusal: Option<String>,
+    pub(super) tables: Tables,
+    pub(super) publisher: Publisher,
+    pub(super) held: Vec<Held>,
+    pub(super) watch: Option<Watch>,
+    pub(super) crew: Crew,
+    pub(super) credit: Arc<Credit>,
+    pub(super) board: Arc<Board>,
+    pub(super) writer: LogWriter,
+}
+
+impl Gateway {
+    /// The configuration in force.
+    pub(super) fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Reads the configuration again and publishes it; the epoch in force afterwards.
+    ///
+    /// Files that say what is in force already publish nothing when only the watch asked.
+    ///
+    /// # Errors
+    /// The whole report; then nothing has changed.
+    pub(super) async fn reload(&mut self, trigger: Trigger) -> Result<u64, String> {
+        let began = clock::now_ns();
+        let loaded = match self.source.clone().load().await {
+            Ok(loaded) => loaded,
+            Err(report) => return self.refuse(trigger, report),
+        };
+        if trigger == Trigger::Files && loaded.config == self.loaded.config {
+            self.loaded = loaded;
+            self.follow_files();
+            return Ok(self.publisher.epoch());
+        }
+        match self.publish(loaded).await {
+            Ok(epoch) => {
+                self.last_refusal = None;
+                self.board.on_reload(trigger.name(), None);
+                let published = clock::now_ns();
+                let adopted = self.adopted().await;
+                tracing::info!(
+                    epoch,
+                    trigger = trigger.name(),
+                    routes = self.config().routes.len(),
+                    loaded_ms = millis(published - began),
+                    adopted,
+                    adopted_ms = millis(clock::now_ns() - published),
+                    "configuration published"
+                );
+                Ok(epoch)
+            }
+            Err(report) => self.refuse(trigger, report),
+        }
+    }
+
+    fn refuse(&mut self, trigger: Trigger, report: String) -> Result<u64, String> {
+        let repeated = trigger == Trigger::Files && self.last_refusal.as_ref() == Some(&report);
+        if !repeated {
+            self.board.on_reload(trigger.name(), Some(report.clone()));
+            let epoch = self.publisher.epoch();
+            tracing::error!(trigger = trigger.name(), epoch, report, "configuration refused, the last one stays");
+            self.last_refusal = Some(report.clone());
+        }
+        Err(report)
+    }
+
+    /// Everything that can fail comes first; from `publish` on nothing does.
+    async fn publish(&mut self, loaded: Loaded) -> Result<u64, String> {
+        let epoch = self.publisher.epoch() + 1;
+        let snapshot = self.tables.compile(&loaded.config, epoch, self.crew.len()).await?;
+        let changes = listener_changes(&self.held, &loaded.config.listeners);
+        let opened = match sockets::open_all(&changes.open, self.crew.len()) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.tables.on_rejected(epoch);
+                return Err(error);
+            }
+        };
+        self.publisher.publish(snapshot);
+        self.tables.on_published(epoch);
+        self.crew.tell(|| Message::Nudge);
+        self.swap_listeners(&changes, opened);
+        let old = std::mem::replace(&mut self.loaded, loaded);
+        self.follow_files();
+        self.take_up(&old.config);
+        self.show();
+        Ok(epoch)
+    }
+
+    fn swap_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
+        for name in &changes.close {
+            self.crew.tell(|| Message::Unlisten { name: name.clone() });
+            self.held.retain(|held| held.name != *name);
+        }
+        for one in opened {
+            self.held.push(one.held);
+            let name = &self.held.last().expect("one was just pushed").name;
+            self.crew.listen(name, one.sockets);
+        }
+    }
+
+    /// What a new configuration changes outside the snapshot.
+    fn take_up(&self, old: &Config) {
+        let new = &self.loaded.config;
+        self.credit.set_limit(new.runtime.max_connections);
+        if old.access_log.output != new.access_log.output {
+            self.writer.reopen(&new.access_log.output);
+        }
+        let restart = needs_restart(old, new);
+        if !restart.is_empty() {
+            tracing::warn!(settings = restart.join(", "), "changed settings that take effect at the next start");
+        }
+    }
+
+    /// Watches the files of the configuration, or nothing when it does not want that.
+    pub(super) fn follow_files(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            let ignored = match &self.loaded.config.access_log.output {
+                Output::File(path) => Some(path.clone()),
+                Output::Stdout | Output::Off => None,
+            };
+            watch.follow(if self.loaded.config.watch { &self.loaded.files } else { &[] }, ignored);
+        }
+    }
+
+    /// Waits until every worker serves by the epoch in force; `false` when that takes too long.
+    pub(super) async fn adopted(&self) -> bool {
+        let waiting = async {
+            while !self.publisher.is_adopted() {
+                tokio::time::sleep(ADOPTION_POLL).await;
+            }
+        };
+        tokio::time::timeout(ADOPTION, waiting).await.is_ok()
+    }
+
+    /// Puts what is in force on the board.
+    pub(super) fn show(&self) {
+        self.board.on_published(Published {
+            epoch: self.publisher.epoch(),
+            listeners: self.held.iter().map(|held| (held.name.clone(), held.bound)).collect(),
+            routes: self.tables.series_names(),
+            max_connections: self.config().runtime.max_connections as u64,
+        });
+    }
+
+    /// Opens the access log afresh.
+    pub(super) fn reopen_log(&self) {
+        self.writer.reopen(&self.config().access_log.output);
+    }
+
+    /// Frees what no worker uses any more.
+    pub(super) fn retire(&mut self) {
+        self.publisher.retire();
+        self.tables.retire(self.publisher.oldest_in_use());
+    }
+}
+
+/// Nanoseconds as milliseconds with their fraction, for logs.
+#[allow(clippy::cast_precision_loss, reason = "a log line rounds")]
+fn millis(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}

@@ -1,0 +1,215 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
+
+use super::*;
+use crate::telemetry::{LogRing, Record, ring};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn record(epoch: u64) -> Record<'static> {
+    Record {
+        unix_ms: 0,
+        method: b"GET",
+        path: b"/",
+        query: false,
+        host: b"",
+        status: 200,
+        duration_ns: 0,
+        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        request_id: b"",
+        route: b"",
+        cluster: b"",
+        endpoint: None,
+        attempts: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        reason: None,
+        user_agent: b"",
+        head_ns: 0,
+        connect_ns: 0,
+        first_byte_ns: 0,
+        reused: false,
+        epoch,
+    }
+}
+
+fn push(ring: &mut LogRing, epochs: std::ops::Range<u64>) {
+    for epoch in epochs {
+        assert!(ring.try_push(&record(epoch)));
+    }
+}
+
+fn epochs(text: &str) -> Vec<u64> {
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .map(|line| line["epoch"].as_u64().unwrap())
+        .collect()
+}
+
+/// What a test's output was given, and how it answers the next writes.
+#[derive(Clone, Default)]
+struct Script {
+    written: Arc<Mutex<Vec<u8>>>,
+    answers: Arc<Mutex<Vec<io::Result<usize>>>>,
+}
+
+impl Write for Script {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut answers = self.answers.lock().unwrap();
+        let count = if answers.is_empty() { bytes.len() } else { answers.remove(0)?.min(bytes.len()) };
+        self.written.lock().unwrap().extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Script {
+    fn text(&self) -> String {
+        String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// A temporary folder, removed with its test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringgate-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn the_last_lines_of_every_ring_are_written_before_the_end() {
+    let script = Script::default();
+    let (mut one, drain_one) = ring();
+    let (mut two, drain_two) = ring();
+    push(&mut one, 0..1_000);
+    push(&mut two, 1_000..2_000);
+    let writer = LogWriter::with_sink(Some(Box::new(script.clone())), vec![drain_one, drain_two]).unwrap();
+    assert!(writer.finish(PATIENCE));
+    let mut seen = epochs(&script.text());
+    seen.sort_unstable();
+    assert_eq!(seen, (0..2_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_disk_costs_its_lines_and_nothing_else() {
+    let (mut ring, drain) = ring();
+    push(&mut ring, 0..50);
+    let writer = LogWriter::start(&Output::File("/dev/full".into()), vec![drain]).unwrap();
+    let lost = Arc::clone(&writer.lost);
+    assert!(writer.finish(PATIENCE));
+    assert_eq!(lost.load(Ordering::Relaxed), 50);
+}
+
+#[test]
+fn a_line_torn_by_an_error_does_not_swallow_the_next_one() {
+    let script = Script::default();
+    let mut state = Loop {
+        drains: Vec::new(),
+        sink: Some(Box::new(script.clone())),
+        lost: Arc::default(),
+        text: String::new(),
+        lines: 0,
+        torn: false,
+        failing: false,
+    };
+    let (mut ring, drain) = ring();
+    state.drains.push(drain);
+    *script.answers.lock().unwrap() = vec![Ok(10), Err(io::ErrorKind::StorageFull.into())];
+    push(&mut ring, 0..2);
+    assert!(state.drain_once());
+    assert_eq!(state.lost.load(Ordering::Relaxed), 2);
+    *script.answers.lock().unwrap() = vec![Err(io::ErrorKind::StorageFull.into())];
+    push(&mut ring, 2..3);
+    assert!(state.drain_once());
+    assert_eq!(state.lost.load(Ordering::Relaxed), 3);
+    push(&mut ring, 3..4);
+    assert!(state.drain_once());
+    assert_eq!(epochs(&script.text()), [3]);
+    assert_eq!(state.lost.load(Ordering::Relaxed), 3);
+    assert!(!state.failing && !state.drain_once());
+}
+
+#[test]
+fn an_interrupted_or_momentarily_full_output_loses_nothing() {
+    let script = Script::default();
+    *script.answers.lock().unwrap() =
+        vec![Err(io::ErrorKind::Interrupted.into()), Ok(3), Err(io::ErrorKind::WouldBlock.into())];
+    let (mut ring, drain) = ring();
+    push(&mut ring, 0..3);
+    let writer = LogWriter::with_sink(Some(Box::new(script.clone())), vec![drain]).unwrap();
+    assert!(writer.finish(PATIENCE));
+    assert_eq!(epochs(&script.text()), [0, 1, 2]);
+}
+
+#[test]
+fn a_renamed_file_is_left_and_a_new_one_begun_on_reopen() {
+    let folder = Folder::new("reopen");
+    let path = folder.0.join("access.log");
+    let old = folder.0.join("access.log.1");
+    let output = Output::File(path.clone());
+    let (mut ring, drain) = ring();
+    let mut state = Loop {
+        drains: vec![drain],
+        sink: open(&output).unwrap(),
+        lost: Arc::default(),
+        text: String::new(),
+        lines: 0,
+        torn: false,
+        failing: false,
+    };
+    push(&mut ring, 0..1);
+    assert!(state.drain_once());
+    std::fs::rename(&path, &old).unwrap();
+    push(&mut ring, 1..2);
+    assert!(state.drain_once());
+    state.reopen(&output);
+    push(&mut ring, 2..3);
+    assert!(state.drain_once());
+    assert_eq!(epochs(&std::fs::read_to_string(&old).unwrap()), [0, 1]);
+    assert_eq!(epochs(&std::fs::read_to_string(&path).unwrap()), [2]);
+}
+
+#[test]
+fn an_output_that_cannot_be_opened_is_named() {
+    let error = LogWriter::start(&Output::File("/nonexistent/access.log".into()), Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/access.log"), "{error}");
+}
+
+#[test]
+fn a_stopped_reader_does_not_hold_up_the_end() {
+    /// Blocks until its test ends.
+    struct Stopped(Receiver<()>);
+    impl Write for Stopped {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (release, gate) = channel();
+    let (mut ring, drain) = ring();
+    push(&mut ring, 0..1);
+    let writer = LogWriter::with_sink(Some(Box::new(Stopped(gate))), vec![drain]).unwrap();
+    assert!(!writer.finish(Duration::from_millis(50)));
+    let mut dropped = 0;
+    for epoch in 0..20_000 {
+        dropped += u64::from(!ring.try_push(&record(epoch)));
+    }
+    assert!(dropped > 0, "a ring that nobody drains must fill");
+    drop(release);
+}

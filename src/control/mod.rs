@@ -1,0 +1,214 @@
+//! The control plane: one thread beside the workers that decides, and never touches a request.
+//!
+//! Owns: loading and publishing configurations, sockets before they are handed out, signals, the watch on files, the
+//! admin server, the access-log thread, start and shutdown.
+//! Never: serves a client, runs on a worker's thread, makes a worker wait.
+//! Invariants: a configuration is published whole or not at all; a refused one changes nothing but the report;
+//! everything a peer of the admin server may see is on the board.
+
+mod admin;
+mod board;
+mod changes;
+mod cpus;
+mod crew;
+mod debounce;
+mod driver;
+mod gateway;
+mod journal;
+mod log_writer;
+mod memory;
+mod resolve;
+mod series;
+mod shutdown;
+mod signals;
+mod sockets;
+mod source;
+mod start;
+mod tables;
+mod watch;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use admin::ReloadRequest;
+use gateway::{Gateway, Trigger};
+use signals::{Signals, Wish};
+pub use source::Source;
+
+/// Pause between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+/// Reloads asked for and not yet begun.
+const PENDING_RELOADS: usize = 64;
+
+/// How to run a gateway.
+pub struct Options {
+    /// Where its configuration comes from.
+    pub source: Source,
+    /// Told once it serves.
+    pub on_started: Option<Box<dyn FnOnce(Started) + Send>>,
+    /// Ends it as SIGTERM does.
+    pub stop: Stop,
+}
+
+/// What a gateway tells when it serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// Listeners by name, with the addresses bound.
+    pub listeners: Vec<(String, SocketAddr)>,
+    /// The admin server: an address, or `unix:` and a path.
+    pub admin: Option<String>,
+}
+
+/// Ends a gateway from another thread.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Notify>);
+
+impl Stop {
+    /// Asks for a graceful end; a second call ends at once.
+    pub fn stop(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Why a gateway did not start, or did not end as it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The configuration is invalid: its whole report.
+    Config(String),
+    /// This machine refuses something: what, and what to do.
+    Runtime(String),
+    /// A second signal cut the shutdown short.
+    Interrupted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(report) | Self::Runtime(report) => f.write_str(report),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Runs a gateway on this thread and its workers until it is told to end.
+///
+/// # Errors
+/// Why it did not start, or that a worker ended or a second signal cut the shutdown short.
+pub fn run(options: Options) -> Result<(), Failure> {
+    journal::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
+    let ended = runtime.block_on(serve(options));
+    // A resolver may still be waiting for an answer on a thread of its own.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(options: Options) -> Result<(), Failure> {
+    let mut signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot catch signals: {error}")))?;
+    let (reloads, mut inbox) = mpsc::channel(PENDING_RELOADS);
+    let (mut gateway, admin) = start::start(options.source, reloads).await?;
+    announce(&gateway, options.on_started);
+    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox).await;
+    let ended = shutdown::shut_down(gateway, stopped, &mut signals, &options.stop).await;
+    if let Some(admin) = admin {
+        admin.stop();
+    }
+    ended
+}
+
+fn announce(gateway: &Gateway, on_started: Option<Box<dyn FnOnce(Started) + Send>>) {
+    let started = gateway.board.started();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        workers = gateway.crew.len(),
+        io = gateway.board.driver_name(),
+        listeners = started.listeners.iter().map(|(name, at)| format!("{name}={at}")).collect::<Vec<_>>().join(" "),
+        admin = started.admin.as_deref().unwrap_or("off"),
+        "gateway starting"
+    );
+    if let Some(tell) = on_started {
+        tell(started);
+    }
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// A signal by its name, or the owner's request.
+    Asked(&'static str),
+    /// A worker ended by itself.
+    WorkerDied,
+}
+
+enum Event {
+    Wish(Wish),
+    Reload(ReloadRequest),
+    Files,
+    Housekeeping,
+}
+
+async fn control_loop(
+    gateway: &mut Gateway,
+    signals: &mut Signals,
+    stop: &Stop,
+    inbox: &mut mpsc::Receiver<ReloadRequest>,
+) -> Stopped {
+    let mut changes = watch::changes(gateway.watch.as_ref());
+    loop {
+        let event = tokio::select! {
+            wish = signals.next() => Event::Wish(wish),
+            () = stop.0.notified() => return Stopped::Asked("stop"),
+            Some(request) = inbox.recv() => Event::Reload(request),
+            Some(()) = changes.recv() => Event::Files,
+            () = tokio::time::sleep(HOUSEKEEPING) => Event::Housekeeping,
+        };
+        let (trigger, requests) = match event {
+            Event::Wish(Wish::Stop(name)) => return Stopped::Asked(name),
+            Event::Wish(Wish::Reload(name)) => (Trigger::Signal(name), Vec::new()),
+            Event::Wish(Wish::Reopen) => {
+                gateway.reopen_log();
+                (Trigger::Signal("SIGUSR1"), Vec::new())
+            }
+            Event::Wish(Wish::Unknown(name)) => {
+                tracing::warn!(signal = name, "signal ignored");
+                continue;
+            }
+            Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
+            Event::Files => (Trigger::Files, Vec::new()),
+            Event::Housekeeping => {
+                gateway.retire();
+                if gateway.crew.any_finished() {
+                    return Stopped::WorkerDied;
+                }
+                continue;
+            }
+        };
+        // A name that does not resolve must not hold up the end.
+        tokio::select! {
+            result = gateway.reload(trigger) => {
+                for request in requests {
+                    drop(request.send(result.clone()));
+                }
+            }
+            name = signals.next_stop() => return Stopped::Asked(name),
+            () = stop.0.notified() => return Stopped::Asked("stop"),
+        }
+    }
+}
+
+/// Every request that waits: one reload answers them all.
+fn pending(first: ReloadRequest, inbox: &mut mpsc::Receiver<ReloadRequest>) -> Vec<ReloadRequest> {
+    let mut requests = vec![first];
+    while let Ok(request) = inbox.try_recv() {
+        requests.push(request);
+    }
+    requests
+}

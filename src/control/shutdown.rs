@@ -1,0 +1,66 @@
+//! The end: stop accepting, let exchanges finish, then close whatever is left.
+
+use std::time::Duration;
+
+use super::gateway::Gateway;
+use super::signals::Signals;
+use super::{Failure, Stop, Stopped};
+use crate::worker::Message;
+
+/// Wait for workers that were told to close everything.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// Wait for the last lines of the access log.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How the wait for exchanges in flight ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drained {
+    /// All of them finished.
+    Whole,
+    /// The grace period was over.
+    Late,
+    /// A second request to end.
+    Interrupted,
+}
+
+/// Ends a gateway; the admin server answers until this returns.
+///
+/// # Errors
+/// A worker had ended by itself, or a second signal cut the drain short.
+pub(super) async fn shut_down(
+    gateway: Gateway,
+    stopped: Stopped,
+    signals: &mut Signals,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let grace = gateway.config().runtime.shutdown_grace;
+    if let Stopped::Asked(reason) = stopped {
+        let (connections, grace_seconds) = (gateway.board.connections(), grace.as_secs_f64());
+        tracing::info!(reason, connections, grace_seconds, "shutting down gracefully");
+    } else {
+        tracing::error!("a worker ended by itself, shutting down");
+    }
+    gateway.board.on_draining();
+    gateway.crew.tell(|| Message::Drain);
+    let drained = tokio::select! {
+        () = gateway.crew.ended() => Drained::Whole,
+        () = tokio::time::sleep(grace) => Drained::Late,
+        _ = signals.next_stop() => Drained::Interrupted,
+        () = stop.0.notified() => Drained::Interrupted,
+    };
+    if drained != Drained::Whole {
+        tracing::warn!(cut = gateway.board.connections(), why = ?drained, "closing the connections that are left");
+        gateway.crew.tell(|| Message::Stop);
+        drop(tokio::time::timeout(STOP_PATIENCE, gateway.crew.ended()).await);
+    }
+    gateway.crew.dismiss();
+    if !gateway.writer.finish(LOG_PATIENCE) {
+        tracing::warn!("the output of the access log is blocked, its last lines are lost");
+    }
+    tracing::info!("gateway stopped");
+    match (stopped, drained) {
+        (Stopped::WorkerDied, _) => Err(Failure::Runtime("a worker ended by itself".to_owned())),
+        (Stopped::Asked(_), Drained::Interrupted) => Err(Failure::Interrupted),
+        (Stopped::Asked(_), Drained::Whole | Drained::Late) => Ok(()),
+    }
+}

@@ -1,0 +1,128 @@
+//! From a source to a running gateway.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::admin::{AdminServer, ReloadRequest};
+use super::board::{Board, Fixed, Seat};
+use super::changes::listener_changes;
+use super::crew::{Berth, Crew};
+use super::gateway::Gateway;
+use super::log_writer::LogWriter;
+use super::sockets::{self, Opened};
+use super::source::{Loaded, Source};
+use super::tables::Tables;
+use super::watch::Watch;
+use super::{Failure, cpus, driver, memory};
+use crate::config::Config;
+use crate::net::Driver;
+use crate::snapshot::{Publisher, Snapshot};
+use crate::telemetry::{LogRing, ring};
+use crate::worker::{self, Credit};
+
+/// Descriptors that a gateway needs beside its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+/// Everything but the threads of the workers, which start once nothing else can fail.
+struct Prepared {
+    source: Source,
+    loaded: Loaded,
+    driver: Driver,
+    tables: Tables,
+    snapshot: Snapshot,
+    opened: Vec<Opened>,
+    seats: Vec<Seat>,
+    rings: Vec<LogRing>,
+    board: Arc<Board>,
+    writer: LogWriter,
+}
+
+/// Loads, compiles, binds and starts; returns once every worker serves.
+///
+/// # Errors
+/// An invalid configuration, or whatever this machine refuses.
+pub(super) async fn start(
+    source: Source,
+    reloads: mpsc::Sender<ReloadRequest>,
+) -> Result<(Gateway, Option<AdminServer>), Failure> {
+    let prepared = prepare(source).await?;
+    let admin = AdminServer::start(&prepared.loaded.config.admin, Arc::clone(&prepared.board), reloads).await;
+    let admin = admin.map_err(Failure::Runtime)?;
+    let gateway = prepared.launch().map_err(Failure::Runtime)?;
+    warn_of_limits(gateway.config());
+    if gateway.adopted().await && !gateway.crew.any_finished() {
+        gateway.board.on_ready();
+        return Ok((gateway, admin));
+    }
+    gateway.crew.tell(|| worker::Message::Stop);
+    Err(Failure::Runtime("a worker did not start".to_owned()))
+}
+
+async fn prepare(source: Source) -> Result<Prepared, Failure> {
+    let loaded = source.clone().load().await.map_err(Failure::Config)?;
+    let config = &loaded.config;
+    let refused = Failure::Runtime;
+    let placement = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_err(refused)?;
+    let (driver, driver_why) = driver::choose(config.runtime.io).map_err(refused)?;
+    tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
+    let mut tables = Tables::default();
+    let snapshot = tables.compile(config, 1, placement.len()).await.map_err(refused)?;
+    tables.on_published(1);
+    let wanted = listener_changes(&[], &config.listeners).open;
+    let opened = sockets::open_all(&wanted, placement.len()).map_err(refused)?;
+    let (rings, drains) = placement.iter().map(|_| ring()).unzip();
+    let writer = LogWriter::start(&config.access_log.output, drains);
+    let writer = writer.map_err(|error| refused(error.to_string()))?;
+    let seats: Vec<Seat> = placement.into_iter().map(Seat::new).collect();
+    let reasons = worker::reasons();
+    let log_lost = writer.lost_cell();
+    let board = Arc::new(Board::new(Fixed { driver, driver_why, seats: seats.clone(), reasons, log_lost }));
+    Ok(Prepared { source, loaded, driver, tables, snapshot, opened, seats, rings, board, writer })
+}
+
+impl Prepared {
+    /// Starts the workers.
+    fn launch(self) -> Result<Gateway, String> {
+        let publisher = Publisher::new(self.snapshot, self.seats.len());
+        let credit = Arc::new(Credit::new(self.loaded.config.runtime.max_connections));
+        let mut held = Vec::new();
+        let mut berths: Vec<Berth> = self.seats.iter().map(|_| Vec::new()).collect();
+        for one in self.opened {
+            for (berth, socket) in berths.iter_mut().zip(one.sockets) {
+                berth.push((one.held.name.clone(), socket));
+            }
+            held.push(one.held);
+        }
+        let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &publisher, &credit)?;
+        let mut gateway = Gateway {
+            source: self.source,
+            loaded: self.loaded,
+            last_refusal: None,
+            tables: self.tables,
+            publisher,
+            held,
+            watch: watch(),
+            crew,
+            credit,
+            board: self.board,
+            writer: self.writer,
+        };
+        gateway.follow_files();
+        gateway.show();
+        Ok(gateway)
+    }
+}
+
+/// A watch, unless the user has no inotify instance left: a gateway without one still serves.
+fn watch() -> Option<Watch> {
+    Watch::new().inspect_err(|error| tracing::warn!(%error, "changed files will not be noticed, use SIGHUP")).ok()
+}
+
+/// An accepted connection may need another to an endpoint.
+fn warn_of_limits(config: &Config) {
+    let needed = 2 * config.runtime.max_connections as u64 + SPARE_DESCRIPTORS;
+    if let Some(limit) = memory::descriptor_limit().filter(|limit| *limit < needed) {
+        tracing::warn!(limit, needed, "the limit of open files (ulimit -n) is below what max_connections may need");
+    }
+}

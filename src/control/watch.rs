@@ -1,0 +1,224 @@
+//! Sees that configuration files changed: inotify on their directories, so a rename over a file, a swapped symbolic
+//! link (Kubernetes' `..data`) and a new file of an `include` are all seen.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::{Notify, mpsc};
+
+use super::debounce::Debounce;
+use crate::clock;
+
+/// Silence after a change before it counts.
+const QUIET_MS: u64 = 50;
+/// Longest wait for that silence.
+const MOST_MS: u64 = 1_000;
+
+/// Watches the directories of a set of files.
+pub(super) struct Watch {
+    watcher: RecommendedWatcher,
+    watched: BTreeSet<PathBuf>,
+    changed: Arc<Notify>,
+    /// A file beside the configuration whose changes mean nothing: the access log.
+    ignored: Arc<Mutex<Option<PathBuf>>>,
+}
+
+impl Watch {
+    /// Starts without anything to watch.
+    ///
+    /// # Errors
+    /// No more inotify instances for this user.
+    pub(super) fn new() -> notify::Result<Self> {
+        let changed = Arc::new(Notify::new());
+        let ignored = Arc::new(Mutex::new(None));
+        let (told, skipped) = (Arc::clone(&changed), Arc::clone(&ignored));
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let skipped = skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            // An error means that events were lost, so something may have changed.
+            if event.map_or(true, |event| is_change(&event, skipped.as_deref())) {
+                told.notify_one();
+            }
+        })?;
+        Ok(Self { watcher, watched: BTreeSet::new(), changed, ignored })
+    }
+
+    /// Watches the directories of `files` and no others, without regard to changes of `ignored`; a directory that cannot
+    /// be watched is reported in the log. What changed before counts as a change, too.
+    pub(super) fn follow(&mut self, files: &[PathBuf], ignored: Option<PathBuf>) {
+        *self.ignored.lock().unwrap_or_else(PoisonError::into_inner) = ignored.map(|path| absolute(&path));
+        let wanted = directories(files);
+        for gone in self.watched.difference(&wanted) {
+            // The kernel drops the watch of a removed directory itself; then this fails, and that is fine.
+            drop(self.watcher.unwatch(gone));
+        }
+        let renewed = wanted != self.watched;
+        let mut watched = BTreeSet::new();
+        for folder in wanted {
+            // Watching once more is harmless and renews the watch of a directory that was replaced.
+            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(watched.insert(folder)),
+                Err(error) => tracing::warn!(folder = %folder.display(), %error, "cannot watch for changes"),
+            }
+        }
+        self.watched = watched;
+        if renewed && !self.watched.is_empty() {
+            // A file may have changed after it was read and before it was watched.
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// One message for every settled burst of changes; never one when there is nothing that watches.
+pub(super) fn changes(watch: Option<&Watch>) -> mpsc::Receiver<()> {
+    let (bursts, inbox) = mpsc::channel(1);
+    if let Some(changed) = watch.map(|watch| Arc::clone(&watch.changed)) {
+        tokio::spawn(async move {
+            loop {
+                settled(&changed).await;
+                if bursts.send(()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    inbox
+}
+
+/// Waits for the next change and until the burst it begins has settled.
+async fn settled(changes: &Notify) {
+    let mut debounce = Debounce::new(QUIET_MS, MOST_MS);
+    changes.notified().await;
+    debounce.on_change(now_ms());
+    while let Some(rest) = debounce.settles_in(now_ms()).filter(|rest| *rest > 0) {
+        if tokio::time::timeout(Duration::from_millis(rest), changes.notified()).await.is_ok() {
+            debounce.on_change(now_ms());
+        }
+    }
+    debounce.on_settled();
+}
+
+fn now_ms() -> u64 {
+    clock::now_ns() / 1_000_000
+}
+
+/// Reading is no change, closing after a write is.
+fn is_change(event: &Event, ignored: Option<&Path>) -> bool {
+    let meant = ignored.is_none_or(|ignored| event.paths.is_empty() || event.paths.iter().any(|path| path != ignored));
+    meant
+        && match event.kind {
+            EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
+                true
+            }
+        }
+}
+
+/// The directories where a change of one of `files` shows: its own, and that of the file a link leads to.
+fn directories(files: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let targets = files.iter().filter_map(|file| file.canonicalize().ok());
+    files.iter().map(|file| absolute(file)).chain(targets).filter_map(|file| Some(file.parent()?.to_owned())).collect()
+}
+
+/// The path from the root, links left as they are.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(test: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("ringgate-watch-{}-{test}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path.canonicalize().unwrap())
+        }
+
+        fn write(&self, name: &str, text: &str) -> PathBuf {
+            let path = self.0.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    /// Whether `change` is noticed within a generous time.
+    fn notices(files: &[PathBuf], change: impl FnOnce()) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut watch = Watch::new().unwrap();
+        watch.follow(files, None);
+        let changed = Arc::clone(&watch.changed);
+        runtime.block_on(async {
+            // The first follow counts as a change of its own.
+            settled(&changed).await;
+            change();
+            tokio::time::timeout(Duration::from_secs(20), settled(&changed)).await.is_ok()
+        })
+    }
+
+    #[test]
+    fn a_write_is_noticed() {
+        let folder = Folder::new("write");
+        let file = folder.write("gateway.yaml", "a");
+        assert!(notices(std::slice::from_ref(&file), || std::fs::write(&file, "b").unwrap()));
+    }
+
+    #[test]
+    fn a_rename_over_the_file_is_noticed() {
+        let folder = Folder::new("rename");
+        let file = folder.write("gateway.yaml", "a");
+        let next = folder.write("elsewhere/next", "b");
+        assert!(notices(std::slice::from_ref(&file), || std::fs::rename(&next, &file).unwrap()));
+    }
+
+    #[test]
+    fn a_swapped_link_to_a_directory_is_noticed() {
+        let folder = Folder::new("swap");
+        folder.write("..one/gateway.yaml", "a");
+        folder.write("..two/gateway.yaml", "b");
+        symlink("..one", folder.0.join("..data")).unwrap();
+        let file = folder.0.join("gateway.yaml");
+        symlink("..data/gateway.yaml", &file).unwrap();
+        assert!(notices(&[file], || {
+            symlink("..two", folder.0.join("..data_next")).unwrap();
+            std::fs::rename(folder.0.join("..data_next"), folder.0.join("..data")).unwrap();
+        }));
+    }
+
+    #[test]
+    fn reading_is_no_change_and_neither_is_the_access_log() {
+        let event = |kind| Event::new(kind).add_path(PathBuf::from("/etc/a.log"));
+        let ignored = Some(Path::new("/etc/a.log"));
+        assert!(!is_change(&event(EventKind::Access(AccessKind::Open(AccessMode::Read))), None));
+        assert!(!is_change(&event(EventKind::Access(AccessKind::Close(AccessMode::Read))), None));
+        assert!(is_change(&event(EventKind::Access(AccessKind::Close(AccessMode::Write))), None));
+        assert!(is_change(&event(EventKind::Any), Some(Path::new("/etc/b.log"))));
+        assert!(!is_change(&event(EventKind::Any), ignored));
+        assert!(is_change(&Event::new(EventKind::Other), ignored));
+    }
+
+    #[test]
+    fn a_link_is_watched_on_both_ends() {
+        let folder = Folder::new("ends");
+        let target = folder.write("far/gateway.yaml", "a");
+        let link = folder.0.join("gateway.yaml");
+        symlink(&target, &link).unwrap();
+        assert_eq!(directories(&[link]), BTreeSet::from([folder.0.clone(), folder.0.join("far")]));
+        assert_eq!(directories(&[PathBuf::from("gateway.yaml")]), BTreeSet::from([std::env::current_dir().unwrap()]));
+    }
+}

@@ -1,0 +1,379 @@
+//! The endpoint's answer: its head, awaited while the client is watched, and its body on the way to the client.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use super::failure::Failure;
+use super::local::cannot_tell;
+use super::relay::{Inbound, Portion};
+use super::serve::{Exchange, Sending};
+use super::wire::{Received, frame_chunk, read_once, received, write_all};
+use crate::http1::{
+    BodyLength, ChunkedDecoder, HeadError, HeadLimits, Progress, ResponseBody, ResponseHead, ResponseOut, Version,
+    encode_interim, encode_response,
+};
+use crate::limits;
+use crate::net::{Buffer, Env, Pending, Stream};
+use crate::snapshot::Route;
+
+/// Free bytes before a response head, so that our own head fits in front of its body without a copy of the body.
+const HEAD_HEADROOM: usize = 512;
+/// How often a waiting exchange looks at its deadlines and its client.
+const LOOK_MS: u64 = 250;
+/// Bounds of a response head (the defaults of a request head: endpoints are ours, but not trusted with memory).
+const RESPONSE_LIMITS: HeadLimits = HeadLimits {
+    bytes: limits::HEADER_BYTES_DEFAULT,
+    count: limits::HEADER_COUNT_DEFAULT,
+    line: limits::REQUEST_LINE_BYTES,
+};
+
+/// A relayed answer.
+pub(super) struct Answer {
+    /// May the client's connection serve another request?
+    pub(super) client_persists: bool,
+    /// May the endpoint's connection carry another exchange?
+    pub(super) upstream_persists: bool,
+}
+
+/// An answer that ended before its framing did, or that the client did not take.
+pub(super) struct Cut {
+    pub(super) failure: Failure,
+    /// Could the client take what it has for a complete message?
+    pub(super) looks_complete: bool,
+}
+
+/// How an attempt ended once its request was under way.
+pub(super) type Outcome = Result<Answer, Cut>;
+
+impl Cut {
+    /// A failure before any byte of the response, or one that the framing shows.
+    pub(super) fn plain(failure: Failure) -> Self {
+        Self { failure, looks_complete: false }
+    }
+}
+
+/// One endpoint's side of an exchange that waits for its answer.
+pub(super) struct Awaited<'a, S> {
+    pub(super) stream: &'a S,
+    pub(super) route: &'a Route,
+    pub(super) sending: &'a Sending,
+    /// When all attempts together must have an answer, had the request no body.
+    pub(super) request_due_ms: u64,
+    pub(super) began_ms: u64,
+}
+
+impl<S> Awaited<'_, S> {
+    /// When the head of the answer is due, and what it is when it is not there. The time a body takes to be sent
+    /// counts for nothing: bodies have a minimum rate instead.
+    fn due(&self, now_ms: u64) -> (u64, Failure) {
+        let timeouts = &self.route.timeouts;
+        if !self.sending.done.get() {
+            return (now_ms + timeouts.response_header_ms, Failure::UpstreamTimeout);
+        }
+        let done_ms = self.sending.done_ms.get();
+        let header_due = done_ms + timeouts.response_header_ms;
+        let request_due = self.request_due_ms + (done_ms - self.began_ms);
+        if request_due < header_due {
+            (request_due, Failure::RequestTimeout)
+        } else {
+            (header_due, Failure::UpstreamTimeout)
+        }
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// Reads the answer and relays it. Fails with nothing sent downstream as long as the tally has no status.
+    pub(super) async fn relay_answer<S: Stream>(
+        &self,
+        awaited: &Awaited<'_, S>,
+        response: &mut ResponseHead,
+        decoder: &mut ChunkedDecoder,
+        out: &mut Option<Buffer>,
+    ) -> Outcome {
+        let mut buffer = self.read_answer(awaited, response).await.map_err(Cut::plain)?;
+        let early = !awaited.sending.done.get();
+        if early && response.status() >= 400 {
+            // RFC 9112 section 9.5: a client whose request is refused may stop sending it, and so do we.
+            awaited.sending.stopped.set(true);
+        }
+        let body = self.response_body(response.body());
+        let close = early || !self.may_persist() || body == ResponseBody::UntilClose;
+        let mut head = out.take().unwrap_or_else(|| self.shard.buffers.lend());
+        head.rewind(0, 0);
+        let how = ResponseOut {
+            version: self.head.version(),
+            request_id: self.request_id(),
+            date: &self.shard.date(),
+            edits: &awaited.route.response_edits,
+            body,
+            close,
+            keep_alive_10: !close && self.is_old_client(),
+            trailers: self.head.accepts_trailers(),
+        };
+        encode_response(head.sink(), buffer.filled(), response, &how);
+        buffer.consume(response.len());
+        let mut inbound = Inbound::new(response.body(), 0, decoder);
+        let clean = self.relay_body(awaited, &mut inbound, response.status(), head, buffer, body).await?;
+        Ok(Answer {
+            client_persists: !close,
+            upstream_persists: clean && response.keep_alive() && awaited.sending.done.get(),
+        })
+    }
+
+    /// How the body goes to the client, given how it comes.
+    fn response_body(&self, length: BodyLength) -> ResponseBody {
+        match length {
+            BodyLength::None => ResponseBody::AsReceived,
+            BodyLength::Exact(length) => ResponseBody::Exact(length),
+            // RFC 9112 section 6.1: a 1.0 client knows no transfer coding.
+            BodyLength::Chunked | BodyLength::UntilClose if self.head.version() == Version::Http10 => {
+                ResponseBody::UntilClose
+            }
+            BodyLength::Chunked | BodyLength::UntilClose => ResponseBody::Chunked,
+        }
+    }
+
+    /// Sends the head with what has come of the body, then the rest; true when nothing followed the body.
+    async fn relay_body<S: Stream>(
+        &self,
+        awaited: &Awaited<'_, S>,
+        inbound: &mut Inbound<'_>,
+        status: u16,
+        head: Buffer,
+        mut buffer: Buffer,
+        body: ResponseBody,
+    ) -> Result<bool, Cut> {
+        let chunked = body == ResponseBody::Chunked;
+        let cut = |failure| Cut { failure, looks_complete: body == ResponseBody::UntilClose };
+        let bad_body = |why| cut(Failure::BadResponseBody(why));
+        let mut head = Some(head);
+        let mut portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(bad_body)?;
+        loop {
+            self.tally.on_body_out(buffer.len());
+            if chunked {
+                frame_chunk(&mut buffer, portion.done, self.trailers_for_client(inbound), std::iter::empty());
+            }
+            if let Some(head) = head.take() {
+                self.tally.status.set(status);
+                buffer = self.send_head(head, buffer).await.map_err(cut)?;
+            }
+            buffer = self.write_client(buffer).await.map_err(cut)?;
+            if portion.done {
+                // RFC 9112 section 9.2: bytes that no request asked for are not a response.
+                return Ok(portion.extra.is_none() && !inbound.ends_with_stream());
+            }
+            buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+            buffer = inbound.grow(buffer, &self.shard.buffers);
+            (buffer, portion) = self.read_portion(awaited, inbound, buffer).await.map_err(cut)?;
+        }
+    }
+
+    async fn read_portion<S: Stream>(
+        &self,
+        awaited: &Awaited<'_, S>,
+        inbound: &mut Inbound<'_>,
+        buffer: Buffer,
+    ) -> Result<(Buffer, Portion), Failure> {
+        match read_once(awaited.stream, buffer, self.alarm, awaited.route.timeouts.body_idle_ms).await {
+            Received::Bytes(mut buffer) => {
+                let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
+                Ok((buffer, portion))
+            }
+            Received::End(buffer) if inbound.ends_with_stream() => Ok((buffer, Portion { done: true, extra: None })),
+            Received::End(_) | Received::Broken => Err(Failure::UpstreamTruncated),
+            Received::Expired => Err(Failure::UpstreamBodyTimeout),
+        }
+    }
+
+    fn trailers_for_client<'i>(&self, inbound: &'i Inbound<'_>) -> &'i [u8] {
+        if self.head.accepts_trailers() { inbound.trailers() } else { &[] }
+    }
+
+    /// Puts the head in front of the body, or sends it alone when there is no room or nothing behind it.
+    async fn send_head(&self, head: Buffer, mut buffer: Buffer) -> Result<Buffer, Failure> {
+        if !buffer.is_empty() && buffer.try_prepend(head.filled()) {
+            return Ok(buffer);
+        }
+        drop(self.write_client(head).await?);
+        Ok(buffer)
+    }
+
+    async fn write_client(&self, buffer: Buffer) -> Result<Buffer, Failure> {
+        write_all(self.client, buffer, self.alarm, self.listener.write_timeout_ms).await.map_err(cannot_tell)
+    }
+
+    /// Reads until a final response head is there; interim ones go to the client on the way.
+    async fn read_answer<S: Stream>(
+        &self,
+        awaited: &Awaited<'_, S>,
+        response: &mut ResponseHead,
+    ) -> Result<Buffer, Failure> {
+        let mut buffer = self.shard.buffers.lend();
+        buffer.rewind(HEAD_HEADROOM, 0);
+        let mut interims = 0;
+        response.clear();
+        loop {
+            if !buffer.is_empty() {
+                let progress = response.parse(buffer.filled(), &RESPONSE_LIMITS, self.head.method());
+                match progress.map_err(bad_response)? {
+                    Progress::Partial => {}
+                    Progress::Complete if response.status() == 101 => return Err(Failure::UnaskedSwitch),
+                    Progress::Complete if !response.is_interim() => return Ok(buffer),
+                    Progress::Complete => {
+                        interims += 1;
+                        if interims > limits::INTERIM_RESPONSES {
+                            return Err(Failure::InterimFlood);
+                        }
+                        self.relay_interim(response, &mut buffer).await?;
+                        continue;
+                    }
+                }
+            }
+            buffer.reserve(1);
+            let is_first = buffer.is_empty() && self.tally.first_byte_ns.get() == 0;
+            buffer = self.read_answer_once(awaited, buffer).await?;
+            if is_first {
+                self.tally.first_byte_ns.set(self.shard.env.now_ns().saturating_sub(self.tally.sent_ns.get()));
+            }
+        }
+    }
+
+    async fn read_answer_once<S: Stream>(&self, awaited: &Awaited<'_, S>, into: Buffer) -> Result<Buffer, Failure> {
+        let is_fresh = into.is_empty();
+        let completed = self.read_watching(awaited, into).await?;
+        match received(completed) {
+            Received::Bytes(buffer) => Ok(buffer),
+            Received::End(_) if is_fresh => Err(Failure::UpstreamEof),
+            Received::End(_) => Err(Failure::ResponseHeadCut),
+            Received::Broken | Received::Expired => Err(Failure::UpstreamReset),
+        }
+    }
+
+    /// RFC 9110 section 15.2: interim responses are forwarded, but never to a 1.0 client.
+    async fn relay_interim(&self, response: &mut ResponseHead, buffer: &mut Buffer) -> Result<(), Failure> {
+        if self.head.version() == Version::Http11 {
+            let mut interim = self.shard.buffers.lend();
+            encode_interim(interim.sink(), buffer.filled(), response);
+            // Something went downstream: the request is not sent to anybody else from here on.
+            self.tally.committed.set(true);
+            drop(self.write_client(interim).await?);
+        }
+        buffer.consume(response.len());
+        response.clear();
+        Ok(())
+    }
+
+    /// Reads once from the endpoint; a client that leaves meanwhile, or a deadline, ends the wait.
+    async fn read_watching<S: Stream>(
+        &self,
+        awaited: &Awaited<'_, S>,
+        into: Buffer,
+    ) -> Result<(io::Result<usize>, Buffer), Failure> {
+        let mut read = pin!(awaited.stream.read(into));
+        let now_ms = self.shard.alarms.now_ms();
+        // Most answers come at once, and pay neither for a watch nor for its end.
+        self.alarm.set(awaited.due(now_ms).0.min(now_ms + limits::CLIENT_WATCH_MS));
+        if let Ok(completed) = self.alarm.race(read.as_mut()).await {
+            return Ok(completed);
+        }
+        let mut watch = Watch::Open;
+        loop {
+            let now_ms = self.shard.alarms.now_ms();
+            let (due_ms, late) = awaited.due(now_ms);
+            if now_ms >= due_ms {
+                return Err(late);
+            }
+            self.alarm.set(due_ms.min(now_ms + LOOK_MS));
+            let watched = watch == Watch::Open && awaited.sending.done.get();
+            match self.wait(read.as_mut(), watched).await {
+                Woken::Read(completed) => return Ok(completed),
+                Woken::Look => watch = self.look_at_client(watch, awaited).await?,
+            }
+        }
+    }
+
+    async fn wait<F>(&self, mut read: Pin<&mut F>, watched: bool) -> Woken
+    where
+        F: Future<Output = (io::Result<usize>, Buffer)>,
+    {
+        let mut readable = pin!(self.client.readable());
+        poll_fn(|poller| {
+            if let Poll::Ready(completed) = read.as_mut().poll(poller) {
+                return Poll::Ready(Woken::Read(completed));
+            }
+            if watched && readable.as_mut().poll(poller).is_ready() {
+                return Poll::Ready(Woken::Look);
+            }
+            self.alarm.poll_fired(poller).map(|()| Woken::Look)
+        })
+        .await
+    }
+
+    /// Is the client still there? An end of its stream may be a half-close, after which it waits for its
+    /// response, or a full close. Only a write tells: an unasked 100 (Continue) is legal and ignored
+    /// (RFC 9110 section 15.2.1), and a client that is gone answers it with a reset.
+    async fn look_at_client<S>(&self, watch: Watch, awaited: &Awaited<'_, S>) -> Result<Watch, Failure> {
+        if !awaited.sending.done.get() {
+            // The upload reads from the client and finds out by itself.
+            return Ok(watch);
+        }
+        match self.client.pending() {
+            Pending::Broken => Err(Failure::ClientAbort),
+            Pending::Nothing => Ok(watch),
+            // A pipelined request: nothing more can be learnt without reading it.
+            Pending::Bytes => Ok(Watch::Closed),
+            Pending::End if watch == Watch::Closed || self.head.version() == Version::Http10 => Ok(Watch::Closed),
+            Pending::End => {
+                let mut probe = self.shard.buffers.lend();
+                probe.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.tally.committed.set(true);
+                drop(write_all(self.client, probe, self.client_alarm, LOOK_MS).await.map_err(cannot_tell)?);
+                Ok(Watch::Closed)
+            }
+        }
+    }
+}
+
+/// What is known of the client's direction while it waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// Open as far as we know.
+    Open,
+    /// Ended, or with a further request in it: only errors are of interest.
+    Closed,
+}
+
+enum Woken {
+    Read((io::Result<usize>, Buffer)),
+    Look,
+}
+
+fn bad_response(why: HeadError) -> Failure {
+    if why.status() == 431 || why.status() == 414 { Failure::ResponseHeaderTooLarge } else { Failure::BadResponse(why) }
+}
+
+/// Runs the upload beside the answer until the answer is complete, or the upload fails for the client's sake.
+pub(super) async fn both(
+    upload: impl Future<Output = Result<(), Failure>>,
+    answer: impl Future<Output = Outcome>,
+    sending: &Sending,
+) -> Outcome {
+    let (mut upload, mut answer) = (pin!(upload), pin!(answer));
+    let mut uploading = true;
+    poll_fn(|poller| {
+        if uploading
+            && !sending.stopped.get()
+            && let Poll::Ready(uploaded) = upload.as_mut().poll(poller)
+        {
+            uploading = false;
+            if let Err(failure) = uploaded {
+                return Poll::Ready(Err(Cut::plain(failure)));
+            }
+        }
+        answer.as_mut().poll(poller)
+    })
+    .await
+}
+

@@ -1,0 +1,293 @@
+//! The life of one client connection: exchanges while it is busy, almost nothing while it rests.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+
+use super::failure::Failure;
+use super::serve::{Arrival, Gauge, serve_exchange};
+use super::shard::{Scratch, Shard};
+use super::wire::{Received, read_once, write_all};
+use crate::http1::{LocalReply, Progress, RequestHead, Version, encode_local};
+use crate::limits;
+use crate::net::{Alarm, Buffer, Env, Stream};
+
+/// A client's connection between its exchanges.
+pub(super) struct Client<E: Env> {
+    pub(super) stream: E::Stream,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Rc<str>,
+    pub(super) alarm: Alarm,
+    /// Bytes received and not yet part of an exchange.
+    unread: Option<Buffer>,
+    /// Has it carried an exchange?
+    is_proven: bool,
+}
+
+/// How a connection goes on after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another request may follow.
+    KeepAlive,
+    /// Everything was said.
+    Close,
+    /// Everything was said, but the client may still be sending (RFC 9112 section 9.6).
+    Linger,
+    /// What the client has must not pass for a complete response.
+    Reset,
+}
+
+/// Why a connection's busy part ended.
+enum Pause {
+    /// It rests, until this time of the worker's clock at most.
+    Park(u64),
+    End(Next),
+}
+
+/// What came of waiting for a request head.
+enum HeadRead {
+    Arrived(Arrival),
+    Park(u64),
+    Gone,
+    /// To be answered with this failure, and closed.
+    Refused(Failure),
+}
+
+impl<E: Env> Client<E> {
+    /// Puts back what an exchange did not use: `used` bytes of `unread` are spent, `leftover` follows the rest.
+    pub(super) fn keep_unread(&mut self, mut unread: Buffer, used: usize, leftover: Option<Buffer>) {
+        unread.consume(used.min(unread.len()));
+        if let Some(leftover) = leftover {
+            debug_assert!(unread.is_empty(), "an upload starts behind all that came with the head");
+            unread = leftover;
+        }
+        if unread.is_empty() {
+            unread.rewind(0, 0);
+        }
+        self.unread = Some(unread);
+    }
+}
+
+/// Serves a connection of the listener of that name until it ends.
+pub async fn serve_connection<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, listener: Rc<str>) {
+    let _open = Gauge::new(&shard.counters.connections_active);
+    let alarm = shard.alarms.register();
+    let mut client = Client { stream, peer, listener, alarm, unread: None, is_proven: false };
+    loop {
+        // The state of a busy connection lives in a box of its own, so that a resting one is small.
+        match Box::pin(serve_busy(&shard, &mut client)).await {
+            Pause::Park(due_ms) => {
+                if !rest(&shard, &client, due_ms).await {
+                    return;
+                }
+            }
+            Pause::End(Next::Linger) => return Box::pin(linger(&shard, &mut client)).await,
+            Pause::End(Next::Reset) => return client.stream.reset_on_close(),
+            Pause::End(Next::KeepAlive | Next::Close) => return,
+        }
+    }
+}
+
+/// Waits without a buffer for the next byte; false when the connection is to be closed instead.
+async fn rest<E: Env>(shard: &Shard<E>, client: &Client<E>, due_ms: u64) -> bool {
+    let _idle = Gauge::new(&shard.counters.connections_idle);
+    let mut readable = pin!(client.stream.readable());
+    loop {
+        if shard.is_draining() || shard.alarms.now_ms() >= due_ms {
+            return false;
+        }
+        client.alarm.set(due_ms);
+        if let Ok(ready) = client.alarm.race(readable.as_mut()).await {
+            return ready.is_ok();
+        }
+    }
+}
+
+/// Serves exchanges until the connection ends or has nothing to do for a while.
+async fn serve_busy<E: Env>(shard: &Shard<E>, client: &mut Client<E>) -> Pause {
+    let mut scratch = ScratchGuard { shard, scratch: Some(shard.lend_scratch()) };
+    let scratch = scratch.scratch.as_mut().expect("lent in the line above");
+    let mut peer_text = PeerText::new(client.peer);
+    let peer_text = peer_text.text();
+    loop {
+        match read_head(shard, client, &mut scratch.request).await {
+            HeadRead::Arrived(arrival) => {
+                client.is_proven = true;
+                let next = serve_exchange(shard, client, scratch, peer_text, arrival).await;
+                if next != Next::KeepAlive {
+                    return Pause::End(next);
+                }
+            }
+            HeadRead::Park(due_ms) => return Pause::Park(due_ms),
+            HeadRead::Gone => return Pause::End(Next::Close),
+            HeadRead::Refused(failure) => return Pause::End(refuse(shard, client, failure).await),
+        }
+    }
+}
+
+/// Reads until a whole request head is there.
+async fn read_head<E: Env>(shard: &Shard<E>, client: &mut Client<E>, head: &mut RequestHead) -> HeadRead {
+    head.clear();
+    let mut unread = client.unread.take().unwrap_or_else(|| shard.buffers.lend());
+    if unread.is_empty() {
+        match first_bytes(shard, client, unread).await {
+            Ok(filled) => unread = filled,
+            Err(outcome) => return outcome,
+        }
+    }
+    let started_ns = shard.env.now_ns();
+    let adopted = shard.adopt();
+    // A listener that a reload removed serves nothing more.
+    let Some(listener) = adopted.snapshot.listener(&client.listener) else {
+        return HeadRead::Gone;
+    };
+    let due_ms = shard.alarms.now_ms() + listener.header_timeout_ms;
+    loop {
+        match head.parse(unread.filled(), &listener.head) {
+            Ok(Progress::Complete) => return HeadRead::Arrived(Arrival { unread, adopted, started_ns }),
+            Ok(Progress::Partial) => {}
+            Err(why) => return HeadRead::Refused(Failure::BadRequest(why)),
+        }
+        unread.reserve(1);
+        // Measured from the first byte, not from the last one: a client that drips bytes gets no more time.
+        let left_ms = due_ms.saturating_sub(shard.alarms.now_ms());
+        match read_once(&client.stream, unread, &client.alarm, left_ms).await {
+            Received::Bytes(filled) => unread = filled,
+            Received::End(_) | Received::Broken => return HeadRead::Gone,
+            Received::Expired => return HeadRead::Refused(Failure::ClientHeaderTimeout),
+        }
+    }
+}
+
+/// Waits for the first bytes of a request: a while with a buffer at hand, and then not here.
+async fn first_bytes<E: Env>(shard: &Shard<E>, client: &Client<E>, mut buffer: Buffer) -> Result<Buffer, HeadRead> {
+    let _idle = Gauge::new(&shard.counters.connections_idle);
+    let began_ms = shard.alarms.now_ms();
+    let due_ms = began_ms + first_bytes_bound(shard, client);
+    loop {
+        if shard.is_draining() {
+            return Err(HeadRead::Gone);
+        }
+        client.alarm.set(due_ms.min(began_ms + limits::PARK_AFTER_MS));
+        let (read, back) = client.stream.read_until(buffer, &client.alarm).await;
+        buffer = back;
+        match read {
+            Ok(0) => return Err(HeadRead::Gone),
+            Ok(_) => return Ok(buffer),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(HeadRead::Gone),
+            Err(_) if shard.is_draining() || shard.alarms.now_ms() < began_ms + limits::PARK_AFTER_MS => {}
+            Err(_) => return Err(HeadRead::Park(due_ms)),
+        }
+    }
+}
+
+/// A connection that has proven itself may rest; one that never sent a request may not.
+fn first_bytes_bound<E: Env>(shard: &Shard<E>, client: &Client<E>) -> u64 {
+    let adopted = shard.adopt();
+    adopted.snapshot.listener(&client.listener).map_or(0, |listener| {
+        if client.is_proven { listener.idle_ms } else { listener.header_timeout_ms }
+    })
+}
+
+/// Tells a client why its request is not served, before there is one to speak of.
+async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure) -> Next {
+    let verdict = failure.verdict();
+    shard.counters.rejected[failure.index()].add(1);
+    shard.counters.client_glitches.add(1);
+    let adopted = shard.adopt();
+    let extra: &[(&'static str, &[u8])] = if adopted.snapshot.reason_header {
+        &[("X-Gateway-Reason", verdict.label.as_bytes())]
+    } else {
+        &[]
+    };
+    let mut out = shard.buffers.lend();
+    let reply = LocalReply {
+        status: verdict.status,
+        body: verdict.text.as_bytes(),
+        content_type: "text/plain; charset=utf-8",
+        request_id: None,
+        date: &shard.date(),
+        close: true,
+        head_only: false,
+        version: Version::Http11,
+        keep_alive_10: false,
+        extra,
+        edits: &shard.no_edits,
+    };
+    encode_local(out.sink(), &reply);
+    match write_all(&client.stream, out, &client.alarm, limits::LINGER_MS).await {
+        Ok(_) => Next::Linger,
+        Err(_) => Next::Reset,
+    }
+}
+
+/// Ends our direction and drops what still comes, for a while: a close with unread bytes would reset the
+/// connection and take the response with it (RFC 9112 section 9.6).
+async fn linger<E: Env>(shard: &Shard<E>, client: &mut Client<E>) {
+    client.stream.shutdown_write();
+    let mut buffer = client.unread.take().unwrap_or_else(|| shard.buffers.lend());
+    let due_ms = shard.alarms.now_ms() + limits::LINGER_MS;
+    let mut dropped = 0;
+    while dropped < limits::LINGER_BYTES {
+        buffer.rewind(0, 0);
+        let left_ms = due_ms.saturating_sub(shard.alarms.now_ms());
+        match read_once(&client.stream, buffer, &client.alarm, left_ms).await {
+            Received::Bytes(filled) => buffer = filled,
+            Received::End(_) | Received::Broken | Received::Expired => return,
+        }
+        dropped += buffer.len();
+    }
+}
+
+/// Gives the storage of an active connection back, however its future ends.
+struct ScratchGuard<'a, E: Env> {
+    shard: &'a Shard<E>,
+    scratch: Option<Scratch>,
+}
+
+impl<E: Env> Drop for ScratchGuard<'_, E> {
+    fn drop(&mut self) {
+        if let Some(scratch) = self.scratch.take() {
+            self.shard.return_scratch(scratch);
+        }
+    }
+}
+
+/// The address of a peer as text, without an allocation: an IPv6 address has at most 39 characters.
+struct PeerText {
+    text: [u8; 46],
+    length: usize,
+}
+
+impl PeerText {
+    fn new(peer: SocketAddr) -> Self {
+        use std::io::Write;
+        let mut text = [0; 46];
+        let mut rest = &mut text[..];
+        write!(rest, "{}", peer.ip().to_canonical()).expect("46 bytes hold every address");
+        let left = rest.len();
+        Self { text, length: 46 - left }
+    }
+
+    fn text(&mut self) -> &[u8] {
+        &self.text[..self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_address_is_written_as_ipv4() {
+        for (peer, text) in [
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+            ("[2001:db8:1111:2222:3333:4444:5555:6666]:80", "2001:db8:1111:2222:3333:4444:5555:6666"),
+        ] {
+            let mut peer = PeerText::new(peer.parse().expect("an address"));
+            assert_eq!(peer.text(), text.as_bytes());
+        }
+    }
+}

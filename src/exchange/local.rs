@@ -1,0 +1,132 @@
+//! Answers of the gateway itself.
+
+use super::connection::Next;
+use super::failure::{Failure, Verdict};
+use super::serve::{Exchange, Served};
+use super::wire::{WriteError, write_all};
+use crate::http1::{LocalReply, Method, encode_local};
+use crate::net::Env;
+use crate::snapshot::Piece;
+
+/// What the gateway answers itself.
+#[derive(Clone, Copy)]
+pub(super) enum Local<'a> {
+    /// A failure, told to the client.
+    Failed(Failure),
+    /// The gateway's own health.
+    Health,
+    /// OPTIONS that may go no further.
+    Options,
+    /// A redirect with its status.
+    Redirect(u16, &'a [Piece]),
+    /// A fixed response.
+    Fixed { status: u16, body: &'a [u8], content_type: &'a str },
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
+
+impl<E: Env> Exchange<'_, E> {
+    /// Answers and says how the connection goes on.
+    pub(super) async fn answer_locally(&self, local: &Local<'_>) -> Served {
+        if let Local::Failed(failure) = local {
+            self.on_failure(*failure);
+        }
+        // RFC 9112 section 9.3: a body that is not read whole must not be taken for the next request.
+        let body = self.whole_body();
+        let close = body.is_none() || !self.may_persist();
+        let mut out = self.shard.buffers.lend();
+        let (status, sent) = self.encode_locally(local, close, out.sink());
+        self.tally.status.set(status);
+        self.tally.on_body_out(sent);
+        let written = write_all(self.client, out, self.alarm, self.listener.write_timeout_ms).await;
+        let next = match written {
+            Err(error) => {
+                self.tally.failure.set(Some(cannot_tell(error)));
+                Next::Reset
+            }
+            Ok(_) if body.is_none() => Next::Linger,
+            Ok(_) if close => Next::Close,
+            Ok(_) => Next::KeepAlive,
+        };
+        Served { next, body_used: body.unwrap_or(0), leftover: None }
+    }
+
+    /// Encodes the answer; returns its status and the length of its content.
+    fn encode_locally(&self, local: &Local<'_>, close: bool, out: &mut Vec<u8>) -> (u16, usize) {
+        let mut location = Vec::new();
+        let (status, body, content_type): (u16, &[u8], &str) = match local {
+            Local::Failed(failure) => {
+                let Verdict { status, text, .. } = failure.verdict();
+                (status, text.as_bytes(), TEXT)
+            }
+            Local::Health if self.shard.is_draining() => (503, br#"{"status":"draining"}"#, JSON),
+            Local::Health => (200, br#"{"status":"ok"}"#, JSON),
+            Local::Options => (200, b"", TEXT),
+            Local::Redirect(status, pieces) => {
+                self.locate(pieces, &mut location);
+                (*status, b"", TEXT)
+            }
+            Local::Fixed { status, body, content_type } => (*status, body, content_type),
+        };
+        let mut extra: [(&'static str, &[u8]); 2] = [("", b""); 2];
+        let mut extras = 0;
+        let mut add = |name, value| {
+            extra[extras] = (name, value);
+            extras += 1;
+        };
+        match local {
+            Local::Failed(failure) => {
+                // RFC 9110 section 15.5.6: 405 names the methods that are allowed.
+                if *failure == Failure::MethodRefused {
+                    add("Allow", ALLOWED);
+                }
+                if self.adopted.snapshot.reason_header {
+                    add("X-Gateway-Reason", failure.verdict().label.as_bytes());
+                }
+            }
+            Local::Options => add("Allow", ALLOWED),
+            Local::Redirect(..) => add("Location", &location),
+            Local::Health | Local::Fixed { .. } => {}
+        }
+        let reply = LocalReply {
+            status,
+            body,
+            content_type,
+            request_id: Some(self.request_id()),
+            date: &self.shard.date(),
+            close,
+            head_only: self.head.method() == Method::Head,
+            version: self.head.version(),
+            keep_alive_10: !close && self.is_old_client(),
+            extra: &extra[..extras],
+            edits: self.route().map_or(&self.shard.no_edits, |route| &route.response_edits),
+        };
+        encode_local(out, &reply);
+        (status, if reply.head_only { 0 } else { body.len() })
+    }
+
+    fn locate(&self, pieces: &[Piece], location: &mut Vec<u8>) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => location.extend_from_slice(text),
+                Piece::Path => location.extend_from_slice(self.head.path(self.bytes)),
+                Piece::Query => {
+                    if let Some(query) = self.head.query(self.bytes) {
+                        location.push(b'?');
+                        location.extend_from_slice(query);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a failed write to the client says about it.
+pub(super) fn cannot_tell(error: WriteError) -> Failure {
+    match error {
+        WriteError::Expired => Failure::ClientWriteTimeout,
+        WriteError::Broken => Failure::ClientAbort,
+    }
+}

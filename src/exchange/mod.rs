@@ -1,0 +1,24 @@
+//! Exchange: one request and its response, first byte to last. Start here.
+//!
+//! Owns: the life of a client connection (`connection`), the walk of one exchange
+//! (`serve::serve_exchange`: read, route, admit, forward, respond, settle), every way it can fail
+//! (`failure`), and what a worker lends to its exchanges (`shard`).
+//! Never: names the configuration, the kernel or another worker; formats a log line.
+//! Invariants: one response or one close per request; a request's bytes reach one endpoint as one
+//! message; what is lent (buffers, connections, gauges) returns when the future is dropped.
+
+mod answer;
+mod connection;
+mod failure;
+mod forward;
+mod local;
+mod relay;
+mod serve;
+mod shard;
+mod tally;
+mod upload;
+mod wire;
+
+pub use connection::serve_connection;
+pub use failure::{Failure, Fault, Severity, Verdict};
+pub use shard::{Shard, Upstream};

@@ -1,0 +1,244 @@
+//! What a worker lends to its exchanges: everything it owns, nothing shared.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::cluster::{EndpointId, Idle, RoundRobin};
+use crate::clock;
+use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
+use crate::limits;
+use crate::net::{Alarm, Alarms, BufferPool, Env, Pending, Stream};
+use crate::rng::Rng;
+use crate::snapshot::{Reader, Snapshot};
+use crate::telemetry::{LogRing, Sampler, WorkerCounters};
+
+/// A connection to an endpoint.
+pub struct Upstream<S> {
+    pub(super) stream: S,
+    pub(super) endpoint: EndpointId,
+    /// Has it carried an exchange before?
+    pub(super) reused: bool,
+}
+
+/// A snapshot as one worker adopted it, with the cursors that belong to it.
+pub(super) struct Adopted {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) cursors: Vec<RefCell<RoundRobin>>,
+    pub(super) sampler: Sampler,
+}
+
+/// Storage that an active connection borrows and gives back when it rests.
+pub(super) struct Scratch {
+    pub(super) request: RequestHead,
+    pub(super) response: ResponseHead,
+    pub(super) upload: ChunkedDecoder,
+    pub(super) download: ChunkedDecoder,
+    /// Guards the endpoint's side; the client's side has the connection's own alarm.
+    pub(super) alarm: Alarm,
+}
+
+/// Everything one worker owns.
+pub struct Shard<E: Env> {
+    pub(super) env: E,
+    pub(super) alarms: Alarms,
+    pub(super) buffers: BufferPool,
+    pub(super) counters: Arc<WorkerCounters>,
+    pub(super) log: RefCell<LogRing>,
+    pub(super) rng: RefCell<Rng>,
+    pub(super) idle: RefCell<Idle<Upstream<E::Stream>>>,
+    pub(super) via: Vec<u8>,
+    pub(super) no_edits: FieldEdits,
+    draining: Cell<bool>,
+    date: Cell<[u8; clock::IMF_FIXDATE_BYTES]>,
+    unix_ms: Cell<u64>,
+    reader: Reader,
+    current: RefCell<Rc<Adopted>>,
+    left: RefCell<Vec<Rc<Adopted>>>,
+    scratches: RefCell<Vec<Scratch>>,
+    closed: RefCell<Vec<Upstream<E::Stream>>>,
+}
+
+impl<E: Env> Shard<E> {
+    /// A worker's belongings, on the snapshot in force. `via` is the name of this process in `Via`.
+    #[must_use]
+    pub fn new(
+        env: E,
+        reader: Reader,
+        counters: Arc<WorkerCounters>,
+        log: LogRing,
+        mut rng: Rng,
+        via: Vec<u8>,
+    ) -> Self {
+        let alarms = Alarms::new(env.now_ns() / 1_000_000);
+        let adopted = Rc::new(Adopted::new(reader.load(), &mut rng));
+        let epoch = adopted.snapshot.epoch;
+        reader.on_adopted(epoch, epoch);
+        counters.epoch.set(epoch);
+        Self {
+            env,
+            alarms,
+            buffers: BufferPool::new(),
+            counters,
+            log: RefCell::new(log),
+            rng: RefCell::new(rng),
+            idle: RefCell::new(Idle::new()),
+            via,
+            no_edits: FieldEdits::default(),
+            draining: Cell::new(false),
+            date: Cell::new([b' '; clock::IMF_FIXDATE_BYTES]),
+            unix_ms: Cell::new(0),
+            reader,
+            current: RefCell::new(adopted),
+            left: RefCell::default(),
+            scratches: RefCell::default(),
+            closed: RefCell::default(),
+        }
+    }
+
+    /// The snapshot for a new exchange: one atomic load, and a change of snapshot when the epoch moved on.
+    pub(super) fn adopt(&self) -> Rc<Adopted> {
+        if self.reader.epoch() != self.current.borrow().snapshot.epoch {
+            self.adopt_newest();
+        }
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Adopts the newest snapshot now; an idle worker is asked to, so that nobody waits for its next request.
+    pub fn adopt_newest(&self) {
+        let newest = self.reader.load();
+        if newest.epoch == self.current.borrow().snapshot.epoch {
+            return;
+        }
+        let next = Rc::new(Adopted::new(newest, &mut self.rng.borrow_mut()));
+        self.counters.epoch.set(next.snapshot.epoch);
+        let before = self.current.replace(next);
+        self.close_removed(&before.snapshot);
+        self.left.borrow_mut().push(before);
+        self.leave_unused();
+    }
+
+    /// Closes the idle connections of endpoints that the current snapshot no longer has.
+    fn close_removed(&self, before: &Snapshot) {
+        let current = self.current.borrow();
+        let kept = &current.snapshot.endpoints;
+        let mut closed = self.closed.borrow_mut();
+        for &endpoint in &before.endpoints {
+            if kept.binary_search_by_key(&endpoint.0, |id| id.0).is_err() {
+                self.idle.borrow_mut().on_endpoint_removed(endpoint, &mut closed);
+            }
+        }
+        closed.clear();
+    }
+
+    /// Leaves the snapshots that no exchange of this worker uses any more, and tells control so.
+    fn leave_unused(&self) {
+        let mut left = self.left.borrow_mut();
+        left.retain(|adopted| Rc::strong_count(adopted) > 1);
+        let newest = self.current.borrow().snapshot.epoch;
+        let oldest = left.iter().map(|adopted| adopted.snapshot.epoch).min();
+        self.reader.on_adopted(newest, oldest.unwrap_or(newest));
+    }
+
+    /// Housekeeping, every [`limits::TICK_MS`]: deadlines, idle upstream connections, dates, gauges.
+    pub fn on_tick(&self, now_ms: u64, unix_ms: u64) {
+        if unix_ms / 1000 != self.unix_ms.get() / 1000 {
+            let mut date = [0; clock::IMF_FIXDATE_BYTES];
+            clock::imf_fixdate(unix_ms / 1000, &mut date);
+            self.date.set(date);
+        }
+        self.unix_ms.set(unix_ms);
+        self.alarms.on_tick(now_ms);
+        let mut closed = self.closed.borrow_mut();
+        let mut idle = self.idle.borrow_mut();
+        idle.on_tick(now_ms, &mut closed);
+        // A few looks per tick find what endpoints closed without a system call for each connection each time.
+        idle.sweep(STALE_LOOKS_PER_TICK, |upstream| upstream.stream.pending() != Pending::Nothing, &mut closed);
+        closed.clear();
+        self.counters.upstream_connections_idle.set(idle.len() as u64);
+        self.counters.buffers_out.set(self.buffers.lent() as u64);
+        drop((idle, closed));
+        if !self.left.borrow().is_empty() {
+            self.leave_unused();
+        }
+    }
+
+    /// From now on connections end with their current exchange, and idle ones at once.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.alarms.fire_all();
+    }
+
+    /// Is this worker draining?
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The world of this worker.
+    #[must_use]
+    pub fn env(&self) -> &E {
+        &self.env
+    }
+
+    /// What this worker counts.
+    #[must_use]
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+
+    /// A deadline of this worker's clock.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        self.alarms.register()
+    }
+
+    /// Buffers that connections hold.
+    #[must_use]
+    pub fn buffers_lent(&self) -> usize {
+        self.buffers.lent()
+    }
+
+    pub(super) fn date(&self) -> [u8; clock::IMF_FIXDATE_BYTES] {
+        self.date.get()
+    }
+
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.unix_ms.get()
+    }
+
+    pub(super) fn lend_scratch(&self) -> Scratch {
+        self.scratches.borrow_mut().pop().unwrap_or_else(|| Scratch {
+            request: RequestHead::new(),
+            response: ResponseHead::new(),
+            upload: ChunkedDecoder::new(),
+            download: ChunkedDecoder::new(),
+            alarm: self.alarms.register(),
+        })
+    }
+
+    pub(super) fn return_scratch(&self, scratch: Scratch) {
+        let mut scratches = self.scratches.borrow_mut();
+        if scratches.len() < limits::BUFFERS_KEPT {
+            scratch.alarm.clear();
+            scratches.push(scratch);
+        }
+    }
+}
+
+/// Idle upstream connections looked at per tick.
+const STALE_LOOKS_PER_TICK: usize = 8;
+
+impl Adopted {
+    fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Self {
+        let log = snapshot.log;
+        let cursors = (snapshot.clusters.iter())
+            .map(|cluster| {
+                // Workers start at different endpoints, or the first of each cluster would get every first request.
+                let start = rng.below(cluster.endpoints.len() as u64);
+                RefCell::new(RoundRobin::new(u32::try_from(start).unwrap_or(0)))
+            })
+            .collect();
+        Self { cursors, sampler: Sampler::new(log.ok, log.slow_over, log.slow, log.errors), snapshot }
+    }
+}

@@ -1,0 +1,169 @@
+//! What one exchange tells: its measures, counted and logged once when it is settled.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+
+use super::failure::{Failure, Fault};
+use super::serve::Exchange;
+use crate::http1::FieldKind;
+use crate::net::Env;
+use crate::routing::RouteId;
+use crate::snapshot::Action;
+use crate::telemetry::{Record, method_index};
+
+/// The measures of one exchange; both directions write to them.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) started_ns: u64,
+    pub(super) head_ns: u64,
+    pub(super) route: Cell<Option<RouteId>>,
+    /// Status on its way to the client; 0 before there is one.
+    pub(super) status: Cell<u16>,
+    /// Has any byte gone to the client, an interim response included?
+    pub(super) committed: Cell<bool>,
+    pub(super) failure: Cell<Option<Failure>>,
+    pub(super) bytes_in: Cell<u64>,
+    pub(super) bytes_out: Cell<u64>,
+    pub(super) endpoint: Cell<Option<SocketAddr>>,
+    pub(super) attempts: Cell<u32>,
+    pub(super) reused: Cell<bool>,
+    pub(super) connect_ns: Cell<u64>,
+    pub(super) sent_ns: Cell<u64>,
+    pub(super) first_byte_ns: Cell<u64>,
+}
+
+impl Tally {
+    /// Has any byte of a response gone to the client?
+    pub(super) fn is_answered(&self) -> bool {
+        self.status.get() != 0
+    }
+
+    pub(super) fn on_body_in(&self, count: usize) {
+        self.bytes_in.set(self.bytes_in.get() + count as u64);
+    }
+
+    pub(super) fn on_body_out(&self, count: usize) {
+        self.bytes_out.set(self.bytes_out.get() + count as u64);
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// Notes how the exchange failed, for its log line and its counters.
+    pub(super) fn on_failure(&self, failure: Failure) {
+        let counters = &self.shard.counters;
+        self.tally.failure.set(Some(failure));
+        if failure == Failure::ClientAbort {
+            counters.client_aborts.add(1);
+        }
+        if !self.tally.is_answered() {
+            counters.rejected[failure.index()].add(1);
+        }
+    }
+
+    /// Notes an attempt that failed upstream, whether or not another one follows.
+    pub(super) fn on_attempt_failed(&self, failure: Failure) {
+        if failure.verdict().fault == Fault::Upstream {
+            self.shard.counters.upstream_errors[failure.index()].add(1);
+        }
+    }
+
+    /// The last step of every exchange: one count, and one record if it is sampled.
+    pub(super) fn settle(&self) {
+        let tally = &self.tally;
+        let duration_ns = self.shard.env.now_ns().saturating_sub(tally.started_ns);
+        let status = match tally.status.get() {
+            0 => Failure::ClientAbort.verdict().status,
+            status => status,
+        };
+        let method = self.head.method_name(self.bytes);
+        let series = self.route().map(|route| route.series);
+        self.shard.counters.on_exchange(method_index(method), status, series, duration_ns);
+        let cut = tally.failure.get().is_some();
+        let class = self.adopted.sampler.class(status, cut, duration_ns);
+        if self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64()) {
+            self.log(status, duration_ns);
+        }
+    }
+
+    fn log(&self, status: u16, duration_ns: u64) {
+        let tally = &self.tally;
+        let snapshot = &self.adopted.snapshot;
+        let route = tally.route.get().map(|id| snapshot.route(id));
+        let cluster = route.and_then(|route| match route.action {
+            Action::Forward(cluster) => Some(snapshot.clusters[cluster].name.as_bytes()),
+            Action::Redirect(..) | Action::Respond { .. } => None,
+        });
+        let record = Record {
+            unix_ms: self.shard.unix_ms(),
+            method: self.head.method_name(self.bytes),
+            path: self.head.path(self.bytes),
+            query: self.head.query(self.bytes).is_some(),
+            host: self.head.host(),
+            status,
+            duration_ns,
+            client: self.client_ip(),
+            request_id: self.request_id(),
+            route: route.map_or(&[], |route| route.name.as_bytes()),
+            cluster: cluster.unwrap_or_default(),
+            endpoint: tally.endpoint.get(),
+            attempts: tally.attempts.get(),
+            bytes_in: tally.bytes_in.get(),
+            bytes_out: tally.bytes_out.get(),
+            reason: tally.failure.get().map(|failure| failure.verdict().label),
+            user_agent: self.head.find(self.bytes, FieldKind::UserAgent).unwrap_or_default(),
+            head_ns: tally.head_ns,
+            connect_ns: tally.connect_ns.get(),
+            first_byte_ns: tally.first_byte_ns.get(),
+            reused: tally.reused.get(),
+            epoch: snapshot.epoch,
+        };
+        if !self.shard.log.borrow_mut().try_push(&record) {
+            self.shard.counters.log_dropped.add(1);
+        }
+    }
+
+    /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs.
+    fn client_ip(&self) -> IpAddr {
+        let peer = self.peer.ip();
+        if !self.listener.trusts(peer) {
+            return peer;
+        }
+        let chain = self.head.find(self.bytes, FieldKind::XForwardedFor).unwrap_or_default();
+        client_behind(chain, peer, |ip| self.listener.trusts(ip))
+    }
+}
+
+/// The right-most address of an `X-Forwarded-For` chain that is not trusted; the last good one when it is rubbish.
+fn client_behind(chain: &[u8], peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer;
+    for hop in chain.rsplit(|byte| *byte == b',') {
+        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse().ok()) else {
+            return client;
+        };
+        client = ip;
+        if !trusts(ip) {
+            return client;
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {
+        let peer: IpAddr = "10.0.0.1".parse().expect("an address");
+        let trusts = |ip: IpAddr| ip.to_string().starts_with("10.");
+        for (chain, client) in [
+            ("", "10.0.0.1"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("6.6.6.6, 192.0.2.7, 10.0.0.2", "192.0.2.7"),
+            ("rubbish, 10.0.0.2", "10.0.0.2"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(client_behind(chain.as_bytes(), peer, trusts).to_string(), client, "{chain}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The rest of a request's body on its way to the endpoint.
+
+use super::failure::Failure;
+use super::relay::Inbound;
+use super::serve::{Exchange, Sending};
+use super::wire::{Received, WriteError, frame_chunk, read_once, write_all};
+use crate::http1::{BodyLength, ChunkedDecoder};
+use crate::limits;
+use crate::net::{Buffer, Env, Stream};
+use crate::snapshot::Route;
+
+/// How fast a body must come: `rate` bytes per second of waiting, after `grace_ms` of it.
+///
+/// Only time spent waiting for the client counts; an endpoint that takes the body slowly is not the client's fault.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    rate: u64,
+    grace_ms: u64,
+    waited_ms: u64,
+    received: u64,
+}
+
+impl Pace {
+    /// Milliseconds the client may still keep us waiting; at most `most_ms` at once.
+    fn allowance_ms(&self, most_ms: u64) -> u64 {
+        if self.rate == 0 {
+            return most_ms;
+        }
+        let earned = self.received.saturating_mul(1000) / self.rate;
+        self.grace_ms.saturating_add(earned).saturating_sub(self.waited_ms).min(most_ms)
+    }
+
+    fn on_received(&mut self, bytes: usize, waited_ms: u64) {
+        self.received += bytes as u64;
+        self.waited_ms += waited_ms;
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// Sends what did not go with the head: all but `sent` bytes of the body.
+    ///
+    /// Fails only for the client's sake, or when the endpoint takes nothing for too long. When the endpoint's
+    /// connection breaks, its answer may still be there to read (RFC 9112 section 9.5): the upload just stays undone.
+    pub(super) async fn send_rest<S: Stream>(
+        &self,
+        upstream: &S,
+        decoder: &mut ChunkedDecoder,
+        sent: usize,
+        route: &Route,
+        sending: &Sending,
+    ) -> Result<(), Failure> {
+        let listener = self.listener;
+        let mut pace = Pace { rate: listener.body_rate, grace_ms: listener.body_grace_ms, waited_ms: 0, received: 0 };
+        let chunked = self.head.body() == BodyLength::Chunked;
+        let mut inbound = Inbound::new(self.head.body(), sent, decoder);
+        let mut buffer = self.shard.buffers.lend();
+        buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+        if chunked {
+            buffer.extend(self.behind_head());
+        }
+        let mut total = sent as u64;
+        loop {
+            if buffer.is_empty() {
+                buffer = self.read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace).await?;
+            }
+            let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadRequestBody)?;
+            total += buffer.len() as u64;
+            self.tally.on_body_in(buffer.len());
+            if total > route.body_limit {
+                return Err(Failure::BodyTooLarge);
+            }
+            if chunked {
+                let options = self.head.connection_options(self.bytes);
+                frame_chunk(&mut buffer, portion.done, inbound.trailers(), options);
+            }
+            sending.consumed.set(true);
+            // The client's alarm is free while nothing is read from the client.
+            match write_all(upstream, buffer, self.client_alarm, route.timeouts.body_idle_ms).await {
+                Ok(back) => buffer = back,
+                Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
+                Err(WriteError::Broken) => return Ok(()),
+            }
+            if portion.done {
+                sending.leftover.set(portion.extra);
+                sending.on_done(self.shard.alarms.now_ms());
+                return Ok(());
+            }
+            buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+        }
+    }
+
+    async fn read_body(&self, buffer: Buffer, pace: &mut Pace) -> Result<Buffer, Failure> {
+        let began_ms = self.shard.alarms.now_ms();
+        let patience_ms = pace.allowance_ms(self.listener.idle_ms);
+        match read_once(self.client, buffer, self.client_alarm, patience_ms).await {
+            Received::Bytes(buffer) => {
+                pace.on_received(buffer.len(), self.shard.alarms.now_ms() - began_ms);
+                Ok(buffer)
+            }
+            // RFC 9112 section 8: a request whose body ends early is incomplete and goes no further.
+            Received::End(_) | Received::Broken => Err(Failure::ClientAbort),
+            Received::Expired => Err(Failure::ClientBodyTimeout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_honest_body_lives_and_a_dripping_one_dies() {
+        let mut honest = Pace { rate: 1024, grace_ms: 10_000, waited_ms: 0, received: 0 };
+        let mut dripping = honest;
+        for _ in 0..1_000 {
+            honest.on_received(2048, 1_000);
+            dripping.on_received(1, 1_000);
+            assert!(honest.allowance_ms(75_000) >= 10_000);
+        }
+        assert_eq!(dripping.allowance_ms(75_000), 0);
+    }
+
+    #[test]
+    fn no_rate_leaves_only_the_idle_bound() {
+        let pace = Pace { rate: 0, grace_ms: 1, waited_ms: 1_000_000, received: 0 };
+        assert_eq!(pace.allowance_ms(75_000), 75_000);
+    }
+
+    #[test]
+    fn credit_for_fast_bytes_never_exceeds_the_idle_bound() {
+        let pace = Pace { rate: 1, grace_ms: 1, waited_ms: 0, received: 1 << 30 };
+        assert_eq!(pace.allowance_ms(75_000), 75_000);
+    }
+}

@@ -1,0 +1,131 @@
+//! Whole writes and the pieces of relaying that both directions share.
+
+use std::io;
+
+use crate::http1::{encode_chunk_line, encode_trailers};
+use crate::net::{Alarm, Buffer, Expired, Stream};
+
+/// Why a write did not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteError {
+    /// The peer took nothing for too long; the buffer went with the operation.
+    Expired,
+    /// The connection broke.
+    Broken,
+}
+
+/// Writes what `from` may write and consumes it; every step may take `patience_ms`.
+pub(super) async fn write_all<S: Stream>(
+    stream: &S,
+    mut from: Buffer,
+    alarm: &Alarm,
+    patience_ms: u64,
+) -> Result<Buffer, WriteError> {
+    while from.writable() > 0 {
+        let Ok((written, back)) = alarm.within(patience_ms, stream.write(from)).await else {
+            return Err(WriteError::Expired);
+        };
+        from = back;
+        match written {
+            Ok(0) => return Err(WriteError::Broken),
+            Ok(count) => from.consume(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(WriteError::Broken),
+        }
+    }
+    Ok(from)
+}
+
+/// What one read brought.
+pub(super) enum Received {
+    /// At least one byte, behind what was filled.
+    Bytes(Buffer),
+    /// The peer's end of stream.
+    End(Buffer),
+    /// The connection broke.
+    Broken,
+    /// Nothing came in time; the buffer went with the operation.
+    Expired,
+}
+
+/// Reads once; the wait may take `patience_ms`.
+pub(super) async fn read_once<S: Stream>(stream: &S, mut into: Buffer, alarm: &Alarm, patience_ms: u64) -> Received {
+    loop {
+        match alarm.within(patience_ms, stream.read(into)).await {
+            Err(Expired) => return Received::Expired,
+            Ok((Err(error), back)) if error.kind() == io::ErrorKind::Interrupted => into = back,
+            Ok(completed) => return received(completed),
+        }
+    }
+}
+
+pub(super) fn received((read, buffer): (io::Result<usize>, Buffer)) -> Received {
+    match read {
+        Ok(0) => Received::End(buffer),
+        Ok(_) => Received::Bytes(buffer),
+        Err(_) => Received::Broken,
+    }
+}
+
+/// Makes the filled bytes one chunk, and ends the body behind it when `last`.
+///
+/// The buffer has [`crate::limits::CHUNK_HEADROOM`] bytes before its content, and
+/// [`crate::limits::CHUNK_TAILROOM`] behind it unless there are trailers (RFC 9112 section 7.1).
+pub(super) fn frame_chunk<'a>(
+    buffer: &mut Buffer,
+    last: bool,
+    trailers: &[u8],
+    options: impl Iterator<Item = &'a [u8]> + Clone,
+) {
+    // A chunk of size zero would end the body (RFC 9112 section 7.1).
+    if !buffer.is_empty() {
+        let mut line = [0; 18];
+        let start = encode_chunk_line(buffer.len(), &mut line);
+        let fits = buffer.try_prepend(&line[start..]);
+        assert!(fits, "a buffer of chunks is rewound with headroom");
+        buffer.extend(b"\r\n");
+    }
+    if last {
+        buffer.extend(b"0\r\n");
+        if !trailers.is_empty() {
+            encode_trailers(buffer.sink(), trailers, options);
+        }
+        buffer.extend(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+    use crate::net::BufferPool;
+
+    fn framed(content: &[u8], last: bool) -> Vec<u8> {
+        let mut buffer = BufferPool::new().lend();
+        buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+        buffer.extend(content);
+        frame_chunk(&mut buffer, last, b"", std::iter::empty());
+        buffer.filled().to_vec()
+    }
+
+    #[test]
+    fn content_becomes_one_chunk() {
+        assert_eq!(framed(b"hello", false), b"5\r\nhello\r\n");
+        assert_eq!(framed(b"hello", true), b"5\r\nhello\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn no_content_is_no_chunk() {
+        assert_eq!(framed(b"", false), b"");
+        assert_eq!(framed(b"", true), b"0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_full_buffer_is_framed_in_place() {
+        let mut buffer = BufferPool::new().lend();
+        buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+        buffer.extend(&vec![b'x'; buffer.spare()]);
+        frame_chunk(&mut buffer, true, b"", std::iter::empty());
+        assert_eq!(buffer.sink().capacity(), limits::BUFFER_BYTES);
+    }
+}

@@ -1,0 +1,212 @@
+//! Writing the request that goes upstream.
+
+use super::edits::FieldEdits;
+use super::encode::{push_fields, push_length, push_line, push_number};
+use super::fields::{Field, FieldKind, KindSet};
+use super::framing::BodyLength;
+use super::method::{Method, Version};
+use super::request::RequestHead;
+
+/// What the gateway says about the client in the forwarding fields.
+#[derive(Copy, Clone, Debug)]
+pub struct Forwarded<'a> {
+    /// The peer's address as text, from the socket.
+    pub peer_ip: &'a [u8],
+    /// `http` or `https`: how the client reached us.
+    pub proto: &'static str,
+    /// Whether the peer is a proxy whose own forwarding fields are believed.
+    pub trusted: bool,
+}
+
+/// How a request is written.
+#[derive(Copy, Clone, Debug)]
+pub struct RequestOut<'a> {
+    /// Path to ask for, in its normal form, or `*`.
+    pub path: &'a [u8],
+    /// Query without its question mark.
+    pub query: Option<&'a [u8]>,
+    /// Value of Host.
+    pub host: &'a [u8],
+    /// Who the client is.
+    pub forwarded: Forwarded<'a>,
+    /// Value of X-Request-ID; empty for none.
+    pub request_id: &'a [u8],
+    /// Our pseudonym in Via.
+    pub via: &'a [u8],
+    /// Edits of the route.
+    pub edits: &'a FieldEdits,
+    /// Framing of the body as it will be sent; never `UntilClose`.
+    pub body: BodyLength,
+    /// Name of a field that tells the upstream its deadline, and milliseconds.
+    pub timeout_ms: Option<(&'a [u8], u64)>,
+    /// Whether the connection will not be used again.
+    pub close: bool,
+}
+
+/// Fields that are written by ourselves or not at all.
+const OWN: KindSet = KindSet::of(&[
+    FieldKind::Host,
+    FieldKind::ContentLength,
+    FieldKind::TransferEncoding,
+    FieldKind::Expect,
+    FieldKind::XForwardedFor,
+    FieldKind::XRequestId,
+]);
+
+/// What a peer that is not trusted may not say of its client.
+const UNTRUSTED: KindSet = KindSet::of(&[
+    FieldKind::Forwarded,
+    FieldKind::XForwardedProto,
+    FieldKind::XForwardedHost,
+    FieldKind::XForwardedOther,
+    FieldKind::XRealIp,
+]);
+
+/// Appends the head of the request that goes upstream.
+///
+/// | field | written |
+/// |---|---|
+/// | Host | exactly one, first (RFC 9112 section 3.2) |
+/// | hop-by-hop and those that Connection names | never (RFC 9110 section 7.6.1) |
+/// | Content-Length, Transfer-Encoding | at most one of both, by `how.body` (RFC 9112 section 6.2) |
+/// | Expect | `100-continue` if the client asked (RFC 9110 section 10.1.1) |
+/// | TE | `trailers` with `Connection: TE` if the client asked (RFC 9110 section 10.1.4) |
+/// | Trailer | as received if the body goes on in chunks |
+/// | Max-Forwards | one less for OPTIONS and TRACE (RFC 9110 section 7.6.2) |
+/// | Via | appended (RFC 9110 section 7.6.3) |
+/// | Forwarded, X-Forwarded-*, X-Real-IP | the client's only if the peer is trusted, else our own |
+/// | X-Request-ID | `how.request_id` |
+/// | all others | as received, in their order |
+///
+/// Edits act last. Nothing is allocated but room in `out`.
+pub fn encode_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: &RequestOut<'_>) {
+    debug_assert!(how.body != BodyLength::UntilClose, "a request cannot end with its connection");
+    out.reserve(head.len() + 512);
+    push_request_line(out, head.method_name(bytes), how);
+    let dropped = dropped_kinds(head, how);
+    let deadline = how.timeout_ms.map_or(&b""[..], |(name, _)| name);
+    push_fields(out, bytes, head.fields(), |field| keeps(field, bytes, dropped, deadline, how.edits));
+    push_forwarding(out, bytes, head, how);
+    push_via(out, head.version(), how.via);
+    push_own(out, head, how);
+    out.extend_from_slice(how.edits.lines());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The request line with our own version (RFC 9112 section 2.3), and Host.
+#[inline]
+fn push_request_line(out: &mut Vec<u8>, method: &[u8], how: &RequestOut<'_>) {
+    out.extend_from_slice(method);
+    out.push(b' ');
+    out.extend_from_slice(how.path);
+    if let Some(query) = how.query {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(how.host);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The kinds of this request that are not copied.
+#[inline]
+fn dropped_kinds(head: &RequestHead, how: &RequestOut<'_>) -> KindSet {
+    let mut dropped = if how.forwarded.trusted { OWN } else { OWN.union(UNTRUSTED) };
+    if how.body != BodyLength::Chunked {
+        dropped = dropped.with(FieldKind::Trailer);
+    }
+    if head.max_forwards().is_some() {
+        dropped = dropped.with(FieldKind::MaxForwards);
+    }
+    dropped
+}
+
+/// Whether a field is copied.
+#[inline]
+fn keeps(field: &Field, bytes: &[u8], dropped: KindSet, deadline: &[u8], edits: &FieldEdits) -> bool {
+    !field.hop
+        && !dropped.contains(field.kind)
+        && (field.name.len() != deadline.len() || !field.name.of(bytes).eq_ignore_ascii_case(deadline))
+        && (edits.is_empty() || !edits.drops(field.kind, field.name.of(bytes)))
+}
+
+/// The fields that tell the upstream who the client is.
+fn push_forwarding(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: &RequestOut<'_>) {
+    let Forwarded { peer_ip, proto, trusted } = how.forwarded;
+    let is_ours = |kind, name: &[u8]| !(how.edits.drops(kind, name) || trusted && head.find(bytes, kind).is_some());
+    if !how.edits.drops(FieldKind::XForwardedFor, b"x-forwarded-for") {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        if trusted {
+            push_received_hops(out, bytes, head);
+        }
+        out.extend_from_slice(peer_ip);
+        out.extend_from_slice(b"\r\n");
+    }
+    if is_ours(FieldKind::XForwardedProto, b"x-forwarded-proto") {
+        push_line(out, b"X-Forwarded-Proto", proto.as_bytes());
+    }
+    if !head.authority().is_empty() && is_ours(FieldKind::XForwardedHost, b"x-forwarded-host") {
+        push_line(out, b"X-Forwarded-Host", head.authority());
+    }
+    if is_ours(FieldKind::XRealIp, b"x-real-ip") {
+        push_line(out, b"X-Real-IP", peer_ip);
+    }
+}
+
+/// What a trusted peer sent in X-Forwarded-For, all lines in one list, with a comma behind it.
+fn push_received_hops(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead) {
+    for field in head.fields() {
+        if field.kind == FieldKind::XForwardedFor && !field.hop && !field.value.is_empty() {
+            out.extend_from_slice(field.value.of(bytes));
+            out.extend_from_slice(b", ");
+        }
+    }
+}
+
+/// Via with the version that was received and our name (RFC 9110 section 7.6.3).
+#[inline]
+fn push_via(out: &mut Vec<u8>, received: Version, name: &[u8]) {
+    out.extend_from_slice(match received {
+        Version::Http10 => b"Via: 1.0 ",
+        Version::Http11 => b"Via: 1.1 ",
+    });
+    out.extend_from_slice(name);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The fields that belong to this hop and this message.
+#[inline]
+fn push_own(out: &mut Vec<u8>, head: &RequestHead, how: &RequestOut<'_>) {
+    if !how.request_id.is_empty() && !how.edits.drops(FieldKind::XRequestId, b"x-request-id") {
+        push_line(out, b"X-Request-ID", how.request_id);
+    }
+    if let (Some(hops), Method::Options | Method::Trace) = (head.max_forwards(), head.method()) {
+        out.extend_from_slice(b"Max-Forwards: ");
+        push_number(out, u64::from(hops.saturating_sub(1)));
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some((name, milliseconds)) = how.timeout_ms {
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        push_number(out, milliseconds);
+        out.extend_from_slice(b"\r\n");
+    }
+    if head.expects_continue() {
+        out.extend_from_slice(b"Expect: 100-continue\r\n");
+    }
+    match how.body {
+        BodyLength::Exact(length) => push_length(out, length),
+        BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyLength::None | BodyLength::UntilClose => {}
+    }
+    // RFC 9110 section 10.1.4: TE goes with the connection option of its name.
+    out.extend_from_slice(match (head.accepts_trailers(), how.close) {
+        (true, true) => b"TE: trailers\r\nConnection: close, TE\r\n",
+        (true, false) => b"TE: trailers\r\nConnection: TE\r\n",
+        (false, true) => b"Connection: close\r\n",
+        (false, false) => b"",
+    });
+}
+
+#[cfg(test)]
+mod tests;

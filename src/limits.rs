@@ -1,0 +1,94 @@
+//! Every bound of the process in one place, asserted against one another at compile time.
+//!
+//! A bound that an operator may change is the default here and is checked against its `_MAX` by the
+//! configuration; a bound without a setting is a property of the implementation.
+
+/// Default bytes of one message head (request line or status line plus all field lines).
+pub const HEADER_BYTES_DEFAULT: usize = 64 * 1024;
+/// Most bytes of one message head that a configuration may allow.
+pub const HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Least bytes of one message head that a configuration may allow.
+pub const HEADER_BYTES_MIN: usize = 1024;
+/// Default number of field lines in one message head.
+pub const HEADER_COUNT_DEFAULT: usize = 128;
+/// Most field lines in one message head that a configuration may allow.
+pub const HEADER_COUNT_MAX: usize = 1024;
+/// Bytes of a request line, longer ones are answered with 414 (RFC 9112 section 3 recommends at least 8000).
+pub const REQUEST_LINE_BYTES: usize = 16 * 1024;
+/// Empty lines ignored before a request line (RFC 9112 section 2.2 asks for at least one).
+pub const LEADING_EMPTY_LINES: usize = 4;
+/// Bytes of one chunk-size line, extensions included.
+pub const CHUNK_LINE_BYTES: usize = 4 * 1024;
+/// Bytes of chunk extensions in one whole body.
+pub const CHUNK_EXTENSION_BYTES: usize = 16 * 1024;
+/// Bytes of one trailer section.
+pub const TRAILER_BYTES: usize = 8 * 1024;
+/// Interim (1xx) responses relayed for one request.
+pub const INTERIM_RESPONSES: usize = 8;
+
+/// Bytes of a buffer that holds heads and small bodies.
+pub const BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes of a buffer that a streaming body grows into.
+pub const BODY_BUFFER_BYTES: usize = 256 * 1024;
+/// Body buffers of the large size that one worker lends at once; further bodies stream through small ones.
+pub const BODY_BUFFERS_PER_WORKER: usize = 64;
+/// Small buffers that a worker keeps for reuse.
+pub const BUFFERS_KEPT: usize = 1024;
+/// Large buffers that a worker keeps for reuse.
+pub const BODY_BUFFERS_KEPT: usize = 16;
+/// Bytes kept free before a body in a buffer, for a chunk-size line.
+pub const CHUNK_HEADROOM: usize = 20;
+/// Bytes kept free behind a body in a buffer, for the end of a chunk and the last chunk.
+pub const CHUNK_TAILROOM: usize = 8;
+
+/// Milliseconds between two runs of a worker's housekeeping.
+pub const TICK_MS: u64 = 10;
+/// Milliseconds after which a waiting exchange starts to watch its client for a disconnect.
+pub const CLIENT_WATCH_MS: u64 = 50;
+/// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
+pub const PARK_AFTER_MS: u64 = 100;
+/// Milliseconds an idle upstream connection may rest before it is probed for an end of stream at reuse.
+pub const STALE_CHECK_MS: u64 = 1;
+/// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).
+pub const LINGER_MS: u64 = 2_000;
+/// Bytes read and dropped while a connection lingers before its close.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Entries of a worker's submission queue.
+pub const RING_ENTRIES: u32 = 4096;
+/// Entries of a worker's completion queue.
+pub const RING_COMPLETIONS: u32 = 32768;
+/// Most workers of one process.
+pub const WORKERS_MAX: usize = 256;
+/// Backlog of a listening socket.
+pub const LISTEN_BACKLOG: i32 = 65_535;
+/// Bytes of one worker's ring of access-log records.
+pub const LOG_RING_BYTES: usize = 1024 * 1024;
+/// Bytes of one logged field; longer ones are cut.
+pub const LOG_FIELD_BYTES: usize = 2048;
+/// Routes with a series of their own on `/metrics`; the rest share `other`.
+pub const ROUTE_SERIES: usize = 1024;
+/// Endpoint identities a process can hold at once.
+pub const ENDPOINTS_MAX: usize = 16 * 1024;
+/// Messages waiting in a worker's mailbox.
+pub const MAILBOX_MESSAGES: usize = 256;
+/// Errors of a configuration printed before the rest is only counted.
+pub const CONFIG_ERRORS: usize = 50;
+/// Bytes of one configuration file.
+pub const CONFIG_BYTES: u64 = 64 * 1024 * 1024;
+
+const _: () = {
+    assert!(HEADER_BYTES_MIN <= HEADER_BYTES_DEFAULT && HEADER_BYTES_DEFAULT <= HEADER_BYTES_MAX);
+    assert!(HEADER_COUNT_DEFAULT <= HEADER_COUNT_MAX);
+    assert!(REQUEST_LINE_BYTES <= HEADER_BYTES_DEFAULT);
+    assert!(BUFFER_BYTES < BODY_BUFFER_BYTES);
+    assert!(CHUNK_HEADROOM + CHUNK_TAILROOM < BUFFER_BYTES);
+    // Eighteen bytes hold sixteen hexadecimal digits and the line end of a chunk-size line.
+    assert!(CHUNK_HEADROOM >= 18);
+    // The end of a chunk and the last chunk: CRLF 0 CRLF CRLF.
+    assert!(CHUNK_TAILROOM >= 7);
+    assert!(CLIENT_WATCH_MS >= TICK_MS && PARK_AFTER_MS >= TICK_MS);
+    assert!(RING_ENTRIES < RING_COMPLETIONS);
+    // A record of the access log holds a handful of fields and must fit many times over.
+    assert!(LOG_RING_BYTES >= 32 * LOG_FIELD_BYTES);
+};

@@ -1,0 +1,20 @@
+//! Net: the only room that knows the kernel.
+//!
+//! Owns the seam of the request path ([`Env`] and [`Stream`]), its implementation on monoio
+//! (`uring`), the buffers that travel to the kernel and back, and every cancellation of an
+//! operation in flight (`deadline`).
+//! Never: parses, routes or decides anything about a message.
+//! Invariants: a buffer lent to the kernel is owned by the operation until it completes; nothing
+//! outside this room names monoio.
+
+mod buffer;
+mod deadline;
+mod env;
+mod probe;
+mod uring;
+
+pub use buffer::{Buffer, BufferPool};
+pub use deadline::{Alarm, Alarms, Expired};
+pub use env::{Env, Pending, Stream};
+pub use probe::{Driver, probe_io_uring};
+pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};

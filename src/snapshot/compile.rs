@@ -1,0 +1,229 @@
+//! Checked configuration to compiled tables.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Action, Cluster, Endpoint, Listener, LogSample, Piece, Rewrite, Route, Snapshot, Timeouts};
+use crate::cluster::{EndpointKey, EndpointRegistry, IdleLimits};
+use crate::config;
+use crate::http1::{FieldEdits, HeadLimits};
+use crate::limits;
+use crate::routing::{HostPattern, PathPattern, RouteSpec, Table};
+
+/// Addresses of every (host, port) of the configuration.
+pub type Resolved = HashMap<(String, u16), Vec<SocketAddr>>;
+
+/// A checked configuration that still cannot become a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CompileError {
+    /// The host of an endpoint has no address.
+    Unresolved {
+        /// Cluster of the endpoint.
+        cluster: String,
+        /// Its host.
+        host: String,
+    },
+    /// More endpoints than [`limits::ENDPOINTS_MAX`].
+    EndpointsFull,
+    /// A field edit that the encoder refuses.
+    FieldEdit {
+        /// Route of the edit.
+        route: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unresolved { cluster, host } => {
+                write!(f, "cluster `{cluster}`: `{host}` has no address; is the name right and DNS reachable?")
+            }
+            Self::EndpointsFull => write!(f, "more than {} endpoints", limits::ENDPOINTS_MAX),
+            Self::FieldEdit { route, why } => write!(f, "route `{route}`: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// Compiles `config` into the snapshot of `epoch`, for a process of `workers` workers.
+///
+/// # Errors
+/// An endpoint without an address, too many endpoints, or a field edit that the encoder refuses.
+pub fn compile(
+    config: &config::Config,
+    epoch: u64,
+    workers: usize,
+    registry: &mut EndpointRegistry,
+    resolved: &Resolved,
+) -> Result<Snapshot, CompileError> {
+    let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
+    let routes = config.routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+    let clusters = (config.clusters.iter())
+        .map(|one| cluster(one, epoch, workers, registry, resolved))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut endpoints: Vec<_> =
+        clusters.iter().flat_map(|cluster: &Cluster| cluster.endpoints.iter().map(|one| one.id)).collect();
+    endpoints.sort_unstable_by_key(|id| id.0);
+    Ok(Snapshot {
+        epoch,
+        listeners: config.listeners.iter().map(listener).collect(),
+        table: Table::compile(&specs),
+        routes,
+        clusters,
+        endpoints,
+        log: log_sample(&config.access_log),
+        reason_header: config.reason_header,
+    })
+}
+
+/// The matching half of a route, for the routing table and for warnings about routes that never match.
+#[must_use]
+pub fn route_spec(route: &config::Route) -> RouteSpec {
+    RouteSpec {
+        host: match &route.host {
+            config::HostMatch::Any => HostPattern::Any,
+            config::HostMatch::Exact(host) => HostPattern::Exact(host.clone()),
+            config::HostMatch::Wildcard(suffix) => HostPattern::Wildcard(suffix.clone()),
+        },
+        path: match &route.path {
+            config::PathMatch::Exact(path) => PathPattern::Exact(path.clone()),
+            config::PathMatch::Prefix(prefix) => PathPattern::Prefix(without_slash(prefix).to_owned()),
+        },
+        methods: route.methods.clone(),
+        headers: route.headers.clone(),
+        query: route.query.clone(),
+    }
+}
+
+fn without_slash(prefix: &str) -> &str {
+    prefix.strip_suffix('/').unwrap_or(prefix)
+}
+
+fn route(route: &config::Route) -> Result<Route, CompileError> {
+    let rewrite = match (&route.rewrite_prefix, &route.path) {
+        (Some(new), config::PathMatch::Prefix(old)) => {
+            Some(Rewrite { strip: without_slash(old).len(), prefix: new.clone().into_bytes() })
+        }
+        (Some(_) | None, _) => None,
+    };
+    Ok(Route {
+        name: route.name.clone(),
+        action: match &route.action {
+            config::Action::Forward { cluster } => Action::Forward(*cluster),
+            config::Action::Redirect { to, status } => Action::Redirect(*status, pieces(to)),
+            config::Action::Respond { status, body, content_type } => Action::Respond {
+                status: *status,
+                body: body.clone().into_bytes(),
+                content_type: content_type.clone(),
+            },
+        },
+        timeouts: Timeouts {
+            connect_ms: ms(route.timeouts.connect),
+            response_header_ms: ms(route.timeouts.response_header),
+            request_ms: ms(route.timeouts.request),
+            body_idle_ms: ms(route.timeouts.body_idle),
+        },
+        body_limit: route.body_limit.unwrap_or(u64::MAX),
+        rewrite,
+        host_of_endpoint: route.host_header == config::HostHeader::Upstream,
+        request_edits: edits(&route.name, &route.request_headers)?,
+        response_edits: edits(&route.name, &route.response_headers)?,
+        series: u32::MAX,
+    })
+}
+
+fn edits(route: &str, edits: &config::HeaderEdits) -> Result<FieldEdits, CompileError> {
+    FieldEdits::new(&edits.set, &edits.add, &edits.remove)
+        .map_err(|error| CompileError::FieldEdit { route: route.to_owned(), why: error.to_string() })
+}
+
+fn pieces(to: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = to;
+    while let Some(at) = rest.find('{') {
+        let (text, place) = rest.split_at(at);
+        let (piece, name) = if place.starts_with("{query}") { (Piece::Query, "{query}") } else { (Piece::Path, "{path}") };
+        pieces.push(Piece::Text(text.as_bytes().to_vec()));
+        pieces.push(piece);
+        rest = place.strip_prefix(name).expect("the checker lets no other brace pass");
+    }
+    pieces.push(Piece::Text(rest.as_bytes().to_vec()));
+    pieces
+}
+
+fn cluster(
+    cluster: &config::Cluster,
+    epoch: u64,
+    workers: usize,
+    registry: &mut EndpointRegistry,
+    resolved: &Resolved,
+) -> Result<Cluster, CompileError> {
+    let mut endpoints = Vec::new();
+    for endpoint in &cluster.endpoints {
+        let addresses = resolved.get(&(endpoint.host.clone(), endpoint.port)).map_or(&[][..], Vec::as_slice);
+        if addresses.is_empty() {
+            return Err(CompileError::Unresolved { cluster: cluster.name.clone(), host: endpoint.host.clone() });
+        }
+        for &address in addresses {
+            let key = EndpointKey { cluster: cluster.name.clone(), address, transport: "http".to_owned() };
+            let id = registry.assign(epoch, &key).map_err(|_| CompileError::EndpointsFull)?;
+            // Two names of one cluster may share an address; it is one endpoint.
+            if endpoints.iter().all(|known: &Endpoint| known.id != id) {
+                endpoints.push(Endpoint { id, address, authority: endpoint.authority().into_bytes() });
+            }
+        }
+    }
+    // The bounds of the configuration count the whole process; a worker keeps its share, rounded up.
+    let keepalive = &cluster.keepalive;
+    Ok(Cluster {
+        name: cluster.name.clone(),
+        endpoints,
+        idle: IdleLimits {
+            per_endpoint: keepalive.idle_per_endpoint.div_ceil(workers.max(1)),
+            total: keepalive.idle_total.div_ceil(workers.max(1)),
+            idle_ms: ms(keepalive.idle_timeout),
+        },
+        keep_alive_s: keepalive.tcp.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+    })
+}
+
+fn listener(listener: &config::Listener) -> Listener {
+    let limits = &listener.limits;
+    Listener {
+        name: listener.name.clone(),
+        health_path: listener.health_path.clone().map(String::into_bytes),
+        head: HeadLimits {
+            bytes: limits.header_bytes,
+            count: limits.header_count,
+            line: limits::REQUEST_LINE_BYTES.min(limits.header_bytes),
+        },
+        header_timeout_ms: ms(limits.header_timeout),
+        idle_ms: ms(limits.idle_timeout),
+        body_rate: limits.body_min_rate.bytes_per_second,
+        body_grace_ms: ms(limits.body_min_rate.grace),
+        write_timeout_ms: ms(limits.write_timeout),
+        trusted: listener.trusted_proxies.clone(),
+        strict_host: listener.strict_host,
+    }
+}
+
+fn log_sample(log: &config::AccessLog) -> LogSample {
+    let sample = log.sample;
+    let off = log.output == config::Output::Off;
+    let share = |share: f64| if off { 0.0 } else { share };
+    LogSample {
+        ok: share(sample.ok),
+        slow_over: sample.slow_over,
+        slow: share(sample.slow_share),
+        errors: share(sample.errors),
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

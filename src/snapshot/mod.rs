@@ -1,0 +1,15 @@
+//! Snapshot: the configuration as a worker reads it, immutable, one per epoch.
+//!
+//! Owns: the compiled tables, compiling them from a checked configuration, and publishing them by
+//! epoch: publish, adopt, retire.
+//! Never: reads a file, a socket or a clock; changes a snapshot once it is published.
+//! Invariants: epochs only rise; a snapshot is dropped by the control side alone, after the last
+//! worker stopped using it (quiescence), so that no destructor runs on a data core.
+
+mod compile;
+mod publish;
+mod tables;
+
+pub use compile::{CompileError, Resolved, compile, route_spec};
+pub use publish::{Publisher, Reader};
+pub use tables::{Action, Cluster, Endpoint, Listener, LogSample, Piece, Rewrite, Route, Snapshot, Timeouts};

@@ -1,0 +1,207 @@
+//! Publishing by epoch, with quiescence: publish, adopt, retire.
+//!
+//! The control side keeps an `Arc` of every snapshot that a worker may still use. A worker compares one
+//! atomic epoch per request; only when it changed does it take the lock that guards the newest `Arc`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_utils::CachePadded;
+
+use super::Snapshot;
+
+struct Shared {
+    epoch: CachePadded<AtomicU64>,
+    newest: Mutex<Arc<Snapshot>>,
+    workers: Vec<CachePadded<Progress>>,
+}
+
+/// How far one worker has come.
+#[derive(Default)]
+struct Progress {
+    /// The newest epoch it adopted.
+    adopted: AtomicU64,
+    /// The oldest epoch one of its exchanges still uses; `u64::MAX` once the worker ended.
+    oldest: AtomicU64,
+}
+
+/// The control side: publishes and retires.
+pub struct Publisher {
+    shared: Arc<Shared>,
+    kept: Vec<Arc<Snapshot>>,
+}
+
+/// One worker's side: one load per request.
+pub struct Reader {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Publisher {
+    /// Publishes the first snapshot for `workers` workers.
+    #[must_use]
+    pub fn new(first: Snapshot, workers: usize) -> Self {
+        let first = Arc::new(first);
+        let shared = Shared {
+            epoch: CachePadded::new(AtomicU64::new(first.epoch)),
+            newest: Mutex::new(Arc::clone(&first)),
+            workers: (0..workers).map(|_| CachePadded::default()).collect(),
+        };
+        Self { shared: Arc::new(shared), kept: vec![first] }
+    }
+
+    /// The side of one worker.
+    #[must_use]
+    pub fn reader(&self, worker: usize) -> Reader {
+        assert!(worker < self.shared.workers.len(), "no worker {worker}");
+        Reader { shared: Arc::clone(&self.shared), worker }
+    }
+
+    /// Makes a later snapshot the one in force.
+    pub fn publish(&mut self, next: Snapshot) {
+        let epoch = next.epoch;
+        assert!(epoch > self.epoch(), "epochs only rise");
+        let next = Arc::new(next);
+        self.kept.push(Arc::clone(&next));
+        let mut newest = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = next;
+        drop(newest);
+        // Release: whoever sees the epoch finds its snapshot, or a later one, behind the lock.
+        self.shared.epoch.store(epoch, Ordering::Release);
+    }
+
+    /// The epoch in force.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::Relaxed)
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has every worker adopted the epoch in force?
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        let epoch = self.epoch();
+        self.shared.workers.iter().all(|worker| {
+            // A worker that ended adopts nothing more and holds nobody up.
+            worker.oldest.load(Ordering::Acquire) == u64::MAX
+                || worker.adopted.load(Ordering::Acquire) >= epoch
+        })
+    }
+
+    /// The oldest epoch that a worker may still use.
+    #[must_use]
+    pub fn oldest_in_use(&self) -> u64 {
+        let oldest = self.shared.workers.iter().map(|worker| worker.oldest.load(Ordering::Acquire));
+        oldest.min().unwrap_or(u64::MAX).min(self.epoch())
+    }
+
+    /// Drops the snapshots that no worker uses any more; returns how many are still kept.
+    pub fn retire(&mut self) -> usize {
+        let oldest = self.oldest_in_use();
+        self.kept.retain(|snapshot| snapshot.epoch >= oldest);
+        self.kept.len()
+    }
+}
+
+impl Reader {
+    /// The epoch in force.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// Takes the newest snapshot; only when [`Reader::epoch`] changed.
+    #[must_use]
+    pub fn load(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells control what this worker adopted, and the oldest epoch its exchanges still use.
+    pub fn on_adopted(&self, adopted: u64, oldest: u64) {
+        let progress = &self.shared.workers[self.worker];
+        // Release: whatever the worker did with an older snapshot happened before control drops it.
+        progress.oldest.store(oldest, Ordering::Release);
+        progress.adopted.store(adopted, Ordering::Release);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.workers[self.worker].oldest.store(u64::MAX, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::Table;
+    use crate::snapshot::LogSample;
+
+    fn snapshot(epoch: u64) -> Snapshot {
+        Snapshot {
+            epoch,
+            listeners: Vec::new(),
+            table: Table::compile(&[]),
+            routes: Vec::new(),
+            clusters: Vec::new(),
+            endpoints: Vec::new(),
+            log: LogSample { ok: 0.0, slow_over: std::time::Duration::ZERO, slow: 0.0, errors: 0.0 },
+            reason_header: false,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_lives_until_the_last_worker_left_it() {
+        let mut publisher = Publisher::new(snapshot(1), 2);
+        let (one, two) = (publisher.reader(0), publisher.reader(1));
+        one.on_adopted(1, 1);
+        two.on_adopted(1, 1);
+        publisher.publish(snapshot(2));
+        assert!(!publisher.is_adopted());
+        one.on_adopted(2, 2);
+        two.on_adopted(2, 1);
+        assert!(publisher.is_adopted());
+        assert_eq!(publisher.retire(), 2);
+        two.on_adopted(2, 2);
+        assert_eq!(publisher.retire(), 1);
+        assert_eq!(two.load().epoch, 2);
+    }
+
+    #[test]
+    fn a_worker_that_has_not_started_keeps_everything() {
+        let mut publisher = Publisher::new(snapshot(1), 1);
+        let reader = publisher.reader(0);
+        publisher.publish(snapshot(2));
+        assert_eq!(publisher.retire(), 2);
+        drop(reader);
+        assert_eq!(publisher.retire(), 1);
+        assert!(publisher.is_adopted());
+    }
+
+    #[test]
+    fn a_reader_never_sees_an_epoch_without_its_snapshot() {
+        let mut publisher = Publisher::new(snapshot(1), 1);
+        let reader = publisher.reader(0);
+        let watcher = std::thread::spawn(move || {
+            let mut seen = 0;
+            while seen < 200 {
+                let epoch = reader.epoch();
+                if epoch > seen {
+                    assert!(reader.load().epoch >= epoch);
+                    seen = epoch;
+                    reader.on_adopted(epoch, epoch);
+                }
+            }
+        });
+        for epoch in 2..=200 {
+            publisher.publish(snapshot(epoch));
+            assert!(publisher.retire() >= 1);
+        }
+        watcher.join().expect("the watcher's assertions hold");
+    }
+}

@@ -1,0 +1,181 @@
+//! The compiled tables of one epoch.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::cluster::{EndpointId, IdleLimits};
+use crate::http1::{FieldEdits, HeadLimits};
+use crate::routing::{RouteId, Table};
+
+/// Everything an exchange asks of the configuration.
+pub struct Snapshot {
+    /// Its epoch, at least 1; a later configuration has a larger one.
+    pub epoch: u64,
+    /// Listeners; a handful, found by name.
+    pub listeners: Vec<Listener>,
+    /// (host, path, method, headers) to route.
+    pub table: Table,
+    /// Routes by [`RouteId`].
+    pub routes: Vec<Route>,
+    /// Clusters as [`Action::Forward`] names them.
+    pub clusters: Vec<Cluster>,
+    /// Every endpoint of every cluster, sorted.
+    pub endpoints: Vec<EndpointId>,
+    /// Shares of the access log.
+    pub log: LogSample,
+    /// Does a local reply carry its reason in `X-Gateway-Reason`?
+    pub reason_header: bool,
+}
+
+impl Snapshot {
+    /// The route of an identity that [`Snapshot::table`] gave.
+    #[must_use]
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.0 as usize]
+    }
+
+    /// The listener of a name, if this epoch still has it.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+}
+
+/// What holds for a connection of one listener.
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// The path the gateway answers itself.
+    pub health_path: Option<Vec<u8>>,
+    /// Bounds of a request head.
+    pub head: HeadLimits,
+    /// Milliseconds from the first byte of a head to its last.
+    pub header_timeout_ms: u64,
+    /// Milliseconds a connection may rest between requests.
+    pub idle_ms: u64,
+    /// Bytes per second a request body must keep up on average; 0 demands nothing.
+    pub body_rate: u64,
+    /// Milliseconds of waiting for a body before the rate is demanded.
+    pub body_grace_ms: u64,
+    /// Milliseconds a client may take nothing of a response.
+    pub write_timeout_ms: u64,
+    /// Peers whose forwarding fields are believed.
+    pub trusted: Vec<IpNet>,
+    /// Is a host that no route names answered with 421?
+    pub strict_host: bool,
+}
+
+impl Listener {
+    /// Are the forwarding fields of this peer believed?
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        !self.trusted.is_empty() && self.trusted.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// What becomes of a request that matched.
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Forward, redirect or respond.
+    pub action: Action,
+    /// Bounds of the steps of a forwarded exchange.
+    pub timeouts: Timeouts,
+    /// Most bytes of a request body; `u64::MAX` is no limit.
+    pub body_limit: u64,
+    /// New prefix of the path.
+    pub rewrite: Option<Rewrite>,
+    /// Is the endpoint's own authority sent as `Host`?
+    pub host_of_endpoint: bool,
+    /// Edits of the request's fields.
+    pub request_edits: FieldEdits,
+    /// Edits of the response's fields.
+    pub response_edits: FieldEdits,
+    /// Its series on `/metrics`; the control side keeps it by name across reloads.
+    pub series: u32,
+}
+
+/// What a route does.
+pub enum Action {
+    /// Forward to a cluster, by its index in [`Snapshot::clusters`].
+    Forward(usize),
+    /// Redirect with a status to a `Location` made of these pieces.
+    Redirect(u16, Vec<Piece>),
+    /// Answer with a fixed response.
+    Respond {
+        /// Status.
+        status: u16,
+        /// Content.
+        body: Vec<u8>,
+        /// Its media type.
+        content_type: String,
+    },
+}
+
+/// A piece of a redirect's `Location`.
+pub enum Piece {
+    /// These bytes.
+    Text(Vec<u8>),
+    /// The path of the request.
+    Path,
+    /// `?` and the query of the request, or nothing.
+    Query,
+}
+
+/// Milliseconds that the steps of a forwarded exchange may take.
+#[derive(Clone, Copy)]
+pub struct Timeouts {
+    /// Opening a connection.
+    pub connect_ms: u64,
+    /// From the last byte of the request to the end of the response's head.
+    pub response_header_ms: u64,
+    /// From the request's head to the end of the response's head, all attempts together.
+    pub request_ms: u64,
+    /// Between two reads of the response's body.
+    pub body_idle_ms: u64,
+}
+
+/// Replaces the front of a path.
+pub struct Rewrite {
+    /// Bytes of the matched prefix without its final slash.
+    pub strip: usize,
+    /// What takes their place.
+    pub prefix: Vec<u8>,
+}
+
+/// A named set of endpoints.
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// Idle connections that one worker keeps.
+    pub idle: IdleLimits,
+    /// Seconds of silence before the kernel probes an upstream connection; 0 never.
+    pub keep_alive_s: u32,
+}
+
+/// One address.
+pub struct Endpoint {
+    /// Its identity, stable across reloads.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its own name for a `Host` field.
+    pub authority: Vec<u8>,
+}
+
+/// Shares of exchanges that are logged.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LogSample {
+    /// Share of the ordinary ones, 0 to 1; everything is 0 when the log is off.
+    pub ok: f64,
+    /// From this duration on an exchange is slow.
+    pub slow_over: Duration,
+    /// Share of the slow ones.
+    pub slow: f64,
+    /// Share of the failed ones.
+    pub errors: f64,
+}

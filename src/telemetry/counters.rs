@@ -1,0 +1,314 @@
+//! What one worker counts, each cell written by that worker alone and read by whoever scrapes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::limits;
+
+/// Most distinct reasons of local replies and of upstream errors.
+pub const REASONS_MAX: usize = 64;
+/// Labels of the `method` dimension, by the index of [`method_index`].
+pub const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "OTHER"];
+/// Lowest status code counted on its own; anything outside 100 to 599 counts as 599.
+pub const STATUS_FIRST: u16 = 100;
+const STATUSES: usize = 500;
+/// Classes of status codes, 1xx to 5xx.
+pub const CLASSES: usize = 5;
+/// Upper bounds of the duration histogram in nanoseconds; the bucket behind the last one has none.
+pub const DURATION_BOUNDS_NS: [u64; 17] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// The index of a method in [`METHODS`]; methods are case-sensitive (RFC 9110 section 9.1).
+#[must_use]
+pub fn method_index(method: &[u8]) -> usize {
+    METHODS.iter().position(|known| known.as_bytes() == method).unwrap_or(METHODS.len() - 1)
+}
+
+/// A number with a single writer, so that adding is a plain load and store and never a locked instruction.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// A counter at 0.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds `n`; wraps at 2^64.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes `n` off a gauge.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        debug_assert!(self.value() >= n, "a gauge went below zero");
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// Replaces the value.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Replaces the value when `value` is larger.
+    #[inline]
+    pub fn raise(&self, value: u64) {
+        if value > self.value() {
+            self.set(value);
+        }
+    }
+
+    /// The value now.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Durations by bucket and their sum.
+#[derive(Debug)]
+pub struct Histogram {
+    buckets: [Counter; DURATION_BOUNDS_NS.len() + 1],
+    sum_ns: Counter,
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self { buckets: std::array::from_fn(|_| Counter::new()), sum_ns: Counter::new() }
+    }
+
+    /// Counts one duration in the first bucket whose bound is not below it.
+    #[inline]
+    pub fn observe(&self, ns: u64) {
+        // Searched from the small end: almost every request ends in the first few buckets.
+        let bucket = DURATION_BOUNDS_NS.iter().position(|bound| ns <= *bound).unwrap_or(DURATION_BOUNDS_NS.len());
+        self.buckets[bucket].add(1);
+        self.sum_ns.add(ns);
+    }
+
+    /// Durations counted in bucket `index` alone, not in those below it.
+    #[must_use]
+    pub fn bucket(&self, index: usize) -> u64 {
+        self.buckets[index].value()
+    }
+
+    /// Sum of all durations in nanoseconds.
+    #[must_use]
+    pub fn sum_ns(&self) -> u64 {
+        self.sum_ns.value()
+    }
+}
+
+/// Everything one worker counts; share it as `Arc<WorkerCounters>` with the scraper.
+///
+/// Gauges (written by `add` and `sub` or `set`) are marked so, everything else only grows.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    cells: CachePadded<Cells>,
+    requests: Box<[Counter]>,
+    routes: Box<[Counter]>,
+}
+
+impl std::ops::Deref for WorkerCounters {
+    type Target = Cells;
+
+    fn deref(&self) -> &Cells {
+        &self.cells
+    }
+}
+
+/// The plain cells of a worker, reached through [`WorkerCounters`].
+#[derive(Debug)]
+pub struct Cells {
+    /// Connections accepted from clients.
+    pub connections_accepted: Counter,
+    /// Gauge: client connections open.
+    pub connections_active: Counter,
+    /// Gauge: client connections open and between two requests.
+    pub connections_idle: Counter,
+    /// Connections closed at once because a cap was reached.
+    pub connections_rejected: Counter,
+    /// Gauge: upstream connections carrying an exchange.
+    pub upstream_connections_active: Counter,
+    /// Gauge: upstream connections resting in a pool.
+    pub upstream_connections_idle: Counter,
+    /// Upstream connections opened.
+    pub upstream_connects: Counter,
+    /// Exchanges that began on a pooled upstream connection.
+    pub upstream_reuses: Counter,
+    /// Gauge: requests between their head and the end of their response.
+    pub requests_active: Counter,
+    /// Exchanges that the client left before their end.
+    pub client_aborts: Counter,
+    /// Failures of `accept`, exhausted descriptors among them.
+    pub accept_errors: Counter,
+    /// Panics caught around a connection.
+    pub panics: Counter,
+    /// Access-log records dropped because the ring was full.
+    pub log_dropped: Counter,
+    /// Legal but odd messages from clients.
+    pub client_glitches: Counter,
+    /// Legal but odd messages from endpoints.
+    pub upstream_glitches: Counter,
+    /// Exchanges sent once more after their first attempt failed.
+    pub retries: Counter,
+    /// Gauge: buffers lent to connections.
+    pub buffers_out: Counter,
+    /// Gauge: tasks alive on the reactor.
+    pub tasks: Counter,
+    /// Ticks that came later than the stall bound.
+    pub stalls: Counter,
+    /// Gauge: the longest lateness of a tick, in nanoseconds.
+    pub stall_max_ns: Counter,
+    /// Gauge: the epoch this worker serves by.
+    pub epoch: Counter,
+    /// Duration of exchanges from the first byte of the request to the last byte of the response.
+    pub durations: Histogram,
+    /// Local replies that refuse a request, by reason index.
+    pub rejected: [Counter; REASONS_MAX],
+    /// Upstream attempts that failed, by reason index.
+    pub upstream_errors: [Counter; REASONS_MAX],
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WorkerCounters {
+    /// All cells at 0; allocates the tables once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            cells: CachePadded::new(Cells {
+                connections_accepted: Counter::new(),
+                connections_active: Counter::new(),
+                connections_idle: Counter::new(),
+                connections_rejected: Counter::new(),
+                upstream_connections_active: Counter::new(),
+                upstream_connections_idle: Counter::new(),
+                upstream_connects: Counter::new(),
+                upstream_reuses: Counter::new(),
+                requests_active: Counter::new(),
+                client_aborts: Counter::new(),
+                accept_errors: Counter::new(),
+                panics: Counter::new(),
+                log_dropped: Counter::new(),
+                client_glitches: Counter::new(),
+                upstream_glitches: Counter::new(),
+                retries: Counter::new(),
+                buffers_out: Counter::new(),
+                tasks: Counter::new(),
+                stalls: Counter::new(),
+                stall_max_ns: Counter::new(),
+                epoch: Counter::new(),
+                durations: Histogram::new(),
+                rejected: std::array::from_fn(|_| Counter::new()),
+                upstream_errors: std::array::from_fn(|_| Counter::new()),
+            }),
+            requests: table(METHODS.len() * STATUSES),
+            routes: table((limits::ROUTE_SERIES + 1) * CLASSES),
+        }
+    }
+
+    /// Counts one finished exchange: `method` by [`method_index`], `route` by its index in the snapshot's table
+    /// (`None` when no route matched; indices from `ROUTE_SERIES` on share one series).
+    #[inline]
+    pub fn on_exchange(&self, method: usize, status: u16, route: Option<u32>, duration_ns: u64) {
+        let status = if (STATUS_FIRST..STATUS_FIRST + 500).contains(&status) { status } else { 599 };
+        self.requests[method.min(METHODS.len() - 1) * STATUSES + usize::from(status - STATUS_FIRST)].add(1);
+        let slot = route.map_or(limits::ROUTE_SERIES, |route| (route as usize).min(limits::ROUTE_SERIES));
+        self.routes[slot * CLASSES + usize::from(status / 100 - 1)].add(1);
+        self.durations.observe(duration_ns);
+    }
+
+    /// Exchanges of a method index and a status code between 100 and 599.
+    #[must_use]
+    pub fn requests(&self, method: usize, status: u16) -> u64 {
+        self.requests[method * STATUSES + usize::from(status - STATUS_FIRST)].value()
+    }
+
+    /// Exchanges of a route slot (`ROUTE_SERIES` is the shared one) and a status class between 1 and 5.
+    #[must_use]
+    pub fn route_requests(&self, slot: usize, class: usize) -> u64 {
+        self.routes[slot * CLASSES + class - 1].value()
+    }
+}
+
+fn table(cells: usize) -> Box<[Counter]> {
+    (0..cells).map(|_| Counter::new()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::new();
+        for (ns, bucket) in [(0, 0), (50_000, 0), (50_001, 1), (5_000_000, 6), (10_000_000_000, 16), (u64::MAX / 2, 17)]
+        {
+            let before = histogram.bucket(bucket);
+            histogram.observe(ns);
+            assert_eq!(histogram.bucket(bucket), before + 1, "{ns} ns");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_the_histogram_rise() {
+        assert!(DURATION_BOUNDS_NS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn an_exchange_is_counted_by_method_status_and_route_class() {
+        let counters = WorkerCounters::new();
+        counters.on_exchange(method_index(b"POST"), 201, Some(3), 10);
+        counters.on_exchange(method_index(b"post"), 700, None, 20);
+        counters.on_exchange(0, 404, Some(1_000_000), 30);
+        assert_eq!(counters.requests(2, 201), 1);
+        assert_eq!(counters.requests(9, 599), 1);
+        assert_eq!(counters.route_requests(3, 2), 1);
+        assert_eq!(counters.route_requests(limits::ROUTE_SERIES, 5), 1);
+        assert_eq!(counters.route_requests(limits::ROUTE_SERIES, 4), 1);
+        assert_eq!(counters.durations.sum_ns(), 60);
+    }
+
+    #[test]
+    fn a_counter_adds_subtracts_sets_and_raises() {
+        let counter = Counter::new();
+        counter.add(5);
+        counter.sub(2);
+        assert_eq!(counter.value(), 3);
+        counter.raise(2);
+        assert_eq!(counter.value(), 3);
+        counter.raise(9);
+        assert_eq!(counter.value(), 9);
+        counter.set(1);
+        assert_eq!(counter.value(), 1);
+    }
+}

@@ -1,0 +1,295 @@
+//! Counters as Prometheus text: every worker's cells summed when somebody scrapes.
+//!
+//! `prometheus-client` writes OpenMetrics. Its Prometheus 0.0.4 twin differs in two lines only: there the header of a
+//! counter names the sample, `_total` included, and there is no end mark; `to_prometheus` makes that change.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::counters::{CLASSES, Counter, DURATION_BOUNDS_NS, METHODS, REASONS_MAX, STATUS_FIRST, WorkerCounters};
+use crate::limits;
+
+const NS_PER_SECOND: f64 = 1e9;
+
+/// The text formats a scraper may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4, what everything reads.
+    Prometheus,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format for an `Accept` field value: OpenMetrics only to those that name it.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// The `Content-Type` of the format.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// How reloads went since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reloads {
+    /// Reloads that were published.
+    pub ok: u64,
+    /// Reloads that were refused.
+    pub failed: u64,
+    /// Whether the last one was published; true before the first.
+    pub last_ok: bool,
+}
+
+/// Everything one scrape shows.
+#[derive(Debug, Clone)]
+pub struct Scrape {
+    /// Cells of every worker, in worker order.
+    pub workers: Vec<Arc<WorkerCounters>>,
+    /// Reason codes by reason index, for rejected requests and for upstream errors.
+    pub reasons: Vec<&'static str>,
+    /// Route names by series slot.
+    pub routes: Vec<String>,
+    /// Most connections this process accepts.
+    pub max_connections: u64,
+    /// Resident memory in bytes.
+    pub memory_bytes: u64,
+    /// Epoch of the published configuration.
+    pub epoch: u64,
+    /// Reloads so far.
+    pub reloads: Reloads,
+    /// Log lines lost by the writer, beside the records dropped by workers.
+    pub log_dropped: u64,
+}
+
+/// The text of a scrape in the format asked for.
+#[must_use]
+pub fn render_metrics(scrape: Scrape, format: Format) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(scrape));
+    let mut out = String::with_capacity(16 * 1024);
+    text::encode(&mut out, &registry).expect("writing to a String cannot fail");
+    match format {
+        Format::OpenMetrics => out,
+        Format::Prometheus => to_prometheus(&out),
+    }
+}
+
+/// Renames the headers of counters to their samples and drops the end mark.
+fn to_prometheus(open: &str) -> String {
+    let mut out = String::with_capacity(open.len() + 1024);
+    let mut help = "";
+    for line in open.lines() {
+        if let Some(header) = line.strip_prefix("# HELP ") {
+            help = header.split_once(' ').map_or("", |(_, text)| text);
+        } else if let Some(header) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = header.split_once(' ').expect("the encoder writes a name and a type");
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            out.push_str(&format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"));
+        } else if line != "# EOF" {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page { encoder: &mut encoder };
+        self.encode_requests(&mut page)?;
+        self.encode_connections(&mut page)?;
+        self.encode_upstream(&mut page)?;
+        self.encode_process(&mut page)
+    }
+}
+
+impl Scrape {
+    /// Sums one cell over the workers.
+    fn sum(&self, cell: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers.iter().map(|worker| cell(worker)).fold(0, u64::wrapping_add)
+    }
+
+    fn encode_requests(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let mut family =
+            page.open("http_requests", "Finished requests by method and status code.", MetricType::Counter)?;
+        for (method, label) in METHODS.iter().enumerate() {
+            for status in STATUS_FIRST..STATUS_FIRST + 500 {
+                let count = self.sum(|worker| worker.requests(method, status));
+                if count > 0 {
+                    count_in(&mut family, &[("method", *label), ("code", &status.to_string())], count)?;
+                }
+            }
+        }
+        self.encode_durations(page)?;
+        page.gauge("http_requests_active", "Requests in progress.", self.sum(|w| w.requests_active.value()))?;
+        let help = "Finished requests by route and class of the status code.";
+        let mut family = page.open("http_route_requests", help, MetricType::Counter)?;
+        for slot in 0..=limits::ROUTE_SERIES {
+            for class in 1..=CLASSES {
+                let count = self.sum(|worker| worker.route_requests(slot, class));
+                if count > 0 {
+                    let route = self.routes.get(slot).map_or("other", String::as_str);
+                    count_in(&mut family, &[("route", route), ("class", &format!("{class}xx"))], count)?;
+                }
+            }
+        }
+        let mut family = page.open(
+            "gateway_rejected_requests",
+            "Requests the gateway itself answered with an error, by reason.",
+            MetricType::Counter,
+        )?;
+        self.encode_reasons(&mut family, |worker| &worker.rejected)?;
+        page.counter(
+            "client_aborts",
+            "Requests whose client left before the end.",
+            self.sum(|w| w.client_aborts.value()),
+        )
+    }
+
+    fn encode_durations(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> = (0..=DURATION_BOUNDS_NS.len())
+            .map(|index| {
+                let bound = DURATION_BOUNDS_NS.get(index).map_or(f64::INFINITY, |ns| seconds(*ns));
+                (bound, self.sum(|worker| worker.durations.bucket(index)))
+            })
+            .collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = seconds(self.sum(|worker| worker.durations.sum_ns()));
+        let help = "Seconds from the first byte of a request to the last byte of its response.";
+        page.open("http_request_duration_seconds", help, MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn encode_connections(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
+        page.gauge("net_connections_active", "Client connections open.", sum(|w| &w.connections_active))?;
+        page.gauge(
+            "net_connections_idle",
+            "Client connections open and between two requests.",
+            sum(|w| &w.connections_idle),
+        )?;
+        page.gauge("max_connections", "Most client connections this process accepts.", self.max_connections)?;
+        page.counter("net_connections_accepted", "Client connections accepted.", sum(|w| &w.connections_accepted))?;
+        page.counter(
+            "net_connections_rejected",
+            "Client connections closed at once because a cap was reached.",
+            sum(|w| &w.connections_rejected),
+        )?;
+        page.counter(
+            "accept_errors",
+            "Failed accepts, for example for want of descriptors.",
+            sum(|w| &w.accept_errors),
+        )?;
+        page.counter("client_glitches", "Legal but odd messages from clients.", sum(|w| &w.client_glitches))
+    }
+
+    fn encode_upstream(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
+        let mut family = page.open("upstream_errors", "Failed attempts upstream by reason.", MetricType::Counter)?;
+        self.encode_reasons(&mut family, |worker| &worker.upstream_errors)?;
+        let (connects, reuses) = (sum(|w| &w.upstream_connects), sum(|w| &w.upstream_reuses));
+        page.counter("upstream_connects", "Connections opened to endpoints.", connects)?;
+        page.counter("upstream_reuses", "Attempts on a pooled connection.", reuses)?;
+        let help = "Share of attempts on a pooled connection since the start, 0 to 1.";
+        let mut family = page.open("upstream_connection_reuse_ratio", help, MetricType::Gauge)?;
+        family.encode_gauge(&ratio(reuses, connects + reuses))?;
+        let help = "Connections to endpoints that carry a request.";
+        page.gauge("upstream_connections_active", help, sum(|w| &w.upstream_connections_active))?;
+        let help = "Connections to endpoints that rest in a pool.";
+        page.gauge("upstream_connections_idle", help, sum(|w| &w.upstream_connections_idle))?;
+        page.counter("upstream_retries", "Attempts beyond the first.", sum(|w| &w.retries))?;
+        page.counter("upstream_glitches", "Legal but odd messages from endpoints.", sum(|w| &w.upstream_glitches))
+    }
+
+    fn encode_process(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
+        page.gauge("memory_usage_bytes", "Resident memory of the process in bytes.", self.memory_bytes)?;
+        let mut family = page.open("worker_tasks", "Tasks alive on a worker.", MetricType::Gauge)?;
+        for (index, worker) in self.workers.iter().enumerate() {
+            family.encode_family(&[("worker", index.to_string())])?.encode_gauge(&worker.tasks.value())?;
+        }
+        let stall = self.workers.iter().map(|worker| worker.stall_max_ns.value()).max().unwrap_or(0);
+        let help = "Longest lateness of a worker's tick in seconds.";
+        page.open("worker_stall_seconds_max", help, MetricType::Gauge)?.encode_gauge(&seconds(stall))?;
+        page.counter("worker_stalls", "Ticks of workers that came too late.", sum(|w| &w.stalls))?;
+        page.counter("worker_panics", "Panics caught; each closed one connection.", sum(|w| &w.panics))?;
+        page.gauge("worker_buffers", "Buffers lent to connections.", sum(|w| &w.buffers_out))?;
+        let dropped = sum(|w| &w.log_dropped) + self.log_dropped;
+        page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;
+        page.gauge("config_epoch", "Epoch of the published configuration.", self.epoch)?;
+        let mut family = page.open("config_reloads", "Reloads by result.", MetricType::Counter)?;
+        count_in(&mut family, &[("result", "ok")], self.reloads.ok)?;
+        count_in(&mut family, &[("result", "error")], self.reloads.failed)?;
+        let help = "1 when the last reload was published, 0 when it was refused.";
+        page.gauge("config_last_reload_success", help, u64::from(self.reloads.last_ok))
+    }
+
+    /// One sample for every reason that occurred.
+    fn encode_reasons(
+        &self,
+        family: &mut MetricEncoder<'_>,
+        cells: fn(&WorkerCounters) -> &[Counter; REASONS_MAX],
+    ) -> fmt::Result {
+        for (index, reason) in self.reasons.iter().enumerate().take(REASONS_MAX) {
+            let count = self.sum(|worker| cells(worker)[index].value());
+            if count > 0 {
+                count_in(family, &[("reason", *reason)], count)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The page being written.
+struct Page<'a, 'b> {
+    encoder: &'a mut DescriptorEncoder<'b>,
+}
+
+impl Page<'_, '_> {
+    /// Writes the header of a family; a counter is named without its `_total`.
+    fn open<'s>(&'s mut self, name: &'s str, help: &str, kind: MetricType) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.encoder.encode_descriptor(name, help, None, kind)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.open(name, help, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.open(name, help, MetricType::Counter)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+}
+
+fn count_in<const N: usize>(family: &mut MetricEncoder<'_>, labels: &[(&str, &str); N], count: u64) -> fmt::Result
+where
+    for<'a> [(&'a str, &'a str); N]: EncodeLabelSet,
+{
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a double holds 104 days of nanoseconds exactly, later it rounds")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / NS_PER_SECOND
+}
+
+/// `part / whole`, and 0 of nothing.
+#[allow(clippy::cast_precision_loss, reason = "a ratio of counters above 2^53 may round")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use super::*;
+use crate::telemetry::method_index;
+
+fn scrape() -> Scrape {
+    let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new())).collect();
+    workers[0].on_exchange(method_index(b"GET"), 200, Some(0), 60_000);
+    workers[0].on_exchange(method_index(b"GET"), 200, Some(0), 3_000_000);
+    workers[1].on_exchange(method_index(b"GET"), 200, Some(1), 20_000_000_000);
+    workers[1].on_exchange(method_index(b"BREW"), 418, None, 60_000);
+    workers[0].rejected[1].add(3);
+    workers[1].upstream_errors[0].add(2);
+    workers[0].upstream_connects.add(1);
+    workers[1].upstream_reuses.add(3);
+    workers[1].stall_max_ns.raise(1_500_000_000);
+    Scrape {
+        workers,
+        reasons: vec!["connect_refused", "route_not_found"],
+        routes: vec!["everything".to_owned(), "a\"b".to_owned()],
+        max_connections: 50_000,
+        memory_bytes: 1 << 20,
+        epoch: 4,
+        reloads: Reloads { ok: 3, failed: 1, last_ok: false },
+        log_dropped: 7,
+    }
+}
+
+#[test]
+fn workers_are_summed_under_the_documented_names() {
+    let text = render_metrics(scrape(), Format::Prometheus);
+    for line in [
+        "http_requests_total{method=\"GET\",code=\"200\"} 3",
+        "http_requests_total{method=\"OTHER\",code=\"418\"} 1",
+        "http_request_duration_seconds_bucket{le=\"0.0001\"} 2",
+        "http_request_duration_seconds_bucket{le=\"0.0025\"} 2",
+        "http_request_duration_seconds_bucket{le=\"0.005\"} 3",
+        "http_request_duration_seconds_bucket{le=\"10.0\"} 3",
+        "http_request_duration_seconds_bucket{le=\"+Inf\"} 4",
+        "http_request_duration_seconds_count 4",
+        "http_requests_active 0",
+        "http_route_requests_total{route=\"everything\",class=\"2xx\"} 2",
+        "http_route_requests_total{route=\"a\\\"b\",class=\"2xx\"} 1",
+        "http_route_requests_total{route=\"other\",class=\"4xx\"} 1",
+        "gateway_rejected_requests_total{reason=\"route_not_found\"} 3",
+        "upstream_errors_total{reason=\"connect_refused\"} 2",
+        "net_connections_active 0",
+        "net_connections_idle 0",
+        "max_connections 50000",
+        "memory_usage_bytes 1048576",
+        "upstream_connects_total 1",
+        "upstream_reuses_total 3",
+        "upstream_connection_reuse_ratio 0.75",
+        "worker_tasks{worker=\"1\"} 0",
+        "worker_stall_seconds_max 1.5",
+        "worker_panics_total 0",
+        "access_log_dropped_total 7",
+        "accept_errors_total 0",
+        "client_aborts_total 0",
+        "config_epoch 4",
+        "config_reloads_total{result=\"ok\"} 3",
+        "config_reloads_total{result=\"error\"} 1",
+        "config_last_reload_success 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+}
+
+/// The rules of the text format 0.0.4 that a strict reader enforces.
+#[test]
+fn the_text_is_valid_prometheus() {
+    let text = render_metrics(scrape(), Format::Prometheus);
+    assert!(text.ends_with('\n') && !text.contains("# EOF") && !text.contains("# UNIT"));
+    let mut family: Option<(String, String)> = None;
+    let mut seen = std::collections::HashSet::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(help.ends_with('.') && !help.ends_with(".."), "{line}");
+            let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {name} ")).unwrap();
+            assert!(seen.insert(name.to_owned()), "{name} twice");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            family = Some((name.to_owned(), kind.to_owned()));
+            continue;
+        }
+        let (name, kind) = family.as_ref().unwrap();
+        let sample = line.split(['{', ' ']).next().unwrap();
+        let fits = match kind.as_str() {
+            "histogram" => ["_bucket", "_sum", "_count"].iter().any(|suffix| sample == format!("{name}{suffix}")),
+            _ => sample == name,
+        };
+        assert!(fits, "{line} under {name}");
+        assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+    }
+    assert!(seen.len() > 25);
+}
+
+#[test]
+fn openmetrics_has_its_end_mark_and_its_own_counter_headers() {
+    let text = render_metrics(scrape(), Format::OpenMetrics);
+    assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains("# TYPE http_requests counter\n"));
+}
+
+#[test]
+fn openmetrics_goes_only_to_those_who_name_it() {
+    assert_eq!(Format::accepted("*/*"), Format::Prometheus);
+    assert_eq!(Format::accepted(""), Format::Prometheus);
+    assert_eq!(Format::accepted("application/openmetrics-text;version=1.0.0;q=0.5"), Format::OpenMetrics);
+}
+
+#[test]
+fn nothing_divided_by_nothing_is_zero() {
+    assert!(ratio(0, 0).abs() < f64::EPSILON);
+    assert!((ratio(1, 4) - 0.25).abs() < f64::EPSILON);
+}

@@ -1,0 +1,24 @@
+//! What a gateway tells about itself: counters, records, the ring they travel through, their text.
+//!
+//! Owns: per-worker counters, the record of one exchange, its single-producer ring, sampling, and the rendering of
+//! records as JSON lines and of counters as Prometheus text.
+//! Never: a lock, an allocation or formatting on the request path; writing to a file or a socket.
+//! Invariants: every counter cell has one writer; a full ring drops the record and never waits; what is logged of a
+//! peer is always escaped.
+
+mod counters;
+mod json;
+mod metrics;
+mod record;
+mod ring;
+mod sampler;
+
+pub use counters::{
+    CLASSES, Cells, Counter, DURATION_BOUNDS_NS, Histogram, METHODS, REASONS_MAX, STATUS_FIRST, WorkerCounters,
+    method_index,
+};
+pub use json::{escape, render_line};
+pub use metrics::{Format, Reloads, Scrape, render_metrics};
+pub use record::{OwnedRecord, Record};
+pub use ring::{LogDrain, LogRing, ring};
+pub use sampler::{Class, Sampler};

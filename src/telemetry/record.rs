@@ -1,0 +1,294 @@
+//! The record of one exchange and its compact form in the ring.
+//!
+//! The compact form is private to one process run: little-endian numbers in a fixed order, then length-prefixed texts.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::limits;
+
+/// What the access log tells about one exchange; borrowed from the exchange and copied once into the ring.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Wall-clock milliseconds when the exchange ended (a tick old at most).
+    pub unix_ms: u64,
+    /// Method as received.
+    pub method: &'a [u8],
+    /// Path as received, without the query: a query may carry secrets and is never logged.
+    pub path: &'a [u8],
+    /// Whether the target had a query.
+    pub query: bool,
+    /// Host of the request; empty when there was none.
+    pub host: &'a [u8],
+    /// Status sent to the client; 499 when it left before there was one.
+    pub status: u16,
+    /// First byte of the request to the last byte of the response.
+    pub duration_ns: u64,
+    /// Address of the client, by the trusted-proxy rules.
+    pub client: IpAddr,
+    /// Identifier sent as `X-Request-ID`.
+    pub request_id: &'a [u8],
+    /// Name of the route; empty when none matched.
+    pub route: &'a [u8],
+    /// Name of the cluster; empty when the exchange was not forwarded.
+    pub cluster: &'a [u8],
+    /// Endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// Attempts upstream.
+    pub attempts: u32,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// Reason code of a local reply or of an exchange cut short.
+    pub reason: Option<&'static str>,
+    /// `User-Agent` of the request; empty when there was none.
+    pub user_agent: &'a [u8],
+    /// First byte to the end of the request head.
+    pub head_ns: u64,
+    /// Opening the upstream connection; 0 when it was reused.
+    pub connect_ns: u64,
+    /// Request sent to the first byte of the upstream response; 0 when there was none.
+    pub first_byte_ns: u64,
+    /// Whether the upstream connection came from the pool.
+    pub reused: bool,
+    /// Epoch of the configuration the exchange ran on.
+    pub epoch: u64,
+}
+
+/// A record as taken from the ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "every field is the one of the same name in Record")]
+pub struct OwnedRecord {
+    pub unix_ms: u64,
+    pub method: Vec<u8>,
+    pub path: Vec<u8>,
+    pub query: bool,
+    pub host: Vec<u8>,
+    pub status: u16,
+    pub duration_ns: u64,
+    pub client: IpAddr,
+    pub request_id: Vec<u8>,
+    pub route: Vec<u8>,
+    pub cluster: Vec<u8>,
+    pub endpoint: Option<SocketAddr>,
+    pub attempts: u32,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub reason: Option<String>,
+    pub user_agent: Vec<u8>,
+    pub head_ns: u64,
+    pub connect_ns: u64,
+    pub first_byte_ns: u64,
+    pub reused: bool,
+    pub epoch: u64,
+}
+
+/// Texts of one record.
+const TEXTS: usize = 8;
+/// Most bytes of one record in the ring.
+pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
+
+const FLAG_QUERY: u8 = 1;
+const FLAG_REUSED: u8 = 2;
+const FLAG_REASON: u8 = 4;
+
+impl Record<'_> {
+    /// Appends the compact form; every text is cut at `LOG_FIELD_BYTES`.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let flags = if self.query { FLAG_QUERY } else { 0 }
+            | if self.reused { FLAG_REUSED } else { 0 }
+            | if self.reason.is_some() { FLAG_REASON } else { 0 };
+        out.push(flags);
+        out.extend_from_slice(&self.status.to_le_bytes());
+        out.extend_from_slice(&self.attempts.to_le_bytes());
+        for number in [
+            self.unix_ms,
+            self.duration_ns,
+            self.bytes_in,
+            self.bytes_out,
+            self.head_ns,
+            self.connect_ns,
+            self.first_byte_ns,
+            self.epoch,
+        ] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        encode_ip(out, Some(self.client));
+        encode_ip(out, self.endpoint.map(|endpoint| endpoint.ip()));
+        out.extend_from_slice(&self.endpoint.map_or(0, |endpoint| endpoint.port()).to_le_bytes());
+        for text in [
+            self.method,
+            self.path,
+            self.host,
+            self.request_id,
+            self.route,
+            self.cluster,
+            self.user_agent,
+            self.reason.unwrap_or_default().as_bytes(),
+        ] {
+            let cut = &text[..text.len().min(limits::LOG_FIELD_BYTES)];
+            let length = u16::try_from(cut.len()).expect("LOG_FIELD_BYTES fits in 16 bits, asserted below");
+            out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(cut);
+        }
+    }
+}
+
+const _: () = assert!(limits::LOG_FIELD_BYTES <= u16::MAX as usize);
+
+fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
+    match ip {
+        None => out.push(0),
+        Some(IpAddr::V4(ip)) => {
+            out.push(4);
+            out.extend_from_slice(&ip.octets());
+        }
+        Some(IpAddr::V6(ip)) => {
+            out.push(6);
+            out.extend_from_slice(&ip.octets());
+        }
+    }
+}
+
+impl OwnedRecord {
+    /// Reads what [`Record::encode`] wrote; `None` only if the bytes are not its work.
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let input = &mut bytes;
+        let flags = take::<1>(input)?[0];
+        let status = u16::from_le_bytes(take(input)?);
+        let attempts = u32::from_le_bytes(take(input)?);
+        let mut numbers = [0; 8];
+        for number in &mut numbers {
+            *number = u64::from_le_bytes(take(input)?);
+        }
+        let [unix_ms, duration_ns, bytes_in, bytes_out, head_ns, connect_ns, first_byte_ns, epoch] = numbers;
+        let client = take_ip(input)??;
+        let endpoint_ip = take_ip(input)?;
+        let port = u16::from_le_bytes(take(input)?);
+        let mut texts: [Vec<u8>; TEXTS] = Default::default();
+        for text in &mut texts {
+            let length = u16::from_le_bytes(take(input)?);
+            *text = input.split_off(..usize::from(length))?.to_vec();
+        }
+        let [method, path, host, request_id, route, cluster, user_agent, reason] = texts;
+        input.is_empty().then_some(())?;
+        Some(Self {
+            unix_ms,
+            method,
+            path,
+            query: flags & FLAG_QUERY != 0,
+            host,
+            status,
+            duration_ns,
+            client,
+            request_id,
+            route,
+            cluster,
+            endpoint: endpoint_ip.map(|ip| SocketAddr::new(ip, port)),
+            attempts,
+            bytes_in,
+            bytes_out,
+            reason: (flags & FLAG_REASON != 0).then(|| String::from_utf8_lossy(&reason).into_owned()),
+            user_agent,
+            head_ns,
+            connect_ns,
+            first_byte_ns,
+            reused: flags & FLAG_REUSED != 0,
+            epoch,
+        })
+    }
+}
+
+fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
+    input.split_off(..N)?.try_into().ok()
+}
+
+fn take_ip(input: &mut &[u8]) -> Option<Option<IpAddr>> {
+    Some(match take::<1>(input)?[0] {
+        0 => None,
+        4 => Some(IpAddr::from(take::<4>(input)?)),
+        _ => Some(IpAddr::V6(Ipv6Addr::from(take::<16>(input)?))),
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A record with every field set.
+    pub(in crate::telemetry) fn full() -> Record<'static> {
+        Record {
+            unix_ms: 784_111_777_123,
+            method: b"GET",
+            path: b"/a",
+            query: true,
+            host: b"example.com",
+            status: 502,
+            duration_ns: 1_234_567,
+            client: "2001:db8::1".parse().unwrap(),
+            request_id: b"0123456789abcdef0123456789abcdef",
+            route: b"everything",
+            cluster: b"app",
+            endpoint: Some("10.0.0.7:3000".parse().unwrap()),
+            attempts: 2,
+            bytes_in: 3,
+            bytes_out: u64::MAX,
+            reason: Some("connect_refused"),
+            user_agent: b"curl/8",
+            head_ns: 1,
+            connect_ns: 2,
+            first_byte_ns: 3,
+            reused: false,
+            epoch: 9,
+        }
+    }
+
+    fn round_trip(record: &Record<'_>) -> OwnedRecord {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        OwnedRecord::decode(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_went() {
+        let owned = round_trip(&full());
+        assert_eq!(owned.method, b"GET");
+        assert_eq!(owned.client, full().client);
+        assert_eq!(owned.endpoint, full().endpoint);
+        assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
+        assert_eq!((owned.query, owned.reused, owned.epoch, owned.bytes_out), (true, false, 9, u64::MAX));
+        let bare = Record { endpoint: None, reason: None, reused: true, query: false, ..full() };
+        let owned = round_trip(&bare);
+        assert_eq!((owned.endpoint, owned.reason, owned.reused, owned.query), (None, None, true, false));
+    }
+
+    #[test]
+    fn long_texts_are_cut_and_the_longest_record_keeps_its_bound() {
+        let long = vec![b'x'; 3 * limits::LOG_FIELD_BYTES];
+        let record = Record {
+            method: &long,
+            path: &long,
+            host: &long,
+            request_id: &long,
+            route: &long,
+            cluster: &long,
+            user_agent: &long,
+            ..full()
+        };
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        assert!(bytes.len() <= RECORD_BYTES_MAX);
+        let owned = OwnedRecord::decode(&bytes).unwrap();
+        assert_eq!(owned.path.len(), limits::LOG_FIELD_BYTES);
+        assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
+    }
+
+    #[test]
+    fn a_truncated_record_is_refused() {
+        let mut bytes = Vec::new();
+        full().encode(&mut bytes);
+        for length in 0..bytes.len() {
+            assert_eq!(OwnedRecord::decode(&bytes[..length]), None, "{length}");
+        }
+    }
+}

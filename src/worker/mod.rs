@@ -1,0 +1,89 @@
+//! Worker: one pinned thread and all it owns.
+//!
+//! Owns: the reactor, its listeners and accept loops, the shard its exchanges use, its mailbox, its
+//! housekeeping tick and its drain.
+//! Never: reaches another worker or control; control flows down by mailbox, figures flow up by
+//! single-writer cells and a ring.
+//! Invariants: an accept is never raced; a panic ends one connection; every accepted connection
+//! holds one credit of the process from accept to close.
+
+mod accept;
+mod credit;
+mod mailbox;
+mod run;
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use crate::exchange::Failure;
+use crate::net::Driver;
+use crate::snapshot::Reader;
+use crate::telemetry::{LogRing, WorkerCounters};
+
+pub use credit::{Credit, Taken};
+pub use mailbox::Message;
+
+/// Everything a worker is given at its start.
+pub struct WorkerSpec {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The CPU it is pinned to, if any.
+    pub cpu: Option<usize>,
+    /// What drives its input and output.
+    pub driver: Driver,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Where its access-log records go.
+    pub log: LogRing,
+    /// The snapshots, by epoch.
+    pub snapshots: Reader,
+    /// Its listening sockets by listener name.
+    pub listeners: Vec<(String, std::net::TcpListener)>,
+    /// Connections the whole process may hold.
+    pub max_connections: Arc<Credit>,
+}
+
+/// A worker as control sees it.
+pub struct WorkerHandle {
+    sender: mailbox::Sender,
+    thread: thread::JoinHandle<()>,
+}
+
+impl WorkerHandle {
+    /// Starts a worker on a thread of its own.
+    ///
+    /// # Errors
+    /// The thread or its wake-up socket cannot be created.
+    pub fn spawn(spec: WorkerSpec) -> io::Result<Self> {
+        let (sender, receiver) = mailbox::mailbox()?;
+        let thread = thread::Builder::new()
+            .name(format!("worker-{}", spec.index))
+            .spawn(move || run::run(spec, receiver))?;
+        Ok(Self { sender, thread })
+    }
+
+    /// Puts a message into the mailbox and wakes the worker; false when the mailbox is full or the worker ended.
+    #[must_use]
+    pub fn send(&self, message: Message) -> bool {
+        !self.is_finished() && self.sender.send(message)
+    }
+
+    /// Has the thread ended?
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the thread; call it once [`WorkerHandle::is_finished`].
+    pub fn join(self) {
+        // A worker that panicked has ended like any other; its connections are gone and control has seen that.
+        drop(self.thread.join());
+    }
+}
+
+/// The reason codes of local replies and upstream errors, by the index of their counters.
+#[must_use]
+pub fn reasons() -> Vec<&'static str> {
+    Failure::KINDS.iter().map(|kind| kind.verdict().label).collect()
+}
