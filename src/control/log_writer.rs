@@ -176,6 +176,7 @@ struct Cut {
     written: usize,
 }
 
+#[allow(clippy::disallowed_methods, reason = "this thread has nothing else to do than to wait for its output")]
 /// Writes everything; an output without room for the moment (a non-blocking terminal or pipe) is tried again.
 fn write_lines(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), Cut> {
     let mut written = 0;

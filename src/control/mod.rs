@@ -6,6 +6,8 @@
 //! Invariants: a configuration is published whole or not at all; a refused one changes nothing but the report;
 //! everything a peer of the admin server may see is on the board.
 
+#![allow(clippy::disallowed_types, reason = "locks of the control side are never taken by a worker")]
+
 mod admin;
 mod board;
 mod changes;

@@ -10,18 +10,18 @@ use crate::limits;
 /// Slots by route name.
 #[derive(Debug, Default)]
 pub(super) struct RouteSeries {
-    slots: HashMap<String, usize>,
+    slots: HashMap<String, u32>,
     names: Vec<String>,
 }
 
 impl RouteSeries {
     /// The slot of a route; `ROUTE_SERIES` when all are taken.
-    pub(super) fn slot(&mut self, name: &str) -> usize {
+    pub(super) fn slot(&mut self, name: &str) -> u32 {
         if let Some(slot) = self.slots.get(name) {
             return *slot;
         }
-        let slot = self.names.len();
-        if slot < limits::ROUTE_SERIES {
+        let slot = u32::try_from(self.names.len()).expect("at most ROUTE_SERIES names are kept");
+        if self.names.len() < limits::ROUTE_SERIES {
             self.slots.insert(name.to_owned(), slot);
             self.names.push(name.to_owned());
         }
@@ -49,11 +49,12 @@ mod tests {
     #[test]
     fn names_beyond_the_last_slot_share_one() {
         let mut series = RouteSeries::default();
-        for index in 0..limits::ROUTE_SERIES {
+        let shared = u32::try_from(limits::ROUTE_SERIES).unwrap();
+        for index in 0..shared {
             assert_eq!(series.slot(&index.to_string()), index);
         }
-        assert_eq!(series.slot("one more"), limits::ROUTE_SERIES);
-        assert_eq!(series.slot("another"), limits::ROUTE_SERIES);
+        assert_eq!(series.slot("one more"), shared);
+        assert_eq!(series.slot("another"), shared);
         assert_eq!(series.names().len(), limits::ROUTE_SERIES);
     }
 }

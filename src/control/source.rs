@@ -50,7 +50,7 @@ impl Source {
     fn load_now(&self) -> Result<Loaded, String> {
         let loaded = match &self.path {
             Some(path) => config::load(path, self.sources.as_ref()),
-            None => config::from_env(self.sources.as_ref()),
+            None => config::from_environment(self.sources.as_ref()),
         };
         match loaded {
             Ok(loaded) => {

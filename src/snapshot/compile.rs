@@ -133,7 +133,7 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
         host_of_endpoint: route.host_header == config::HostHeader::Upstream,
         request_edits: edits(&route.name, &route.request_headers)?,
         response_edits: edits(&route.name, &route.response_headers)?,
-        series: u32::MAX,
+        series: usize::MAX,
     })
 }
 

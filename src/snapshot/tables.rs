@@ -94,7 +94,7 @@ pub struct Route {
     /// Edits of the response's fields.
     pub response_edits: FieldEdits,
     /// Its series on `/metrics`; the control side keeps it by name across reloads.
-    pub series: u32,
+    pub series: usize,
 }
 
 /// What a route does.

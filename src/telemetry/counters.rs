@@ -239,10 +239,10 @@ impl WorkerCounters {
     /// Counts one finished exchange: `method` by [`method_index`], `route` by its index in the snapshot's table
     /// (`None` when no route matched; indices from `ROUTE_SERIES` on share one series).
     #[inline]
-    pub fn on_exchange(&self, method: usize, status: u16, route: Option<u32>, duration_ns: u64) {
+    pub fn on_exchange(&self, method: usize, status: u16, route: Option<usize>, duration_ns: u64) {
         let status = if (STATUS_FIRST..STATUS_FIRST + 500).contains(&status) { status } else { 599 };
         self.requests[method.min(METHODS.len() - 1) * STATUSES + usize::from(status - STATUS_FIRST)].add(1);
-        let slot = route.map_or(limits::ROUTE_SERIES, |route| (route as usize).min(limits::ROUTE_SERIES));
+        let slot = route.map_or(limits::ROUTE_SERIES, |route| route.min(limits::ROUTE_SERIES));
         self.routes[slot * CLASSES + usize::from(status / 100 - 1)].add(1);
         self.durations.observe(duration_ns);
     }

@@ -1,0 +1,132 @@
+//! The command line: one file per sub-command.
+//!
+//! Owns: arguments, exit codes (0 ok, 1 runtime, 2 usage, 3 invalid configuration), and everything printed on standard
+//! output except for the access log.
+//! Never: decides anything about a request or a configuration.
+
+mod check;
+mod demo;
+mod explain;
+mod health;
+mod run;
+mod schema;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Disk, Loaded};
+
+/// An API gateway and edge proxy on one pinned `io_uring` reactor per core.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Exit codes: 0 ok, 1 runtime failure, 2 wrong usage, 3 invalid configuration.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway until SIGTERM, SIGINT or SIGQUIT; SIGHUP and SIGUSR1 read the configuration again.
+    Run(run::Run),
+    /// Checks a configuration and reports everything that is wrong with it.
+    Check(check::Check),
+    /// Says which route a request takes, and why.
+    Explain(explain::Explain),
+    /// Asks a running gateway for its health; for container health checks.
+    Health(health::Health),
+    /// Prints the JSON Schema of the configuration.
+    Schema,
+    /// Shows the gateway at work: an origin, the gateway and real requests, in one process.
+    Demo(demo::Demo),
+}
+
+/// The configuration that several commands take.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(short, long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
+/// Why a command did not succeed; printed on standard error.
+#[derive(Debug)]
+enum Error {
+    /// Something of this machine or of a peer.
+    Runtime(String),
+    /// Wrong arguments that the parser cannot see.
+    Usage(String),
+    /// An invalid configuration: the report.
+    Config(String),
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Health(health) => health.run(),
+        Command::Schema => schema::run(),
+        Command::Demo(demo) => demo.run(),
+    };
+    let (code, text) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Error::Runtime(text)) => (1, format!("ringgate: {text}")),
+        Err(Error::Usage(text)) => (2, format!("ringgate: {text}")),
+        Err(Error::Config(report)) => (3, report),
+    };
+    // Standard error may be closed; the exit code still tells.
+    drop(writeln!(io::stderr(), "{}", text.trim_end()));
+    ExitCode::from(code)
+}
+
+/// Prints a line; a reader that left (`ringgate schema | head`) is no failure.
+fn say(line: impl Display) {
+    drop(writeln!(io::stdout(), "{line}"));
+}
+
+/// Loads a configuration file and prints its warnings.
+fn load(path: &Path) -> Result<Loaded, Error> {
+    let loaded = config::load(path, &Disk).map_err(|report| Error::Config(report.to_string()))?;
+    for warning in &loaded.warnings.problems {
+        say(warning.to_string().trim_end());
+    }
+    Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_command_lines_parse() {
+        for line in [
+            "ringgate run",
+            "ringgate run -c gateway.yaml",
+            "ringgate check --config gateway.yaml",
+            "ringgate explain GET http://a.example/x -c gateway.yaml -H x-version:2",
+            "ringgate health",
+            "ringgate health --url http://127.0.0.1:9090/ready",
+            "ringgate health -c gateway.yaml",
+            "ringgate schema",
+            "ringgate demo --once",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["ringgate", "ringgate check", "ringgate run --nonsense", "ringgate explain GET"] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

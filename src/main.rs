@@ -1,0 +1,5 @@
+//! Arguments to a command; no decisions.
+
+fn main() -> std::process::ExitCode {
+    ringgate::cli::main()
+}

@@ -1,0 +1,234 @@
+//! What a warm request and a resting connection cost in memory.
+//!
+//! A counting allocator watches the one worker of this process; the threads of the test itself are exempt.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ringgate::cluster::EndpointRegistry;
+use ringgate::config::{self, Sources};
+use ringgate::exchange::{Shard, serve_connection};
+use ringgate::net::{Driver, Reactor, TcpPeer, probe_io_uring};
+use ringgate::snapshot::{Publisher, compile};
+use ringgate::telemetry::{WorkerCounters, ring};
+use ringgate::worker::{Credit, Message, WorkerHandle, WorkerSpec};
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static EXEMPT: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+// SAFETY: every call is passed on to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !EXEMPT.with(Cell::get) {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's obligations are those of the system allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Files(HashMap<PathBuf, Vec<u8>>);
+
+impl Sources for Files {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        self.0.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    fn glob(&self, _pattern: &str) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}
+
+/// Answers every request on every connection: `/chunked` in chunks, `/large` with 10 kB, others with 13 bytes.
+fn origin(listener: &TcpListener) {
+    EXEMPT.with(|exempt| exempt.set(true));
+    for stream in listener.incoming().map_while(Result::ok) {
+        let mut stream = stream;
+        let mut received = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(count) = stream.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            received.extend_from_slice(&buffer[..count]);
+            while let Some(end) = whole_request(&received) {
+                let answer: Vec<u8> = if received.starts_with(b"GET /chunked") {
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nabc\r\n0\r\n\r\n".to_vec()
+                } else if received.starts_with(b"GET /large") {
+                    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10240\r\n\r\n".to_vec();
+                    answer.resize(answer.len() + 10240, b'x');
+                    answer
+                } else {
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!".to_vec()
+                };
+                received.drain(..end);
+                if stream.write_all(&answer).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn whole_request(received: &[u8]) -> Option<usize> {
+    let head = received.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&received[..head]).to_lowercase();
+    let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next()?.parse().ok());
+    let end = head + length.unwrap_or(0);
+    (received.len() >= end).then_some(end)
+}
+
+/// A worker in this process on a port of its own.
+struct Gateway {
+    worker: WorkerHandle,
+    address: SocketAddr,
+    counters: Arc<WorkerCounters>,
+    _publisher: Publisher,
+}
+
+fn gateway(driver: Driver) -> Gateway {
+    EXEMPT.with(|exempt| exempt.set(true));
+    let upstream = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let endpoint = upstream.local_addr().expect("a bound address");
+    std::thread::Builder::new().spawn(move || origin(&upstream)).expect("a thread");
+    let yaml = format!(
+        "version: 1\nadmin: {{ listen: off }}\nlisteners: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         clusters: {{ app: {{ endpoints: [{{ url: \"http://{endpoint}\" }}] }} }}\n\
+         routes: [{{ name: all, match: {{ path: /* }}, cluster: app }}]\n"
+    );
+    let path = PathBuf::from("gateway.yaml");
+    let files = Files(HashMap::from([(path.clone(), yaml.into_bytes())]));
+    let config = config::load(&path, &files).unwrap_or_else(|report| panic!("{report}")).config;
+    let resolved = HashMap::from([((endpoint.ip().to_string(), endpoint.port()), vec![endpoint])]);
+    let snapshot = compile(&config, 1, 1, &mut EndpointRegistry::new(), &resolved).expect("it compiles");
+    let publisher = Publisher::new(snapshot, 1);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let address = listener.local_addr().expect("a bound address");
+    let counters = Arc::new(WorkerCounters::new());
+    let (log, mut drain) = ring();
+    std::thread::Builder::new()
+        .spawn(move || {
+            EXEMPT.with(|exempt| exempt.set(true));
+            while !drain.is_abandoned() {
+                while drain.try_pop().is_some() {}
+                std::thread::yield_now();
+            }
+        })
+        .expect("a thread");
+    let spec = WorkerSpec {
+        index: 0,
+        cpu: None,
+        driver,
+        counters: Arc::clone(&counters),
+        log,
+        snapshots: publisher.reader(0),
+        listeners: vec![("web".to_owned(), listener)],
+        max_connections: Arc::new(Credit::new(100)),
+    };
+    Gateway { worker: WorkerHandle::spawn(spec).expect("a worker"), address, counters, _publisher: publisher }
+}
+
+fn exchange(client: &mut TcpStream, request: &[u8], ending: &[u8]) {
+    client.write_all(request).expect("the gateway takes the request");
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16384];
+    while !answer.ends_with(ending) {
+        let count = client.read(&mut buffer).expect("the gateway answers in time");
+        assert!(count > 0, "closed after {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..count]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&answer));
+}
+
+fn allocations_when_warm(driver: Driver) {
+    let gateway = gateway(driver);
+    let mut client = TcpStream::connect(gateway.address).expect("the gateway listens");
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    let requests: [(&[u8], &[u8]); 4] = [
+        (b"GET /small?a=1 HTTP/1.1\r\nHost: Example.COM\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n", b"Hello, world!"),
+        (b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", b"Hello, world!"),
+        (b"GET /large HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine\r\n\r\n", b"xxxxxxxxxxxxxxxx"),
+        (b"GET /chunked HTTP/1.1\r\nHost: a\r\n\r\n", b"0\r\n\r\n"),
+    ];
+    // The large answer may come in several reads that end in x; its length is checked by what follows it.
+    let mut round = |times: usize| {
+        for _ in 0..times {
+            for (request, ending) in requests {
+                if ending.starts_with(b"xx") {
+                    large(&mut client, request);
+                } else {
+                    exchange(&mut client, request, ending);
+                }
+            }
+        }
+    };
+    round(50);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    round(250);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert_eq!(after - before, 0, "allocations in 1000 warm requests");
+    assert_eq!(gateway.counters.requests(0, 200) + gateway.counters.requests(2, 200), 1200);
+    drop(client);
+    assert!(gateway.worker.send(Message::Drain));
+    gateway.worker.join();
+}
+
+fn large(client: &mut TcpStream, request: &[u8]) {
+    client.write_all(request).expect("the gateway takes the request");
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16384];
+    let whole = |answer: &[u8]| {
+        answer.windows(4).position(|window| window == b"\r\n\r\n").is_some_and(|head| answer.len() == head + 4 + 10240)
+    };
+    while !whole(&answer) {
+        let count = client.read(&mut buffer).expect("the gateway answers in time");
+        assert!(count > 0, "closed early");
+        answer.extend_from_slice(&buffer[..count]);
+    }
+}
+
+#[test]
+fn a_warm_request_allocates_nothing() {
+    if probe_io_uring().is_ok() {
+        allocations_when_warm(Driver::IoUring);
+    }
+    allocations_when_warm(Driver::Epoll);
+}
+
+fn future_size<F, Fut>(_: F) -> usize
+where
+    F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<str>) -> Fut,
+{
+    size_of::<Fut>()
+}
+
+#[test]
+fn a_resting_connection_is_small() {
+    let size = future_size(serve_connection::<Reactor>);
+    assert!(size <= 480, "the future of a connection has {size} bytes");
+}
