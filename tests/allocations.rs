@@ -1,4 +1,4 @@
-//! What a warm request and a resting connection cost in memory.
+//! What a warm request costs in memory: nothing.
 //!
 //! A counting allocator watches the one worker of this process; the threads of the test itself are exempt.
 
@@ -8,15 +8,13 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringgate::cluster::EndpointRegistry;
 use ringgate::config::{self, Sources};
-use ringgate::exchange::{Shard, serve_connection};
-use ringgate::net::{Driver, Reactor, TcpPeer, probe_io_uring};
+use ringgate::net::{Driver, probe_io_uring};
 use ringgate::snapshot::{Publisher, compile};
 use ringgate::telemetry::{WorkerCounters, ring};
 use ringgate::worker::{Credit, Message, WorkerHandle, WorkerSpec};
@@ -218,17 +216,4 @@ fn a_warm_request_allocates_nothing() {
         allocations_when_warm(Driver::IoUring);
     }
     allocations_when_warm(Driver::Epoll);
-}
-
-fn future_size<F, Fut>(_: F) -> usize
-where
-    F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<str>) -> Fut,
-{
-    size_of::<Fut>()
-}
-
-#[test]
-fn a_resting_connection_is_small() {
-    let size = future_size(serve_connection::<Reactor>);
-    assert!(size <= 480, "the future of a connection has {size} bytes");
 }

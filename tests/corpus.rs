@@ -1,6 +1,6 @@
 //! Replays the corpora of the fuzz targets, each file as it is and damaged in ways that its name seeds.
 
-#[allow(unreachable_pub, dead_code, reason = "the same file is a library to the fuzz targets")]
+#[allow(unreachable_pub, clippy::panic, reason = "the same file is a library to the fuzz targets")]
 #[path = "fuzz/properties.rs"]
 mod properties;
 
@@ -16,18 +16,30 @@ const MARKS: &[u8] = b"\r\n \t:;,/%.0?#\\*\0\x7f\xff";
 /// Replays the corpus of one target.
 fn replay(target: &str, property: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
-    let mut files: Vec<_> = fs::read_dir(&folder).expect("the corpus is committed").map(|entry| entry.expect("a readable folder").path()).collect();
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .expect("the corpus is committed")
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
     files.sort();
     assert!(files.len() >= 15, "the corpus of {target} has only {} files", files.len());
     for file in files {
         let bytes = fs::read(&file).expect("a readable file");
-        println!("{}", file.display());
+        show(&file);
         property(&bytes);
-        let mut seed = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |seed, &byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) | 1;
+        let mut seed = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |seed, &byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+            | 1;
         for _ in 0..DAMAGED {
             property(&damage(bytes.clone(), &mut seed));
         }
     }
+}
+
+/// Names the file at hand, which is shown with a failure.
+#[expect(clippy::print_stderr, reason = "the test harness keeps it for a failure")]
+fn show(file: &Path) {
+    eprintln!("{}", file.display());
 }
 
 /// Removes, replaces or inserts up to three bytes.

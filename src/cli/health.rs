@@ -1,5 +1,6 @@
 //! `ringgate health`.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
@@ -36,11 +37,20 @@ enum Target {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { authority, path } => write!(f, "http://{authority}{path}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl Health {
     pub(super) fn run(self) -> Result<(), Error> {
         let target = self.target()?;
         let timeout = Duration::from_secs(self.timeout);
-        let status = ask(&target, timeout).map_err(|error| Error::Runtime(format!("{target:?}: {error}")))?;
+        let status = ask(&target, timeout).map_err(|error| Error::Runtime(format!("{target}: {error}")))?;
         if status == 200 { Ok(()) } else { Err(Error::Runtime(format!("answered with {status}"))) }
     }
 

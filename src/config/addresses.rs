@@ -98,7 +98,7 @@ impl Kind for AdminListen {
         }
         let near = port.map_or_else(|| "127.0.0.1".to_owned(), |port| format!("127.0.0.1:{port}"));
         Err(Refusal::new(
-            "the admin endpoint must listen on loopback or a unix socket: it has neither TLS nor a token in this version",
+            "without TLS or a token, which this version does not have, the admin endpoint must stay on loopback or a unix socket",
         )
         .hint(format!("did you mean `{near}`?")))
     }
@@ -129,7 +129,8 @@ impl Kind for Network {
         if network.addr() == network.network() {
             return Ok(network);
         }
-        Err(Refusal::new("the network has bits set behind its prefix").hint(format!("did you mean `{}`?", network.trunc())))
+        Err(Refusal::new("the network has bits set behind its prefix")
+            .hint(format!("did you mean `{}`?", network.trunc())))
     }
 }
 
@@ -147,8 +148,8 @@ impl Kind for EndpointUrl {
         };
         match scheme {
             "http" => {}
-            "https" => return Err(Refusal::new("an `https://` endpoint needs TLS, which this version does not speak to upstreams")),
-            "h2c" => return Err(Refusal::new("an `h2c://` endpoint needs HTTP/2, which this version does not speak to upstreams")),
+            "https" => return Err(Refusal::new("this version does not speak the TLS that `https://` needs")),
+            "h2c" => return Err(Refusal::new("this version does not speak the HTTP/2 that `h2c://` needs")),
             _ => return Err(Refusal::expected::<Self>()),
         }
         // RFC 9110 section 4.2.3: an empty path and `/` are the same.
@@ -159,7 +160,9 @@ impl Kind for EndpointUrl {
         if let Some(at) = authority.find(['/', '?', '#']) {
             let refusal = Refusal::new("an endpoint URL has no path, query or fragment");
             let near = &authority[..at];
-            return Err(refusal.hint(format!("write `http://{near}` here and the path as `rewrite: {{ prefix: ... }}` of the route")));
+            return Err(refusal.hint(format!(
+                "write `http://{near}` here and the path as `rewrite: {{ prefix: ... }}` of the route"
+            )));
         }
         endpoint(authority)
     }
@@ -172,7 +175,9 @@ fn endpoint(authority: &str) -> Result<Endpoint, Refusal> {
     }
     let (host, port) = match authority.split_once(':') {
         Some((_, port)) if port.contains(':') => {
-            return Err(Refusal::expected::<EndpointUrl>().hint("an IPv6 address stands in brackets: `http://[::1]:3000`"));
+            return Err(
+                Refusal::expected::<EndpointUrl>().hint("an IPv6 address stands in brackets: `http://[::1]:3000`")
+            );
         }
         Some((host, port)) => (host, port_number(port)),
         None => (authority, Some(80)),
@@ -193,7 +198,8 @@ fn with_port(host: String, port: Option<u16>) -> Result<Endpoint, Refusal> {
 /// Whether this is a host name (labels of letters, digits, `-` and `_`) or an IPv4 address.
 pub(super) fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     if text.len() > 253 || !text.split('.').all(label) {
         return false;
@@ -217,7 +223,8 @@ mod tests {
         assert_eq!(Listen::text("127.0.0.1:0").ok(), "127.0.0.1:0".parse().ok());
         assert_eq!(Listen::text("[::1]:80").ok(), "[::1]:80".parse().ok());
         assert_eq!(Listen::text("localhost:80").ok(), "127.0.0.1:80".parse().ok());
-        for bad in ["", "8080", "127.0.0.1", "::1", "[::1]", "host:80", ":65536", ":-1", ":+1", ": 80", "[::1]80", ":"] {
+        for bad in ["", "8080", "127.0.0.1", "::1", "[::1]", "host:80", ":65536", ":-1", ":+1", ": 80", "[::1]80", ":"]
+        {
             assert!(Listen::text(bad).is_err(), "{bad}");
         }
     }
@@ -228,7 +235,10 @@ mod tests {
         assert_eq!(AdminListen::switch(false), Ok(AdminAddress::Off));
         assert_eq!(AdminListen::text("unix:/run/a.sock"), Ok(AdminAddress::Unix("/run/a.sock".to_owned())));
         assert_eq!(AdminListen::text("127.0.0.1"), Ok(AdminAddress::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST), None)));
-        assert_eq!(AdminListen::text("127.8.8.8:1"), Ok(AdminAddress::Tcp(IpAddr::V4(Ipv4Addr::new(127, 8, 8, 8)), Some(1))));
+        assert_eq!(
+            AdminListen::text("127.8.8.8:1"),
+            Ok(AdminAddress::Tcp(IpAddr::V4(Ipv4Addr::new(127, 8, 8, 8)), Some(1)))
+        );
         assert!(AdminListen::text("[::1]:9090").is_ok());
         for bad in [":9090", "0.0.0.0:9090", "10.0.0.1:9090", "[::]:9090", "unix:", "on"] {
             assert!(AdminListen::text(bad).is_err(), "{bad}");
@@ -254,9 +264,26 @@ mod tests {
         assert_eq!(host_and_port("http://[::1]:81"), Some(("::1".to_owned(), 81)));
         assert_eq!(host_and_port("http://[::1]"), Some(("::1".to_owned(), 80)));
         for bad in [
-            "", "http://", "http:///", "host:80", "http://host:0", "http://host:", "http://host:99999", "http://::1:80",
-            "http://a b", "http://u:p@host", "http://host/path", "http://host?q", "http://host#f", "ftp://host",
-            "http://1.2.3.4.5", "http://300.1.1.1", "http://a..b", "http://[::1", "http://[x]:1", "http://host//",
+            "",
+            "http://",
+            "http:///",
+            "host:80",
+            "http://host:0",
+            "http://host:",
+            "http://host:99999",
+            "http://::1:80",
+            "http://a b",
+            "http://u:p@host",
+            "http://host/path",
+            "http://host?q",
+            "http://host#f",
+            "ftp://host",
+            "http://1.2.3.4.5",
+            "http://300.1.1.1",
+            "http://a..b",
+            "http://[::1",
+            "http://[x]:1",
+            "http://host//",
         ] {
             assert!(EndpointUrl::text(bad).is_err(), "{bad}");
         }
@@ -264,7 +291,8 @@ mod tests {
 
     #[test]
     fn schemes_of_later_versions_say_what_they_need() {
-        let message = |url| EndpointUrl::text(url).err().map(|refusal| refusal.message.into_owned()).unwrap_or_default();
+        let message =
+            |url| EndpointUrl::text(url).err().map(|refusal| refusal.message.into_owned()).unwrap_or_default();
         assert!(message("https://host").contains("TLS"));
         assert!(message("h2c://host").contains("HTTP/2"));
     }

@@ -33,7 +33,8 @@ impl Kind for IoName {
 }
 
 /// Balancers that exist in the format but not in this version.
-const LATER_BALANCERS: [&str; 5] = ["weighted_round_robin", "least_connections", "consistent_hash", "least_saturated", "p2c"];
+const LATER_BALANCERS: [&str; 5] =
+    ["weighted_round_robin", "least_connections", "consistent_hash", "least_saturated", "p2c"];
 
 /// How an endpoint is chosen.
 pub(super) struct BalanceName;

@@ -13,7 +13,9 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::addresses::{AdminListen, EndpointUrl, Listen, Network};
 use super::choices::{BalanceName, HostHeaderName, IoName, OutputName, WorkerCount};
 use super::leaf::{Kind, Leaf, Scalar, ScalarVisitor};
-use super::patterns::{FieldName, FieldValue, HealthPath, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget};
+use super::patterns::{
+    FieldName, FieldValue, HealthPath, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget,
+};
 use super::units::{Count, OrOff, Percent, Silence, Size, Span, Switch, Text, Wait};
 
 /// A Ringgate configuration.
@@ -378,7 +380,9 @@ impl<'de> Visitor<'de> for WorkersVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<WorkersFile, E> {
-        ScalarVisitor { expected: WorkerCount::EXPECTED }.visit_i64(number).map(|scalar| WorkersFile::Scalar(Leaf::new(scalar)))
+        ScalarVisitor { expected: WorkerCount::EXPECTED }
+            .visit_i64(number)
+            .map(|scalar| WorkersFile::Scalar(Leaf::new(scalar)))
     }
 
     fn visit_f64<E: de::Error>(self, _number: f64) -> Result<WorkersFile, E> {

@@ -39,7 +39,7 @@ pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> Result<Loaded, Re
         let note = "name the file with `-c FILE`".to_owned();
         Report::of(Some(path.to_owned()), format!("cannot read the configuration: {error}"), Some(note))
     })?;
-    load.add(path, bytes);
+    load.add(path, &bytes);
     load.finish()
 }
 
@@ -62,20 +62,19 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn add(&mut self, path: &Path, bytes: Vec<u8>) {
+    fn add(&mut self, path: &Path, bytes: &[u8]) {
         self.read.push(path.to_owned());
         let too_large = u64::try_from(bytes.len()).unwrap_or(u64::MAX) > CONFIG_BYTES;
-        let text = if too_large {
-            let message = format!("the file is larger than {} MiB", CONFIG_BYTES >> 20);
-            Err(TextError { message, note: None, spot: None })
-        } else {
-            text::decode(bytes)
+        let message = format!("the file is larger than {} MiB", CONFIG_BYTES >> 20);
+        let text = match too_large {
+            true => Err((String::new(), TextError { message, note: None, spot: None })),
+            false => text::decode(bytes).map_err(|error| (String::from_utf8_lossy(bytes).into_owned(), error)),
         };
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         self.add_text(Some(path.to_owned()), base, text);
     }
 
-    fn add_text(&mut self, shown: Option<PathBuf>, base: PathBuf, text: Result<String, TextError>) {
+    fn add_text(&mut self, shown: Option<PathBuf>, base: PathBuf, text: Result<String, (String, TextError)>) {
         let file = self.files.len();
         match text {
             Ok(text) => {
@@ -85,10 +84,10 @@ impl<'a> Load<'a> {
                 }
                 self.files.push(SourceFile { shown, text });
             }
-            Err(error) => {
+            Err((text, error)) => {
                 self.is_partial = true;
                 shape::refuse_text(error, file, &mut self.problems);
-                self.files.push(SourceFile { shown, text: String::new() });
+                self.files.push(SourceFile { shown, text });
             }
         }
     }
@@ -139,7 +138,7 @@ impl<'a> Load<'a> {
                     continue;
                 }
                 match self.sources.read(&path) {
-                    Ok(bytes) => self.add_included(&path, bytes),
+                    Ok(bytes) => self.add_included(&path, &bytes),
                     Err(error) => {
                         self.is_partial = true;
                         let message = format!("cannot read the included file `{}`: {error}", path.display());
@@ -150,12 +149,22 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn add_included(&mut self, path: &Path, bytes: Vec<u8>) {
+    fn add_included(&mut self, path: &Path, bytes: &[u8]) {
         let before = self.written.len();
         self.add(path, bytes);
         let Some(written) = self.written.get(before) else { return };
-        let Document { version, include, runtime, admin, listeners: _, defaults, clusters: _, routes: _, observability, reload } =
-            &written.document;
+        let Document {
+            version,
+            include,
+            runtime,
+            admin,
+            listeners: _,
+            defaults,
+            clusters: _,
+            routes: _,
+            observability,
+            reload,
+        } = &written.document;
         let main_only = [
             ("version", version.is_some()),
             ("include", include.is_some()),

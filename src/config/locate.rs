@@ -60,10 +60,18 @@ pub(super) struct Index {
 /// A list or mapping whose end has not been seen.
 #[derive(Debug)]
 enum Open {
-    List { node: usize, next: usize },
-    Mapping { node: usize, key: Option<(String, Spot)> },
+    List {
+        node: usize,
+        next: usize,
+    },
+    Mapping {
+        node: usize,
+        key: Option<(String, Spot)>,
+    },
     /// A list or mapping used as a key: nothing in it has a place.
-    Key { depth: usize },
+    Key {
+        depth: usize,
+    },
 }
 
 #[derive(Default)]
@@ -106,7 +114,8 @@ impl Builder {
             }
             None => self.push(key, value, kept),
         };
-        if let (Some(first), Step::Key(name), Some(again)) = (self.index.nodes[parent].children.get(&step), &step, key) {
+        if let (Some(first), Step::Key(name), Some(again)) = (self.index.nodes[parent].children.get(&step), &step, key)
+        {
             let first = self.index.nodes[*first].key.unwrap_or(again);
             self.index.duplicates.push(Duplicate { key: name.clone(), first, again });
         } else {
@@ -145,12 +154,13 @@ impl Builder {
                 }
             }
             Some(Open::List { node, .. } | Open::Mapping { node, .. }) => {
-                // A flow collection on one line is marked as a whole; a block one at its first character.
+                // A flow collection on one line is marked as a whole, up to its bracket, whose span may run on into the
+                // space behind it; a block one has an end without width and is marked at its first character.
                 if let Some(spot) = &mut self.index.nodes[*node].value {
-                    let end = span.end;
-                    let is_flow = span.start.col() < end.col();
-                    if is_flow && end.line() == spot.line && end.col() + 1 > spot.column {
-                        spot.width = end.col() + 1 - spot.column;
+                    let bracket = span.start;
+                    if bracket.col() < span.end.col() && bracket.line() == spot.line && bracket.col() + 2 > spot.column
+                    {
+                        spot.width = bracket.col() + 2 - spot.column;
                     }
                 }
                 self.open.pop();
@@ -175,7 +185,8 @@ impl Index {
                     if tag.is_some_and(|tag| !tag.is_yaml_core_schema()) {
                         builder.index.tags.push(Spot::of(span));
                     }
-                    let is_there = span.start != span.end;
+                    // An empty value of a mapping is best shown by its key.
+                    let is_there = span.start != span.end || matches!(builder.open.last(), Some(Open::List { .. }));
                     if let Some(node) = builder.attach(is_there.then(|| Spot::of(span)), Some(&text), None) {
                         builder.anchors.insert(anchor, node);
                     }
@@ -253,7 +264,10 @@ mod tests {
         let methods = [key("routes"), Step::Index(0), key("match"), key("methods")];
         assert_eq!(at(&methods, Part::Key), (4, 24, 7));
         assert_eq!(at(&methods, Part::Value), (4, 33, 10));
-        assert_eq!(at(&[key("routes"), Step::Index(0), key("match"), key("methods"), Step::Index(1)], Part::Value), (4, 39, 3));
+        assert_eq!(
+            at(&[key("routes"), Step::Index(0), key("match"), key("methods"), Step::Index(1)], Part::Value),
+            (4, 39, 3)
+        );
         assert_eq!(at(&[key("routes"), Step::Index(0)], Part::Value), (3, 5, 1));
     }
 
@@ -280,7 +294,9 @@ mod tests {
 
     #[test]
     fn text_that_is_not_yaml_makes_no_trouble() {
-        for text in ["", "\t", "{", "[[[[", "a: b: c", "*x", "? [a, b]\n: c\nd: 1", "- - - -", "\"", "%", "&a *a", "{{}: 1}"] {
+        for text in
+            ["", "\t", "{", "[[[[", "a: b: c", "*x", "? [a, b]\n: c\nd: 1", "- - - -", "\"", "%", "&a *a", "{{}: 1}"]
+        {
             let index = Index::new(text);
             index.spot(&[key("a"), Step::Index(0)], Part::Value);
             index.route_name(0);

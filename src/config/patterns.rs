@@ -29,11 +29,17 @@ impl Kind for HostPattern {
         if let Some((host, port)) = text.rsplit_once(':') {
             let refusal = Refusal::new("a host is matched without its port");
             let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':');
-            return Err(if is_port { refusal.hint(format!("did you mean `{host}`?")) } else { Refusal::expected::<Self>() });
+            return Err(if is_port {
+                refusal.hint(format!("did you mean `{host}`?"))
+            } else {
+                Refusal::expected::<Self>()
+            });
         }
         let name = text.strip_suffix('.').unwrap_or(&text);
         match name.strip_prefix('*') {
-            Some(suffix) if suffix.strip_prefix('.').is_some_and(is_host_name) => Ok(HostMatch::Wildcard(suffix.to_owned())),
+            Some(suffix) if suffix.strip_prefix('.').is_some_and(is_host_name) => {
+                Ok(HostMatch::Wildcard(suffix.to_owned()))
+            }
             None if is_host_name(name) => Ok(HostMatch::Exact(name.to_owned())),
             _ => Err(Refusal::expected::<Self>()),
         }
@@ -46,7 +52,9 @@ fn check_path(path: &str) -> Result<(), Refusal> {
         return Err(Refusal::new("expected a path that starts with `/`").hint(format!("did you mean `/{path}`?")));
     }
     if path.contains(['?', '#']) {
-        return Err(Refusal::new("a path has no query or fragment").hint("match parameters with `query: { name: value }`"));
+        return Err(
+            Refusal::new("a path has no query or fragment").hint("match parameters with `query: { name: value }`")
+        );
     }
     if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Refusal::new("a path holds visible ASCII only").hint("percent-encode everything else"));
@@ -57,7 +65,7 @@ fn check_path(path: &str) -> Result<(), Refusal> {
         return Err(Refusal::new("`%` is not followed by two hexadecimal digits"));
     }
     if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(Refusal::new("a path with `.` or `..` segments never matches: requests lose them before they are routed"));
+        return Err(Refusal::new("`.` and `..` segments are resolved before routing and never match"));
     }
     Ok(())
 }
@@ -76,7 +84,11 @@ impl Kind for PathPattern {
         if prefix.unwrap_or(text).contains('*') {
             let refusal = Refusal::new("`*` is only understood as the whole last segment");
             let trimmed = text.trim_end_matches(['*', '/']);
-            return Err(if trimmed.contains('*') { refusal } else { refusal.hint(format!("did you mean `{trimmed}/*`?")) });
+            return Err(if trimmed.contains('*') {
+                refusal
+            } else {
+                refusal.hint(format!("did you mean `{trimmed}/*`?"))
+            });
         }
         Ok(match prefix {
             Some(prefix) => PathMatch::Prefix(prefix.to_owned()),
@@ -113,7 +125,9 @@ impl Kind for PrefixRewrite {
     fn text(text: &str) -> Result<String, Refusal> {
         check_path(text)?;
         if text.contains('*') {
-            return Err(Refusal::new("a rewritten prefix has no `*`").hint("what followed the matched prefix is kept as it is"));
+            return Err(
+                Refusal::new("a rewritten prefix has no `*`").hint("what followed the matched prefix is kept as it is")
+            );
         }
         Ok(text.strip_suffix('/').unwrap_or(text).to_owned())
     }
@@ -139,7 +153,7 @@ impl Kind for Method {
         }
         // The gateway answers both itself; neither is ever routed.
         if text == "CONNECT" || text == "TRACE" {
-            return Err(Refusal::new("`CONNECT` and `TRACE` are refused before they are routed"));
+            return Err(Refusal::new("`CONNECT` and `TRACE` are never routed"));
         }
         Ok(text.to_owned())
     }
@@ -174,7 +188,9 @@ impl Kind for FieldValue {
             return Err(Refusal::new("a field value holds visible ASCII, spaces and tabs only"));
         }
         if text.trim_ascii().len() != text.len() {
-            return Err(Refusal::new("a field value neither starts nor ends with a space").hint("it would be lost on the way"));
+            return Err(
+                Refusal::new("a field value neither starts nor ends with a space").hint("it would be lost on the way")
+            );
         }
         Ok(text.to_owned())
     }
@@ -233,7 +249,20 @@ mod tests {
         assert_eq!(HostPattern::text("*.Example.com"), Ok(HostMatch::Wildcard(".example.com".to_owned())));
         assert_eq!(HostPattern::text("*"), Ok(HostMatch::Any));
         assert_eq!(HostPattern::text("[0:0::1]"), Ok(HostMatch::Exact("[::1]".to_owned())));
-        for bad in ["", "*.", "*example.com", "a.*.com", "a b", "host:80", "http://host", "[::1]:80", "a..b", ".", "*.*", "::1"] {
+        for bad in [
+            "",
+            "*.",
+            "*example.com",
+            "a.*.com",
+            "a b",
+            "host:80",
+            "http://host",
+            "[::1]:80",
+            "a..b",
+            ".",
+            "*.*",
+            "::1",
+        ] {
             assert!(HostPattern::text(bad).is_err(), "{bad}");
         }
     }
@@ -244,7 +273,9 @@ mod tests {
         assert_eq!(PathPattern::text("/*"), Ok(PathMatch::Prefix("/".to_owned())));
         assert_eq!(PathPattern::text("/orders/"), Ok(PathMatch::Exact("/orders/".to_owned())));
         assert_eq!(PathPattern::text("/a%20b"), Ok(PathMatch::Exact("/a%20b".to_owned())));
-        for bad in ["", "*", "orders", "/a*", "/a/**", "/*/b", "/a?b", "/a#b", "/a b", "/ä", "/a/../b", "/./*", "/a%2", "/a%zz"] {
+        for bad in [
+            "", "*", "orders", "/a*", "/a/**", "/*/b", "/a?b", "/a#b", "/a b", "/ä", "/a/../b", "/./*", "/a%2", "/a%zz",
+        ] {
             assert!(PathPattern::text(bad).is_err(), "{bad}");
         }
         let hint = PathPattern::text("/orders*").err().and_then(|refusal| refusal.hint);
@@ -279,10 +310,33 @@ mod tests {
 
     #[test]
     fn a_client_cannot_choose_the_host_of_a_redirect() {
-        for good in ["https://docs.example.com{path}", "https://a.example/x{path}{query}", "http://[::1]:80/", "/new{path}", "/"] {
+        for good in [
+            "https://docs.example.com{path}",
+            "https://a.example/x{path}{query}",
+            "http://[::1]:80/",
+            "/new{path}",
+            "/",
+        ] {
             assert!(RedirectTarget::text(good).is_ok(), "{good}");
         }
-        for bad in ["", "{path}", "/{path}", "//{path}", "//evil", "/\\evil", "https://{path}", "https://", "ftp://a/", "/a{host}", "/a b", "https://a{query}b}", "{path}://x", "https://a:b/", "https://a:/", "https://u@a/"] {
+        for bad in [
+            "",
+            "{path}",
+            "/{path}",
+            "//{path}",
+            "//evil",
+            "/\\evil",
+            "https://{path}",
+            "https://",
+            "ftp://a/",
+            "/a{host}",
+            "/a b",
+            "https://a{query}b}",
+            "{path}://x",
+            "https://a:b/",
+            "https://a:/",
+            "https://u@a/",
+        ] {
             assert!(RedirectTarget::text(bad).is_err(), "{bad}");
         }
     }

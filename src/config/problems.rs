@@ -199,7 +199,8 @@ fn show_lines(located: &mut [(usize, Problem)], files: &[SourceFile]) {
             lines = files[file].text.split('\n').enumerate().peekable();
         }
         while lines.next_if(|(number, _)| number + 1 < problem.line).is_some() {}
-        let line = lines.peek().filter(|(number, _)| number + 1 == problem.line).map(|(_, line)| line.trim_end_matches('\r'));
+        let line =
+            lines.peek().filter(|(number, _)| number + 1 == problem.line).map(|(_, line)| line.trim_end_matches('\r'));
         let excerpt = line.map(|line| Excerpt::new(line, problem.column, excerpt.width));
         problem.excerpt = excerpt.filter(|excerpt| !excerpt.text.is_empty());
     }

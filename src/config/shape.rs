@@ -55,7 +55,12 @@ fn read_pieces(source: &str, file: usize, problems: &mut Problems) -> Option<Doc
     let root = Place::root(file);
     let mut top = match value {
         Value::Mapping(top) => top,
-        other => {
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Sequence(_)
+        | Value::Tagged(_)) => {
             let message = format!("expected a mapping at the top of the file, found {}", found(&other));
             problems.push(Pending::error(root, message).subject(Subject::Nothing));
             return None;
@@ -98,11 +103,9 @@ fn fit_named<T: DeserializeOwned + Default>(value: Value, place: &Place, problem
         wrong_shape("a mapping from names to values", &value, place.clone(), problems);
         return None;
     };
-    let fit_one = |(key, value)| {
-        let key = match key {
-            Value::String(key) => key,
-            _ => String::new(),
-        };
+    let fit_one = |(key, value): (Value, Value)| {
+        // `text::parse` makes text of every key.
+        let key = key.as_str().unwrap_or_default().to_owned();
         let fitted = fit(value, &place.child(Step::Key(key.clone())), problems);
         (key, fitted)
     };
@@ -218,4 +221,3 @@ fn refuse_key(key: &str, known: &[&str], container: &Place, problems: &mut Probl
     problems.push(Pending::error(place, format!("unknown key `{key}`")).at_key().note(Some(note)));
     problems.mark_broken(container.clone());
 }
-

@@ -54,8 +54,9 @@ fn expand(
             None => (inside, None),
         };
         if !is_name(name) {
-            return Err(Refusal::new("`${` is followed by neither a variable's name nor `file:`")
-                .hint("write `${NAME}`, `${NAME:-default}` or `${file:PATH}`, and `$${` for the characters themselves"));
+            return Err(Refusal::new("`${` is followed by neither a variable's name nor `file:`").hint(
+                "write `${NAME}`, `${NAME:-default}` or `${file:PATH}`, and `$${` for the characters themselves",
+            ));
         }
         match (env(name), default) {
             (Some(value), None) => out.push_str(&value),

@@ -31,18 +31,15 @@ impl TextError {
 }
 
 /// The text of a file: UTF-8, not empty, a byte order mark taken off.
-pub(super) fn decode(bytes: Vec<u8>) -> Result<String, TextError> {
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+pub(super) fn decode(bytes: &[u8]) -> Result<String, TextError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let valid = &bytes[..error.valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         let start = valid.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let column = 1 + String::from_utf8_lossy(&valid[start..]).chars().count();
         TextError::new("the file is not UTF-8 text", Some(Spot { line, column, width: 1 }))
     })?;
-    match text.strip_prefix('\u{feff}') {
-        Some(rest) => Ok(rest.to_owned()),
-        None => Ok(text),
-    }
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned())
 }
 
 /// Refuses texts that would cost the parser far more than their length is worth: deep nesting, aliases of aliases, and
@@ -59,7 +56,7 @@ pub(super) fn guard(text: &str) -> Result<(), TextError> {
         // What is no YAML is left to the parser that explains it, except for what that one chokes on.
         let (event, span) = match event {
             Ok(event) => event,
-            Err(error) if error.info().contains("recursion limit") => {
+            Err(error) if error.to_string().contains("recursion limit") => {
                 let spot = Spot { line: error.marker().line(), column: error.marker().col() + 1, width: 1 };
                 return Err(TextError::new("lists and mappings are nested too deeply", Some(spot)));
             }
@@ -86,7 +83,10 @@ pub(super) fn guard(text: &str) -> Result<(), TextError> {
         };
         total += values;
         if total > VALUES_MAX {
-            return Err(TextError::new(format!("the file has more than {VALUES_MAX} values, counting what aliases stand for"), spot));
+            return Err(TextError::new(
+                format!("the file has more than {VALUES_MAX} values, counting what aliases stand for"),
+                spot,
+            ));
         }
         if open.len() > DEPTH_MAX {
             return Err(TextError::new("lists and mappings are nested too deeply", spot));
@@ -143,6 +143,8 @@ fn explain(error: &serde_yaml::Error, text: &str) -> TextError {
     let mut found = TextError::new(format!("this is not YAML: {message}"), spot);
     if indent.contains('\t') || message.contains("found character that cannot start any token") && line.contains('\t') {
         found.note = Some("YAML is indented with spaces, and this line has a tab".to_owned());
+    } else if line.contains("${") {
+        found.note = Some("inside `{ }` and `[ ]`, write `${...}` in quotes".to_owned());
     }
     found
 }
@@ -247,9 +249,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_not_utf8_is_refused_at_its_first_bad_byte() {
-        let error = decode(b"version: 1\nname: \xc3\xa4\xff".to_vec()).expect_err("not UTF-8");
+        let error = decode(b"version: 1\nname: \xc3\xa4\xff").expect_err("not UTF-8");
         assert_eq!(error.spot, Some(Spot { line: 2, column: 8, width: 1 }));
-        assert_eq!(decode(b"\xef\xbb\xbfversion: 1".to_vec()).as_deref(), Ok("version: 1"));
+        assert_eq!(decode(b"\xef\xbb\xbfversion: 1").as_deref(), Ok("version: 1"));
     }
 
     #[test]

@@ -118,7 +118,8 @@ impl Kind for Size {
         }
         let Some((_, bytes)) = SIZES.iter().find(|(name, _)| *name == unit) else {
             let refusal = Refusal::expected::<Self>();
-            let alike = |name: &str| name.eq_ignore_ascii_case(unit) || name.replace("iB", "").eq_ignore_ascii_case(unit);
+            let alike =
+                |name: &str| name.eq_ignore_ascii_case(unit) || name.replace("iB", "").eq_ignore_ascii_case(unit);
             return Err(match SIZES.iter().find(|(name, _)| alike(name)) {
                 Some((name, _)) => refusal.hint(format!("did you mean `{number}{name}`?")),
                 None => refusal,
@@ -151,7 +152,11 @@ impl Kind for Percent {
     fn text(text: &str) -> Result<f64, Refusal> {
         let refusal = Refusal::expected::<Self>();
         let Some(number) = text.strip_suffix('%') else {
-            return Err(if text.parse::<f64>().is_ok() { refusal.hint(format!("did you mean `{text}%`?")) } else { refusal });
+            return Err(if text.parse::<f64>().is_ok() {
+                refusal.hint(format!("did you mean `{text}%`?"))
+            } else {
+                refusal
+            });
         };
         // `parse` would also take a sign, an exponent and `inf`.
         let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -262,7 +267,9 @@ mod tests {
         assert_eq!(Span::text("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(Span::text("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(Span::text("0s"), Ok(Duration::ZERO));
-        for bad in ["", "s", "-1s", "1.5s", "5 s", "5sec", "1m30s", "18446744073709551616s", "18446744073709551615h", "+5s"] {
+        for bad in
+            ["", "s", "-1s", "1.5s", "5 s", "5sec", "1m30s", "18446744073709551616s", "18446744073709551615h", "+5s"]
+        {
             assert!(Span::text(bad).is_err(), "{bad}");
         }
     }

@@ -2,9 +2,34 @@
 
 /// Keys of the format that this version does not know yet.
 const LATER_KEYS: [&str; 28] = [
-    "token", "tls", "protocols", "connections", "connections_per_client", "h2_streams", "proxy_protocol", "retry", "hash_key",
-    "max_connections", "queue", "slow_start", "none_healthy", "weight", "dns_ttl_max", "priority", "max_latency", "health",
-    "breaker", "policies", "policy", "split", "mirror", "tracing", "metrics", "stage", "weights", "burst",
+    "token",
+    "tls",
+    "protocols",
+    "connections",
+    "connections_per_client",
+    "h2_streams",
+    "proxy_protocol",
+    "retry",
+    "hash_key",
+    "max_connections",
+    "queue",
+    "slow_start",
+    "none_healthy",
+    "weight",
+    "dns_ttl_max",
+    "priority",
+    "max_latency",
+    "health",
+    "breaker",
+    "policies",
+    "policy",
+    "split",
+    "mirror",
+    "tracing",
+    "metrics",
+    "stage",
+    "weights",
+    "burst",
 ];
 
 /// Whether the format has such a key, but not in this version.

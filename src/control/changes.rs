@@ -94,7 +94,8 @@ mod tests {
         let held = [held("web", "127.0.0.1:80", "127.0.0.1:80")];
         let changes = listener_changes(&held, &[wanted("web", "127.0.0.1:81"), wanted("more", "127.0.0.1:82")]);
         assert_eq!(changes.close, ["web"]);
-        let open: Vec<_> = changes.open.iter().map(|(name, address, held)| (name.as_str(), address.port(), *held)).collect();
+        let open: Vec<_> =
+            changes.open.iter().map(|(name, address, held)| (name.as_str(), address.port(), *held)).collect();
         assert_eq!(open, [("web", 81, false), ("more", 82, false)]);
     }
 

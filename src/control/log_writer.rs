@@ -51,7 +51,8 @@ impl LogWriter {
     fn with_sink(sink: Option<Box<dyn Write + Send>>, drains: Vec<LogDrain>) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let lost = Arc::new(AtomicU64::new(0));
-        let mut loop_state = Loop { drains, sink, lost: Arc::clone(&lost), text: String::new(), lines: 0, torn: false, failing: false };
+        let mut loop_state =
+            Loop { drains, sink, lost: Arc::clone(&lost), text: String::new(), lines: 0, torn: false, failing: false };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run(&inbox))?;
         Ok(Self { orders, lost })
     }
@@ -146,7 +147,8 @@ impl Loop {
                 Ok(()) => {}
                 Err(Cut { error, written }) => {
                     self.torn = written > 0 && bytes[written - 1] != b'\n' || written == 0 && torn;
-                    let whole = bytes[usize::from(torn).min(written)..written].iter().filter(|byte| **byte == b'\n').count();
+                    let whole =
+                        bytes[usize::from(torn).min(written)..written].iter().filter(|byte| **byte == b'\n').count();
                     self.lost.fetch_add(self.lines - whole as u64, Ordering::Relaxed);
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::error!(%error, "access log cannot be written, lines are lost and counted");

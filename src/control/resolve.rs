@@ -32,7 +32,8 @@ pub(super) async fn resolve(config: &Config, last: &Resolved) -> Result<Resolved
         }
     }
     let mut failures = Vec::new();
-    let mut answers = stream::iter(names).map(|name| async { (look_up(&name).await, name) }).buffer_unordered(CONCURRENT);
+    let mut answers =
+        stream::iter(names).map(|name| async { (look_up(&name).await, name) }).buffer_unordered(CONCURRENT);
     while let Some((answer, name)) = answers.next().await {
         match (answer, last.get(&name)) {
             (Ok(addresses), _) => drop(resolved.insert(name, addresses)),
@@ -54,7 +55,9 @@ pub(super) async fn resolve(config: &Config, last: &Resolved) -> Result<Resolved
 async fn look_up(name: &(String, u16)) -> Result<Vec<SocketAddr>, String> {
     let answer = tokio::time::timeout(NAME_TIMEOUT, tokio::net::lookup_host((name.0.as_str(), name.1))).await;
     let mut addresses = Vec::new();
-    for address in answer.map_err(|_| format!("no answer within {NAME_TIMEOUT:?}"))?.map_err(|error| error.to_string())? {
+    for address in
+        answer.map_err(|_| format!("no answer within {NAME_TIMEOUT:?}"))?.map_err(|error| error.to_string())?
+    {
         if !addresses.contains(&address) {
             addresses.push(address);
         }

@@ -10,18 +10,18 @@ use crate::limits;
 /// Slots by route name.
 #[derive(Debug, Default)]
 pub(super) struct RouteSeries {
-    slots: HashMap<String, u32>,
+    slots: HashMap<String, usize>,
     names: Vec<String>,
 }
 
 impl RouteSeries {
     /// The slot of a route; `ROUTE_SERIES` when all are taken.
-    pub(super) fn slot(&mut self, name: &str) -> u32 {
+    pub(super) fn slot(&mut self, name: &str) -> usize {
         if let Some(slot) = self.slots.get(name) {
             return *slot;
         }
-        let slot = u32::try_from(self.names.len()).expect("at most ROUTE_SERIES names are kept");
-        if self.names.len() < limits::ROUTE_SERIES {
+        let slot = self.names.len();
+        if slot < limits::ROUTE_SERIES {
             self.slots.insert(name.to_owned(), slot);
             self.names.push(name.to_owned());
         }
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn names_beyond_the_last_slot_share_one() {
         let mut series = RouteSeries::default();
-        let shared = u32::try_from(limits::ROUTE_SERIES).unwrap();
+        let shared = limits::ROUTE_SERIES;
         for index in 0..shared {
             assert_eq!(series.slot(&index.to_string()), index);
         }

@@ -23,7 +23,8 @@ pub(super) struct Opened {
 /// The first that cannot be bound, by name; then none stays bound.
 pub(super) fn open_all(wanted: &[(String, SocketAddr, bool)], workers: usize) -> Result<Vec<Opened>, String> {
     let one = |(name, configured, shared): &(String, SocketAddr, bool)| {
-        let (bound, sockets) = bind(*configured, workers, *shared).map_err(|why| format!("listener `{name}`: {why}"))?;
+        let (bound, sockets) =
+            bind(*configured, workers, *shared).map_err(|why| format!("listener `{name}`: {why}"))?;
         Ok(Opened { held: Held { name: name.clone(), configured: *configured, bound }, sockets })
     };
     wanted.iter().map(one).collect()

@@ -47,10 +47,12 @@ impl Watch {
     }
 
     /// Watches the directories of `files` and no others, without regard to changes of `ignored`; a directory that cannot
-    /// be watched is reported in the log. What changed before counts as a change, too.
+    /// be watched is reported in the log, one that does not exist (a built-in file) is left out. What changed before
+    /// counts as a change, too.
     pub(super) fn follow(&mut self, files: &[PathBuf], ignored: Option<PathBuf>) {
         *self.ignored.lock().unwrap_or_else(PoisonError::into_inner) = ignored.map(|path| absolute(&path));
-        let wanted = directories(files);
+        let mut wanted = directories(files);
+        wanted.retain(|folder| folder.is_dir());
         for gone in self.watched.difference(&wanted) {
             // The kernel drops the watch of a removed directory itself; then this fails, and that is fine.
             drop(self.watcher.unwatch(gone));

@@ -1,5 +1,6 @@
 //! The life of one client connection: exchanges while it is busy, almost nothing while it rests.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -15,12 +16,11 @@ use crate::net::{Alarm, Buffer, Env, Stream};
 
 /// A client's connection between its exchanges.
 pub(super) struct Client<E: Env> {
+    pub(super) shard: Rc<Shard<E>>,
     pub(super) stream: E::Stream,
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<str>,
     pub(super) alarm: Alarm,
-    /// Bytes received and not yet part of an exchange.
-    unread: Option<Buffer>,
     /// Has it carried an exchange?
     is_proven: bool,
 }
@@ -54,43 +54,57 @@ enum HeadRead {
     Refused(Failure),
 }
 
-impl<E: Env> Client<E> {
-    /// Puts back what an exchange did not use: `used` bytes of `unread` are spent, `leftover` follows the rest.
-    pub(super) fn keep_unread(&mut self, mut unread: Buffer, used: usize, leftover: Option<Buffer>) {
-        unread.consume(used.min(unread.len()));
-        if let Some(leftover) = leftover {
-            debug_assert!(unread.is_empty(), "an upload starts behind all that came with the head");
-            unread = leftover;
-        }
-        if unread.is_empty() {
-            unread.rewind(0, 0);
-        }
-        self.unread = Some(unread);
+/// What follows an exchange: `unread` without the `used` bytes that it spent, or what its upload read past it.
+pub(super) fn unread_after(mut unread: Buffer, used: usize, leftover: Option<Buffer>) -> Buffer {
+    unread.consume(used.min(unread.len()));
+    if let Some(leftover) = leftover {
+        debug_assert!(unread.is_empty(), "an upload starts behind all that came with the head");
+        unread = leftover;
     }
+    if unread.is_empty() {
+        unread.rewind(0, 0);
+    }
+    unread
 }
 
 /// Serves a connection of the listener of that name until it ends.
-pub async fn serve_connection<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, listener: Rc<str>) {
-    let _open = Gauge::new(&shard.counters.connections_active);
+pub fn serve_connection<E: Env>(
+    shard: Rc<Shard<E>>,
+    stream: E::Stream,
+    peer: SocketAddr,
+    listener: Rc<str>,
+) -> impl Future<Output = ()> {
+    shard.counters.connections_active.add(1);
     let alarm = shard.alarms.register();
-    let mut client = Client { stream, peer, listener, alarm, unread: None, is_proven: false };
+    // In a box, because a future holds what is passed into it twice: as passed and as used.
+    serve(Box::new(Client { shard, stream, peer, listener, alarm, is_proven: false }))
+}
+
+async fn serve<E: Env>(mut client: Box<Client<E>>) {
     loop {
         // The state of a busy connection lives in a box of its own, so that a resting one is small.
-        match Box::pin(serve_busy(&shard, &mut client)).await {
+        match Box::pin(serve_busy(&mut client)).await {
             Pause::Park(due_ms) => {
-                if !rest(&shard, &client, due_ms).await {
+                if !rest(&client, due_ms).await {
                     return;
                 }
             }
-            Pause::End(Next::Linger) => return Box::pin(linger(&shard, &mut client)).await,
+            Pause::End(Next::Linger) => return Box::pin(linger(&client)).await,
             Pause::End(Next::Reset) => return client.stream.reset_on_close(),
             Pause::End(Next::KeepAlive | Next::Close) => return,
         }
     }
 }
 
+impl<E: Env> Drop for Client<E> {
+    fn drop(&mut self) {
+        self.shard.counters.connections_active.sub(1);
+    }
+}
+
 /// Waits without a buffer for the next byte; false when the connection is to be closed instead.
-async fn rest<E: Env>(shard: &Shard<E>, client: &Client<E>, due_ms: u64) -> bool {
+async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
+    let shard = &*client.shard;
     let _idle = Gauge::new(&shard.counters.connections_idle);
     let mut readable = pin!(client.stream.readable());
     loop {
@@ -105,13 +119,15 @@ async fn rest<E: Env>(shard: &Shard<E>, client: &Client<E>, due_ms: u64) -> bool
 }
 
 /// Serves exchanges until the connection ends or has nothing to do for a while.
-async fn serve_busy<E: Env>(shard: &Shard<E>, client: &mut Client<E>) -> Pause {
+async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
+    let shard = Rc::clone(&client.shard);
+    let shard = &*shard;
     let mut scratch = ScratchGuard { shard, scratch: Some(shard.lend_scratch()) };
     let scratch = scratch.scratch.as_mut().expect("lent in the line above");
     let mut peer_text = PeerText::new(client.peer);
     let peer_text = peer_text.text();
     loop {
-        match read_head(shard, client, &mut scratch.request).await {
+        match read_head(shard, client, &mut scratch.request, scratch.unread.take()).await {
             HeadRead::Arrived(arrival) => {
                 client.is_proven = true;
                 let next = serve_exchange(shard, client, scratch, peer_text, arrival).await;
@@ -127,9 +143,14 @@ async fn serve_busy<E: Env>(shard: &Shard<E>, client: &mut Client<E>) -> Pause {
 }
 
 /// Reads until a whole request head is there.
-async fn read_head<E: Env>(shard: &Shard<E>, client: &mut Client<E>, head: &mut RequestHead) -> HeadRead {
+async fn read_head<E: Env>(
+    shard: &Shard<E>,
+    client: &Client<E>,
+    head: &mut RequestHead,
+    unread: Option<Buffer>,
+) -> HeadRead {
     head.clear();
-    let mut unread = client.unread.take().unwrap_or_else(|| shard.buffers.lend());
+    let mut unread = unread.unwrap_or_else(|| shard.buffers.lend());
     if unread.is_empty() {
         match first_bytes(shard, client, unread).await {
             Ok(filled) => unread = filled,
@@ -224,9 +245,10 @@ async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure) 
 
 /// Ends our direction and drops what still comes, for a while: a close with unread bytes would reset the
 /// connection and take the response with it (RFC 9112 section 9.6).
-async fn linger<E: Env>(shard: &Shard<E>, client: &mut Client<E>) {
+async fn linger<E: Env>(client: &Client<E>) {
+    let shard = &client.shard;
     client.stream.shutdown_write();
-    let mut buffer = client.unread.take().unwrap_or_else(|| shard.buffers.lend());
+    let mut buffer = shard.buffers.lend();
     let due_ms = shard.alarms.now_ms() + limits::LINGER_MS;
     let mut dropped = 0;
     while dropped < limits::LINGER_BYTES {
@@ -278,6 +300,20 @@ impl PeerText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{Reactor, TcpPeer};
+
+    fn future_size<F, Fut>(_: F) -> usize
+    where
+        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<str>) -> Fut,
+    {
+        size_of::<Fut>()
+    }
+
+    #[test]
+    fn a_resting_connection_is_small() {
+        let (client, future) = (size_of::<Client<Reactor>>(), future_size(serve_connection::<Reactor>));
+        assert!(client + future <= 448, "a resting connection has {client} bytes and its future {future}");
+    }
 
     #[test]
     fn a_mapped_address_is_written_as_ipv4() {

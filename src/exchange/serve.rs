@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::connection::{Client, Next};
+use super::connection::{Client, Next, unread_after};
 use super::failure::Failure;
 use super::local::Local;
 use super::shard::{Adopted, Scratch, Shard};
@@ -60,7 +60,7 @@ pub(super) enum Decision<'a> {
 /// Serves one exchange: route, admit, forward or answer, settle. What the client sent behind it stays unread.
 pub(super) async fn serve_exchange<E: Env>(
     shard: &Shard<E>,
-    client: &mut Client<E>,
+    client: &Client<E>,
     scratch: &mut Scratch,
     peer_text: &[u8],
     arrival: Arrival,
@@ -70,7 +70,7 @@ pub(super) async fn serve_exchange<E: Env>(
         return Next::Close;
     };
     let _active = Gauge::new(&shard.counters.requests_active);
-    let Scratch { request, response, upload, download, alarm } = scratch;
+    let Scratch { request, response, upload, download, alarm, unread: next_unread } = scratch;
     let exchange = Exchange {
         shard,
         client: &client.stream,
@@ -95,7 +95,7 @@ pub(super) async fn serve_exchange<E: Env>(
     };
     exchange.settle();
     let used = request.len() + served.body_used;
-    client.keep_unread(unread, used, served.leftover);
+    *next_unread = Some(unread_after(unread, used, served.leftover));
     served.next
 }
 

@@ -8,7 +8,7 @@ use crate::cluster::{EndpointId, Idle, RoundRobin};
 use crate::clock;
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
-use crate::net::{Alarm, Alarms, BufferPool, Env, Pending, Stream};
+use crate::net::{Alarm, Alarms, Buffer, BufferPool, Env, Pending, Stream};
 use crate::rng::Rng;
 use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::{LogRing, Sampler, WorkerCounters};
@@ -36,6 +36,8 @@ pub(super) struct Scratch {
     pub(super) download: ChunkedDecoder,
     /// Guards the endpoint's side; the client's side has the connection's own alarm.
     pub(super) alarm: Alarm,
+    /// Bytes received and not yet part of an exchange.
+    pub(super) unread: Option<Buffer>,
 }
 
 /// Everything one worker owns.
@@ -214,10 +216,12 @@ impl<E: Env> Shard<E> {
             upload: ChunkedDecoder::new(),
             download: ChunkedDecoder::new(),
             alarm: self.alarms.register(),
+            unread: None,
         })
     }
 
-    pub(super) fn return_scratch(&self, scratch: Scratch) {
+    pub(super) fn return_scratch(&self, mut scratch: Scratch) {
+        scratch.unread = None;
         let mut scratches = self.scratches.borrow_mut();
         if scratches.len() < limits::BUFFERS_KEPT {
             scratch.alarm.clear();

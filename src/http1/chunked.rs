@@ -59,7 +59,7 @@ pub struct ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// A decoder at the start of a body; it allocates only when a trailer arrives.
+    /// A decoder at the start of a body; it allocates only when a trailer arrives or the section of them in pieces.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -131,7 +131,6 @@ impl ChunkedDecoder {
             }
             State::ContentLf if byte == b'\n' => {
                 self.state = State::Size;
-                self.remaining = 0;
                 Ok(())
             }
             State::ContentCr | State::ContentLf => Err(ChunkError::MissingEnd),

@@ -185,3 +185,20 @@ fn diagnose_name(head: &[u8]) -> HeadError {
     }
     HeadError::InvalidFieldName
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_in_pieces_is_parsed_when_it_has_doubled_or_ended_and_not_before() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\nA: bbbbbbbbbbbbbbbbbbbb\r\n\r\n";
+        let mut scan = Scan::default();
+        assert_eq!(scan.try_due(&head[..10], 0), Ok(true));
+        assert_eq!(scan.on_partial(&head[..10], 0), Ok(Progress::Partial));
+        assert_eq!((scan.try_due(&head[..19], 0), scan.try_due(&head[..20], 0)), (Ok(false), Ok(true)));
+        scan.on_partial(&head[..30], 0).unwrap();
+        assert_eq!(scan.searched, 30);
+        assert_eq!((scan.try_due(&head[..head.len() - 1], 0), scan.try_due(head, 0)), (Ok(false), Ok(true)));
+    }
+}

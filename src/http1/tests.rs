@@ -25,7 +25,7 @@ pub(super) struct Cases(u64);
 impl Cases {
     /// Cases of `seed`, which is printed with a failing test.
     pub(super) fn of_seed(seed: u64) -> Self {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         Self(seed)
     }
 

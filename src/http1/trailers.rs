@@ -36,13 +36,9 @@ impl Trailers {
         if self.bytes > TRAILER_BYTES {
             return Err(ChunkError::TrailersTooLarge);
         }
-        // A whole line needs no copy, which the usual empty trailer section never does.
+        // A whole line, such as the empty one that is all there usually is, needs no copy.
         if end.is_some() && self.line.is_empty() {
             return Ok((used, Self::try_line(&bytes[..used], &mut self.kept)?));
-        }
-        if end.is_none() && self.line.is_empty() && bytes == b"\r" {
-            self.line.push(b'\r');
-            return Ok((used, false));
         }
         self.line.extend_from_slice(&bytes[..used]);
         if end.is_none() {

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
 use super::credit::{Credit, Taken};
 use crate::exchange::{Shard, serve_connection};
 use crate::net::{BufferPool, Env, Reactor, ReactorListener, Stream, TcpPeer};
@@ -100,12 +102,9 @@ impl Door {
         self.open.set(self.open.get() + 1);
         counters.tasks.set(self.open.get() as u64);
         let open = Open { door: Rc::clone(self), _taken: taken };
-        let name = Rc::clone(name);
-        self.shard.env().spawn(async move {
-            let shard = Rc::clone(&open.door.shard);
-            serve_connection(shard, stream, peer, name).await;
-            drop(open);
-        });
+        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, Rc::clone(name));
+        // A combinator and not an async block, which would hold the future twice.
+        self.shard.env().spawn(serving.map(move |()| drop(open)));
     }
 
     fn turn_away(&self, stream: TcpPeer) {

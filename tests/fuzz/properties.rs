@@ -1,8 +1,9 @@
 //! What must hold for any input: the body of every fuzz target, and of the test that replays their corpora.
 
 use ringgate::http1::{
-    BodyLength, ChunkError, ChunkedDecoder, FieldEdits, FieldKind, Forwarded, HeadError, HeadLimits, LocalReply, Method, Progress, RequestHead,
-    RequestOut, ResponseBody, ResponseHead, ResponseOut, Version, encode_chunk_line, encode_local, encode_request, encode_response,
+    BodyLength, ChunkError, ChunkedDecoder, FieldEdits, FieldKind, Forwarded, HeadError, HeadLimits, LocalReply,
+    Method, Progress, RequestHead, RequestOut, ResponseBody, ResponseHead, ResponseOut, Version, encode_chunk_line,
+    encode_local, encode_request, encode_response,
 };
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, count: 64, line: 8 * 1024 };
@@ -40,7 +41,10 @@ pub fn head(input: &[u8]) {
     match (&whole, &split) {
         (Ok(Some(whole)), Ok(Some(split))) => {
             assert_eq!((whole.len(), whole.fields()), (split.len(), split.fields()));
-            assert_eq!((whole.path(input), whole.authority(), whole.body()), (split.path(input), split.authority(), split.body()));
+            assert_eq!(
+                (whole.path(input), whole.authority(), whole.body()),
+                (split.path(input), split.authority(), split.body())
+            );
             check_request(input, whole);
         }
         (Ok(None), Ok(None)) | (Err(_), Err(_)) => {}
@@ -61,9 +65,17 @@ pub fn head(input: &[u8]) {
 fn check_request(input: &[u8], head: &RequestHead) {
     let text = &input[..head.len()];
     assert!(text.ends_with(b"\r\n\r\n"));
-    assert!(text.iter().enumerate().all(|(at, &byte)| byte != b'\n' || text[at - 1] == b'\r'), "a bare LF was accepted");
-    assert!(text.iter().enumerate().all(|(at, &byte)| byte != b'\r' || text[at + 1] == b'\n'), "a bare CR was accepted");
-    assert!(!head.host().iter().any(|byte| byte.is_ascii_uppercase() || matches!(byte, b'/' | b'@' | b',' | b' ' | b'%')));
+    assert!(
+        text.iter().enumerate().all(|(at, &byte)| byte != b'\n' || text[at - 1] == b'\r'),
+        "a bare LF was accepted"
+    );
+    assert!(
+        text.iter().enumerate().all(|(at, &byte)| byte != b'\r' || text[at + 1] == b'\n'),
+        "a bare CR was accepted"
+    );
+    assert!(
+        !head.host().iter().any(|byte| byte.is_ascii_uppercase() || matches!(byte, b'/' | b'@' | b',' | b' ' | b'%'))
+    );
     assert!(head.version() == Version::Http10 || !head.host().is_empty());
     assert!(head.body() != BodyLength::UntilClose);
     for field in head.fields() {
@@ -77,7 +89,9 @@ fn check_request(input: &[u8], head: &RequestHead) {
 /// Lines of `head` whose name is one of `names`.
 fn count_lines(head: &[u8], names: &[&str]) -> usize {
     let lines = head.split(|&byte| byte == b'\n').skip(1);
-    let starts = |line: &[u8], name: &str| line.len() > name.len() && line[name.len()] == b':' && line[..name.len()].eq_ignore_ascii_case(name.as_bytes());
+    let starts = |line: &[u8], name: &str| {
+        line.len() > name.len() && line[name.len()] == b':' && line[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+    };
     lines.filter(|line| names.iter().any(|name| starts(line, name))).count()
 }
 
@@ -98,8 +112,16 @@ pub fn framing(input: &[u8]) {
         BodyLength::UntilClose => (ResponseBody::UntilClose, true),
     };
     let mut out = Vec::new();
-    let how =
-        ResponseOut { version: Version::Http11, request_id: b"id", date: b"d", edits: &edits, body, close, keep_alive_10: false, trailers: true };
+    let how = ResponseOut {
+        version: Version::Http11,
+        request_id: b"id",
+        date: b"d",
+        edits: &edits,
+        body,
+        close,
+        keep_alive_10: false,
+        trailers: true,
+    };
     encode_response(&mut out, input, &head, &how);
     assert!(count_lines(&out, &["content-length", "transfer-encoding"]) <= 1);
     assert_eq!(count_lines(&out, &["date"]).min(1), 1);
@@ -129,7 +151,10 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
     assert!(count_lines(&out, &["content-length", "transfer-encoding"]) <= 1);
     assert_eq!(count_lines(&out, &["host"]), 1);
     assert_eq!(count_lines(&out, &["x-forwarded-for"]), 1);
-    assert_eq!(count_lines(&out, &["upgrade", "keep-alive", "proxy-connection", "x_forwarded_for", "http2-settings"]), 0);
+    assert_eq!(
+        count_lines(&out, &["upgrade", "keep-alive", "proxy-connection", "x_forwarded_for", "http2-settings"]),
+        0
+    );
     if head.method() == Method::Connect {
         return;
     }

@@ -19,7 +19,7 @@ pub(super) fn start() -> io::Result<SocketAddr> {
     thread::Builder::new().name("origin".to_owned()).spawn(move || {
         runtime.block_on(async {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            drop(tell.send(listener.local_addr()?));
+            let _ = tell.send(listener.local_addr()?);
             axum::serve(listener, Router::new().fallback(tell_request)).await
         })
     })?;

@@ -13,8 +13,17 @@ use super::Check;
 /// Fields of one connection or of the framing: the gateway writes them itself (RFC 9110 section 7.6.1, RFC 9112
 /// section 6).
 const OWNED: [&str; 11] = [
-    "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade", "http2-settings",
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
 ];
 
 /// Which message is edited.
@@ -31,7 +40,9 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: Option<&EditsFile>,
     for (key, written) in [("set", file.set.as_ref()), ("add", file.add.as_ref())] {
         let at = at.key(key);
         for (name, _) in written.iter().flat_map(|named| &named.0) {
-            refuse_owned(check, &name.to_ascii_lowercase(), direction, |message| Pending::error(at.key(name).place(), message).at_key());
+            refuse_owned(check, &name.to_ascii_lowercase(), direction, |message| {
+                Pending::error(at.key(name).place(), message).at_key()
+            });
         }
     }
     let at_remove = at.key("remove");
@@ -60,7 +71,11 @@ fn refuse_owned(check: &mut Check<'_>, name: &str, direction: Direction, problem
 }
 
 /// Names and values of fields; the names come out in lower case, each at most once.
-pub(super) fn check_fields(check: &mut Check<'_>, at: At<'_>, file: Option<&Named<Leaf<FieldValue>>>) -> Vec<(String, String)> {
+pub(super) fn check_fields(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    file: Option<&Named<Leaf<FieldValue>>>,
+) -> Vec<(String, String)> {
     let mut fields = Vec::new();
     let mut seen = FxHashSet::default();
     for (written, leaf) in file.into_iter().flat_map(|named| &named.0) {

@@ -8,7 +8,6 @@ mod edits;
 mod listeners;
 mod process;
 mod routes;
-mod unreachable;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -27,6 +26,9 @@ use super::substitute::substitute;
 const SECRET_BYTES: usize = 64 * 1024;
 /// Bytes of the name of a listener, cluster or route.
 const NAME_BYTES: usize = 128;
+
+/// Bytes of a value that a message shows.
+const SHOWN_BYTES: usize = 100;
 
 /// One file of the configuration.
 pub(super) struct Written {
@@ -66,7 +68,8 @@ impl Check<'_> {
         match result {
             Ok(value) => Some(value),
             Err(refusal) => {
-                let note = if is_substituted { Some("the value comes from a substitution".to_owned()) } else { refusal.hint };
+                let origin = || format!("the value comes from `{}`", as_written(leaf));
+                let note = if is_substituted { Some(origin()) } else { refusal.hint };
                 self.problems.push(Pending::error(at.place(), refusal.message).note(note));
                 None
             }
@@ -140,7 +143,14 @@ struct Names {
 
 impl Names {
     /// Takes a name for the item at `index`; refuses bad ones and those that are taken.
-    fn take(&mut self, check: &mut Check<'_>, kind: &str, name: &str, index: usize, problem: impl Fn(String) -> Pending) {
+    fn take(
+        &mut self,
+        check: &mut Check<'_>,
+        kind: &str,
+        name: &str,
+        index: usize,
+        problem: impl Fn(String) -> Pending,
+    ) {
         self.take_shown(check, kind, name, name, index, problem);
     }
 
@@ -177,6 +187,10 @@ impl Names {
 /// How a scalar is quoted in a message: as written, never as substituted.
 fn as_written<K>(leaf: &Leaf<K>) -> Cow<'_, str> {
     match &leaf.scalar {
+        Scalar::Text(text) if text.chars().any(char::is_control) || text.len() > SHOWN_BYTES => {
+            let shown = text.chars().filter(|c| !c.is_control()).take(SHOWN_BYTES / 2);
+            Cow::Owned(shown.chain("...".chars()).collect())
+        }
         Scalar::Text(text) => Cow::Borrowed(text),
         Scalar::Number(number) => Cow::Owned(number.to_string()),
         Scalar::Switch(on) => Cow::Owned(on.to_string()),
@@ -218,7 +232,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     let config = Config { runtime, admin, listeners, clusters, routes, access_log, reason_header, watch };
     if !check.problems.has_errors() {
         clusters::warn_of_unused(check, &config, &cluster_names);
-        unreachable::warn(check, files, &config.routes);
+        routes::warn_of_none(check, files, &config.routes);
     }
     config
 }

@@ -60,20 +60,34 @@ pub(super) fn check_defaults(check: &mut Check<'_>, main: &Written) -> Defaults 
     }
 }
 
-pub(super) fn check_timeouts(check: &mut Check<'_>, at: At<'_>, file: Option<&TimeoutsFile>, default: Timeouts) -> Timeouts {
+pub(super) fn check_timeouts(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    file: Option<&TimeoutsFile>,
+    default: Timeouts,
+) -> Timeouts {
     let Some(file) = file else { return default };
     Timeouts {
         connect: check.value(at.key("connect"), file.connect.as_ref()).unwrap_or(default.connect),
-        response_header: check.value(at.key("response_header"), file.response_header.as_ref()).unwrap_or(default.response_header),
+        response_header: check
+            .value(at.key("response_header"), file.response_header.as_ref())
+            .unwrap_or(default.response_header),
         request: check.value(at.key("request"), file.request.as_ref()).unwrap_or(default.request),
         body_idle: check.value(at.key("body_idle"), file.body_idle.as_ref()).unwrap_or(default.body_idle),
     }
 }
 
-pub(super) fn check_keepalive(check: &mut Check<'_>, at: At<'_>, file: Option<&KeepaliveFile>, default: Keepalive) -> Keepalive {
+pub(super) fn check_keepalive(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    file: Option<&KeepaliveFile>,
+    default: Keepalive,
+) -> Keepalive {
     let Some(file) = file else { return default };
     Keepalive {
-        idle_per_endpoint: check.value(at.key("idle_per_endpoint"), file.idle_per_endpoint.as_ref()).unwrap_or(default.idle_per_endpoint),
+        idle_per_endpoint: check
+            .value(at.key("idle_per_endpoint"), file.idle_per_endpoint.as_ref())
+            .unwrap_or(default.idle_per_endpoint),
         idle_total: check.value(at.key("idle_total"), file.idle_total.as_ref()).unwrap_or(default.idle_total),
         idle_timeout: check.value(at.key("idle_timeout"), file.idle_timeout.as_ref()).unwrap_or(default.idle_timeout),
         tcp: check.value(at.key("tcp"), file.tcp.as_ref()).unwrap_or(default.tcp),
@@ -108,7 +122,9 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
 fn check_workers(check: &mut Check<'_>, at: At<'_>, file: Option<&WorkersFile>) -> Workers {
     let list = match file {
         None => return Workers::Auto,
-        Some(WorkersFile::Scalar(leaf)) => return check.value(at, Some(leaf)).flatten().map_or(Workers::Auto, Workers::Count),
+        Some(WorkersFile::Scalar(leaf)) => {
+            return check.value(at, Some(leaf)).flatten().map_or(Workers::Auto, Workers::Count);
+        }
         Some(WorkersFile::List(list)) => list,
     };
     if list.is_empty() || list.len() > WORKERS_MAX {
@@ -117,7 +133,9 @@ fn check_workers(check: &mut Check<'_>, at: At<'_>, file: Option<&WorkersFile>) 
     let mut cpus = Vec::new();
     for (index, leaf) in list.iter().enumerate() {
         match check.value(at.index(index), Some(leaf)) {
-            Some(cpu) if cpu > CPU_MAX => check.error(at.index(index), format!("expected the number of a CPU, at most {CPU_MAX}")),
+            Some(cpu) if cpu > CPU_MAX => {
+                check.error(at.index(index), format!("expected the number of a CPU, at most {CPU_MAX}"))
+            }
             Some(cpu) if cpus.contains(&cpu) => check.error(at.index(index), "this CPU is given twice"),
             Some(cpu) => cpus.push(cpu),
             None => {}

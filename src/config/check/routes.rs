@@ -36,7 +36,14 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written], clusters: &Names, 
     routes
 }
 
-fn check_one(check: &mut Check<'_>, at: At<'_>, name: String, file: &RouteFile, clusters: &Names, defaults: &Defaults) -> Route {
+fn check_one(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    name: String,
+    file: &RouteFile,
+    clusters: &Names,
+    defaults: &Defaults,
+) -> Route {
     let matching = check_match(check, at.key("match"), file.matching.as_ref());
     let action = check_action(check, at, file, clusters);
     if file.cluster.is_none() {
@@ -66,6 +73,15 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: String, file: &RouteFile, 
     }
 }
 
+/// A gateway without routes is legal, but hardly meant.
+pub(super) fn warn_of_none(check: &mut Check<'_>, files: &[Written], routes: &[Route]) {
+    if routes.is_empty() {
+        let place = At::root(files[0].file).place();
+        let warning = Pending::warning(place, "no route is defined, so every request is answered with 404");
+        check.problems.push(warning.subject(Subject::Nothing));
+    }
+}
+
 struct Matching {
     host: HostMatch,
     path: PathMatch,
@@ -86,7 +102,9 @@ fn check_match(check: &mut Check<'_>, at: At<'_>, file: Option<&MatchFile>) -> M
     methods.dedup();
     let at_query = at.key("query");
     let parameters = file.query.iter().flat_map(|named| &named.0);
-    let query = parameters.filter_map(|(name, leaf)| Some((name.clone(), check.value(at_query.key(name), Some(leaf))?))).collect();
+    let query = parameters
+        .filter_map(|(name, leaf)| Some((name.clone(), check.value(at_query.key(name), Some(leaf))?)))
+        .collect();
     Matching {
         host: check.value(at.key("host"), file.host.as_ref()).unwrap_or(HostMatch::Any),
         path: check.value(at.key("path"), file.path.as_ref()).unwrap_or_else(|| PathMatch::Prefix("/".to_owned())),
@@ -97,13 +115,19 @@ fn check_match(check: &mut Check<'_>, at: At<'_>, file: Option<&MatchFile>) -> M
 }
 
 fn check_action(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, clusters: &Names) -> Action {
-    let given = [("cluster", file.cluster.is_some()), ("redirect", file.redirect.is_some()), ("respond", file.respond.is_some())];
+    let given = [
+        ("cluster", file.cluster.is_some()),
+        ("redirect", file.redirect.is_some()),
+        ("respond", file.respond.is_some()),
+    ];
     let mut given = given.into_iter().filter(|(_, is_given)| *is_given).map(|(key, _)| key);
     match given.next() {
         Some(first) => {
             for further in given {
                 let message = format!("a route has one action, and this one has `{first}` and `{further}`");
-                check.problems.push(Pending::error(at.key(further).place(), message).at_key().subject(Subject::Nothing));
+                check
+                    .problems
+                    .push(Pending::error(at.key(further).place(), message).at_key().subject(Subject::Nothing));
             }
         }
         None => check.missing(&at, "missing an action, one of `cluster`, `redirect` and `respond`,"),
@@ -131,7 +155,7 @@ fn check_cluster(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>, clusters:
     }
     let shown = as_written(leaf);
     let note = if shown != name {
-        Some("the name comes from a substitution".to_owned())
+        Some("the name is the result of a substitution".to_owned())
     } else if clusters.taken.is_empty() {
         Some("no cluster is defined at all".to_owned())
     } else if check.problems.are_few() {
@@ -141,7 +165,9 @@ fn check_cluster(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>, clusters:
     } else {
         None
     };
-    check.problems.push(Pending::error(at.place(), format!("no cluster is named `{shown}`")).subject(Subject::Container).note(note));
+    check.problems.push(
+        Pending::error(at.place(), format!("no cluster is named `{shown}`")).subject(Subject::Container).note(note),
+    );
     0
 }
 
@@ -201,7 +227,11 @@ fn refuse_forward_keys(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
         (file.host_header.is_some(), at.key("host_header"), "host_header"),
         (file.timeouts.is_some(), at.key("timeouts"), "timeouts"),
         (file.rewrite.is_some(), at.key("rewrite"), "rewrite"),
-        (file.headers.as_ref().is_some_and(|headers| headers.request.is_some()), at_headers.key("request"), "headers.request"),
+        (
+            file.headers.as_ref().is_some_and(|headers| headers.request.is_some()),
+            at_headers.key("request"),
+            "headers.request",
+        ),
     ];
     for (_, at, key) in useless.into_iter().filter(|(is_given, _, _)| *is_given) {
         let problem = Pending::error(at.place(), format!("`{key}` means nothing in a route that {action}"));

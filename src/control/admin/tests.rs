@@ -87,7 +87,9 @@ fn only_names_of_this_machine_are_loopback() {
     for host in ["localhost", "LOCALHOST:9090", "127.0.0.1", "127.8.8.8:1", "[::1]", "[::1]:9090"] {
         assert!(is_loopback(host), "{host}");
     }
-    for host in ["", "evil.example", "localhost.evil.example", "10.0.0.1", "[2001:db8::1]:80", "[::1", "127.0.0.1.nip.io"] {
+    for host in
+        ["", "evil.example", "localhost.evil.example", "10.0.0.1", "[2001:db8::1]:80", "[::1", "127.0.0.1.nip.io"]
+    {
         assert!(!is_loopback(host), "{host}");
     }
 }

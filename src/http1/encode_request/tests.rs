@@ -36,9 +36,9 @@ const OURS: &str = "X-Forwarded-For: 192.0.2.7|X-Forwarded-Proto: http|X-Forward
 #[test]
 fn a_request_goes_on_with_our_version_one_host_and_its_fields_in_order() {
     assert_eq!(
-        sent("GET http://A:80/x/../y?q=1 HTTP/1.1|Accept: */*|Host: b|X-A: 1|B:2|X-A:   3  ", |_| {}),
+        sent("GET http://A:80/x/../y?q=1 HTTP/1.1|Accept: */*|Host: b|X-A: 1|B:2|X-A:   3  |C:   4", |_| {}),
         format!(
-            "GET /y?q=1 HTTP/1.1|Host: a:80|Accept: */*|X-A: 1|B: 2|X-A: 3|{}",
+            "GET /y?q=1 HTTP/1.1|Host: a:80|Accept: */*|X-A: 1|B: 2|X-A: 3|C: 4|{}",
             OURS.replace("Host: a", "Host: a:80")
         )
     );

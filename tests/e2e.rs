@@ -1,0 +1,73 @@
+//! The shipped binary on real loopback sockets, once on io_uring and once on epoll.
+//!
+//! A test is a dialogue: what a client sends, what an endpoint sees and replies, what the client gets. Nothing sleeps:
+//! every read, accept and wait has a deadline, and timeouts are made short in the configuration instead.
+//! Every port is chosen by the kernel and read from the line that the gateway writes when it starts.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test program: what it did not expect is its failure")]
+
+/// Makes two tests of every function named: one on io_uring, one on epoll.
+macro_rules! on_both_drivers {
+    ($($name:ident),+ $(,)?) => {
+        mod io_uring {
+            $(#[test] fn $name() { super::$name($crate::plan::Io::Uring); })+
+        }
+        mod epoll {
+            $(#[test] fn $name() { super::$name($crate::plan::Io::Epoll); })+
+        }
+    };
+}
+
+#[path = "e2e/client.rs"]
+mod client;
+#[path = "e2e/endpoint.rs"]
+mod endpoint;
+#[path = "e2e/folder.rs"]
+mod folder;
+#[path = "e2e/gateway.rs"]
+mod gateway;
+#[path = "e2e/message.rs"]
+mod message;
+#[path = "e2e/origin.rs"]
+mod origin;
+#[path = "e2e/plan.rs"]
+mod plan;
+#[path = "e2e/process.rs"]
+mod process;
+#[path = "e2e/wait.rs"]
+mod wait;
+#[path = "e2e/wire.rs"]
+mod wire;
+
+#[path = "e2e/bodies.rs"]
+mod bodies;
+#[path = "e2e/client_faults.rs"]
+mod client_faults;
+#[path = "e2e/commands.rs"]
+mod commands;
+#[path = "e2e/connections.rs"]
+mod connections;
+#[path = "e2e/exhaustion.rs"]
+mod exhaustion;
+#[path = "e2e/forwarding.rs"]
+mod forwarding;
+#[path = "e2e/interop.rs"]
+mod interop;
+#[path = "e2e/logs.rs"]
+mod logs;
+#[path = "e2e/metrics.rs"]
+mod metrics;
+#[path = "e2e/reload.rs"]
+mod reload;
+#[path = "e2e/requests.rs"]
+mod requests;
+#[path = "e2e/responses.rs"]
+mod responses;
+#[path = "e2e/routes.rs"]
+mod routes;
+#[path = "e2e/shutdown.rs"]
+mod shutdown;
+#[path = "e2e/streaming.rs"]
+mod streaming;
+#[path = "e2e/upstream_faults.rs"]
+mod upstream_faults;

@@ -1,0 +1,213 @@
+//! One TCP connection of a test, and everything that is read from it or written to it.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::message::{Framing, Message, parse_trailers};
+use super::wait::PATIENCE;
+
+/// Most bytes of a head that a test reads.
+const HEAD_BYTES: usize = 8 << 20;
+
+/// A connection; every read and write has a deadline.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// An end of stream.
+    Closed,
+    /// A reset.
+    Reset,
+}
+
+impl Wire {
+    /// Connects.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect_timeout(&address, PATIENCE).expect("a connection to loopback"))
+    }
+
+    /// Takes a connection.
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
+        stream.set_nodelay(true).expect("an open socket");
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// The socket itself.
+    pub(crate) const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// This end's address.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket")
+    }
+
+    /// Sends all of `bytes`.
+    pub(crate) fn sends(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.try_send(bytes).expect("the peer reads");
+        self
+    }
+
+    /// Sends `bytes`; the peer may have closed already.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Ends this direction.
+    pub(crate) fn half_closes(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).expect("an open socket");
+        self
+    }
+
+    /// Closes both directions in order.
+    pub(crate) fn closes(self) {
+        drop(self);
+    }
+
+    /// Resets the connection.
+    pub(crate) fn resets(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an open socket");
+    }
+
+    /// Reads once; 0 is the end of the stream.
+    pub(crate) fn try_read(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; 64 * 1024];
+        let count = self.stream.read(&mut bytes)?;
+        self.unread.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn reads_more(&mut self, wanted: &str) {
+        match self.try_read() {
+            Ok(0) => panic!("the end instead of {wanted}; unread: {:?}", self.shown()),
+            Ok(_) => {}
+            Err(error) => panic!("{error} instead of {wanted}; unread: {:?}", self.shown()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.unread[..self.unread.len().min(1000)]).into_owned()
+    }
+
+    /// Reads `count` bytes.
+    pub(crate) fn reads(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            self.reads_more(&format!("{count} bytes"));
+        }
+        self.unread.drain(..count).collect()
+    }
+
+    /// Reads through the first occurrence of `mark`.
+    pub(crate) fn reads_through(&mut self, mark: &[u8]) -> Vec<u8> {
+        let mut searched = 0;
+        loop {
+            let found = memchr::memmem::find(&self.unread[searched..], mark);
+            if let Some(at) = found {
+                return self.unread.drain(..searched + at + mark.len()).collect();
+            }
+            searched = self.unread.len().saturating_sub(mark.len() - 1);
+            assert!(self.unread.len() < HEAD_BYTES, "no {:?} in sight", String::from_utf8_lossy(mark));
+            self.reads_more(&format!("{:?}", String::from_utf8_lossy(mark)));
+        }
+    }
+
+    /// Reads one head.
+    pub(crate) fn reads_head(&mut self) -> Message {
+        Message::parse(&self.reads_through(b"\r\n\r\n"))
+    }
+
+    /// Reads a body of the framing that `message` announces.
+    pub(crate) fn reads_body(&mut self, message: &mut Message) {
+        match message.framing() {
+            Framing::Exact(length) => message.body = self.reads(usize::try_from(length).expect("a small body")),
+            Framing::Chunked => {
+                message.chunked = true;
+                while let Some(mut chunk) = self.reads_chunk() {
+                    message.body.append(&mut chunk);
+                }
+                message.trailers = self.reads_trailers();
+            }
+            Framing::Unsaid => {}
+        }
+    }
+
+    /// Reads a chunk; nothing for the last one, behind which the trailers stand.
+    pub(crate) fn reads_chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.reads_through(b"\r\n");
+        let digits = std::str::from_utf8(&line[..line.len() - 2]).expect("a size is ASCII");
+        assert!(!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()), "no chunk size: {digits:?}");
+        let size = usize::from_str_radix(digits, 16).expect("a size that fits");
+        if size == 0 {
+            return None;
+        }
+        let chunk = self.reads(size);
+        assert_eq!(self.reads(2), b"\r\n", "the end of a chunk");
+        Some(chunk)
+    }
+
+    fn reads_trailers(&mut self) -> Vec<(String, String)> {
+        let mut section = String::new();
+        loop {
+            let line = self.reads_through(b"\r\n");
+            if line.len() == 2 {
+                return parse_trailers(&section);
+            }
+            section.push_str(std::str::from_utf8(&line).expect("ASCII trailers"));
+        }
+    }
+
+    /// Reads what is left, and how it ended.
+    pub(crate) fn reads_to_end(&mut self) -> (Vec<u8>, End) {
+        let end = loop {
+            match self.try_read() {
+                Ok(0) => break End::Closed,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break End::Reset,
+                Err(error) => panic!("{error} instead of the end; unread: {:?}", self.shown()),
+            }
+        };
+        (std::mem::take(&mut self.unread), end)
+    }
+
+    /// Expects an orderly end and not a byte before it.
+    pub(crate) fn sees_end(&mut self) {
+        let (rest, end) = self.reads_to_end();
+        assert_eq!((String::from_utf8_lossy(&rest).into_owned(), end), (String::new(), End::Closed));
+    }
+
+    /// Expects the end of the connection, orderly or not, and not a byte before it.
+    pub(crate) fn sees_break(&mut self) -> End {
+        let (rest, end) = self.reads_to_end();
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+        end
+    }
+
+    /// Is there neither a byte nor an end to be read right now?
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.stream.set_nonblocking(true).expect("an open socket");
+        let mut byte = [0; 1];
+        let peeked = self.stream.peek(&mut byte);
+        self.stream.set_nonblocking(false).expect("an open socket");
+        self.unread.is_empty() && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Waits for the next byte; false when the stream ends instead, or nothing comes.
+    pub(crate) fn has_bytes(&mut self) -> bool {
+        !self.unread.is_empty() || self.try_read().is_ok_and(|count| count > 0)
+    }
+
+    /// Makes the kernel hold little of what is read or written late.
+    pub(crate) fn holds_little(&self) {
+        SockRef::from(&self.stream).set_recv_buffer_size(4096).expect("an open socket");
+    }
+}
