@@ -212,7 +212,12 @@ fn large(client: &mut TcpStream, request: &[u8]) {
 
 #[test]
 fn a_warm_request_allocates_nothing() {
-    if probe_io_uring().is_ok() {
+    // A ring that ends leaves work to the thread that made it, which would interrupt the reads of this one.
+    let probe = std::thread::Builder::new().spawn(|| {
+        EXEMPT.with(|exempt| exempt.set(true));
+        probe_io_uring().is_ok()
+    });
+    if probe.expect("a thread").join().expect("the probe does not panic") {
         allocations_when_warm(Driver::IoUring);
     }
     allocations_when_warm(Driver::Epoll);

@@ -47,3 +47,28 @@ fn summary(config: &Config) -> String {
         count(config.routes.len(), "route")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::parsed;
+
+    const GATEWAY: &str = "
+version: 1
+listeners: { web: { address: 127.0.0.1:8080 } }
+clusters: { app: { endpoints: [{ url: 'http://127.0.0.1:3000' }] } }
+routes:
+  - { name: first, match: { path: /a }, cluster: app }
+  - { name: second, match: { path: /a }, cluster: app }
+";
+
+    #[test]
+    fn a_route_behind_its_equal_is_named_with_the_one_before_it() {
+        assert_eq!(never_match(&parsed(GATEWAY)), ["route `second` can never match: route `first` takes its requests"]);
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        assert_eq!(summary(&parsed(GATEWAY)), "valid, 1 listener, 1 cluster, 2 routes");
+    }
+}

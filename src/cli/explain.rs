@@ -10,7 +10,7 @@ use crate::snapshot::route_spec;
 pub(super) struct Explain {
     /// The method, such as GET.
     method: String,
-    /// The URL: http://api.example.com/orders/7?x=1, or /orders/7 for a request without a known host.
+    /// The URL: `http://api.example.com/orders/7?x=1`, or `/orders/7` for a request without a known host.
     url: String,
     #[command(flatten)]
     file: ConfigFile,
@@ -129,26 +129,8 @@ fn action(config: &Config, route: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
-
     use super::*;
-    use crate::config::{self, Sources};
-
-    struct Text(&'static str);
-
-    impl Sources for Text {
-        fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-            Ok(self.0.as_bytes().to_vec())
-        }
-
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn glob(&self, _: &str) -> Vec<PathBuf> {
-            Vec::new()
-        }
-    }
+    use crate::cli::tests::parsed;
 
     const GATEWAY: &str = "
 version: 1
@@ -165,8 +147,7 @@ routes:
 
     fn answer(method: &str, url: &str, headers: &[&str]) -> Vec<String> {
         let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
-        let loaded = config::load(Path::new("gateway.yaml"), &Text(GATEWAY)).unwrap();
-        explain(&loaded.config, &Asked::parse(method, url, &headers).unwrap())
+        explain(&parsed(GATEWAY), &Asked::parse(method, url, &headers).unwrap())
     }
 
     #[test]

@@ -16,7 +16,7 @@ const ANSWER_BYTES: u64 = 4096;
 /// Exit code 0 when the answer is 200, else 1 with the reason.
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
-    /// The page to ask: http://HOST:PORT/PATH, or `unix:/path/of/the.sock`. Default: `/health` of the admin server on
+    /// The page to ask: `http://HOST:PORT/PATH`, or `unix:/path/of/the.sock`. Default: `/health` of the admin server on
     /// port `CONFIG_PORT` (9090) of this machine.
     #[arg(long, conflicts_with = "config")]
     url: Option<String>,

@@ -21,6 +21,7 @@ use super::units::{Count, OrOff, Percent, Silence, Size, Span, Switch, Text, Wai
 /// A Ringgate configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
+#[schemars(title = "Ringgate configuration")]
 pub(super) struct Document {
     /// The version of the format, 1.
     #[schemars(required)]

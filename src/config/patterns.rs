@@ -103,7 +103,6 @@ pub(super) struct HealthPath;
 impl Kind for HealthPath {
     type Out = String;
     const EXPECTED: &'static str = "a path such as `/health`, or `off`";
-    const TYPES: &'static [&'static str] = &["string", "boolean"];
 
     fn text(text: &str) -> Result<String, Refusal> {
         check_path(text)?;

@@ -61,6 +61,11 @@ impl Pending {
         Self { severity: Severity::Warning, ..Self::error(place, message) }
     }
 
+    /// Whether its place is known without a look at the text.
+    fn is_placed(&self) -> bool {
+        self.spot.is_some() && self.subject == Subject::Nothing
+    }
+
     /// Points at the key, and names what holds it.
     pub(super) fn at_key(self) -> Self {
         Self { part: Part::Key, subject: Subject::Container, ..self }
@@ -146,7 +151,8 @@ impl Problems {
             .pending
             .into_iter()
             .map(|pending| {
-                for place in [Some(&pending.place), pending.other.as_ref()].into_iter().flatten() {
+                let own = (!pending.is_placed()).then_some(&pending.place);
+                for place in [own, pending.other.as_ref()].into_iter().flatten() {
                     indices[place.file].get_or_insert_with(|| Index::new(&files[place.file].text));
                 }
                 (pending.place.file, locate(pending, files, &indices))
@@ -162,10 +168,12 @@ impl Problems {
 
 /// Turns places into lines and words.
 fn locate(pending: Pending, files: &[SourceFile], indices: &[Option<Index>]) -> Problem {
-    let index = indices[pending.place.file].as_ref().expect("built for every place that is mentioned");
+    // A problem that brings its spot and needs no words needs no index either: the text may be hard to read.
+    let index = indices[pending.place.file].as_ref();
     let shown = files[pending.place.file].shown.clone();
-    let spot = pending.spot.unwrap_or_else(|| index.spot(&pending.place.steps, pending.part).0);
-    let route_name = |route| index.route_name(route);
+    let found = || index.map(|index| index.spot(&pending.place.steps, pending.part).0);
+    let spot = pending.spot.or_else(found).unwrap_or(Spot { line: 1, column: 1, width: 1 });
+    let route_name = |route| index?.route_name(route);
     let phrase = match pending.subject {
         Subject::Own => pending.place.phrase(route_name),
         Subject::Container => pending.place.parent().phrase(route_name),

@@ -221,7 +221,8 @@ pub(super) struct OrOff<K>(std::marker::PhantomData<K>);
 impl<K: Kind> Kind for OrOff<K> {
     type Out = Option<K::Out>;
     const EXPECTED: &'static str = K::EXPECTED;
-    const PATTERN: Option<&'static str> = None;
+    // Other readers of YAML take `off` for `false`.
+    const TYPES: &'static [&'static str] = &["string", "boolean"];
 
     fn text(text: &str) -> Result<Self::Out, Refusal> {
         if text == "off" { Ok(None) } else { K::text(text).map(Some) }

@@ -56,10 +56,40 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{BodyMinRate, ListenerLimits};
+    use crate::config::{AccessLog, Admin, BodyMinRate, Io, ListenerLimits, Output, Runtime, Sample, Workers};
+
+    fn config() -> Config {
+        let runtime =
+            Runtime { workers: Workers::Auto, io: Io::Auto, shutdown_grace: Duration::ZERO, max_connections: 1 };
+        let sample = Sample { ok: 1.0, slow_over: Duration::ZERO, slow_share: 1.0, errors: 1.0 };
+        Config {
+            runtime,
+            admin: Admin::Off,
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+            routes: Vec::new(),
+            access_log: AccessLog { output: Output::Off, sample },
+            reason_header: false,
+            watch: true,
+        }
+    }
+
+    #[test]
+    fn only_what_the_workers_were_started_with_needs_a_restart() {
+        let mut new = config();
+        new.runtime.max_connections = 2;
+        new.runtime.shutdown_grace = Duration::from_secs(9);
+        new.access_log.output = Output::Stdout;
+        assert!(needs_restart(&config(), &new).is_empty());
+        new.runtime.workers = Workers::Count(3);
+        new.runtime.io = Io::Epoll;
+        new.admin = Admin::Unix(PathBuf::from("/run/ringgate.sock"));
+        assert_eq!(needs_restart(&config(), &new), ["runtime.workers", "runtime.io", "admin.listen"]);
+    }
 
     fn held(name: &str, configured: &str, bound: &str) -> Held {
         Held { name: name.to_owned(), configured: configured.parse().unwrap(), bound: bound.parse().unwrap() }

@@ -1,0 +1,180 @@
+//! The world as an exchange sees it: `ringgate::net::Env` on virtual time.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use ringgate::net::{Alarm, Buffer, Env, Pending, Stream};
+
+use crate::pipe::{End, Look};
+use crate::world::World;
+
+/// What happens to a connection attempt.
+pub(crate) enum Dialled {
+    Open(End),
+    Refused,
+    /// No answer at all.
+    Silence,
+}
+
+type Dial = Rc<dyn Fn() -> Dialled>;
+
+/// Addresses that somebody answers.
+#[derive(Clone)]
+pub(crate) struct SimEnv {
+    world: World,
+    listeners: Rc<RefCell<HashMap<SocketAddr, Dial>>>,
+}
+
+impl SimEnv {
+    pub(crate) fn new(world: &World) -> Self {
+        Self { world: world.clone(), listeners: Rc::default() }
+    }
+
+    pub(crate) fn listen(&self, address: SocketAddr, dial: impl Fn() -> Dialled + 'static) {
+        self.listeners.borrow_mut().insert(address, Rc::new(dial));
+    }
+}
+
+impl Env for SimEnv {
+    type Stream = SimStream;
+
+    fn now_ns(&self) -> u64 {
+        self.world.now_ns()
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
+        self.world.sleep_ns(1000 + self.world.chance().below_u64(900_000)).await;
+        let dial = self.listeners.borrow().get(&address).map(Rc::clone);
+        match dial.map_or(Dialled::Refused, |dial| dial()) {
+            Dialled::Open(end) => Ok(SimStream { end }),
+            Dialled::Refused => Err(io::Error::from_raw_os_error(111)),
+            Dialled::Silence => std::future::pending().await,
+        }
+    }
+
+    async fn sleep_ms(&self, ms: u64) {
+        self.world.sleep_ms(ms).await;
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.world.spawn(task);
+    }
+}
+
+/// An end of a connection in the hands of the gateway.
+pub(crate) struct SimStream {
+    pub(crate) end: End,
+}
+
+/// An operation that owns its buffer; dropped in flight it does what an abandoned operation of the kernel does.
+struct Operation<'a> {
+    end: &'a End,
+    buffer: Option<Buffer>,
+    is_read: bool,
+    is_queued: bool,
+}
+
+impl<'a> Operation<'a> {
+    fn new(end: &'a End, buffer: Buffer, is_read: bool) -> Self {
+        end.on_operation(is_read, true);
+        Self { end, buffer: Some(buffer), is_read, is_queued: false }
+    }
+
+    async fn run(mut self) -> (io::Result<usize>, Buffer) {
+        let result = poll_fn(|poller| {
+            let buffer = self.buffer.as_mut().expect("held until the operation completes");
+            let polled = if self.is_read {
+                if buffer.spare() == 0 {
+                    self.end.world().blame(format!("{}: a read without room", self.end.name()));
+                }
+                let most = buffer.spare();
+                self.end.poll_recv(poller, most).map_ok(|bytes| {
+                    buffer.extend(&bytes);
+                    bytes.len()
+                })
+            } else {
+                let writable = buffer.writable();
+                self.end.poll_send(poller, &buffer.filled()[..writable])
+            };
+            self.is_queued = polled.is_pending();
+            polled
+        })
+        .await;
+        let buffer = self.buffer.take().expect("held until the operation completes");
+        (result, buffer)
+    }
+}
+
+impl Drop for Operation<'_> {
+    fn drop(&mut self) {
+        self.end.on_operation(self.is_read, false);
+        let Some(buffer) = self.buffer.take() else { return };
+        if !self.is_queued {
+            return;
+        }
+        if self.is_read {
+            self.end.on_read_abandoned(buffer.spare());
+        } else {
+            self.end.on_write_abandoned(&buffer.filled()[..buffer.writable()]);
+        }
+    }
+}
+
+impl Stream for SimStream {
+    async fn read(&self, into: Buffer) -> (io::Result<usize>, Buffer) {
+        Operation::new(&self.end, into, true).run().await
+    }
+
+    async fn read_until(&self, into: Buffer, alarm: &Alarm) -> (io::Result<usize>, Buffer) {
+        let mut into = into;
+        {
+            let mut readable = pin!(self.readable());
+            if alarm.race(readable.as_mut()).await.is_err() && !self.end.is_readable() {
+                return (Err(io::ErrorKind::Interrupted.into()), into);
+            }
+        }
+        let most = into.spare();
+        let read = poll_fn(|poller| self.end.poll_recv(poller, most)).await.map(|bytes| {
+            into.extend(&bytes);
+            bytes.len()
+        });
+        (read, into)
+    }
+
+    async fn write(&self, from: Buffer) -> (io::Result<usize>, Buffer) {
+        Operation::new(&self.end, from, false).run().await
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        poll_fn(|poller| match self.end.poll_readable(poller) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    fn pending(&self) -> Pending {
+        match self.end.look() {
+            Look::Nothing => Pending::Nothing,
+            Look::Bytes => Pending::Bytes,
+            Look::End => Pending::End,
+            Look::Broken => Pending::Broken,
+        }
+    }
+
+    fn shutdown_write(&self) {
+        self.end.end_write();
+    }
+
+    fn reset_on_close(&self) {
+        self.end.reset_on_close();
+    }
+
+    fn keep_alive(&self, _seconds: u32) {}
+}

@@ -1,0 +1,359 @@
+//! What one seed makes everybody do.
+
+use crate::chance::{Chance, pattern};
+use crate::pipe::Profile;
+use crate::wire::chunked;
+
+/// A request body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BodyPlan {
+    None,
+    Length(usize),
+    Chunked { length: usize, sizes: Vec<usize>, trailers: bool },
+}
+
+impl BodyPlan {
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Length(length) | Self::Chunked { length, .. } => *length,
+        }
+    }
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// These bytes stand for the head.
+    Head(Vec<u8>),
+    /// The head is good, the chunks are not.
+    Chunks,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RequestPlan {
+    pub(crate) token: String,
+    pub(crate) method: &'static str,
+    pub(crate) is_old: bool,
+    pub(crate) body: BodyPlan,
+    pub(crate) expects: bool,
+    pub(crate) closes: bool,
+    pub(crate) flaw: Option<Flaw>,
+    /// By attempt; the last one stands for all that follow.
+    pub(crate) behaviours: Vec<Behaviour>,
+}
+
+impl RequestPlan {
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.method != "POST"
+    }
+
+    pub(crate) fn path(&self) -> String {
+        format!("/t/{}", self.token)
+    }
+
+    pub(crate) fn body(&self) -> Vec<u8> {
+        pattern(&self.token, self.body.length())
+    }
+
+    pub(crate) fn head(&self) -> Vec<u8> {
+        if let Some(Flaw::Head(bytes)) = &self.flaw {
+            return bytes.clone();
+        }
+        let version = if self.is_old { "1.0" } else { "1.1" };
+        let token = &self.token;
+        let mut head = format!("{} /t/{token}?q={token} HTTP/{version}\r\nHost: sim.test\r\n", self.method);
+        head += &format!("X-Token: {token}\r\nX-Request-Id: {token}\r\nTE: trailers\r\nX-Hop: 1\r\n");
+        head += match (self.is_old, self.closes) {
+            (false, false) => "Connection: TE, X-Hop\r\n",
+            (false, true) => "Connection: close, TE, X-Hop\r\n",
+            (true, false) => "Connection: keep-alive, X-Hop\r\n",
+            (true, true) => "Connection: X-Hop\r\n",
+        };
+        match &self.body {
+            BodyPlan::None => {}
+            BodyPlan::Length(length) => head += &format!("Content-Length: {length}\r\n"),
+            BodyPlan::Chunked { .. } => head += "Transfer-Encoding: chunked\r\n",
+        }
+        if self.expects {
+            head += "Expect: 100-continue\r\n";
+        }
+        (head + "\r\n").into_bytes()
+    }
+
+    /// The body as it goes over the wire.
+    pub(crate) fn framed_body(&self) -> Vec<u8> {
+        let body = self.body();
+        match (&self.body, &self.flaw) {
+            (_, Some(Flaw::Head(_))) => Vec::new(),
+            (BodyPlan::Chunked { sizes, .. }, Some(Flaw::Chunks)) => {
+                let mut framed = chunked(&body, sizes, "");
+                framed.truncate(framed.len() - 5);
+                framed.extend_from_slice(b"-1\r\nX\r\n0\r\n\r\n");
+                framed
+            }
+            (BodyPlan::Chunked { sizes, trailers, .. }, _) => {
+                let trailer = format!("X-Sum: {}\r\n", self.token);
+                chunked(&body, sizes, if *trailers { &trailer } else { "" })
+            }
+            (BodyPlan::None | BodyPlan::Length(_), _) => body,
+        }
+    }
+}
+
+/// How an endpoint frames its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Length,
+    Chunked,
+    UntilClose,
+}
+
+/// What an endpoint does with one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Behaviour {
+    pub(crate) status: u16,
+    pub(crate) shape: Shape,
+    pub(crate) length: usize,
+    pub(crate) interims: usize,
+    pub(crate) delay_ms: u64,
+    /// Milliseconds between the pieces of the answer.
+    pub(crate) pace_ms: u64,
+    pub(crate) closes: bool,
+    pub(crate) trouble: Trouble,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    None,
+    /// Answers before it has read the body, and closes.
+    Early,
+    /// Reads the request and never answers.
+    Stall,
+    /// Reads the request and closes, in order or with a reset.
+    Gone { reset: bool },
+    /// Does not even read the whole head of the next request.
+    GoneAtOnce,
+    /// Sends so many bytes of the answer and closes, or with a reset, or stalls.
+    Cut { at: usize, reset: bool, stall: bool },
+    /// Sends a whole response more than was asked for.
+    Extra,
+    /// Answers with rubbish.
+    Rubbish(usize),
+    /// Sends interim responses without end.
+    Flood,
+}
+
+impl Behaviour {
+    pub(crate) fn calm(chance: &Chance) -> Self {
+        Self {
+            status: chance.pick(&[200, 200, 200, 201, 204, 304, 404, 500]),
+            shape: chance.pick(&[Shape::Length, Shape::Length, Shape::Chunked, Shape::Chunked, Shape::UntilClose]),
+            length: chance.pick(&[0, 1, 5, 100, 1000, 9000, 16_384, 40_000]),
+            interims: chance.pick(&[0, 0, 0, 0, 1, 2]),
+            delay_ms: chance.pick(&[0, 0, 0, 1, 7, 80, 300]),
+            pace_ms: chance.pick(&[0, 0, 0, 0, 1, 15]),
+            closes: chance.one_in(6),
+            trouble: Trouble::None,
+        }
+    }
+
+    fn wild(chance: &Chance) -> Self {
+        let mut wild = Self::calm(chance);
+        let at = chance.pick(&[1, 10, 60, 150, 300, 400, 1000, 8000]);
+        let reset = chance.one_in(2);
+        wild.trouble = match chance.below(16) {
+            0 => Trouble::Early,
+            1 => Trouble::Stall,
+            2 | 3 => Trouble::Gone { reset },
+            4 => Trouble::GoneAtOnce,
+            5..=7 => Trouble::Cut { at, reset, stall: chance.one_in(4) },
+            8 | 9 => Trouble::Extra,
+            10 => Trouble::Rubbish(chance.below(RUBBISH.len())),
+            11 if chance.one_in(3) => Trouble::Flood,
+            _ => Trouble::None,
+        };
+        if wild.trouble == Trouble::Early {
+            wild.status = chance.pick(&[401, 413, 200]);
+        }
+        wild
+    }
+}
+
+/// Responses that must not be relayed.
+pub(crate) const RUBBISH: [&[u8]; 6] = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nbad!",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nbad",
+    b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX-Nul: a\0b\r\nContent-Length: 3\r\n\r\nbad",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+];
+
+/// How a client ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Closes once it has all answers.
+    Close,
+    /// Ends its direction behind the last request.
+    HalfClose,
+    /// Waits for the gateway to close.
+    Wait,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ClientPlan {
+    pub(crate) requests: Vec<RequestPlan>,
+    pub(crate) pipelines: bool,
+    pub(crate) ending: Ending,
+    /// Leaves after so many bytes sent, with a reset or in order.
+    pub(crate) aborts: Option<(usize, bool)>,
+    /// Sends this many bytes at once, and waits so long.
+    pub(crate) drip: Option<(usize, u64)>,
+    pub(crate) reads: bool,
+    pub(crate) gap_ms: u64,
+    pub(crate) start_ms: u64,
+    pub(crate) profile: Profile,
+}
+
+impl ClientPlan {
+    /// Does everything a server may expect of a client, and quickly?
+    pub(crate) fn is_fair(&self) -> bool {
+        self.aborts.is_none() && self.drip.is_none() && self.reads && self.profile.stall_in == 0
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct EndpointPlan {
+    pub(crate) profile: Profile,
+    /// One connection attempt in so many is refused; none at 0.
+    pub(crate) refuses_in: usize,
+    pub(crate) silent_in: usize,
+    /// Closes a connection that rested for so long.
+    pub(crate) idle_ms: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) is_calm: bool,
+    pub(crate) clients: Vec<ClientPlan>,
+    pub(crate) endpoints: Vec<EndpointPlan>,
+    pub(crate) reloads_ms: Vec<u64>,
+    pub(crate) drain_ms: Option<u64>,
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let chance = Chance::new(seed);
+        let is_calm = chance.one_in(4);
+        let clients = 1 + chance.below(6);
+        let endpoints = 1 + chance.below(3);
+        Self {
+            is_calm,
+            clients: (0..clients).map(|number| client(&chance.fork(), is_calm, number)).collect(),
+            endpoints: (0..endpoints).map(|_| endpoint(&chance.fork(), is_calm)).collect(),
+            reloads_ms: (0..chance.below(4)).map(|_| chance.below_u64(2_000)).collect(),
+            drain_ms: chance.one_in(3).then(|| chance.below_u64(3_000)),
+        }
+    }
+}
+
+fn profile(chance: &Chance, is_calm: bool) -> Profile {
+    Profile {
+        latency_us: chance.pick(&[(10, 10), (50, 400), (500, 3_000)]),
+        segment: chance.pick(&[7, 100, 1460, 1460, 64 * 1024, 64 * 1024]),
+        window: chance.pick(&[2_000, 16_000, 64_000, 64_000]),
+        stall_in: if is_calm { 0 } else { chance.pick(&[0, 0, 0, 40]) },
+        stall_ms: chance.pick(&[20, 300, 2_500]),
+        reset_discards: chance.one_in(2),
+    }
+}
+
+fn endpoint(chance: &Chance, is_calm: bool) -> EndpointPlan {
+    EndpointPlan {
+        profile: profile(chance, is_calm),
+        refuses_in: if is_calm { 0 } else { chance.pick(&[0, 0, 3, 1]) },
+        silent_in: if is_calm { 0 } else { chance.pick(&[0, 0, 0, 4]) },
+        idle_ms: if is_calm { 60_000 } else { chance.pick(&[60_000, 60_000, 0, 5, 50, 400]) },
+    }
+}
+
+fn client(chance: &Chance, is_calm: bool, number: usize) -> ClientPlan {
+    let count = 1 + chance.below(6);
+    let mut requests: Vec<RequestPlan> =
+        (0..count).map(|at| request(&chance.fork(), is_calm, &format!("c{number}r{at}"))).collect();
+    // Behind a request that ends the connection nothing is owed.
+    if let Some(last) = requests.iter().position(|request| request.closes || request.flaw.is_some()) {
+        requests.truncate(last + 1);
+    }
+    let is_wild = !is_calm && chance.one_in(3);
+    ClientPlan {
+        pipelines: chance.one_in(3),
+        ending: chance.pick(&[Ending::Close, Ending::Close, Ending::HalfClose, Ending::Wait]),
+        aborts: (is_wild && chance.one_in(2)).then(|| (chance.below(3_000), chance.one_in(2))),
+        drip: (is_wild && chance.one_in(2)).then(|| chance.pick(&[(1, 1), (10, 5), (3, 40), (1, 400)])),
+        reads: !(is_wild && chance.one_in(5)),
+        gap_ms: chance.pick(&[0, 0, 0, 5, 120, 400]),
+        start_ms: chance.below_u64(1_000),
+        profile: profile(chance, is_calm || !is_wild),
+        requests,
+    }
+}
+
+fn request(chance: &Chance, is_calm: bool, token: &str) -> RequestPlan {
+    let method = chance.pick(&["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT"]);
+    let length = chance.pick(&[0, 1, 40, 700, 5_000, 17_000, 60_000]);
+    let is_old = chance.one_in(6);
+    let body = match (method, chance.below(5)) {
+        ("GET" | "HEAD", 0..=3) | (_, 0) => BodyPlan::None,
+        (_, 1 | 2) => BodyPlan::Length(length),
+        _ if is_old => BodyPlan::Length(length),
+        _ => BodyPlan::Chunked {
+            length,
+            sizes: (0..3).map(|_| chance.pick(&[1, 3, 100, 4_000, 16_384, 30_000])).collect(),
+            trailers: chance.one_in(2),
+        },
+    };
+    let sizes_tiny = matches!(&body, BodyPlan::Chunked { sizes, .. } if sizes.iter().all(|size| *size < 10));
+    let body = if sizes_tiny { BodyPlan::Length(length.min(700)) } else { body };
+    let flaw = match (&body, !is_calm && chance.one_in(12)) {
+        (_, false) => None,
+        (BodyPlan::Chunked { .. }, true) => Some(Flaw::Chunks),
+        (BodyPlan::None | BodyPlan::Length(_), true) => Some(Flaw::Head(malformed(chance, token))),
+    };
+    let count = if is_calm { 1 } else { 2 };
+    RequestPlan {
+        token: token.to_owned(),
+        method,
+        is_old,
+        expects: body.length() > 0 && chance.one_in(4),
+        closes: chance.one_in(if is_old { 2 } else { 10 }),
+        body,
+        flaw,
+        behaviours: (0..count).map(|_| if is_calm { Behaviour::calm(chance) } else { Behaviour::wild(chance) }).collect(),
+    }
+}
+
+/// A head that no gateway may pass on; the token is in it, should it get through.
+fn malformed(chance: &Chance, token: &str) -> Vec<u8> {
+    let line = format!("GET /t/{token} HTTP/1.1\r\n");
+    let good = format!("{line}Host: sim.test\r\nX-Token: {token}\r\n");
+    let post = format!("POST /t/{token} HTTP/1.1\r\nHost: sim.test\r\nX-Token: {token}\r\n");
+    match chance.below(14) {
+        0 => format!("{line}X-Token: {token}\r\n\r\n"),
+        1 => format!("{good}Host: other.test\r\n\r\n"),
+        2 => format!("{post}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        3 => format!("{post}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
+        4 => format!("GET /t/{token} HTTP/1.1\nHost: sim.test\n\n"),
+        5 => format!("{good}X-Space : 1\r\n\r\n"),
+        6 => format!("{good}X-Fold: 1\r\n 2\r\n\r\n"),
+        7 => format!("{post}Transfer-Encoding: gzip\r\n\r\n"),
+        8 => format!("{post}Content-Length: +5\r\n\r\nabcde"),
+        9 => format!("{good}X-Nul: a\0b\r\n\r\n"),
+        10 => format!("GET /t/{token} HTTP/2.0\r\nHost: sim.test\r\n\r\n"),
+        11 => format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+        12 => format!("GET  /t/{token} HTTP/1.1\r\nHost: sim.test\r\n\r\n"),
+        _ => return pattern(token, 300).into_iter().chain(*b"\r\n\r\n").collect(),
+    }
+    .into_bytes()
+}
