@@ -121,7 +121,7 @@ fn gateway(driver: Driver) -> Gateway {
     );
     let path = PathBuf::from("gateway.yaml");
     let files = Files(HashMap::from([(path.clone(), yaml.into_bytes())]));
-    let config = config::load(&path, &files).unwrap_or_else(|report| panic!("{report}")).config;
+    let config = config::load(&path, &files).expect("the configuration is valid").config;
     let resolved = HashMap::from([((endpoint.ip().to_string(), endpoint.port()), vec![endpoint])]);
     let snapshot = compile(&config, 1, 1, &mut EndpointRegistry::new(), &resolved).expect("it compiles");
     let publisher = Publisher::new(snapshot, 1);

@@ -376,4 +376,3 @@ pub(super) async fn both(
     })
     .await
 }
-

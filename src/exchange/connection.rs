@@ -51,7 +51,13 @@ enum HeadRead {
     Park(u64),
     Gone,
     /// To be answered with this failure, and closed.
-    Refused(Failure),
+    Refused(Refusal),
+}
+
+/// A head that is not served, and when its first byte came.
+struct Refusal {
+    failure: Failure,
+    started_ns: u64,
 }
 
 /// What follows an exchange: `unread` without the `used` bytes that it spent, or what its upload read past it.
@@ -124,7 +130,7 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
     let shard = &*shard;
     let mut scratch = ScratchGuard { shard, scratch: Some(shard.lend_scratch()) };
     let scratch = scratch.scratch.as_mut().expect("lent in the line above");
-    let mut peer_text = PeerText::new(client.peer);
+    let peer_text = PeerText::new(client.peer);
     let peer_text = peer_text.text();
     loop {
         match read_head(shard, client, &mut scratch.request, scratch.unread.take()).await {
@@ -137,7 +143,7 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
             }
             HeadRead::Park(due_ms) => return Pause::Park(due_ms),
             HeadRead::Gone => return Pause::End(Next::Close),
-            HeadRead::Refused(failure) => return Pause::End(refuse(shard, client, failure).await),
+            HeadRead::Refused(refusal) => return Pause::End(refuse(shard, client, &refusal).await),
         }
     }
 }
@@ -168,7 +174,7 @@ async fn read_head<E: Env>(
         match head.parse(unread.filled(), &listener.head) {
             Ok(Progress::Complete) => return HeadRead::Arrived(Arrival { unread, adopted, started_ns }),
             Ok(Progress::Partial) => {}
-            Err(why) => return HeadRead::Refused(Failure::BadRequest(why)),
+            Err(why) => return HeadRead::Refused(Refusal { failure: Failure::BadRequest(why), started_ns }),
         }
         unread.reserve(1);
         // Measured from the first byte, not from the last one: a client that drips bytes gets no more time.
@@ -176,7 +182,9 @@ async fn read_head<E: Env>(
         match read_once(&client.stream, unread, &client.alarm, left_ms).await {
             Received::Bytes(filled) => unread = filled,
             Received::End(_) | Received::Broken => return HeadRead::Gone,
-            Received::Expired => return HeadRead::Refused(Failure::ClientHeaderTimeout),
+            Received::Expired => {
+                return HeadRead::Refused(Refusal { failure: Failure::ClientHeaderTimeout, started_ns });
+            }
         }
     }
 }
@@ -206,22 +214,20 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &Client<E>, mut buffer: B
 /// A connection that has proven itself may rest; one that never sent a request may not.
 fn first_bytes_bound<E: Env>(shard: &Shard<E>, client: &Client<E>) -> u64 {
     let adopted = shard.adopt();
-    adopted.snapshot.listener(&client.listener).map_or(0, |listener| {
-        if client.is_proven { listener.idle_ms } else { listener.header_timeout_ms }
-    })
+    adopted
+        .snapshot
+        .listener(&client.listener)
+        .map_or(0, |listener| if client.is_proven { listener.idle_ms } else { listener.header_timeout_ms })
 }
 
 /// Tells a client why its request is not served, before there is one to speak of.
-async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure) -> Next {
-    let verdict = failure.verdict();
-    shard.counters.rejected[failure.index()].add(1);
-    shard.counters.client_glitches.add(1);
+async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, refusal: &Refusal) -> Next {
     let adopted = shard.adopt();
-    let extra: &[(&'static str, &[u8])] = if adopted.snapshot.reason_header {
-        &[("X-Gateway-Reason", verdict.label.as_bytes())]
-    } else {
-        &[]
-    };
+    let verdict = refusal.failure.verdict();
+    shard.counters.client_glitches.add(1);
+    shard.settle_refused(&adopted, refusal.failure, client.peer, refusal.started_ns);
+    let extra: &[(&'static str, &[u8])] =
+        if adopted.snapshot.reason_header { &[("X-Gateway-Reason", verdict.label.as_bytes())] } else { &[] };
     let mut out = shard.buffers.lend();
     let reply = LocalReply {
         status: verdict.status,
@@ -292,7 +298,7 @@ impl PeerText {
         Self { text, length: 46 - left }
     }
 
-    fn text(&mut self) -> &[u8] {
+    fn text(&self) -> &[u8] {
         &self.text[..self.length]
     }
 }
@@ -322,7 +328,7 @@ mod tests {
             ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
             ("[2001:db8:1111:2222:3333:4444:5555:6666]:80", "2001:db8:1111:2222:3333:4444:5555:6666"),
         ] {
-            let mut peer = PeerText::new(peer.parse().expect("an address"));
+            let peer = PeerText::new(peer.parse().expect("an address"));
             assert_eq!(peer.text(), text.as_bytes());
         }
     }

@@ -114,15 +114,26 @@ pub struct Verdict {
     pub text: &'static str,
 }
 
-const fn verdict(
-    status: u16,
-    fault: Fault,
-    retryable: bool,
-    severity: Severity,
-    label: &'static str,
-    text: &'static str,
-) -> Verdict {
-    Verdict { status, fault, retryable, severity, label, text }
+const fn client(status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { status, fault: Fault::Client, retryable: false, severity: Severity::Info, label, text }
+}
+
+const fn gateway(status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { status, fault: Fault::Gateway, retryable: false, severity: Severity::Error, label, text }
+}
+
+const fn upstream(status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { status, fault: Fault::Upstream, retryable: false, severity: Severity::Error, label, text }
+}
+
+/// An upstream failure before any byte of a response.
+const fn unanswered(status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { retryable: true, ..upstream(status, label, text) }
+}
+
+/// An upstream failure in the body of a response.
+const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { severity: Severity::Warning, ..upstream(status, label, text) }
 }
 
 impl Failure {
@@ -169,65 +180,45 @@ impl Failure {
     /// What follows from this failure: the one place that decides it.
     #[must_use]
     pub fn verdict(self) -> Verdict {
-        use Fault::{Client, Gateway, Upstream};
-        use Severity::{Error, Info, Warning};
         match self {
-            Self::BadRequest(why) => verdict(why.status(), Client, false, Info, "bad_request", why.explain()),
-            Self::BadRequestBody(why) => verdict(why.status(), Client, false, Info, "bad_request_body", why.explain()),
-            Self::ClientHeaderTimeout => {
-                verdict(408, Client, false, Info, "client_header_timeout", "the request head took too long")
-            }
-            Self::ClientBodyTimeout => {
-                verdict(408, Client, false, Info, "client_body_timeout", "the request body came too slowly")
-            }
-            Self::ClientWriteTimeout => {
-                verdict(499, Client, false, Info, "client_write_timeout", "the client took nothing of its response")
-            }
-            Self::ClientAbort => verdict(499, Client, false, Info, "client_abort", "the client left"),
-            Self::BodyTooLarge => verdict(413, Client, false, Info, "body_too_large", "request body too large"),
-            Self::MethodRefused => verdict(405, Client, false, Info, "method_refused", "method not allowed"),
-            Self::RouteNotFound => verdict(404, Client, false, Info, "route_not_found", "route not found"),
-            Self::Misdirected => verdict(421, Client, false, Info, "misdirected", "host not served here"),
-            Self::LoopDetected => verdict(508, Gateway, false, Error, "loop_detected", "the request has been here before"),
+            Self::BadRequest(why) => client(why.status(), "bad_request", why.explain()),
+            Self::BadRequestBody(why) => client(why.status(), "bad_request_body", why.explain()),
+            Self::ClientHeaderTimeout => client(408, "client_header_timeout", "the request head took too long"),
+            Self::ClientBodyTimeout => client(408, "client_body_timeout", "the request body came too slowly"),
+            Self::ClientWriteTimeout => client(499, "client_write_timeout", "the client took nothing of its response"),
+            Self::ClientAbort => client(499, "client_abort", "the client left"),
+            Self::BodyTooLarge => client(413, "body_too_large", "request body too large"),
+            Self::MethodRefused => client(405, "method_refused", "method not allowed"),
+            Self::RouteNotFound => client(404, "route_not_found", "route not found"),
+            Self::Misdirected => client(421, "misdirected", "host not served here"),
+            Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
             Self::DescriptorsExhausted => {
-                verdict(503, Gateway, false, Error, "descriptors_exhausted", "no connection to the upstream was left")
+                gateway(503, "descriptors_exhausted", "no connection to the upstream was left")
             }
-            Self::ConnectRefused => verdict(502, Upstream, true, Error, "connect_refused", "upstream refused the connection"),
-            Self::ConnectTimeout => verdict(504, Upstream, true, Error, "connect_timeout", "upstream connection timed out"),
-            Self::ConnectFailed => verdict(502, Upstream, true, Error, "connect_failed", "upstream connection failed"),
-            Self::UpstreamReset => verdict(502, Upstream, true, Error, "upstream_reset", "upstream reset the connection"),
-            Self::UpstreamEof => verdict(502, Upstream, true, Error, "upstream_eof", "upstream closed the connection"),
-            Self::UpstreamTimeout => verdict(504, Upstream, false, Error, "upstream_timeout", "upstream timed out"),
-            Self::RequestTimeout => verdict(504, Upstream, false, Error, "request_timeout", "upstream timed out"),
+            Self::ConnectRefused => unanswered(502, "connect_refused", "upstream refused the connection"),
+            Self::ConnectTimeout => unanswered(504, "connect_timeout", "upstream connection timed out"),
+            Self::ConnectFailed => unanswered(502, "connect_failed", "upstream connection failed"),
+            Self::UpstreamReset => unanswered(502, "upstream_reset", "upstream reset the connection"),
+            Self::UpstreamEof => unanswered(502, "upstream_eof", "upstream closed the connection"),
+            Self::UpstreamTimeout => upstream(504, "upstream_timeout", "upstream timed out"),
+            Self::RequestTimeout => upstream(504, "request_timeout", "upstream timed out"),
             Self::UpstreamWriteTimeout => {
-                verdict(504, Upstream, false, Error, "upstream_write_timeout", "upstream took nothing of the request")
+                upstream(504, "upstream_write_timeout", "upstream took nothing of the request")
             }
-            Self::BadResponse(_) => verdict(502, Upstream, false, Error, "bad_response", "upstream sent a malformed response"),
-            Self::ResponseHeadCut => {
-                verdict(502, Upstream, false, Error, "upstream_head_cut", "upstream closed in its response head")
-            }
+            Self::BadResponse(_) => upstream(502, "bad_response", "upstream sent a malformed response"),
+            Self::ResponseHeadCut => upstream(502, "upstream_head_cut", "upstream closed in its response head"),
             Self::ResponseHeaderTooLarge => {
-                verdict(502, Upstream, false, Error, "upstream_header_too_large", "upstream sent too large a response head")
+                upstream(502, "upstream_header_too_large", "upstream sent too large a response head")
             }
-            Self::InterimFlood => {
-                verdict(502, Upstream, false, Error, "interim_flood", "upstream sent too many interim responses")
-            }
-            Self::UnaskedSwitch => {
-                verdict(502, Upstream, false, Error, "unasked_switch", "upstream switched protocols unasked")
-            }
-            Self::UpstreamTruncated => {
-                verdict(502, Upstream, false, Warning, "upstream_truncated", "upstream cut its response short")
-            }
-            Self::UpstreamBodyTimeout => {
-                verdict(504, Upstream, false, Warning, "upstream_body_timeout", "upstream stalled in its response")
-            }
-            Self::BadResponseBody(_) => {
-                verdict(502, Upstream, false, Warning, "bad_response_body", "upstream sent a malformed body")
-            }
+            Self::InterimFlood => upstream(502, "interim_flood", "upstream sent too many interim responses"),
+            Self::UnaskedSwitch => upstream(502, "unasked_switch", "upstream switched protocols unasked"),
+            Self::UpstreamTruncated => cut(502, "upstream_truncated", "upstream cut its response short"),
+            Self::UpstreamBodyTimeout => cut(504, "upstream_body_timeout", "upstream stalled in its response"),
+            Self::BadResponseBody(_) => cut(502, "bad_response_body", "upstream sent a malformed body"),
         }
     }
 
-    /// The finer reason behind a grammar error, for the log.
+    /// Which rule of the grammar was broken, for the log; empty for other failures.
     #[must_use]
     pub fn detail(self) -> &'static str {
         if let Self::BadRequest(why) | Self::BadResponse(why) = self {
@@ -235,14 +226,15 @@ impl Failure {
         } else if let Self::BadRequestBody(why) | Self::BadResponseBody(why) = self {
             why.label()
         } else {
-            self.verdict().label
+            ""
         }
     }
 
     /// The table of every failure as Markdown: the operator's reference.
     #[must_use]
     pub fn reference() -> String {
-        let mut table = String::from("| reason | status | fault | retried when replay is safe | level |\n|---|---|---|---|---|\n");
+        let mut table =
+            String::from("| reason | status | fault | retried when replay is safe | level |\n|---|---|---|---|---|\n");
         for kind in Self::KINDS {
             let Verdict { status, fault, retryable, severity, label, .. } = kind.verdict();
             let status = if matches!(kind, Self::BadRequest(_) | Self::BadRequestBody(_)) {

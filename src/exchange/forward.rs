@@ -9,9 +9,7 @@ use super::local::Local;
 use super::serve::{Exchange, Gauge, Sending, Served};
 use super::shard::Upstream;
 use super::wire::{WriteError, write_all};
-use crate::http1::{
-    BodyLength, ChunkedDecoder, Forwarded, RequestOut, ResponseHead, encode_request,
-};
+use crate::http1::{BodyLength, ChunkedDecoder, Forwarded, RequestOut, ResponseHead, encode_request};
 use crate::limits;
 use crate::net::{Buffer, Env, Expired, Pending, Stream};
 use crate::snapshot::{Cluster, Endpoint, Route};
@@ -247,22 +245,8 @@ impl<E: Env> Exchange<'_, E> {
         endpoint: &Endpoint,
         may_reuse: bool,
     ) -> Result<Upstream<E::Stream>, Failure> {
-        let counters = &self.shard.counters;
-        while may_reuse {
-            let rested = self.shard.idle.borrow_mut().try_take(endpoint.id, self.shard.alarms.now_ms());
-            let Some(rested) = rested else { break };
-            let mut upstream = rested.connection;
-            // A connection that rested for less than a tick is trusted when the request can be replayed anyway.
-            let is_trusted = rested.idle_ms < limits::STALE_CHECK_MS
-                && self.head.method().is_idempotent()
-                && self.whole_body() == Some(0);
-            if is_trusted || upstream.stream.pending() == Pending::Nothing {
-                counters.upstream_reuses.add(1);
-                self.tally.reused.set(true);
-                upstream.reused = true;
-                return Ok(upstream);
-            }
-            counters.upstream_glitches.add(1);
+        if may_reuse && let Some(upstream) = self.lease_idle(endpoint) {
+            return Ok(upstream);
         }
         let began_ns = self.shard.env.now_ns();
         let connected = self.alarm.within(route.timeouts.connect_ms, self.shard.env.connect(endpoint.address)).await;
@@ -274,10 +258,30 @@ impl<E: Env> Exchange<'_, E> {
         if cluster.keep_alive_s > 0 {
             stream.keep_alive(cluster.keep_alive_s);
         }
-        counters.upstream_connects.add(1);
+        self.shard.counters.upstream_connects.add(1);
         self.tally.reused.set(false);
         self.tally.connect_ns.set(self.shard.env.now_ns().saturating_sub(began_ns));
         Ok(Upstream { stream, endpoint: endpoint.id, reused: false })
+    }
+
+    /// The newest idle connection that its endpoint has not closed meanwhile.
+    fn lease_idle(&self, endpoint: &Endpoint) -> Option<Upstream<E::Stream>> {
+        let counters = &self.shard.counters;
+        loop {
+            let rested = self.shard.idle.borrow_mut().try_take(endpoint.id, self.shard.alarms.now_ms())?;
+            let mut upstream = rested.connection;
+            // A connection that rested for less than a tick is trusted when the request can be replayed anyway.
+            let is_trusted = rested.idle_ms < limits::STALE_CHECK_MS
+                && self.head.method().is_idempotent()
+                && self.whole_body() == Some(0);
+            if is_trusted || upstream.stream.pending() == Pending::Nothing {
+                counters.upstream_reuses.add(1);
+                self.tally.reused.set(true);
+                upstream.reused = true;
+                return Some(upstream);
+            }
+            counters.upstream_glitches.add(1);
+        }
     }
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.

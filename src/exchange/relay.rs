@@ -113,7 +113,10 @@ mod tests {
         assert_eq!(take(BodyLength::Exact(5), b"helloGET /"), (b"hello".to_vec(), true, Some(b"GET /".to_vec())));
         assert_eq!(take(BodyLength::Exact(9), b"hello"), (b"hello".to_vec(), false, None));
         assert_eq!(take(BodyLength::None, b"x"), (Vec::new(), true, Some(b"x".to_vec())));
-        assert_eq!(take(BodyLength::Chunked, b"5\r\nhello\r\n0\r\n\r\nx"), (b"hello".to_vec(), true, Some(b"x".to_vec())));
+        assert_eq!(
+            take(BodyLength::Chunked, b"5\r\nhello\r\n0\r\n\r\nx"),
+            (b"hello".to_vec(), true, Some(b"x".to_vec()))
+        );
         assert_eq!(take(BodyLength::UntilClose, b"hello"), (b"hello".to_vec(), false, None));
     }
 

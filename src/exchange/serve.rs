@@ -83,11 +83,7 @@ pub(super) async fn serve_exchange<E: Env>(
         own_id: own_id(shard, request, unread.filled()),
         head: request,
         bytes: unread.filled(),
-        tally: Tally {
-            started_ns,
-            head_ns: shard.env.now_ns().saturating_sub(started_ns),
-            ..Tally::default()
-        },
+        tally: Tally { started_ns, head_ns: shard.env.now_ns().saturating_sub(started_ns), ..Tally::default() },
     };
     let served = match exchange.decide() {
         Decision::Answer(local) => exchange.answer_locally(&local).await,
@@ -175,7 +171,9 @@ impl<'a, E: Env> Exchange<'a, E> {
     pub(super) fn whole_body(&self) -> Option<usize> {
         match self.head.body() {
             BodyLength::None => Some(0),
-            BodyLength::Exact(length) => usize::try_from(length).ok().filter(|length| *length <= self.behind_head().len()),
+            BodyLength::Exact(length) => {
+                usize::try_from(length).ok().filter(|length| *length <= self.behind_head().len())
+            }
             BodyLength::Chunked | BodyLength::UntilClose => None,
         }
     }

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::cluster::{EndpointId, Idle, RoundRobin};
 use crate::clock;
+use crate::cluster::{EndpointId, Idle, RoundRobin};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, Buffer, BufferPool, Env, Pending, Stream};

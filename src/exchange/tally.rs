@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::failure::{Failure, Fault};
 use super::serve::Exchange;
+use super::shard::{Adopted, Shard};
 use crate::http1::FieldKind;
 use crate::net::Env;
 use crate::routing::RouteId;
@@ -110,6 +111,7 @@ impl<E: Env> Exchange<'_, E> {
             bytes_in: tally.bytes_in.get(),
             bytes_out: tally.bytes_out.get(),
             reason: tally.failure.get().map(|failure| failure.verdict().label),
+            detail: tally.failure.get().map_or("", Failure::detail),
             user_agent: self.head.find(self.bytes, FieldKind::UserAgent).unwrap_or_default(),
             head_ns: tally.head_ns,
             connect_ns: tally.connect_ns.get(),
@@ -117,9 +119,7 @@ impl<E: Env> Exchange<'_, E> {
             reused: tally.reused.get(),
             epoch: snapshot.epoch,
         };
-        if !self.shard.log.borrow_mut().try_push(&record) {
-            self.shard.counters.log_dropped.add(1);
-        }
+        self.shard.push(&record);
     }
 
     /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs.
@@ -130,6 +130,52 @@ impl<E: Env> Exchange<'_, E> {
         }
         let chain = self.head.find(self.bytes, FieldKind::XForwardedFor).unwrap_or_default();
         client_behind(chain, peer, |ip| self.listener.trusts(ip))
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Counts and logs a request that was refused before its head could be told apart: there is only a reason to tell.
+    pub(super) fn settle_refused(&self, adopted: &Adopted, failure: Failure, peer: SocketAddr, started_ns: u64) {
+        let verdict = failure.verdict();
+        let duration_ns = self.env.now_ns().saturating_sub(started_ns);
+        self.counters.rejected[failure.index()].add(1);
+        self.counters.on_exchange(method_index(b""), verdict.status, None, duration_ns);
+        let class = adopted.sampler.class(verdict.status, true, duration_ns);
+        if !adopted.sampler.keep(class, || self.rng.borrow_mut().u64()) {
+            return;
+        }
+        let record = Record {
+            unix_ms: self.unix_ms(),
+            method: b"",
+            path: b"",
+            query: false,
+            host: b"",
+            status: verdict.status,
+            duration_ns,
+            client: peer.ip(),
+            request_id: b"",
+            route: b"",
+            cluster: b"",
+            endpoint: None,
+            attempts: 0,
+            bytes_in: 0,
+            bytes_out: verdict.text.len() as u64,
+            reason: Some(verdict.label),
+            detail: failure.detail(),
+            user_agent: b"",
+            head_ns: duration_ns,
+            connect_ns: 0,
+            first_byte_ns: 0,
+            reused: false,
+            epoch: adopted.snapshot.epoch,
+        };
+        self.push(&record);
+    }
+
+    fn push(&self, record: &Record<'_>) {
+        if !self.log.borrow_mut().try_push(record) {
+            self.counters.log_dropped.add(1);
+        }
     }
 }
 

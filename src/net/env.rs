@@ -50,11 +50,7 @@ pub trait Stream: 'static {
 
     /// Reads once like [`Stream::read`], but gives up without losing a byte when `alarm` fires:
     /// the error is then of kind [`io::ErrorKind::Interrupted`].
-    fn read_until(
-        &self,
-        into: Buffer,
-        alarm: &Alarm,
-    ) -> impl Future<Output = (io::Result<usize>, Buffer)>;
+    fn read_until(&self, into: Buffer, alarm: &Alarm) -> impl Future<Output = (io::Result<usize>, Buffer)>;
 
     /// Writes once from the front of `from`; the bytes written are not consumed.
     fn write(&self, from: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)>;

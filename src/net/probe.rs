@@ -38,9 +38,7 @@ pub fn probe_io_uring() -> Result<(), String> {
 
 fn explain(error: &io::Error) -> String {
     let cause = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "a seccomp profile or the sysctl kernel.io_uring_disabled forbids it"
-        }
+        Some(libc::EPERM | libc::EACCES) => "a seccomp profile or the sysctl kernel.io_uring_disabled forbids it",
         Some(libc::ENOSYS) => "this kernel has no io_uring, or a seccomp profile hides it",
         Some(libc::EINVAL) => "this kernel is older than 6.0 and lacks a needed ring flag",
         Some(libc::ENOMEM) => "the memlock limit is too small (ulimit -l)",

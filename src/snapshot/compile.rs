@@ -116,11 +116,9 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
         action: match &route.action {
             config::Action::Forward { cluster } => Action::Forward(*cluster),
             config::Action::Redirect { to, status } => Action::Redirect(*status, pieces(to)),
-            config::Action::Respond { status, body, content_type } => Action::Respond {
-                status: *status,
-                body: body.clone().into_bytes(),
-                content_type: content_type.clone(),
-            },
+            config::Action::Respond { status, body, content_type } => {
+                Action::Respond { status: *status, body: body.clone().into_bytes(), content_type: content_type.clone() }
+            }
         },
         timeouts: Timeouts {
             connect_ms: ms(route.timeouts.connect),
@@ -147,7 +145,8 @@ fn pieces(to: &str) -> Vec<Piece> {
     let mut rest = to;
     while let Some(at) = rest.find('{') {
         let (text, place) = rest.split_at(at);
-        let (piece, name) = if place.starts_with("{query}") { (Piece::Query, "{query}") } else { (Piece::Path, "{path}") };
+        let (piece, name) =
+            if place.starts_with("{query}") { (Piece::Query, "{query}") } else { (Piece::Path, "{path}") };
         pieces.push(Piece::Text(text.as_bytes().to_vec()));
         pieces.push(piece);
         rest = place.strip_prefix(name).expect("the checker lets no other brace pass");

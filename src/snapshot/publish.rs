@@ -3,6 +3,8 @@
 //! The control side keeps an `Arc` of every snapshot that a worker may still use. A worker compares one
 //! atomic epoch per request; only when it changed does it take the lock that guards the newest `Arc`.
 
+#![allow(clippy::disallowed_types, reason = "the lock of the control side, which a worker takes once per epoch")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -88,8 +90,7 @@ impl Publisher {
         let epoch = self.epoch();
         self.shared.workers.iter().all(|worker| {
             // A worker that ended adopts nothing more and holds nobody up.
-            worker.oldest.load(Ordering::Acquire) == u64::MAX
-                || worker.adopted.load(Ordering::Acquire) >= epoch
+            worker.oldest.load(Ordering::Acquire) == u64::MAX || worker.adopted.load(Ordering::Acquire) >= epoch
         })
     }
 
@@ -187,7 +188,7 @@ mod tests {
     fn a_reader_never_sees_an_epoch_without_its_snapshot() {
         let mut publisher = Publisher::new(snapshot(1), 1);
         let reader = publisher.reader(0);
-        let watcher = std::thread::spawn(move || {
+        let watch = move || {
             let mut seen = 0;
             while seen < 200 {
                 let epoch = reader.epoch();
@@ -197,7 +198,8 @@ mod tests {
                     reader.on_adopted(epoch, epoch);
                 }
             }
-        });
+        };
+        let watcher = std::thread::Builder::new().spawn(watch).expect("a test may have a thread");
         for epoch in 2..=200 {
             publisher.publish(snapshot(epoch));
             assert!(publisher.retire() >= 1);

@@ -61,6 +61,9 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     number(out, "bytes_out", record.bytes_out);
     if let Some(reason) = &record.reason {
         text(out, "reason", reason.as_bytes());
+        if !record.detail.is_empty() {
+            text(out, "detail", &record.detail);
+        }
     }
     text(out, "user_agent", &record.user_agent);
     millis(out, "head_ms", record.head_ns);

@@ -41,6 +41,8 @@ pub struct Record<'a> {
     pub bytes_out: u64,
     /// Reason code of a local reply or of an exchange cut short.
     pub reason: Option<&'static str>,
+    /// The rule of the grammar that was broken; empty for other reasons.
+    pub detail: &'static str,
     /// `User-Agent` of the request; empty when there was none.
     pub user_agent: &'a [u8],
     /// First byte to the end of the request head.
@@ -75,6 +77,7 @@ pub struct OwnedRecord {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub reason: Option<String>,
+    pub detail: Vec<u8>,
     pub user_agent: Vec<u8>,
     pub head_ns: u64,
     pub connect_ns: u64,
@@ -84,7 +87,7 @@ pub struct OwnedRecord {
 }
 
 /// Texts of one record.
-const TEXTS: usize = 8;
+const TEXTS: usize = 9;
 /// Most bytes of one record in the ring.
 pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
 
@@ -125,6 +128,7 @@ impl Record<'_> {
             self.cluster,
             self.user_agent,
             self.reason.unwrap_or_default().as_bytes(),
+            self.detail.as_bytes(),
         ] {
             let cut = &text[..text.len().min(limits::LOG_FIELD_BYTES)];
             let length = u16::try_from(cut.len()).expect("LOG_FIELD_BYTES fits in 16 bits, asserted below");
@@ -170,7 +174,7 @@ impl OwnedRecord {
             let length = u16::from_le_bytes(take(input)?);
             *text = input.split_off(..usize::from(length))?.to_vec();
         }
-        let [method, path, host, request_id, route, cluster, user_agent, reason] = texts;
+        let [method, path, host, request_id, route, cluster, user_agent, reason, detail] = texts;
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
@@ -189,6 +193,7 @@ impl OwnedRecord {
             bytes_in,
             bytes_out,
             reason: (flags & FLAG_REASON != 0).then(|| String::from_utf8_lossy(&reason).into_owned()),
+            detail,
             user_agent,
             head_ns,
             connect_ns,
@@ -234,6 +239,7 @@ pub(super) mod tests {
             bytes_in: 3,
             bytes_out: u64::MAX,
             reason: Some("connect_refused"),
+            detail: "",
             user_agent: b"curl/8",
             head_ns: 1,
             connect_ns: 2,

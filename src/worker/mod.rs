@@ -57,9 +57,8 @@ impl WorkerHandle {
     /// The thread or its wake-up socket cannot be created.
     pub fn spawn(spec: WorkerSpec) -> io::Result<Self> {
         let (sender, receiver) = mailbox::mailbox()?;
-        let thread = thread::Builder::new()
-            .name(format!("worker-{}", spec.index))
-            .spawn(move || run::run(spec, receiver))?;
+        let thread =
+            thread::Builder::new().name(format!("worker-{}", spec.index)).spawn(move || run::run(spec, receiver))?;
         Ok(Self { sender, thread })
     }
 

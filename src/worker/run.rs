@@ -5,9 +5,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
+use super::WorkerSpec;
 use super::accept::{Door, Listening};
 use super::mailbox::{Message, Receiver};
-use super::WorkerSpec;
 use crate::exchange::Shard;
 use crate::net::{BufferPool, Env, Reactor, run_reactor};
 use crate::rng::Rng;

@@ -58,7 +58,9 @@ fn trailers_pass_apart_from_those_that_frame_or_route(io: Io) {
     let seen = upstream.expects("POST /x");
     assert_eq!((seen.text(), seen.field("trailer")), ("ok", Some("X-Checksum")));
     assert_eq!(seen.trailers, kept);
-    upstream.replies(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\nTrailer: X-Sum\r\n\r\n{body}"));
+    upstream.replies(format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\nTrailer: X-Sum\r\n\r\n{body}"
+    ));
     let answer = client.expects(200);
     assert_eq!((answer.text(), answer.field("trailer")), ("ok", Some("X-Sum")));
     assert_eq!(answer.trailers, kept);
@@ -94,7 +96,10 @@ fn chunks_over_the_limit_abort_the_request(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = Plan::to(io, &[endpoint.address()]).defaults("body_limit: 1KiB").start();
     let mut client = gateway.client();
-    client.sends("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n").sends(vec![b'x'; 1024]).sends("\r\n");
+    client
+        .sends("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n")
+        .sends(vec![b'x'; 1024])
+        .sends("\r\n");
     let mut upstream = endpoint.accepts();
     upstream.expects_head("POST /x");
     assert_eq!(upstream.reads_chunk().map(|chunk| chunk.len()), Some(1024));

@@ -8,7 +8,9 @@ use super::wait::now_ms;
 /// Item 34, RFC 9112 section 9.3.2: pipelined requests are answered in their order, one after the other upstream.
 fn pipelined_requests_are_answered_in_order(io: Io) {
     let origin = Origin::echo();
-    let gateway = Plan::to(io, &[origin.address()]).route("name: local, match: { path: /local }, respond: { status: 200, body: local }").start();
+    let gateway = Plan::to(io, &[origin.address()])
+        .route("name: local, match: { path: /local }, respond: { status: 200, body: local }")
+        .start();
     let mut client = gateway.client();
     let mut all = String::new();
     for number in 0..50 {
@@ -35,7 +37,9 @@ fn a_client_that_says_close_gets_one_answer(io: Io) {
     let origin = Origin::echo();
     let gateway = Plan::to(io, &[origin.address()]).start();
     let mut client = gateway.client();
-    client.sends("GET /last HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Close\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.sends(
+        "GET /last HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Close\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
     let answer = client.expects(200);
     assert!(answer.announces_close(), "{answer}");
     client.reads_to_end();
@@ -52,7 +56,10 @@ fn a_client_of_1_0_keeps_its_connection_only_when_it_asks(io: Io) {
     for path in ["/a", "/b"] {
         client.sends(format!("GET {path} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
         let answer = client.expects(200);
-        assert_eq!((answer.text(), answer.field("connection")), (format!("GET {path} HTTP/1.1").as_str(), Some("keep-alive")));
+        assert_eq!(
+            (answer.text(), answer.field("connection")),
+            (format!("GET {path} HTTP/1.1").as_str(), Some("keep-alive"))
+        );
     }
     client.sends("GET /c HTTP/1.0\r\n\r\n");
     assert!(client.expects(200).announces_close());
@@ -67,7 +74,11 @@ fn chunks_become_a_plain_body_for_a_client_of_1_0(io: Io) {
     let mut client = gateway.client();
     client.sends("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let mut upstream = endpoint.accepts();
-    assert_eq!(upstream.expects("GET /x").field("host"), Some(endpoint.address().to_string().as_str()), "9112 section 3.2");
+    assert_eq!(
+        upstream.expects("GET /x").field("host"),
+        Some(endpoint.address().to_string().as_str()),
+        "9112 section 3.2"
+    );
     upstream.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nX-T: 1\r\n\r\n");
     let answer = client.expects_head(200);
     assert!(answer.announces_close() && answer.field("transfer-encoding").is_none(), "{answer}");
@@ -78,7 +89,9 @@ fn chunks_become_a_plain_body_for_a_client_of_1_0(io: Io) {
 /// Item 37, RFC 9112 section 9.6: an answer survives although the client goes on sending, for the close is a lingering one.
 fn an_answer_survives_what_is_sent_behind_it(io: Io) {
     let endpoint = Endpoint::listens();
-    let gateway = Plan::to(io, &[endpoint.address()]).route("name: local, match: { path: /local }, respond: { status: 200, body: local }").start();
+    let gateway = Plan::to(io, &[endpoint.address()])
+        .route("name: local, match: { path: /local }, respond: { status: 200, body: local }")
+        .start();
     for _ in 0..20 {
         let mut client = gateway.client();
         client.sends("BAD\r\n\r\n");
@@ -95,7 +108,8 @@ fn an_answer_survives_what_is_sent_behind_it(io: Io) {
 
 /// Item 33, RFC 9112 section 9.3: a body that was not read is never taken for the next request.
 fn an_unread_body_is_never_the_next_request(io: Io) {
-    let gateway = Plan::bare(io).route("name: local, match: { path: /local }, respond: { status: 200, body: local }").start();
+    let gateway =
+        Plan::bare(io).route("name: local, match: { path: /local }, respond: { status: 200, body: local }").start();
     let smuggled = "GET /local HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut client = gateway.client();
     // The whole body is there: it is passed over.

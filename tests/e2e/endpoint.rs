@@ -93,7 +93,10 @@ impl Accepted {
     /// Reads the head of a request whose first line starts with `start`.
     pub(crate) fn expects_head(&mut self, start: &str) -> Message {
         let message = self.0.reads_head();
-        assert!(message.start.starts_with(start) && message.start.ends_with(" HTTP/1.1"), "{start:?} expected: {message}");
+        assert!(
+            message.start.starts_with(start) && message.start.ends_with(" HTTP/1.1"),
+            "{start:?} expected: {message}"
+        );
         message
     }
 

@@ -7,7 +7,8 @@ use super::message::Message;
 use super::plan::{Io, Plan};
 
 /// Fields that the gateway adds to every request.
-const OURS: [&str; 6] = ["host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
+const OURS: [&str; 6] =
+    ["host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id"];
 
 /// A client, the gateway, and its one connection to the endpoint.
 struct Dialogue {
@@ -121,15 +122,17 @@ fn forwarding_fields_of_strangers_are_replaced(io: Io) {
 
 /// J1: a trusted proxy is believed, and our own hop is added behind what it says.
 fn forwarding_fields_of_trusted_proxies_are_extended(io: Io) {
-    let mut dialogue = Dialogue::of(|endpoint| {
-        Plan::to(io, &[endpoint.address()]).listener("trusted_proxies: ['127.0.0.0/8']")
-    });
+    let mut dialogue =
+        Dialogue::of(|endpoint| Plan::to(io, &[endpoint.address()]).listener("trusted_proxies: ['127.0.0.0/8']"));
     let seen = dialogue.sees(
         "GET /x HTTP/1.1\r\nHost: inner\r\nX-Forwarded-For: 192.0.2.9, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n\
          X-Forwarded-Host: outer.example\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n",
     );
     assert_eq!(seen.all("x-forwarded-for"), ["192.0.2.9, 198.51.100.7, 127.0.0.1"]);
-    assert_eq!((seen.field("x-forwarded-proto"), seen.field("x-forwarded-host")), (Some("https"), Some("outer.example")));
+    assert_eq!(
+        (seen.field("x-forwarded-proto"), seen.field("x-forwarded-host")),
+        (Some("https"), Some("outer.example"))
+    );
     assert_eq!(seen.all("x_forwarded_for"), [""; 0], "an underscore looks like a dash to some");
     assert_eq!(dialogue.gateway.log_of("/x")["client_ip"], "198.51.100.7", "the last address that is not trusted");
     dialogue.gateway.stop();
@@ -142,7 +145,10 @@ fn request_ids_are_kept_or_minted(io: Io) {
         "GET /kept HTTP/1.1\r\nHost: a\r\nX-Request-ID: 01J9Z3-kept_1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Request-ID: theirs\r\nContent-Length: 0\r\n\r\n",
     );
-    assert_eq!((seen.field("x-request-id"), answer.field("x-request-id")), (Some("01J9Z3-kept_1"), Some("01J9Z3-kept_1")));
+    assert_eq!(
+        (seen.field("x-request-id"), answer.field("x-request-id")),
+        (Some("01J9Z3-kept_1"), Some("01J9Z3-kept_1"))
+    );
     assert_eq!(dialogue.gateway.log_of("/kept")["request_id"], "01J9Z3-kept_1");
     let mut minted = Vec::new();
     let too_long = format!("X-Request-ID: {}\r\n", "x".repeat(129));
@@ -206,7 +212,9 @@ fn trace_and_connect_are_refused(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = Plan::to(io, &[endpoint.address()]).start();
     let mut client = gateway.client();
-    for request in ["TRACE / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"] {
+    for request in
+        ["TRACE / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"]
+    {
         client.sends(request);
         let answer = client.expects(405);
         assert_eq!(answer.reason(), "method_refused");

@@ -112,6 +112,11 @@ impl fmt::Display for Message {
         for (name, value) in &self.fields {
             writeln!(f, "{name}: {value}")?;
         }
-        writeln!(f, "({} bytes: {:?})", self.body.len(), String::from_utf8_lossy(&self.body[..self.body.len().min(200)]))
+        writeln!(
+            f,
+            "({} bytes: {:?})",
+            self.body.len(),
+            String::from_utf8_lossy(&self.body[..self.body.len().min(200)])
+        )
     }
 }

@@ -57,7 +57,11 @@ fn malformed_heads_are_answered_and_closed(io: Io) {
             ("9112 3 control character in the target", b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("9112 3 NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("9110 9.1 method is a token", b"G@T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-            ("9112 3 a method longer than any", b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+            (
+                "9112 3 a method longer than any",
+                b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA / HTTP/1.1\r\nHost: a\r\n\r\n",
+                501,
+            ),
             ("9112 5.1 space before the colon", b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
             ("9112 5.1 tab before the colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\t: a\r\n\r\n", 400),
             ("9112 5.2 obs-fold", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400),
@@ -158,7 +162,10 @@ fn malformed_chunks_end_both_connections(io: Io) {
         assert_eq!(upstream.expects_head("POST /chunks").all("transfer-encoding"), ["chunked"]);
         let _ = client.try_send(body);
         let (relayed, _) = upstream.reads_to_end();
-        assert!(!relayed.ends_with(b"0\r\n\r\n"), "{rule}: no end upstream, the message is incomplete (9112 section 8)");
+        assert!(
+            !relayed.ends_with(b"0\r\n\r\n"),
+            "{rule}: no end upstream, the message is incomplete (9112 section 8)"
+        );
         let answer = client.expects_head(status);
         assert!(answer.announces_close(), "{rule}: {answer}");
         client.reads_to_end();

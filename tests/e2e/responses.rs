@@ -19,7 +19,11 @@ fn rubbish_from_an_endpoint_is_a_502_and_is_never_pooled(io: Io) {
         ("a status beyond 599", "HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n", "bad_response"),
         ("version 2.0", "HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "bad_response"),
         ("lone LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", "bad_response"),
-        ("both framings", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "bad_response"),
+        (
+            "both framings",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "bad_response",
+        ),
         ("lengths that differ", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "bad_response"),
         ("a list of lengths that differ", "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab", "bad_response"),
         ("a length that is none", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad_response"),
@@ -32,7 +36,11 @@ fn rubbish_from_an_endpoint_is_a_502_and_is_never_pooled(io: Io) {
         ("space before the colon", "HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 0\r\n\r\n", "bad_response"),
         ("no colon", "HTTP/1.1 200 OK\r\nnonsense\r\nContent-Length: 0\r\n\r\n", "bad_response"),
         ("F8: half a head", "HTTP/1.1 200 OK\r\nContent-Le", "upstream_head_cut"),
-        ("F20: protocols switched unasked", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", "unasked_switch"),
+        (
+            "F20: protocols switched unasked",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
+            "unasked_switch",
+        ),
         ("a bad chunk size", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad_response_body"),
     ] {
         client.asks("/rubbish");
@@ -150,7 +158,8 @@ fn bodiless_responses_end_with_their_head(io: Io) {
     assert_eq!(head.field("content-length"), None, "never made up");
     let head = ask("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, &mut upstream);
     assert_eq!(head.field("content-length"), None);
-    let not_modified = ask("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\nETag: \"a\"\r\n\r\n", 304, &mut upstream);
+    let not_modified =
+        ask("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\nETag: \"a\"\r\n\r\n", 304, &mut upstream);
     assert_eq!((not_modified.field("content-length"), not_modified.field("etag")), (Some("7"), Some("\"a\"")));
     let none = ask("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n", 204, &mut upstream);
     assert_eq!((none.field("content-length"), none.field("transfer-encoding")), (None, None), "9110 section 8.6");
@@ -225,7 +234,14 @@ fn fields_of_a_response_pass_but_those_of_the_connection(io: Io) {
     let lines = answer.lines_without(&["date", "x-request-id"]);
     assert_eq!(
         lines,
-        ["set-cookie: a=1", "server: origin", "set-cookie: b=2", "x-unknown: caf\u{c3}\u{a9}", "allow: GET", "content-length: 2"]
+        [
+            "set-cookie: a=1",
+            "server: origin",
+            "set-cookie: b=2",
+            "x-unknown: caf\u{c3}\u{a9}",
+            "allow: GET",
+            "content-length: 2"
+        ]
     );
     let date = answer.field("date").expect("9110 section 6.6.1: a Date is added");
     assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");

@@ -158,8 +158,7 @@ impl Conn {
 
     fn close(self: &Rc<Self>, side: usize) {
         let socket = &self.sockets[side];
-        socket.closed.set(true);
-        if socket.dead.get() {
+        if socket.closed.replace(true) || socket.dead.get() {
             return;
         }
         let is_unread = !socket.inbox.borrow().is_empty();
@@ -195,9 +194,18 @@ impl End {
         format!("{}/{}", self.conn.name, self.side)
     }
 
+    /// Closes before the drop; every later operation fails.
+    pub(crate) fn close(&self) {
+        self.conn.close(self.side);
+        self.socket().bell.ring();
+    }
+
     /// Takes received bytes, at most `most`; nothing at the end of the stream.
     pub(crate) fn poll_recv(&self, poller: &Context<'_>, most: usize) -> Poll<io::Result<Vec<u8>>> {
         let socket = self.socket();
+        if socket.closed.get() {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         let mut inbox = socket.inbox.borrow_mut();
         if !inbox.is_empty() {
             let mut count = most.min(inbox.len());
@@ -239,6 +247,9 @@ impl End {
     /// Sends some of `bytes`; returns how many.
     pub(crate) fn poll_send(&self, poller: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let socket = self.socket();
+        if socket.closed.get() {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         if socket.error.take() {
             return Poll::Ready(Err(reset_error()));
         }

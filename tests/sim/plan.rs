@@ -131,11 +131,17 @@ pub(crate) enum Trouble {
     /// Reads the request and never answers.
     Stall,
     /// Reads the request and closes, in order or with a reset.
-    Gone { reset: bool },
+    Gone {
+        reset: bool,
+    },
     /// Does not even read the whole head of the next request.
     GoneAtOnce,
     /// Sends so many bytes of the answer and closes, or with a reset, or stalls.
-    Cut { at: usize, reset: bool, stall: bool },
+    Cut {
+        at: usize,
+        reset: bool,
+        stall: bool,
+    },
     /// Sends a whole response more than was asked for.
     Extra,
     /// Answers with rubbish.
@@ -330,7 +336,9 @@ fn request(chance: &Chance, is_calm: bool, token: &str) -> RequestPlan {
         closes: chance.one_in(if is_old { 2 } else { 10 }),
         body,
         flaw,
-        behaviours: (0..count).map(|_| if is_calm { Behaviour::calm(chance) } else { Behaviour::wild(chance) }).collect(),
+        behaviours: (0..count)
+            .map(|_| if is_calm { Behaviour::calm(chance) } else { Behaviour::wild(chance) })
+            .collect(),
     }
 }
 

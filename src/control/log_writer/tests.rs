@@ -24,6 +24,7 @@ fn record(epoch: u64) -> Record<'static> {
         bytes_in: 0,
         bytes_out: 0,
         reason: None,
+        detail: "",
         user_agent: b"",
         head_ns: 0,
         connect_ns: 0,

@@ -1,0 +1,77 @@
+//! The deterministic simulation: the real shard and connections in a world of virtual time and hostile pipes.
+//!
+//! `SIM_SEED=n` replays one seed, `SIM_SEEDS=n` runs more of them, `SIM_TRACE=1` tells what happens.
+
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a test program that prints its story"
+)]
+
+#[path = "sim/chance.rs"]
+mod chance;
+#[path = "sim/client.rs"]
+mod client;
+#[path = "sim/endpoint.rs"]
+mod endpoint;
+#[path = "sim/env.rs"]
+mod env;
+#[path = "sim/gateway.rs"]
+mod gateway;
+#[path = "sim/ledger.rs"]
+mod ledger;
+#[path = "sim/pipe.rs"]
+mod pipe;
+#[path = "sim/plan.rs"]
+mod plan;
+#[path = "sim/scenario.rs"]
+mod scenario;
+#[path = "sim/verdict.rs"]
+mod verdict;
+#[path = "sim/wire.rs"]
+mod wire;
+#[path = "sim/world.rs"]
+mod world;
+
+/// Seeds of a normal run.
+const SEEDS: u64 = 256;
+/// The first of them.
+const BASE_SEED: u64 = 1;
+/// Failing seeds told in full.
+const TOLD: usize = 10;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// A panic of the code under test is a problem of its seed like any other.
+fn run(seed: u64) -> Vec<String> {
+    std::panic::catch_unwind(|| scenario::run(seed)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        vec![format!(
+            "panic: {}",
+            text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        )]
+    })
+}
+
+#[test]
+fn every_seed_keeps_the_invariants() {
+    let (base, count) = match number("SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (number("SIM_BASE").unwrap_or(BASE_SEED), number("SIM_SEEDS").unwrap_or(SEEDS)),
+    };
+    eprintln!("base seed {base}, {count} seeds");
+    let mut failed = Vec::new();
+    for seed in base..base + count {
+        let problems = run(seed);
+        if !problems.is_empty() {
+            if failed.len() < TOLD {
+                eprintln!("seed {seed} (SIM_SEED={seed} SIM_TRACE=1 tells more):\n  {}", problems.join("\n  "));
+            }
+            failed.push(seed);
+        }
+    }
+    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+}

@@ -1,0 +1,84 @@
+//! What happened to each request, by its token: written by clients and endpoints, judged at the end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::plan::{ClientPlan, RequestPlan};
+use crate::wire::Head;
+
+/// A request as an endpoint received it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Execution {
+    /// Did its body arrive whole?
+    pub(crate) is_whole: bool,
+}
+
+/// What a client received.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) head: Head,
+    pub(crate) content: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+    pub(crate) is_whole: bool,
+    pub(crate) at_ms: u64,
+}
+
+/// How a connection ended for its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By the gateway.
+    InOrder,
+    Reset,
+    /// By the client.
+    Left,
+    /// Not within a time in which every timeout of the gateway has passed.
+    Never,
+}
+
+/// All that one client saw.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialogue {
+    pub(crate) plan: ClientPlan,
+    pub(crate) replies: Vec<Reply>,
+    /// Requests of which every byte was written.
+    pub(crate) sent: usize,
+    pub(crate) ended: Ended,
+    pub(crate) ended_ms: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    plans: RefCell<BTreeMap<String, RequestPlan>>,
+    pub(crate) executions: RefCell<BTreeMap<String, Vec<Execution>>>,
+    pub(crate) dialogues: RefCell<Vec<Dialogue>>,
+}
+
+impl Ledger {
+    pub(crate) fn add(&self, plan: &ClientPlan) {
+        for request in &plan.requests {
+            self.plans.borrow_mut().insert(request.token.clone(), request.clone());
+        }
+    }
+
+    pub(crate) fn plan(&self, token: &str) -> Option<RequestPlan> {
+        self.plans.borrow().get(token).cloned()
+    }
+
+    /// Notes that an endpoint has a head; returns which attempt it is.
+    pub(crate) fn on_head(&self, token: &str) -> usize {
+        let mut executions = self.executions.borrow_mut();
+        let attempts = executions.entry(token.to_owned()).or_default();
+        attempts.push(Execution::default());
+        attempts.len() - 1
+    }
+
+    pub(crate) fn on_whole(&self, token: &str, attempt: usize) {
+        if let Some(attempts) = self.executions.borrow_mut().get_mut(token) {
+            attempts[attempt].is_whole = true;
+        }
+    }
+
+    pub(crate) fn executions(&self, token: &str) -> Vec<Execution> {
+        self.executions.borrow().get(token).cloned().unwrap_or_default()
+    }
+}
