@@ -32,6 +32,8 @@ pub const BUFFER_BYTES: usize = 16 * 1024;
 pub const BODY_BUFFER_BYTES: usize = 256 * 1024;
 /// Body buffers of the large size that one worker lends at once; further bodies stream through small ones.
 pub const BODY_BUFFERS_PER_WORKER: usize = 64;
+/// Small buffers out, below which an idle connection keeps its own instead of being parked.
+pub const BUFFERS_IDLE: usize = 256;
 /// Small buffers that a worker keeps for reuse.
 pub const BUFFERS_KEPT: usize = 1024;
 /// Large buffers that a worker keeps for reuse.
@@ -43,6 +45,8 @@ pub const CHUNK_TAILROOM: usize = 8;
 
 /// Milliseconds between two runs of a worker's housekeeping.
 pub const TICK_MS: u64 = 10;
+/// Milliseconds between two trims of a worker's spare buffers.
+pub const TRIM_MS: u64 = 1_000;
 /// Milliseconds after which a waiting exchange starts to watch its client for a disconnect.
 pub const CLIENT_WATCH_MS: u64 = 50;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.

@@ -170,9 +170,10 @@ async fn read_head<E: Env>(
         return HeadRead::Gone;
     };
     let due_ms = shard.alarms.now_ms() + listener.header_timeout_ms;
+    let mut head_ns = 0;
     loop {
         match head.parse(unread.filled(), &listener.head) {
-            Ok(Progress::Complete) => return HeadRead::Arrived(Arrival { unread, adopted, started_ns }),
+            Ok(Progress::Complete) => return HeadRead::Arrived(Arrival { unread, adopted, started_ns, head_ns }),
             Ok(Progress::Partial) => {}
             Err(why) => return HeadRead::Refused(Refusal { failure: Failure::BadRequest(why), started_ns }),
         }
@@ -180,7 +181,10 @@ async fn read_head<E: Env>(
         // Measured from the first byte, not from the last one: a client that drips bytes gets no more time.
         let left_ms = due_ms.saturating_sub(shard.alarms.now_ms());
         match read_once(&client.stream, unread, &client.alarm, left_ms).await {
-            Received::Bytes(filled) => unread = filled,
+            Received::Bytes(filled) => {
+                unread = filled;
+                head_ns = shard.env.now_ns().saturating_sub(started_ns);
+            }
             Received::End(_) | Received::Broken => return HeadRead::Gone,
             Received::Expired => {
                 return HeadRead::Refused(Refusal { failure: Failure::ClientHeaderTimeout, started_ns });
@@ -194,6 +198,9 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &Client<E>, mut buffer: B
     let _idle = Gauge::new(&shard.counters.connections_idle);
     let began_ms = shard.alarms.now_ms();
     let due_ms = began_ms + first_bytes_bound(shard, client);
+    if shard.buffers.lent() < limits::BUFFERS_IDLE {
+        return wait_with_buffer(shard, client, buffer, due_ms).await;
+    }
     loop {
         if shard.is_draining() {
             return Err(HeadRead::Gone);
@@ -207,6 +214,26 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &Client<E>, mut buffer: B
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(HeadRead::Gone),
             Err(_) if shard.is_draining() || shard.alarms.now_ms() < began_ms + limits::PARK_AFTER_MS => {}
             Err(_) => return Err(HeadRead::Park(due_ms)),
+        }
+    }
+}
+
+/// Waits for the first bytes to the end, buffer in hand: while few buffers are out, parking would cost more than it saves.
+async fn wait_with_buffer<E: Env>(
+    shard: &Shard<E>,
+    client: &Client<E>,
+    buffer: Buffer,
+    due_ms: u64,
+) -> Result<Buffer, HeadRead> {
+    let mut read = pin!(client.stream.read(buffer));
+    loop {
+        // The operation is abandoned only on the way to the close of its connection.
+        if shard.is_draining() || shard.alarms.now_ms() >= due_ms {
+            return Err(HeadRead::Gone);
+        }
+        client.alarm.set(due_ms);
+        if let Ok((read, filled)) = client.alarm.race(read.as_mut()).await {
+            return if matches!(read, Ok(count) if count > 0) { Ok(filled) } else { Err(HeadRead::Gone) };
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Arrival {
     pub(super) unread: Buffer,
     pub(super) adopted: Rc<Adopted>,
     pub(super) started_ns: u64,
+    /// From the first byte to the end of the head; 0 when it came in one piece.
+    pub(super) head_ns: u64,
 }
 
 /// One request being served: what is known of it, and what it may use.
@@ -65,7 +67,7 @@ pub(super) async fn serve_exchange<E: Env>(
     peer_text: &[u8],
     arrival: Arrival,
 ) -> Next {
-    let Arrival { unread, adopted, started_ns } = arrival;
+    let Arrival { unread, adopted, started_ns, head_ns } = arrival;
     let Some(listener) = adopted.snapshot.listener(&client.listener) else {
         return Next::Close;
     };
@@ -83,7 +85,7 @@ pub(super) async fn serve_exchange<E: Env>(
         own_id: own_id(shard, request, unread.filled()),
         head: request,
         bytes: unread.filled(),
-        tally: Tally { started_ns, head_ns: shard.env.now_ns().saturating_sub(started_ns), ..Tally::default() },
+        tally: Tally { started_ns, head_ns, ..Tally::default() },
     };
     let served = match exchange.decide() {
         Decision::Answer(local) => exchange.answer_locally(&local).await,

@@ -150,6 +150,9 @@ impl<E: Env> Shard<E> {
             self.date.set(date);
         }
         self.unix_ms.set(unix_ms);
+        if now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
+            self.buffers.trim();
+        }
         self.alarms.on_tick(now_ms);
         let mut closed = self.closed.borrow_mut();
         let mut idle = self.idle.borrow_mut();

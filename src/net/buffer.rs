@@ -1,6 +1,7 @@
 //! Buffers that travel to the kernel and back, and the pool of one worker.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use crate::limits;
@@ -14,11 +15,14 @@ pub struct BufferPool {
     inner: Rc<Shelves>,
 }
 
+#[expect(clippy::vec_box, reason = "a buffer moves on and off its shelf as one pointer")]
 struct Shelves {
-    small: RefCell<Vec<Vec<u8>>>,
-    large: RefCell<Vec<Vec<u8>>>,
+    small: RefCell<Vec<Box<Body>>>,
+    large: RefCell<Vec<Box<Body>>>,
     lent: Cell<usize>,
     lent_large: Cell<usize>,
+    /// Fewest small buffers on the shelf since the last trim: nobody needed those.
+    fewest: Cell<usize>,
 }
 
 impl BufferPool {
@@ -27,10 +31,11 @@ impl BufferPool {
     pub fn new() -> Self {
         Self {
             inner: Rc::new(Shelves {
-                small: RefCell::new(Vec::with_capacity(limits::BUFFERS_KEPT)),
-                large: RefCell::new(Vec::with_capacity(limits::BODY_BUFFERS_KEPT)),
+                small: RefCell::default(),
+                large: RefCell::default(),
                 lent: Cell::new(0),
                 lent_large: Cell::new(0),
+                fewest: Cell::new(0),
             }),
         }
     }
@@ -38,9 +43,11 @@ impl BufferPool {
     /// Lends an empty buffer of [`limits::BUFFER_BYTES`].
     #[must_use]
     pub fn lend(&self) -> Buffer {
-        let bytes = self.inner.small.borrow_mut().pop();
-        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(limits::BUFFER_BYTES));
-        self.wrap(bytes)
+        let mut shelf = self.inner.small.borrow_mut();
+        let body = shelf.pop();
+        self.inner.fewest.set(self.inner.fewest.get().min(shelf.len()));
+        drop(shelf);
+        self.wrap(body.unwrap_or_else(|| Body::new(limits::BUFFER_BYTES, false)))
     }
 
     /// Lends an empty buffer of [`limits::BODY_BUFFER_BYTES`], or none when enough are out.
@@ -49,12 +56,9 @@ impl BufferPool {
         if self.inner.lent_large.get() >= limits::BODY_BUFFERS_PER_WORKER {
             return None;
         }
-        let bytes = self.inner.large.borrow_mut().pop();
-        let bytes = bytes.unwrap_or_else(|| Vec::with_capacity(limits::BODY_BUFFER_BYTES));
+        let body = self.inner.large.borrow_mut().pop();
         self.inner.lent_large.set(self.inner.lent_large.get() + 1);
-        let mut buffer = self.wrap(bytes);
-        buffer.large = true;
-        Some(buffer)
+        Some(self.wrap(body.unwrap_or_else(|| Body::new(limits::BODY_BUFFER_BYTES, true))))
     }
 
     /// Buffers lent and not yet returned.
@@ -63,9 +67,19 @@ impl BufferPool {
         self.inner.lent.get()
     }
 
-    fn wrap(&self, bytes: Vec<u8>) -> Buffer {
+    /// Frees half of the small buffers that nobody needed since the last trim, and one large one.
+    pub fn trim(&self) {
+        let mut small = self.inner.small.borrow_mut();
+        let kept = small.len() - self.inner.fewest.get().div_ceil(2).min(small.len());
+        small.truncate(kept);
+        self.inner.fewest.set(kept);
+        drop(self.inner.large.borrow_mut().pop());
+    }
+
+    fn wrap(&self, mut body: Box<Body>) -> Buffer {
         self.inner.lent.set(self.inner.lent.get() + 1);
-        Buffer { bytes, start: 0, stop: usize::MAX, tailroom: 0, large: false, home: Rc::clone(&self.inner) }
+        body.home = Some(Rc::clone(&self.inner));
+        Buffer { body: ManuallyDrop::new(body) }
     }
 }
 
@@ -78,32 +92,45 @@ impl Default for BufferPool {
 /// Bytes with free room before and behind them.
 ///
 /// Reads append behind the filled part; writes take from its front, up to the limit that
-/// [`Buffer::limit_write`] set.
+/// [`Buffer::limit_write`] set. It is one pointer wide: it moves in and out of every operation.
 pub struct Buffer {
-    pub(super) bytes: Vec<u8>,
-    pub(super) start: usize,
-    pub(super) stop: usize,
+    body: ManuallyDrop<Box<Body>>,
+}
+
+struct Body {
+    bytes: Vec<u8>,
+    start: usize,
+    stop: usize,
     tailroom: usize,
     large: bool,
-    home: Rc<Shelves>,
+    /// Where it goes when it is dropped; none while it lies on a shelf.
+    home: Option<Rc<Shelves>>,
+}
+
+impl Body {
+    fn new(capacity: usize, large: bool) -> Box<Self> {
+        let bytes = Vec::with_capacity(capacity);
+        Box::new(Self { bytes, start: 0, stop: usize::MAX, tailroom: 0, large, home: None })
+    }
 }
 
 impl Buffer {
     /// The bytes that were read or written and not yet consumed.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.body.bytes[self.body.start..]
     }
 
     /// The same, to decode in place.
     pub fn filled_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..]
+        let body = &mut **self.body;
+        &mut body.bytes[body.start..]
     }
 
     /// Number of filled bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.body.bytes.len() - self.body.start
     }
 
     /// Is nothing filled?
@@ -115,36 +142,39 @@ impl Buffer {
     /// Free bytes behind the filled ones that a read may fill.
     #[must_use]
     pub fn spare(&self) -> usize {
-        (self.bytes.capacity() - self.bytes.len()).saturating_sub(self.tailroom)
+        (self.body.bytes.capacity() - self.body.bytes.len()).saturating_sub(self.body.tailroom)
     }
 
     /// Drops `count` bytes from the front; they become headroom.
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len(), "consumed {count} of {} bytes", self.len());
-        self.start += count;
+        self.body.start += count;
     }
 
     /// Cuts the filled part to `count` bytes.
     pub fn truncate(&mut self, count: usize) {
-        self.bytes.truncate(self.start + count);
+        let end = self.body.start + count;
+        self.body.bytes.truncate(end);
     }
 
     /// Empties the buffer and leaves free bytes before what comes next, and behind what a read may fill.
     pub fn rewind(&mut self, headroom: usize, tailroom: usize) {
-        self.bytes.clear();
-        self.bytes.resize(headroom, 0);
-        self.start = headroom;
-        self.stop = usize::MAX;
-        self.tailroom = tailroom;
+        let body = &mut **self.body;
+        body.bytes.clear();
+        body.bytes.resize(headroom, 0);
+        body.start = headroom;
+        body.stop = usize::MAX;
+        body.tailroom = tailroom;
     }
 
     /// Puts `front` right before the filled bytes when the headroom allows.
     pub fn try_prepend(&mut self, front: &[u8]) -> bool {
-        if front.len() > self.start {
+        let body = &mut **self.body;
+        if front.len() > body.start {
             return false;
         }
-        self.start -= front.len();
-        self.bytes[self.start..self.start + front.len()].copy_from_slice(front);
+        body.start -= front.len();
+        body.bytes[body.start..body.start + front.len()].copy_from_slice(front);
         true
     }
 
@@ -153,50 +183,52 @@ impl Buffer {
         if self.spare() >= count {
             return;
         }
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+        let body = &mut **self.body;
+        if body.start > 0 {
+            body.bytes.drain(..body.start);
+            body.start = 0;
         }
         if self.spare() < count {
-            self.bytes.reserve_exact(self.tailroom + count.max(self.bytes.capacity()));
+            let body = &mut **self.body;
+            body.bytes.reserve_exact(body.tailroom + count.max(body.bytes.capacity()));
         }
     }
 
     /// Appends to the filled part.
     pub fn extend(&mut self, more: &[u8]) {
-        self.bytes.extend_from_slice(more);
+        self.body.bytes.extend_from_slice(more);
     }
 
     /// The vector behind the buffer, for encoders that append to it.
     pub fn sink(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.body.bytes
     }
 
     /// Lets the next write take only the first `count` filled bytes.
     pub fn limit_write(&mut self, count: usize) {
-        self.stop = self.start + count;
+        self.body.stop = self.body.start + count;
     }
 
     /// Number of bytes the next write may take.
     #[must_use]
     pub fn writable(&self) -> usize {
-        self.stop.min(self.bytes.len()).saturating_sub(self.start)
+        self.body.stop.min(self.body.bytes.len()).saturating_sub(self.body.start)
     }
 
     /// Was it lent as a large one?
     #[must_use]
     pub fn is_large(&self) -> bool {
-        self.large
+        self.body.large
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        let home = &self.home;
+        // SAFETY: a buffer is dropped once, and nothing uses its body afterwards.
+        let mut body = unsafe { ManuallyDrop::take(&mut self.body) };
+        let home = body.home.take().expect("a buffer off its shelf knows its home");
         home.lent.set(home.lent.get() - 1);
-        let (shelf, kept, size) = if self.large {
+        let (shelf, kept, size) = if body.large {
             home.lent_large.set(home.lent_large.get() - 1);
             (&home.large, limits::BODY_BUFFERS_KEPT, limits::BODY_BUFFER_BYTES)
         } else {
@@ -204,8 +236,12 @@ impl Drop for Buffer {
         };
         let mut shelf = shelf.borrow_mut();
         // A buffer that grew for one large head must not stay large for ever.
-        if shelf.len() < kept && bytes.capacity() <= size * 2 {
-            shelf.push(bytes);
+        if shelf.len() < kept && body.bytes.capacity() <= size * 2 {
+            body.bytes.clear();
+            body.start = 0;
+            body.stop = usize::MAX;
+            body.tailroom = 0;
+            shelf.push(body);
         }
     }
 }
@@ -214,7 +250,7 @@ impl Drop for Buffer {
 // while the buffer is owned by the operation: the vector is not touched until it comes back.
 unsafe impl monoio::buf::IoBuf for Buffer {
     fn read_ptr(&self) -> *const u8 {
-        self.bytes[self.start..].as_ptr()
+        self.filled().as_ptr()
     }
 
     fn bytes_init(&self) -> usize {
@@ -226,7 +262,7 @@ unsafe impl monoio::buf::IoBuf for Buffer {
 // `set_init` makes the length cover exactly what the kernel wrote there.
 unsafe impl monoio::buf::IoBufMut for Buffer {
     fn write_ptr(&mut self) -> *mut u8 {
-        self.bytes.spare_capacity_mut().as_mut_ptr().cast()
+        self.body.bytes.spare_capacity_mut().as_mut_ptr().cast()
     }
 
     fn bytes_total(&mut self) -> usize {
@@ -234,10 +270,10 @@ unsafe impl monoio::buf::IoBufMut for Buffer {
     }
 
     unsafe fn set_init(&mut self, count: usize) {
-        let filled = self.bytes.len() + count;
-        assert!(filled <= self.bytes.capacity(), "the kernel wrote past the buffer");
+        let filled = self.body.bytes.len() + count;
+        assert!(filled <= self.body.bytes.capacity(), "the kernel wrote past the buffer");
         // SAFETY: the kernel initialised `count` bytes behind the length, within the capacity.
-        unsafe { self.bytes.set_len(filled) }
+        unsafe { self.body.bytes.set_len(filled) }
     }
 }
 
@@ -249,10 +285,10 @@ mod tests {
     fn a_dropped_buffer_is_lent_again() {
         let pool = BufferPool::new();
         let buffer = pool.lend();
-        let address = buffer.bytes.as_ptr();
+        let address = buffer.body.bytes.as_ptr();
         drop(buffer);
         assert_eq!(pool.lent(), 0);
-        assert_eq!(pool.lend().bytes.as_ptr(), address);
+        assert_eq!(pool.lend().body.bytes.as_ptr(), address);
     }
 
     #[test]
@@ -302,6 +338,18 @@ mod tests {
         buffer.consume(4);
         assert_eq!(buffer.writable(), 0);
         assert_eq!(buffer.filled(), b"456789");
+    }
+
+    #[test]
+    fn buffers_that_nobody_needs_are_freed_over_time() {
+        let pool = BufferPool::new();
+        drop((0..100).map(|_| pool.lend()).collect::<Vec<_>>());
+        pool.trim();
+        for _ in 0..10 {
+            drop((pool.lend(), pool.lend()));
+            pool.trim();
+        }
+        assert_eq!(pool.inner.small.borrow().len(), 2, "the two that are in use stay");
     }
 
     #[test]

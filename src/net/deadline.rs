@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::task::{Context as Poller, Poll, Waker};
 
 const NEVER: u64 = u64::MAX;
+/// In the table of deadlines: it has passed.
+const FIRED: u64 = 0;
 
 /// A deadline passed before the operation completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +27,8 @@ struct Inner {
     now_ms: Cell<u64>,
     earliest_ms: Cell<u64>,
     due_ms: RefCell<Vec<u64>>,
-    slots: RefCell<Vec<Slot>>,
+    wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<u32>>,
-}
-
-#[derive(Default)]
-struct Slot {
-    waker: Option<Waker>,
-    fired: bool,
 }
 
 impl Alarms {
@@ -44,7 +40,7 @@ impl Alarms {
                 now_ms: Cell::new(now_ms),
                 earliest_ms: Cell::new(NEVER),
                 due_ms: RefCell::default(),
-                slots: RefCell::default(),
+                wakers: RefCell::default(),
                 free: RefCell::default(),
             }),
         }
@@ -61,7 +57,7 @@ impl Alarms {
     pub fn register(&self) -> Alarm {
         let inner = &self.inner;
         let slot = inner.free.borrow_mut().pop().unwrap_or_else(|| {
-            inner.slots.borrow_mut().push(Slot::default());
+            inner.wakers.borrow_mut().push(None);
             let mut due = inner.due_ms.borrow_mut();
             due.push(NEVER);
             u32::try_from(due.len() - 1).expect("a worker has fewer than 2^32 connections")
@@ -77,14 +73,13 @@ impl Alarms {
             return;
         }
         let mut earliest = NEVER;
-        let mut due = inner.due_ms.borrow_mut();
-        let mut slots = inner.slots.borrow_mut();
-        for (at, slot) in due.iter_mut().zip(slots.iter_mut()) {
-            if *at <= now_ms {
-                *at = NEVER;
-                slot.fire();
-            } else {
-                earliest = earliest.min(*at);
+        let mut wakers = inner.wakers.borrow_mut();
+        for (due, waker) in inner.due_ms.borrow_mut().iter_mut().zip(wakers.iter_mut()) {
+            if *due > now_ms {
+                earliest = earliest.min(*due);
+            } else if *due != FIRED {
+                *due = FIRED;
+                waker.take().into_iter().for_each(Waker::wake);
             }
         }
         inner.earliest_ms.set(earliest);
@@ -92,17 +87,9 @@ impl Alarms {
 
     /// Fires every alarm: whoever waits looks around, and sets its alarm again if it stays.
     pub fn fire_all(&self) {
-        for slot in self.inner.slots.borrow_mut().iter_mut() {
-            slot.fire();
-        }
-    }
-}
-
-impl Slot {
-    fn fire(&mut self) {
-        self.fired = true;
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        self.inner.due_ms.borrow_mut().fill(FIRED);
+        for waker in self.inner.wakers.borrow_mut().iter_mut() {
+            waker.take().into_iter().for_each(Waker::wake);
         }
     }
 }
@@ -116,7 +103,7 @@ pub struct Alarm {
 impl Alarm {
     /// Fires at `at_ms` of the worker's clock (within a tick); replaces what was set.
     pub fn set(&self, at_ms: u64) {
-        self.inner.slots.borrow_mut()[self.slot as usize].fired = false;
+        let at_ms = at_ms.max(FIRED + 1);
         self.inner.due_ms.borrow_mut()[self.slot as usize] = at_ms;
         if at_ms < self.inner.earliest_ms.get() {
             self.inner.earliest_ms.set(at_ms);
@@ -130,7 +117,6 @@ impl Alarm {
 
     /// Fires no more.
     pub fn clear(&self) {
-        self.inner.slots.borrow_mut()[self.slot as usize].fired = false;
         self.inner.due_ms.borrow_mut()[self.slot as usize] = NEVER;
     }
 
@@ -143,18 +129,17 @@ impl Alarm {
     /// Has it fired since it was set?
     #[must_use]
     pub fn has_fired(&self) -> bool {
-        self.inner.slots.borrow()[self.slot as usize].fired
+        self.inner.due_ms.borrow()[self.slot as usize] == FIRED
     }
 
     /// Ready once it has fired; otherwise the task is woken when it does.
     pub fn poll_fired(&self, poller: &Poller<'_>) -> Poll<()> {
-        let mut slots = self.inner.slots.borrow_mut();
-        let slot = &mut slots[self.slot as usize];
-        if slot.fired {
+        if self.has_fired() {
             return Poll::Ready(());
         }
-        if !slot.waker.as_ref().is_some_and(|waker| waker.will_wake(poller.waker())) {
-            slot.waker = Some(poller.waker().clone());
+        let waker = &mut self.inner.wakers.borrow_mut()[self.slot as usize];
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(poller.waker())) {
+            *waker = Some(poller.waker().clone());
         }
         Poll::Pending
     }
@@ -187,7 +172,7 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         self.inner.due_ms.borrow_mut()[self.slot as usize] = NEVER;
-        self.inner.slots.borrow_mut()[self.slot as usize] = Slot::default();
+        self.inner.wakers.borrow_mut()[self.slot as usize] = None;
         self.inner.free.borrow_mut().push(self.slot);
     }
 }
@@ -247,6 +232,6 @@ mod tests {
         let second = alarms.register();
         alarms.on_tick(10);
         assert!(!second.has_fired());
-        assert_eq!(alarms.inner.slots.borrow().len(), 1);
+        assert_eq!(alarms.inner.wakers.borrow().len(), 1);
     }
 }

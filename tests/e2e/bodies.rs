@@ -78,8 +78,8 @@ fn a_body_over_the_limit_is_refused_before_it_is_read(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = Plan::to(io, &[endpoint.address()]).defaults("body_limit: 1KiB").start();
     let mut client = gateway.client();
-    client.sends("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n");
-    let _ = client.try_send(vec![b'x'; 1025]);
+    client.sends("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
+    let _ = client.try_send(vec![b'x'; 200_000]);
     let answer = client.expects(413);
     assert_eq!(answer.reason(), "body_too_large");
     assert!(answer.announces_close());

@@ -95,10 +95,14 @@ impl Shared {
 
     /// False when the connection takes no more.
     async fn write_one(&self, number: usize, request: &RequestPlan) -> bool {
+        let waits = request.expects && !request.is_old && !self.plan.pipelines;
+        if !waits {
+            return self.write(&[request.head(), request.framed_body()].concat()).await;
+        }
         if !self.write(&request.head()).await {
             return false;
         }
-        if request.expects && !request.is_old && !self.plan.pipelines {
+        {
             let answered = || self.is_over() || self.continues.get() > 0 || self.replies.borrow().len() > number;
             self.world.within(EXPECT_MS, self.bell.until(answered)).await;
             if self.replies.borrow().len() > number {
@@ -235,6 +239,8 @@ impl Shared {
 }
 
 fn framed(head: Head, method: &str) -> Result<(Head, Framing), String> {
-    let framing = head.response_framing(method)?;
+    // A refusal that comes before the request was understood has a body, whatever the method was going to be.
+    let is_refusal = head.one("x-request-id").is_none() && head.says_close();
+    let framing = head.response_framing(if is_refusal { "GET" } else { method })?;
     Ok((head, framing))
 }

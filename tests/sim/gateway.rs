@@ -120,10 +120,10 @@ impl Gateway {
     }
 
     /// A client's connection; the gateway serves the other end.
-    pub(crate) fn accept(&self, profile: Profile) -> End {
+    pub(crate) fn accept(&self, name: String, profile: Profile) -> End {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
-        let (client, server) = connection(&self.world, format!("client{number}"), profile);
+        let (client, server) = connection(&self.world, name, profile);
         let (shard, open) = (Rc::clone(&self.shard), Rc::clone(&self.open));
         let peer = format!("192.0.2.{}:{}", number % 250 + 1, 4000 + number).parse().expect("an address");
         open.set(open.get() + 1);

@@ -75,7 +75,11 @@ pub(crate) struct Conn {
     sockets: [Socket; 2],
     /// Bytes sent by side 1 from here on answer no request of side 0.
     unsolicited: Cell<bool>,
+    stalls_left: Cell<u32>,
 }
+
+/// Segments of one connection that are late: more only make a run longer.
+const STALLS: u32 = 3;
 
 /// One end, closed when dropped.
 pub(crate) struct End {
@@ -91,6 +95,7 @@ pub(crate) fn connection(world: &World, name: String, profile: Profile) -> (End,
         profile,
         sockets: [Socket::default(), Socket::default()],
         unsolicited: Cell::new(false),
+        stalls_left: Cell::new(STALLS),
     };
     let conn = Rc::new(conn);
     (End { conn: Rc::clone(&conn), side: 0 }, End { conn, side: 1 })
@@ -105,7 +110,8 @@ impl Conn {
         let (least, most) = self.profile.latency_us;
         let chance = self.world.chance();
         let mut latency_ns = (least + chance.below_u64(most - least + 1)) * 1000 + extra_ns;
-        if self.profile.stall_in > 0 && chance.one_in(self.profile.stall_in) {
+        if self.profile.stall_in > 0 && self.stalls_left.get() > 0 && chance.one_in(self.profile.stall_in) {
+            self.stalls_left.set(self.stalls_left.get() - 1);
             latency_ns += self.profile.stall_ms * MS;
         }
         let socket = &self.sockets[to];
@@ -214,7 +220,7 @@ impl End {
             }
             socket.unread.set(socket.unread.get() - count);
             let bytes: Vec<u8> = inbox.drain(..count).collect();
-            self.conn.world.tell(|| format!("{}: reads {:?}", self.name(), shown(&bytes)));
+            self.conn.world.tell(|| format!("{}: reads {}", self.name(), shown(&bytes)));
             self.conn.sockets[1 - self.side].bell.ring();
             return Poll::Ready(Ok(bytes));
         }
@@ -280,8 +286,10 @@ impl End {
         let peer = &self.conn.sockets[1 - self.side];
         peer.unread.set(peer.unread.get() + bytes.len());
         let mut rest = bytes;
+        // Small segments for small messages: thousands of them at once show nothing new.
+        let segment = self.conn.profile.segment.max(bytes.len() / 64);
         while !rest.is_empty() {
-            let most = rest.len().min(self.conn.profile.segment);
+            let most = rest.len().min(segment);
             let length = 1 + self.conn.world.chance().below(most);
             let (segment, others) = rest.split_at(if most >= 4096 { most } else { length });
             self.conn.post(1 - self.side, Packet::Data(segment.to_vec()), 0);
@@ -362,7 +370,8 @@ impl Drop for End {
 }
 
 pub(crate) fn shown(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(400)];
-    let tail = if cut.len() < bytes.len() { format!("... {} bytes", bytes.len()) } else { String::new() };
+    let text = bytes.iter().position(|byte| !byte.is_ascii() || *byte == 0).unwrap_or(bytes.len());
+    let cut = &bytes[..text.saturating_add(4).min(bytes.len()).min(400)];
+    let tail = if cut.len() < bytes.len() { format!("... of {} bytes", bytes.len()) } else { String::new() };
     format!("\"{}\"{tail}", cut.escape_ascii())
 }

@@ -179,6 +179,10 @@ impl Behaviour {
             11 if chance.one_in(3) => Trouble::Flood,
             _ => Trouble::None,
         };
+        if wild.trouble == Trouble::Extra && wild.shape == Shape::UntilClose {
+            // Whatever follows such an answer is part of it.
+            wild.shape = Shape::Length;
+        }
         if wild.trouble == Trouble::Early {
             wild.status = chance.pick(&[401, 413, 200]);
         }

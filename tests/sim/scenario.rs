@@ -23,13 +23,13 @@ pub(crate) fn run(seed: u64) -> Vec<String> {
     for (number, one) in plan.endpoints.iter().enumerate() {
         endpoint::start(&world, &gateway.env, &ledger, one, number);
     }
-    for one in plan.clients.clone() {
+    for (number, one) in plan.clients.clone().into_iter().enumerate() {
         ledger.add(&one);
         world.tell(|| format!("plan: {one:?}"));
         let (world, ledger, gateway) = (world.clone(), Rc::clone(&ledger), Rc::clone(&gateway));
         world.clone().spawn(async move {
             world.sleep_ms(one.start_ms).await;
-            let end = gateway.accept(one.profile);
+            let end = gateway.accept(format!("c{number}"), one.profile);
             client::play(world, ledger, one, end).await;
         });
     }
@@ -48,6 +48,8 @@ pub(crate) fn run(seed: u64) -> Vec<String> {
     let is_over = world.run(END_MS * MS, || ledger.dialogues.borrow().len() == clients && gateway.open.get() == 0);
     if is_over {
         world.run(world.now_ns() + SETTLE_MS * MS, || false);
+        // A worker that has nothing to do adopts only when it is told to.
+        gateway.shard.adopt_newest();
         verdict::judge(&world, &ledger, &gateway, plan.is_calm);
         if plan.is_calm {
             verdict::judge_calm(&world, &ledger, &gateway);

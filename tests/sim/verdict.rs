@@ -130,7 +130,7 @@ fn judge_records(world: &World, ledger: &Ledger, gateway: &Gateway, records: &[O
     for record in records {
         let token = String::from_utf8_lossy(&record.request_id).into_owned();
         if by_token.insert(token.clone(), record).is_some() {
-            world.blame(format!("{token}: two records"));
+            world.blame(format!("{token}: two records, the second: {}", told(record)));
         }
     }
     for token in ledger.executions.borrow().keys() {
@@ -148,10 +148,18 @@ fn judge_records(world: &World, ledger: &Ledger, gateway: &Gateway, records: &[O
                 continue;
             };
             for problem in record_problems(dialogue, request, reply, record) {
-                world.blame(format!("{}: {problem}: {record:?}", request.token));
+                world.blame(format!("{}: {problem}: {}", request.token, told(record)));
             }
         }
     }
+}
+
+/// A record in one line.
+fn told(record: &OwnedRecord) -> String {
+    let OwnedRecord { path, status, attempts, bytes_in, bytes_out, reason, reused, duration_ns, .. } = record;
+    format!(
+        "record: {status} {reason:?}, {attempts} attempts, {bytes_in} in, {bytes_out} out, reused {reused}, {duration_ns} ns"
+    )
 }
 
 fn record_problems(

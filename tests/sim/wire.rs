@@ -54,7 +54,7 @@ impl Head {
 
     /// Framing by the fields alone; `None` when they name none.
     fn named_framing(&self) -> Result<Option<Framing>, String> {
-        match (self.all("content-length")[..], self.all("transfer-encoding")[..]) {
+        match (self.all("content-length").as_slice(), self.all("transfer-encoding").as_slice()) {
             ([], []) => Ok(None),
             ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Ok(Some(Framing::Length(length.parse().map_err(|_| format!("length {length}"))?)))

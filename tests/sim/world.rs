@@ -13,7 +13,7 @@ use crate::chance::Chance;
 
 pub(crate) const MS: u64 = 1_000_000;
 /// Polls within one virtual millisecond from which on somebody spins.
-const POLLS_PER_MS: u32 = 20_000;
+const POLLS_PER_MS: u32 = 200_000;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -164,7 +164,7 @@ impl World {
                 self.poll(task);
                 polls = if polls.0 == self.now_ms() { (polls.0, polls.1 + 1) } else { (self.now_ms(), 1) };
                 if polls.1 > POLLS_PER_MS {
-                    self.blame(format!("a spin: {POLLS_PER_MS} polls in one millisecond, task {task} among them"));
+                    self.blame(format!("a spin: more than {POLLS_PER_MS} polls in one millisecond, task {task} among them"));
                     return false;
                 }
             }
