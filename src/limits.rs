@@ -34,6 +34,8 @@ pub const BODY_BUFFER_BYTES: usize = 256 * 1024;
 pub const BODY_BUFFERS_PER_WORKER: usize = 64;
 /// Small buffers out, below which an idle connection keeps its own instead of being parked.
 pub const BUFFERS_IDLE: usize = 256;
+/// Small buffers out, above which an idle connection is parked at once instead of after [`PARK_AFTER_MS`].
+pub const BUFFERS_HOT: usize = 384;
 /// Small buffers that a worker keeps for reuse.
 pub const BUFFERS_KEPT: usize = 1024;
 /// Large buffers that a worker keeps for reuse.
@@ -93,6 +95,7 @@ const _: () = {
     assert!(CHUNK_TAILROOM >= 7);
     assert!(CLIENT_WATCH_MS >= TICK_MS && PARK_AFTER_MS >= TICK_MS);
     assert!(RING_ENTRIES < RING_COMPLETIONS);
+    assert!(BUFFERS_IDLE < BUFFERS_HOT && BUFFERS_HOT <= BUFFERS_KEPT);
     // A record of the access log holds a handful of fields and must fit many times over.
     assert!(LOG_RING_BYTES >= 32 * LOG_FIELD_BYTES);
 };

@@ -39,6 +39,8 @@ use tokio::sync::{Notify, mpsc};
 use admin::ReloadRequest;
 use gateway::{Gateway, Trigger};
 use signals::{Signals, Wish};
+
+use crate::net;
 pub use source::Source;
 
 /// Pause between two rounds of housekeeping.
@@ -104,6 +106,7 @@ impl std::error::Error for Failure {}
 /// Why it did not start, or that a worker ended or a second signal cut the shutdown short.
 pub fn run(options: Options) -> Result<(), Failure> {
     journal::start();
+    net::map_buffers_apart();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
     let ended = runtime.block_on(serve(options));

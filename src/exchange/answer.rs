@@ -356,11 +356,10 @@ fn bad_response(why: HeadError) -> Failure {
 
 /// Runs the upload beside the answer until the answer is complete, or the upload fails for the client's sake.
 pub(super) async fn both(
-    upload: impl Future<Output = Result<(), Failure>>,
-    answer: impl Future<Output = Outcome>,
+    mut upload: Pin<&mut impl Future<Output = Result<(), Failure>>>,
+    mut answer: Pin<&mut impl Future<Output = Outcome>>,
     sending: &Sending,
 ) -> Outcome {
-    let (mut upload, mut answer) = (pin!(upload), pin!(answer));
     let mut uploading = true;
     poll_fn(|poller| {
         if uploading

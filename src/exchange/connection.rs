@@ -23,6 +23,8 @@ pub(super) struct Client<E: Env> {
     pub(super) alarm: Alarm,
     /// Has it carried an exchange?
     is_proven: bool,
+    /// Did its rest end because bytes are there?
+    is_ready: bool,
 }
 
 /// How a connection goes on after an exchange.
@@ -48,16 +50,9 @@ enum Pause {
 /// What came of waiting for a request head.
 enum HeadRead {
     Arrived(Arrival),
-    Park(u64),
     Gone,
     /// To be answered with this failure, and closed.
-    Refused(Refusal),
-}
-
-/// A head that is not served, and when its first byte came.
-struct Refusal {
-    failure: Failure,
-    started_ns: u64,
+    Refused(Failure),
 }
 
 /// What follows an exchange: `unread` without the `used` bytes that it spent, or what its upload read past it.
@@ -83,7 +78,7 @@ pub fn serve_connection<E: Env>(
     shard.counters.connections_active.add(1);
     let alarm = shard.alarms.register();
     // In a box, because a future holds what is passed into it twice: as passed and as used.
-    serve(Box::new(Client { shard, stream, peer, listener, alarm, is_proven: false }))
+    serve(Box::new(Client { shard, stream, peer, listener, alarm, is_proven: false, is_ready: false }))
 }
 
 async fn serve<E: Env>(mut client: Box<Client<E>>) {
@@ -94,6 +89,7 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
                 if !rest(&client, due_ms).await {
                     return;
                 }
+                client.is_ready = true;
             }
             Pause::End(Next::Linger) => return Box::pin(linger(&client)).await,
             Pause::End(Next::Reset) => return client.stream.reset_on_close(),
@@ -128,42 +124,43 @@ async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
 async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
     let shard = Rc::clone(&client.shard);
     let shard = &*shard;
-    let mut scratch = ScratchGuard { shard, scratch: Some(shard.lend_scratch()) };
-    let scratch = scratch.scratch.as_mut().expect("lent in the line above");
     let peer_text = PeerText::new(client.peer);
-    let peer_text = peer_text.text();
+    let mut unread = None;
     loop {
-        match read_head(shard, client, &mut scratch.request, scratch.unread.take()).await {
+        let filled = match unread.take().filter(|unread: &Buffer| !unread.is_empty()) {
+            Some(pipelined) => pipelined,
+            None => match first_bytes(shard, client, shard.buffers.lend()).await {
+                Ok(filled) => filled,
+                Err(pause) => return pause,
+            },
+        };
+        let started_ns = shard.env.now_ns();
+        // Lent per exchange, so that connections between two requests hold none.
+        let mut scratch = ScratchGuard { shard, scratch: Some(shard.lend_scratch()) };
+        let scratch = scratch.scratch.as_mut().expect("lent in the line above");
+        let next = match read_head(shard, client, &mut scratch.request, filled, started_ns).await {
             HeadRead::Arrived(arrival) => {
                 client.is_proven = true;
-                let next = serve_exchange(shard, client, scratch, peer_text, arrival).await;
-                if next != Next::KeepAlive {
-                    return Pause::End(next);
-                }
+                serve_exchange(shard, client, scratch, peer_text.text(), arrival, &mut unread).await
             }
-            HeadRead::Park(due_ms) => return Pause::Park(due_ms),
-            HeadRead::Gone => return Pause::End(Next::Close),
-            HeadRead::Refused(refusal) => return Pause::End(refuse(shard, client, &refusal).await),
+            HeadRead::Gone => Next::Close,
+            HeadRead::Refused(failure) => refuse(shard, client, failure, started_ns).await,
+        };
+        if next != Next::KeepAlive {
+            return Pause::End(next);
         }
     }
 }
 
-/// Reads until a whole request head is there.
+/// Reads until a whole request head is there; its first bytes are.
 async fn read_head<E: Env>(
     shard: &Shard<E>,
     client: &Client<E>,
     head: &mut RequestHead,
-    unread: Option<Buffer>,
+    mut unread: Buffer,
+    started_ns: u64,
 ) -> HeadRead {
     head.clear();
-    let mut unread = unread.unwrap_or_else(|| shard.buffers.lend());
-    if unread.is_empty() {
-        match first_bytes(shard, client, unread).await {
-            Ok(filled) => unread = filled,
-            Err(outcome) => return outcome,
-        }
-    }
-    let started_ns = shard.env.now_ns();
     let adopted = shard.adopt();
     // A listener that a reload removed serves nothing more.
     let Some(listener) = adopted.snapshot.listener(&client.listener) else {
@@ -175,7 +172,7 @@ async fn read_head<E: Env>(
         match head.parse(unread.filled(), &listener.head) {
             Ok(Progress::Complete) => return HeadRead::Arrived(Arrival { unread, adopted, started_ns, head_ns }),
             Ok(Progress::Partial) => {}
-            Err(why) => return HeadRead::Refused(Refusal { failure: Failure::BadRequest(why), started_ns }),
+            Err(why) => return HeadRead::Refused(Failure::BadRequest(why)),
         }
         unread.reserve(1);
         // Measured from the first byte, not from the last one: a client that drips bytes gets no more time.
@@ -186,34 +183,38 @@ async fn read_head<E: Env>(
                 head_ns = shard.env.now_ns().saturating_sub(started_ns);
             }
             Received::End(_) | Received::Broken => return HeadRead::Gone,
-            Received::Expired => {
-                return HeadRead::Refused(Refusal { failure: Failure::ClientHeaderTimeout, started_ns });
-            }
+            Received::Expired => return HeadRead::Refused(Failure::ClientHeaderTimeout),
         }
     }
 }
 
 /// Waits for the first bytes of a request: a while with a buffer at hand, and then not here.
-async fn first_bytes<E: Env>(shard: &Shard<E>, client: &Client<E>, mut buffer: Buffer) -> Result<Buffer, HeadRead> {
+async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffer: Buffer) -> Result<Buffer, Pause> {
+    let is_ready = std::mem::take(&mut client.is_ready);
+    let client = &*client;
     let _idle = Gauge::new(&shard.counters.connections_idle);
     let began_ms = shard.alarms.now_ms();
     let due_ms = began_ms + first_bytes_bound(shard, client);
-    if shard.buffers.lent() < limits::BUFFERS_IDLE {
+    let lent = shard.buffers.lent();
+    if is_ready || lent <= limits::BUFFERS_IDLE {
         return wait_with_buffer(shard, client, buffer, due_ms).await;
+    }
+    if lent > limits::BUFFERS_HOT {
+        return Err(Pause::Park(due_ms));
     }
     loop {
         if shard.is_draining() {
-            return Err(HeadRead::Gone);
+            return Err(Pause::End(Next::Close));
         }
         client.alarm.set(due_ms.min(began_ms + limits::PARK_AFTER_MS));
         let (read, back) = client.stream.read_until(buffer, &client.alarm).await;
         buffer = back;
         match read {
-            Ok(0) => return Err(HeadRead::Gone),
+            Ok(0) => return Err(Pause::End(Next::Close)),
             Ok(_) => return Ok(buffer),
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(HeadRead::Gone),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(Pause::End(Next::Close)),
             Err(_) if shard.is_draining() || shard.alarms.now_ms() < began_ms + limits::PARK_AFTER_MS => {}
-            Err(_) => return Err(HeadRead::Park(due_ms)),
+            Err(_) => return Err(Pause::Park(due_ms)),
         }
     }
 }
@@ -224,16 +225,16 @@ async fn wait_with_buffer<E: Env>(
     client: &Client<E>,
     buffer: Buffer,
     due_ms: u64,
-) -> Result<Buffer, HeadRead> {
+) -> Result<Buffer, Pause> {
     let mut read = pin!(client.stream.read(buffer));
     loop {
         // The operation is abandoned only on the way to the close of its connection.
         if shard.is_draining() || shard.alarms.now_ms() >= due_ms {
-            return Err(HeadRead::Gone);
+            return Err(Pause::End(Next::Close));
         }
         client.alarm.set(due_ms);
         if let Ok((read, filled)) = client.alarm.race(read.as_mut()).await {
-            return if matches!(read, Ok(count) if count > 0) { Ok(filled) } else { Err(HeadRead::Gone) };
+            return if matches!(read, Ok(count) if count > 0) { Ok(filled) } else { Err(Pause::End(Next::Close)) };
         }
     }
 }
@@ -248,11 +249,11 @@ fn first_bytes_bound<E: Env>(shard: &Shard<E>, client: &Client<E>) -> u64 {
 }
 
 /// Tells a client why its request is not served, before there is one to speak of.
-async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, refusal: &Refusal) -> Next {
+async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, started_ns: u64) -> Next {
     let adopted = shard.adopt();
-    let verdict = refusal.failure.verdict();
+    let verdict = failure.verdict();
     shard.counters.client_glitches.add(1);
-    shard.settle_refused(&adopted, refusal.failure, client.peer, refusal.started_ns);
+    shard.settle_refused(&adopted, failure, client.peer, started_ns);
     let extra: &[(&'static str, &[u8])] =
         if adopted.snapshot.reason_header { &[("X-Gateway-Reason", verdict.label.as_bytes())] } else { &[] };
     let mut out = shard.buffers.lend();

@@ -1,6 +1,7 @@
 //! Forwarding: pick an endpoint, lease or open a connection, send, take the answer, perhaps once more.
 
 use std::io;
+use std::pin::pin;
 
 use super::answer::{Answer, Awaited, Cut, Outcome, both};
 use super::connection::Next;
@@ -143,12 +144,15 @@ impl<E: Env> Exchange<'_, E> {
         let sent = self.send_head_and_start(route, endpoint, &upstream.stream, parts, sending).await?;
         let awaited = Awaited { stream: &upstream.stream, route, sending, request_due_ms, began_ms };
         let Parts { response, upload, download, out } = parts;
-        let answer = self.relay_answer(&awaited, response, download, out);
-        let outcome = if sending.done.get() {
-            answer.await
-        } else {
-            let rest = self.send_rest(&upstream.stream, upload, sent, route, sending);
-            both(rest, answer, sending).await
+        let outcome = {
+            // Pinned once: a future that is passed on is held twice, and this one is most of a busy connection.
+            let mut answer = pin!(self.relay_answer(&awaited, response, download, out));
+            if sending.done.get() {
+                answer.as_mut().await
+            } else {
+                let rest = pin!(self.send_rest(&upstream.stream, upload, sent, route, sending));
+                both(rest, answer.as_mut(), sending).await
+            }
         };
         if outcome.as_ref().is_ok_and(|answer| answer.upstream_persists) {
             self.give_back(cluster, upstream, parts.response.keep_alive_timeout());
@@ -251,8 +255,8 @@ impl<E: Env> Exchange<'_, E> {
             return Ok(upstream);
         }
         let began_ns = self.shard.env.now_ns();
-        let connected = self.alarm.within(route.timeouts.connect_ms, self.shard.env.connect(endpoint.address)).await;
-        let stream = match connected {
+        let connect = pin!(self.shard.env.connect(endpoint.address));
+        let stream = match self.alarm.within(route.timeouts.connect_ms, connect).await {
             Err(Expired) => return Err(Failure::ConnectTimeout),
             Ok(Err(error)) => return Err(connect_failure(&error)),
             Ok(Ok(stream)) => stream,

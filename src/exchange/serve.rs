@@ -66,13 +66,14 @@ pub(super) async fn serve_exchange<E: Env>(
     scratch: &mut Scratch,
     peer_text: &[u8],
     arrival: Arrival,
+    next_unread: &mut Option<Buffer>,
 ) -> Next {
     let Arrival { unread, adopted, started_ns, head_ns } = arrival;
     let Some(listener) = adopted.snapshot.listener(&client.listener) else {
         return Next::Close;
     };
     let _active = Gauge::new(&shard.counters.requests_active);
-    let Scratch { request, response, upload, download, alarm, unread: next_unread } = scratch;
+    let Scratch { request, response, upload, download, alarm } = scratch;
     let exchange = Exchange {
         shard,
         client: &client.stream,

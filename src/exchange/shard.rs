@@ -8,7 +8,7 @@ use crate::clock;
 use crate::cluster::{EndpointId, Idle, RoundRobin};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
-use crate::net::{Alarm, Alarms, Buffer, BufferPool, Env, Pending, Stream};
+use crate::net::{Alarm, Alarms, BufferPool, Env, Pending, Stream};
 use crate::rng::Rng;
 use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::{LogRing, Sampler, WorkerCounters};
@@ -36,8 +36,6 @@ pub(super) struct Scratch {
     pub(super) download: ChunkedDecoder,
     /// Guards the endpoint's side; the client's side has the connection's own alarm.
     pub(super) alarm: Alarm,
-    /// Bytes received and not yet part of an exchange.
-    pub(super) unread: Option<Buffer>,
 }
 
 /// Everything one worker owns.
@@ -152,6 +150,7 @@ impl<E: Env> Shard<E> {
         self.unix_ms.set(unix_ms);
         if now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
             self.buffers.trim();
+            drop(self.scratches.borrow_mut().pop());
         }
         self.alarms.on_tick(now_ms);
         let mut closed = self.closed.borrow_mut();
@@ -219,12 +218,10 @@ impl<E: Env> Shard<E> {
             upload: ChunkedDecoder::new(),
             download: ChunkedDecoder::new(),
             alarm: self.alarms.register(),
-            unread: None,
         })
     }
 
-    pub(super) fn return_scratch(&self, mut scratch: Scratch) {
-        scratch.unread = None;
+    pub(super) fn return_scratch(&self, scratch: Scratch) {
         let mut scratches = self.scratches.borrow_mut();
         if scratches.len() < limits::BUFFERS_KEPT {
             scratch.alarm.clear();

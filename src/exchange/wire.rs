@@ -1,6 +1,7 @@
 //! Whole writes and the pieces of relaying that both directions share.
 
 use std::io;
+use std::pin::pin;
 
 use crate::http1::{encode_chunk_line, encode_trailers};
 use crate::net::{Alarm, Buffer, Expired, Stream};
@@ -22,7 +23,7 @@ pub(super) async fn write_all<S: Stream>(
     patience_ms: u64,
 ) -> Result<Buffer, WriteError> {
     while from.writable() > 0 {
-        let Ok((written, back)) = alarm.within(patience_ms, stream.write(from)).await else {
+        let Ok((written, back)) = alarm.within(patience_ms, pin!(stream.write(from))).await else {
             return Err(WriteError::Expired);
         };
         from = back;
@@ -51,7 +52,7 @@ pub(super) enum Received {
 /// Reads once; the wait may take `patience_ms`.
 pub(super) async fn read_once<S: Stream>(stream: &S, mut into: Buffer, alarm: &Alarm, patience_ms: u64) -> Received {
     loop {
-        match alarm.within(patience_ms, stream.read(into)).await {
+        match alarm.within(patience_ms, pin!(stream.read(into))).await {
             Err(Expired) => return Received::Expired,
             Ok((Err(error), back)) if error.kind() == io::ErrorKind::Interrupted => into = back,
             Ok(completed) => return received(completed),

@@ -83,6 +83,16 @@ impl BufferPool {
     }
 }
 
+/// Makes the C library map every buffer on its own, so that a freed one goes back to the system at once instead of
+/// leaving a hole in the heap; call it once, before the workers start.
+pub fn map_buffers_apart() {
+    let threshold = i32::try_from(limits::BUFFER_BYTES).expect("a buffer is small");
+    // SAFETY: mallopt changes a parameter of the allocator and touches no memory of ours.
+    let accepted = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, threshold) };
+    // Refused, it would only leave freed buffers in the heap for longer.
+    debug_assert_eq!(accepted, 1, "glibc takes any threshold up to 32 MiB");
+}
+
 impl Default for BufferPool {
     fn default() -> Self {
         Self::new()

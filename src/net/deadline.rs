@@ -153,9 +153,8 @@ impl Alarm {
         .await
     }
 
-    /// Runs `operation` for at most `ms` milliseconds and then abandons it.
-    pub async fn within<F: Future>(&self, ms: u64, operation: F) -> Result<F::Output, Expired> {
-        let mut operation = std::pin::pin!(operation);
+    /// Runs `operation` for at most `ms` milliseconds; the caller abandons it then.
+    pub async fn within<F: Future>(&self, ms: u64, mut operation: Pin<&mut F>) -> Result<F::Output, Expired> {
         let due_ms = self.now_ms().saturating_add(ms);
         loop {
             self.set(due_ms);
@@ -214,7 +213,8 @@ mod tests {
     fn an_operation_is_abandoned_only_at_its_own_deadline() {
         let alarms = Alarms::new(0);
         let alarm = alarms.register();
-        let mut bounded = std::pin::pin!(alarm.within(50, std::future::pending::<()>()));
+        let mut pending = std::pin::pin!(std::future::pending::<()>());
+        let mut bounded = std::pin::pin!(alarm.within(50, pending.as_mut()));
         assert!(poll_once(bounded.as_mut()).is_pending());
         alarms.on_tick(10);
         alarms.fire_all();

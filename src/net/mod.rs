@@ -13,7 +13,7 @@ mod env;
 mod probe;
 mod uring;
 
-pub use buffer::{Buffer, BufferPool};
+pub use buffer::{Buffer, BufferPool, map_buffers_apart};
 pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};
 pub use probe::{Driver, probe_io_uring};

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -114,7 +115,7 @@ impl Door {
         self.shard.env().spawn(async move {
             let alarm = shard.alarm();
             // Whoever cannot be told is closed all the same.
-            drop(alarm.within(REFUSAL_MS, stream.write(buffer)).await);
+            drop(alarm.within(REFUSAL_MS, pin!(stream.write(buffer))).await);
             stream.shutdown_write();
         });
     }

@@ -7,7 +7,7 @@ use super::plan::{Io, Plan};
 /// B4: bodies of all sizes arrive byte for byte, sized and in chunks of all sizes.
 fn bodies_arrive_byte_for_byte(io: Io) {
     let origin = Origin::mirror();
-    let gateway = Plan::to(io, &[origin.address()]).start();
+    let gateway = Plan::to(io, &[origin.address()]).limits("body_min_rate: { rate: 1KiB, grace: 500ms }").start();
     let mut client = gateway.client();
     for size in [0, 1, 100, 16_383, 16_384, 16_385, 262_144, 1_000_003] {
         let body: Vec<u8> = (0..size).map(|at: usize| u8::try_from(at % 251).expect("below 256")).collect();
@@ -19,6 +19,24 @@ fn bodies_arrive_byte_for_byte(io: Io) {
         }
         client.sends("0\r\n\r\n");
         assert!(client.expects(200).body == body, "{size} bytes, in chunks");
+    }
+    gateway.stop();
+}
+
+/// Items 33 and 34: a body that came with its head goes on whole, wherever the buffers end, and the request behind it
+/// is a request of its own.
+fn a_body_that_came_with_its_head_goes_on_whole(io: Io) {
+    let origin = Origin::mirror();
+    let gateway = Plan::to(io, &[origin.address()]).limits("body_min_rate: { rate: 1KiB, grace: 500ms }").start();
+    for size in (15_000..16_800).step_by(60) {
+        let mut client = gateway.client();
+        let body: Vec<u8> = (0..size).map(|at: usize| u8::try_from(at % 251).expect("below 256")).collect();
+        let mut all = format!("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").into_bytes();
+        all.extend_from_slice(&body);
+        all.extend_from_slice(b"POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nsecond");
+        client.sends(all);
+        assert!(client.expects(200).body == body, "{size} bytes");
+        assert_eq!(client.expects(200).text(), "second", "behind {size} bytes");
     }
     gateway.stop();
 }
@@ -79,7 +97,7 @@ fn a_body_over_the_limit_is_refused_before_it_is_read(io: Io) {
     let gateway = Plan::to(io, &[endpoint.address()]).defaults("body_limit: 1KiB").start();
     let mut client = gateway.client();
     client.sends("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
-    let _ = client.try_send(vec![b'x'; 200_000]);
+    drop(client.try_send(vec![b'x'; 200_000]));
     let answer = client.expects(413);
     assert_eq!(answer.reason(), "body_too_large");
     assert!(answer.announces_close());
@@ -130,7 +148,7 @@ fn an_early_answer_survives_the_reset_of_the_upload(io: Io) {
             upstream.replies("HTTP/1.1 401 Unauthorized\r\nContent-Length: 6\r\nConnection: close\r\n\r\ndenied");
             // It closes with unread data: the kernel sends a reset.
             upstream.closes();
-            let _ = client.try_send(vec![b'x'; 800_000]);
+            drop(client.try_send(vec![b'x'; 800_000]));
             let answer = client.expects(401);
             assert_eq!(answer.text(), "denied");
             assert!(answer.announces_close(), "{answer}");
@@ -182,6 +200,7 @@ fn both_directions_stream_at_once(io: Io) {
 
 on_both_drivers![
     bodies_arrive_byte_for_byte,
+    a_body_that_came_with_its_head_goes_on_whole,
     chunk_extensions_end_here,
     trailers_pass_apart_from_those_that_frame_or_route,
     a_body_over_the_limit_is_refused_before_it_is_read,

@@ -95,11 +95,11 @@ fn an_answer_survives_what_is_sent_behind_it(io: Io) {
     for _ in 0..20 {
         let mut client = gateway.client();
         client.sends("BAD\r\n\r\n");
-        let _ = client.try_send(vec![b'x'; 256 << 10]);
+        drop(client.try_send(vec![b'x'; 256 << 10]));
         assert!(client.expects(400).announces_close());
         let mut client = gateway.client();
         client.sends("POST /local HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n");
-        let _ = client.try_send(vec![b'x'; 500_000]);
+        drop(client.try_send(vec![b'x'; 500_000]));
         let answer = client.expects(200);
         assert_eq!(answer.text(), "local");
     }
@@ -141,8 +141,8 @@ fn a_head_that_drips_is_answered_with_408(io: Io) {
     client.stream().set_read_timeout(Some(std::time::Duration::from_millis(20))).expect("a positive time");
     // Drips until there is something to read.
     while client.is_silent() {
-        let _ = client.try_send("x");
-        let _ = client.stream().peek(&mut [0]);
+        drop(client.try_send("x"));
+        drop(client.stream().peek(&mut [0]));
     }
     client.stream().set_read_timeout(Some(super::wait::PATIENCE)).expect("a positive time");
     let answer = client.expects(408);

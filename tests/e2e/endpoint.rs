@@ -49,14 +49,6 @@ impl Endpoint {
         accepted.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Accepts a connection within `patience`, if one comes.
-    pub(crate) fn accepts_within(&self, patience: Duration) -> Option<Accepted> {
-        SockRef::from(&self.listener).set_read_timeout(Some(patience)).expect("a positive time");
-        let accepted = self.listener.accept();
-        SockRef::from(&self.listener).set_read_timeout(Some(PATIENCE)).expect("a positive time");
-        accepted.ok().map(|(stream, _)| Accepted(Wire::new(stream)))
-    }
-
     /// A port of loopback where nobody listens.
     pub(crate) fn closed() -> SocketAddr {
         Self::listens().address()

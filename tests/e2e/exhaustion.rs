@@ -1,1 +1,97 @@
-//! Pending.
+//! What the machine runs out of: F34, and drivers that it refuses (A5).
+
+use std::os::unix::process::CommandExt as _;
+
+use super::folder::Folder;
+use super::gateway::Gateway;
+use super::origin::Origin;
+use super::plan::{Io, Plan};
+use super::process::binary;
+use super::wait::{now_ms, until_true};
+
+/// F34: without descriptors accepting pauses, and does not spin; what is open is served; a new connection upstream is a
+/// 503; and all is well once there are descriptors again.
+fn without_descriptors_it_waits_and_recovers(io: Io) {
+    let origin = Origin::echo();
+    let gateway = Plan::to(io, &[origin.address()])
+        .route("name: local, match: { path: /local }, respond: { status: 200, body: local }")
+        .start();
+    let mut open = gateway.client();
+    open.asks("/local");
+    open.expects(200);
+    gateway.process.bounds_descriptors(3);
+    open.asks("/upstream");
+    let answer = open.expects(503);
+    assert_eq!(answer.reason(), "descriptors_exhausted");
+    let mut waiting: Vec<_> = (0..20).map(|_| gateway.client()).collect();
+    for client in &mut waiting {
+        client.asks("/local");
+    }
+    let (ticks, began_ms) = (gateway.process.cpu_ticks(), now_ms());
+    until_true("half a second without descriptors", || {
+        open.asks("/local");
+        open.expects(200);
+        now_ms() - began_ms > 500
+    });
+    let used = gateway.process.cpu_ticks() - ticks;
+    assert!(used < 40, "{used} hundredths of a second in half a second: it spins");
+    gateway.process.bounds_descriptors(4096);
+    for client in &mut waiting {
+        client.expects(200);
+    }
+    open.asks("/upstream");
+    open.expects(200);
+    assert!(gateway.metric("accept_errors_total") > 0.0);
+    gateway.stop();
+}
+
+on_both_drivers![without_descriptors_it_waits_and_recovers];
+
+/// Makes the kernel refuse `io_uring_setup` to this process with EPERM, as a container's profile does.
+fn refuse_io_uring() -> std::io::Result<()> {
+    const LOAD_NUMBER: libc::sock_filter = libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
+    let number = u32::try_from(libc::SYS_io_uring_setup).expect("a small number");
+    let mut program = [
+        LOAD_NUMBER,
+        libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: number },
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | libc::EPERM.unsigned_abs() },
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 },
+    ];
+    let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    // SAFETY: system calls whose argument outlives them; they allocate nothing and are allowed between fork and exec.
+    let refused = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    if refused { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// A5: where `io_uring` is refused, `auto` takes epoll by itself and says why; asked for by name, it is an error.
+#[test]
+fn epoll_is_taken_where_io_uring_is_refused() {
+    let origin = Origin::echo();
+    let yaml = Plan::to(Io::Epoll, &[origin.address()]).yaml();
+    let folder = Folder::new();
+    let file = folder.write("gateway.yaml", yaml.replace("io: epoll", "io: auto"));
+    let mut command = binary();
+    // SAFETY: the closure calls only what is allowed between fork and exec.
+    unsafe { command.pre_exec(refuse_io_uring) };
+    command.arg("run").arg("-c").arg(file);
+    let gateway = Gateway::start_with(folder, &mut command);
+    let status = gateway.status();
+    assert_eq!(status["io"]["driver"], "epoll", "{status}");
+    assert!(status["io"]["reason"].as_str().is_some_and(|reason| reason.contains("seccomp")), "{status}");
+    let mut client = gateway.client();
+    client.asks("/x");
+    client.expects(200);
+    gateway.stop();
+
+    let folder = Folder::new();
+    let file = folder.write("gateway.yaml", yaml.replace("io: epoll", "io: io_uring"));
+    let mut command = binary();
+    // SAFETY: the closure calls only what is allowed between fork and exec.
+    unsafe { command.pre_exec(refuse_io_uring) };
+    let output = command.arg("run").arg("-c").arg(file).output().expect("a child");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("io_uring"), "{output:?}");
+}

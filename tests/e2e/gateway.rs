@@ -47,6 +47,18 @@ impl Gateway {
     pub(crate) fn start_with(folder: Folder, command: &mut Command) -> Self {
         let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let lines = Lines::of(process.child().stdout.take().expect("a pipe"));
+        Self::attach(folder, process, lines)
+    }
+
+    /// Starts the binary on `yaml` with a standard output that this test reads or does not read.
+    pub(crate) fn start_writing_to(stdout: Stdio, yaml: &str) -> Self {
+        let folder = Folder::new();
+        let file = folder.write(FILE, yaml);
+        let process = Process::start(binary().arg("run").arg("-c").arg(file).stdout(stdout).stderr(Stdio::piped()));
+        Self::attach(folder, process, Lines::of(std::io::empty()))
+    }
+
+    fn attach(folder: Folder, mut process: Process, lines: Lines) -> Self {
         let notices = Lines::of(process.child().stderr.take().expect("a pipe"));
         let starting = until("`gateway starting`", || {
             let found = notices.all().iter().find_map(|line| message_of(line, "gateway starting"));
@@ -67,11 +79,6 @@ impl Gateway {
     /// Where the only or first listener listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listeners.first().expect("a listener").1
-    }
-
-    /// Where the listener of that name listens.
-    pub(crate) fn address_of(&self, name: &str) -> SocketAddr {
-        self.listeners.iter().find(|(known, _)| known == name).expect("a listener of that name").1
     }
 
     /// Where the admin server listens.

@@ -160,7 +160,7 @@ fn malformed_chunks_end_both_connections(io: Io) {
         client.sends("POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         let mut upstream = endpoint.accepts();
         assert_eq!(upstream.expects_head("POST /chunks").all("transfer-encoding"), ["chunked"]);
-        let _ = client.try_send(body);
+        drop(client.try_send(body));
         let (relayed, _) = upstream.reads_to_end();
         assert!(
             !relayed.ends_with(b"0\r\n\r\n"),
@@ -207,7 +207,7 @@ fn heads_beyond_the_limits_are_refused_by_what_is_too_large(io: Io) {
     ] {
         let mut client = gateway.client();
         // It may close before it has read all of it.
-        let _ = client.try_send(bytes);
+        drop(client.try_send(bytes));
         let answer = String::from_utf8_lossy(&client.reads_to_end().0).into_owned();
         assert!(statuses.iter().any(|status| answer.starts_with(&format!("HTTP/1.1 {status} "))), "{what}: {answer}");
     }

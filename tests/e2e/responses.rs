@@ -68,7 +68,7 @@ fn a_head_bomb_from_an_endpoint_is_a_502(io: Io) {
         client.asks("/bomb");
         let mut upstream = endpoint.accepts();
         upstream.expects("GET /bomb");
-        let _ = upstream.try_send(bomb);
+        drop(upstream.try_send(bomb));
         assert_eq!(client.expects(502).reason(), "upstream_header_too_large");
         upstream.reads_to_end();
     }
@@ -84,7 +84,7 @@ fn a_flood_of_interim_responses_ends_in_a_502(io: Io) {
     client.asks("/flood");
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /flood");
-    let _ = upstream.try_send("HTTP/1.1 100 Continue\r\n\r\n".repeat(2_000));
+    drop(upstream.try_send("HTTP/1.1 100 Continue\r\n\r\n".repeat(2_000)));
     let answer = client.expects(502);
     assert!((1..=16).contains(&answer.interims.len()), "{} interim responses", answer.interims.len());
     assert_eq!(answer.reason(), "interim_flood");

@@ -47,11 +47,6 @@ impl Wire {
         &self.stream
     }
 
-    /// This end's address.
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.stream.local_addr().expect("a connected socket")
-    }
-
     /// Sends all of `bytes`.
     pub(crate) fn sends(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.try_send(bytes).expect("the peer reads");
@@ -177,6 +172,17 @@ impl Wire {
             }
         };
         (std::mem::take(&mut self.unread), end)
+    }
+
+    /// Drops what was received and not read yet; how much that was.
+    pub(crate) fn takes_unread(&mut self) -> usize {
+        std::mem::take(&mut self.unread).len()
+    }
+
+    /// Reads what is left, however it ends.
+    pub(crate) fn try_reads_to_end(&mut self) -> Vec<u8> {
+        while self.try_read().is_ok_and(|count| count > 0) {}
+        std::mem::take(&mut self.unread)
     }
 
     /// Expects an orderly end and not a byte before it.

@@ -20,7 +20,6 @@ struct Shared {
     plan: ClientPlan,
     end: End,
     written: Cell<usize>,
-    sent: Cell<usize>,
     replies: RefCell<Vec<Reply>>,
     /// Interim responses to the request whose answer is awaited.
     continues: Cell<usize>,
@@ -35,7 +34,6 @@ pub(crate) async fn play(world: World, ledger: Rc<Ledger>, plan: ClientPlan, end
         plan,
         end,
         written: Cell::new(0),
-        sent: Cell::new(0),
         replies: RefCell::default(),
         continues: Cell::new(0),
         ended: Cell::new(None),
@@ -57,7 +55,6 @@ pub(crate) async fn play(world: World, ledger: Rc<Ledger>, plan: ClientPlan, end
     ledger.dialogues.borrow_mut().push(Dialogue {
         plan: shared.plan.clone(),
         replies: shared.replies.take(),
-        sent: shared.sent.get(),
         ended,
         ended_ms: world.now_ms(),
     });
@@ -85,7 +82,6 @@ impl Shared {
             if self.is_over() || !self.write_one(number, request).await {
                 return;
             }
-            self.sent.set(number + 1);
         }
         match self.plan.ending {
             Ending::HalfClose => self.end.end_write(),
@@ -166,7 +162,8 @@ impl Shared {
                 }
                 Err(ended) => ended,
             };
-            if !bytes.is_empty() && (closing || is_last) {
+            let is_whole = self.replies.borrow().last().is_none_or(|reply| reply.is_whole);
+            if !bytes.is_empty() && is_whole && (closing || is_last) {
                 self.blame(&format!("bytes behind the last response: {}", crate::pipe::shown(&bytes)));
             }
             return self.finish(ended);
@@ -230,7 +227,7 @@ impl Shared {
             }
         }
         let Body { content, trailers, is_done: is_whole, .. } = body;
-        Ok(Reply { head, content, trailers, is_whole, at_ms: self.world.now_ms() })
+        Ok(Reply { head, content, trailers, is_whole })
     }
 
     async fn read_more(&self) -> Result<Vec<u8>, Ended> {

@@ -1,5 +1,6 @@
 //! An origin server that checks what it is sent and does what the plan says.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::chance::{checksum, pattern};
@@ -17,7 +18,7 @@ const PATIENCE_MS: u64 = 8_000;
 pub(crate) fn start(world: &World, env: &SimEnv, ledger: &Rc<Ledger>, plan: &EndpointPlan, number: usize) {
     let (world, ledger, plan) = (world.clone(), Rc::clone(ledger), plan.clone());
     let address = format!("10.0.0.{}:80", number + 1).parse().expect("an address");
-    let opened = std::cell::Cell::new(0);
+    let opened = Cell::new(0);
     env.listen(address, move || {
         let chance = world.chance();
         if plan.refuses_in > 0 && chance.one_in(plan.refuses_in) {
@@ -28,7 +29,13 @@ pub(crate) fn start(world: &World, env: &SimEnv, ledger: &Rc<Ledger>, plan: &End
         }
         opened.set(opened.get() + 1);
         let (ours, theirs) = connection(&world, format!("up{number}.{}", opened.get()), plan.profile);
-        let server = Server { world: world.clone(), ledger: Rc::clone(&ledger), idle_ms: plan.idle_ms, end: theirs };
+        let server = Server {
+            world: world.clone(),
+            ledger: Rc::clone(&ledger),
+            idle_ms: plan.idle_ms,
+            end: theirs,
+            poisoned: Cell::new(false),
+        };
         world.spawn(async move { server.serve().await });
         Dialled::Open(ours)
     });
@@ -39,6 +46,8 @@ pub(crate) struct Server {
     pub(crate) ledger: Rc<Ledger>,
     pub(crate) idle_ms: u64,
     pub(crate) end: End,
+    /// Has it sent a response that nobody asked for?
+    pub(crate) poisoned: Cell<bool>,
 }
 
 /// May the connection carry another request?
@@ -49,6 +58,10 @@ impl Server {
         let mut bytes = Vec::new();
         loop {
             let Some(head) = self.read_head(&mut bytes).await else { return };
+            if self.poisoned.get() {
+                // What it would answer now would be taken for the answer to a later request.
+                return;
+            }
             let Some((plan, attempt)) = self.recognise(&head) else { return };
             let behaviour = plan.behaviours[attempt.min(plan.behaviours.len() - 1)].clone();
             self.world.tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.end.name(), plan.token));
@@ -109,16 +122,15 @@ impl Server {
         behaviour: &Behaviour,
         bytes: &mut Vec<u8>,
     ) -> Goes {
-        match behaviour.trouble {
-            Trouble::GoneAtOnce => return false,
-            Trouble::Early => {
-                let answer = self.answer(plan, behaviour, None);
-                let _sent = self.end.send(&answer).await;
-                // Gives the answer a head start before the close, which is a reset while the upload comes in.
-                self.world.sleep_ms(behaviour.delay_ms).await;
-                return false;
-            }
-            _ => {}
+        if behaviour.trouble == Trouble::GoneAtOnce {
+            return false;
+        }
+        if behaviour.trouble == Trouble::Early {
+            let answer = self.answer(plan, behaviour, None);
+            let _sent = self.end.send(&answer).await;
+            // Gives the answer a head start before the close, which is a reset while the upload comes in.
+            self.world.sleep_ms(behaviour.delay_ms).await;
+            return false;
         }
         if plan.expects
             && head.one("expect").is_some()
@@ -194,6 +206,7 @@ impl Server {
             }
             Trouble::Cut { at, reset, stall } => return self.cut(&answer, at, behaviour, reset, stall).await,
             Trouble::Extra => {
+                self.poisoned.set(true);
                 self.end.conn.on_answered();
                 answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Echo-Token: poison\r\nContent-Length: 6\r\n\r\npoison");
             }

@@ -20,7 +20,6 @@ pub(crate) struct Reply {
     pub(crate) content: Vec<u8>,
     pub(crate) trailers: Vec<(String, String)>,
     pub(crate) is_whole: bool,
-    pub(crate) at_ms: u64,
 }
 
 /// How a connection ended for its client.
@@ -40,8 +39,6 @@ pub(crate) enum Ended {
 pub(crate) struct Dialogue {
     pub(crate) plan: ClientPlan,
     pub(crate) replies: Vec<Reply>,
-    /// Requests of which every byte was written.
-    pub(crate) sent: usize,
     pub(crate) ended: Ended,
     pub(crate) ended_ms: u64,
 }

@@ -264,7 +264,8 @@ impl End {
         }
         let peer = &self.conn.sockets[1 - self.side];
         let room = self.conn.profile.window.saturating_sub(peer.unread.get());
-        if room == 0 {
+        // As TCP does, wait for room worth a segment (RFC 9293 section 3.8.6.2.2), or two sides swap single bytes.
+        if room < bytes.len().min(self.conn.profile.window / 4) {
             socket.bell.listen(poller);
             return Poll::Pending;
         }
@@ -350,8 +351,10 @@ impl End {
         }
     }
 
+    /// Reads once; a reset stays one even if a write was told of it first.
     pub(crate) async fn recv(&self) -> io::Result<Vec<u8>> {
-        std::future::poll_fn(|poller| self.poll_recv(poller, 64 * 1024)).await
+        let bytes = std::future::poll_fn(|poller| self.poll_recv(poller, 64 * 1024)).await?;
+        if bytes.is_empty() && self.socket().dead.get() { Err(reset_error()) } else { Ok(bytes) }
     }
 
     pub(crate) async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {

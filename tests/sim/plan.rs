@@ -301,7 +301,7 @@ fn client(chance: &Chance, is_calm: bool, number: usize) -> ClientPlan {
         pipelines: chance.one_in(3),
         ending: chance.pick(&[Ending::Close, Ending::Close, Ending::HalfClose, Ending::Wait]),
         aborts: (is_wild && chance.one_in(2)).then(|| (chance.below(3_000), chance.one_in(2))),
-        drip: (is_wild && chance.one_in(2)).then(|| chance.pick(&[(1, 1), (10, 5), (3, 40), (1, 400)])),
+        drip: (is_wild && chance.one_in(2)).then(|| chance.pick(&[(20, 1), (100, 5), (3, 40), (1, 400)])),
         reads: !(is_wild && chance.one_in(5)),
         gap_ms: chance.pick(&[0, 0, 0, 5, 120, 400]),
         start_ms: chance.below_u64(1_000),

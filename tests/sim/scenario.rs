@@ -13,8 +13,15 @@ const END_MS: u64 = 60_000;
 /// In which idle upstream connections have expired and been closed.
 const SETTLE_MS: u64 = 2_000;
 
-/// Runs a seed; returns what went wrong.
-pub(crate) fn run(seed: u64) -> Vec<String> {
+/// What became of a seed.
+pub(crate) struct Outcome {
+    pub(crate) problems: Vec<String>,
+    /// Equal for equal runs.
+    pub(crate) history: u64,
+}
+
+/// Runs a seed.
+pub(crate) fn run(seed: u64) -> Outcome {
     let plan = Plan::of(seed);
     let world = World::new(seed);
     let all: Vec<usize> = (0..plan.endpoints.len()).collect();
@@ -58,5 +65,5 @@ pub(crate) fn run(seed: u64) -> Vec<String> {
         world.blame(format!("not over: {} tasks alive, {} connections open", world.alive(), gateway.open.get()));
     }
     world.end();
-    world.problems()
+    Outcome { problems: world.problems(), history: world.history() }
 }

@@ -129,7 +129,8 @@ fn judge_records(world: &World, ledger: &Ledger, gateway: &Gateway, records: &[O
     let mut by_token: HashMap<String, &OwnedRecord> = HashMap::new();
     for record in records {
         let token = String::from_utf8_lossy(&record.request_id).into_owned();
-        if by_token.insert(token.clone(), record).is_some() {
+        // A request that was refused before it was understood has no identity.
+        if by_token.insert(token.clone(), record).is_some() && !token.is_empty() {
             world.blame(format!("{token}: two records, the second: {}", told(record)));
         }
     }
@@ -157,8 +158,10 @@ fn judge_records(world: &World, ledger: &Ledger, gateway: &Gateway, records: &[O
 /// A record in one line.
 fn told(record: &OwnedRecord) -> String {
     let OwnedRecord { path, status, attempts, bytes_in, bytes_out, reason, reused, duration_ns, .. } = record;
+    let path = String::from_utf8_lossy(path);
     format!(
-        "record: {status} {reason:?}, {attempts} attempts, {bytes_in} in, {bytes_out} out, reused {reused}, {duration_ns} ns"
+        "record: {path} {status} {reason:?}, {attempts} attempts, {bytes_in} in, {bytes_out} out, \
+         reused {reused}, {duration_ns} ns"
     )
 }
 
@@ -232,7 +235,7 @@ pub(crate) fn judge_calm(world: &World, ledger: &Ledger, gateway: &Gateway) {
             if reply.head.says_close() && !may_close && dialogue.plan.ending != Ending::HalfClose {
                 world.blame(format!("{}: closed without need: {:?}", request.token, reply.head));
             }
-            is_open &= !reply.head.says_close() && !(request.is_old && request.closes);
+            is_open &= !(reply.head.says_close() || request.is_old && request.closes);
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) const MS: u64 = 1_000_000;
 /// Polls within one virtual millisecond from which on somebody spins.
 const POLLS_PER_MS: u32 = 200_000;
 
+/// By time, and in the order asked for.
+type Timers = BTreeMap<(u64, u64), Box<dyn FnOnce()>>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 thread_local! {
@@ -43,9 +45,10 @@ struct Slot {
 struct Inner {
     now_ns: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
-    timers: RefCell<BTreeMap<(u64, u64), Box<dyn FnOnce()>>>,
+    timers: RefCell<Timers>,
     sequence: Cell<u64>,
     alive: Cell<usize>,
+    history: Cell<u64>,
     chance: Chance,
     problems: RefCell<Vec<String>>,
     trace: bool,
@@ -67,6 +70,7 @@ impl World {
                 timers: RefCell::default(),
                 sequence: Cell::new(0),
                 alive: Cell::new(0),
+                history: Cell::new(0),
                 chance: Chance::new(seed),
                 problems: RefCell::default(),
                 trace: std::env::var_os("SIM_TRACE").is_some(),
@@ -102,6 +106,11 @@ impl World {
 
     pub(crate) fn problems(&self) -> Vec<String> {
         self.inner.problems.borrow().clone()
+    }
+
+    /// A number that all polls and their times went into.
+    pub(crate) fn history(&self) -> u64 {
+        self.inner.history.get()
     }
 
     /// Tasks that have not ended.
@@ -164,7 +173,9 @@ impl World {
                 self.poll(task);
                 polls = if polls.0 == self.now_ms() { (polls.0, polls.1 + 1) } else { (self.now_ms(), 1) };
                 if polls.1 > POLLS_PER_MS {
-                    self.blame(format!("a spin: more than {POLLS_PER_MS} polls in one millisecond, task {task} among them"));
+                    self.blame(format!(
+                        "a spin: more than {POLLS_PER_MS} polls in one millisecond, task {task} among them"
+                    ));
                     return false;
                 }
             }
@@ -193,6 +204,8 @@ impl World {
     fn poll(&self, task: usize) {
         let mut slots = self.inner.slots.borrow_mut();
         let slot = &mut slots[task];
+        let history = self.history().wrapping_mul(0x0100_0000_01b3) ^ self.now_ns() ^ (task as u64) << 48;
+        self.inner.history.set(history);
         slot.waker.queued.store(false, Ordering::Relaxed);
         let Some(mut future) = slot.task.take() else { return };
         let waker = Waker::from(Arc::clone(&slot.waker));
