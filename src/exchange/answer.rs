@@ -37,22 +37,8 @@ pub(super) struct Answer {
     pub(super) upstream_persists: bool,
 }
 
-/// An answer that ended before its framing did, or that the client did not take.
-pub(super) struct Cut {
-    pub(super) failure: Failure,
-    /// Could the client take what it has for a complete message?
-    pub(super) looks_complete: bool,
-}
-
 /// How an attempt ended once its request was under way.
-pub(super) type Outcome = Result<Answer, Cut>;
-
-impl Cut {
-    /// A failure before any byte of the response, or one that the framing shows.
-    pub(super) fn plain(failure: Failure) -> Self {
-        Self { failure, looks_complete: false }
-    }
-}
+pub(super) type Outcome = Result<Answer, Failure>;
 
 /// One endpoint's side of an exchange that waits for its answer.
 pub(super) struct Awaited<'a, S> {
@@ -92,7 +78,7 @@ impl<E: Env> Exchange<'_, E> {
         decoder: &mut ChunkedDecoder,
         out: &mut Option<Buffer>,
     ) -> Outcome {
-        let mut buffer = self.read_answer(awaited, response).await.map_err(Cut::plain)?;
+        let mut buffer = self.read_answer(awaited, response).await?;
         let early = !awaited.sending.done.get();
         if early && response.status() >= 400 {
             // RFC 9112 section 9.5: a client whose request is refused may stop sending it, and so do we.
@@ -144,12 +130,11 @@ impl<E: Env> Exchange<'_, E> {
         head: Buffer,
         mut buffer: Buffer,
         body: ResponseBody,
-    ) -> Result<bool, Cut> {
+    ) -> Result<bool, Failure> {
         let chunked = body == ResponseBody::Chunked;
-        let cut = |failure| Cut { failure, looks_complete: body == ResponseBody::UntilClose };
-        let bad_body = |why| cut(Failure::BadResponseBody(why));
+        self.tally.open_ended.set(body == ResponseBody::UntilClose);
         let mut head = Some(head);
-        let mut portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(bad_body)?;
+        let mut portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
         loop {
             self.tally.on_body_out(buffer.len());
             if chunked {
@@ -157,16 +142,16 @@ impl<E: Env> Exchange<'_, E> {
             }
             if let Some(head) = head.take() {
                 self.tally.status.set(status);
-                buffer = self.send_head(head, buffer).await.map_err(cut)?;
+                buffer = self.send_head(head, buffer).await?;
             }
-            buffer = self.write_client(buffer).await.map_err(cut)?;
+            buffer = self.write_client(buffer).await?;
             if portion.done {
                 // RFC 9112 section 9.2: bytes that no request asked for are not a response.
                 return Ok(portion.extra.is_none() && !inbound.ends_with_stream());
             }
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
             buffer = inbound.grow(buffer, &self.shard.buffers);
-            (buffer, portion) = self.read_portion(awaited, inbound, buffer).await.map_err(cut)?;
+            (buffer, portion) = self.read_portion(awaited, inbound, buffer).await?;
         }
     }
 
@@ -368,7 +353,7 @@ pub(super) async fn both(
         {
             uploading = false;
             if let Err(failure) = uploaded {
-                return Poll::Ready(Err(Cut::plain(failure)));
+                return Poll::Ready(Err(failure));
             }
         }
         answer.as_mut().poll(poller)

@@ -29,7 +29,7 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// Everyday noise.
-    Info,
+    Notice,
     /// Worth a look when frequent.
     Warning,
     /// Worth a look.
@@ -115,7 +115,7 @@ pub struct Verdict {
 }
 
 const fn client(status: u16, label: &'static str, text: &'static str) -> Verdict {
-    Verdict { status, fault: Fault::Client, retryable: false, severity: Severity::Info, label, text }
+    Verdict { status, fault: Fault::Client, retryable: false, severity: Severity::Notice, label, text }
 }
 
 const fn gateway(status: u16, label: &'static str, text: &'static str) -> Verdict {

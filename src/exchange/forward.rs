@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::pin;
 
-use super::answer::{Answer, Awaited, Cut, Outcome, both};
+use super::answer::{Answer, Awaited, Outcome, both};
 use super::connection::Next;
 use super::failure::{Failure, Fault};
 use super::local::Local;
@@ -38,38 +38,35 @@ impl<E: Env> Exchange<'_, E> {
         let sending = Sending::default();
         match self.attempt_all(route, cluster, &mut parts, &sending).await {
             Ok(answer) => self.answered(&answer, &sending),
-            Err(cut) if self.tally.committed.get() || cut.failure.verdict().status == 499 => self.cut_off(&cut),
-            Err(cut) => self.refuse(cut.failure, &sending).await,
+            Err(failure) if self.tally.is_answered() || failure.verdict().status == 499 => self.cut_off(failure),
+            Err(failure) => self.refuse(failure, &sending).await,
         }
     }
 
     fn answered(&self, answer: &Answer, sending: &Sending) -> Served {
-        let next = match (answer.client_persists, sending.done.get()) {
-            (true, _) => Next::KeepAlive,
-            (false, true) => Next::Close,
-            // RFC 9112 section 9.6: whoever still sends must not lose the response to a reset.
-            (false, false) => Next::Linger,
+        let next = match answer.client_persists {
+            true => Next::KeepAlive,
+            // RFC 9112 section 9.6: whoever may still send must not lose the response to a reset.
+            false if !sending.done.get() || self.head.keep_alive() => Next::Linger,
+            false => Next::Close,
         };
         Served { next, body_used: self.body_used(), leftover: sending.leftover.take() }
     }
 
-    /// The response is out, in part at least, and cannot be completed: the framing or a reset shows it (RFC 9112 section 8).
-    fn cut_off(&self, cut: &Cut) -> Served {
-        self.on_failure(cut.failure);
-        let is_client = cut.failure.verdict().fault == Fault::Client;
-        let next = if is_client || cut.looks_complete { Next::Reset } else { Next::Close };
+    /// The response is out, in part at least, and cannot be completed: its framing shows that, or a reset does
+    /// (RFC 9112 section 8).
+    fn cut_off(&self, failure: Failure) -> Served {
+        self.on_failure(failure);
+        let is_client = failure.verdict().fault == Fault::Client;
+        let next = if is_client || self.tally.open_ended.get() { Next::Reset } else { Next::Close };
         Served { next, body_used: 0, leftover: None }
     }
 
     async fn refuse(&self, failure: Failure, sending: &Sending) -> Served {
-        let mut served = self.answer_locally(&Local::Failed(failure)).await;
-        if sending.done.get() && served.next == Next::Linger && self.may_persist() {
-            // The body was read to its end while it was sent, so the connection is in a known state.
-            served.next = Next::KeepAlive;
-            served.body_used = self.body_used();
-            served.leftover = sending.leftover.take();
-        }
-        served
+        // A body that was sent to its end was read to its end, whatever became of it.
+        let body = if sending.done.get() { Some(self.body_used()) } else { self.whole_body() };
+        let served = self.answer_locally(&Local::Failed(failure), body).await;
+        Served { leftover: sending.leftover.take(), ..served }
     }
 
     /// Bytes behind the head that were part of this request; an upload consumes all of them and keeps what is left over.
@@ -100,7 +97,7 @@ impl<E: Env> Exchange<'_, E> {
                     connects_left -= 1;
                     let in_time = self.shard.alarms.now_ms() < request_due_ms;
                     if connects_left == 0 || !failure.verdict().retryable || !in_time {
-                        return Err(Cut::plain(failure));
+                        return Err(failure);
                     }
                     avoid = Some(index);
                     continue;
@@ -109,10 +106,10 @@ impl<E: Env> Exchange<'_, E> {
             let reused = upstream.reused;
             let awaited = (request_due_ms, began_ms);
             let outcome = self.attempt(route, cluster, endpoint, upstream, parts, sending, awaited).await;
-            let Err(cut) = outcome else { return outcome };
-            self.on_attempt_failed(cut.failure);
-            if !(reused && may_reuse && self.may_replay(cut.failure, sending)) {
-                return Err(cut);
+            let Err(failure) = outcome else { return outcome };
+            self.on_attempt_failed(failure);
+            if !(reused && may_reuse && self.may_replay(failure, sending)) {
+                return Err(failure);
             }
             // RFC 9110 section 9.2.2: an automatic retry is not retried again.
             may_reuse = false;
@@ -168,7 +165,7 @@ impl<E: Env> Exchange<'_, E> {
         stream: &S,
         parts: &mut Parts<'_>,
         sending: &Sending,
-    ) -> Result<usize, Cut> {
+    ) -> Result<usize, Failure> {
         let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
         out.rewind(0, 0);
         self.encode(route, endpoint, out.sink());
@@ -180,7 +177,7 @@ impl<E: Env> Exchange<'_, E> {
             BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => 0,
         };
         out.extend(&behind[..start]);
-        self.tally.on_body_in(start);
+        self.tally.bytes_in.set(start as u64);
         let is_whole = match self.head.body() {
             BodyLength::None => true,
             BodyLength::Exact(length) => length == start as u64,
@@ -192,7 +189,7 @@ impl<E: Env> Exchange<'_, E> {
         match write_all(stream, out, self.alarm, route.timeouts.body_idle_ms).await {
             // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
             Ok(out) => parts.out = Some(out),
-            Err(WriteError::Expired) => return Err(Cut::plain(Failure::UpstreamWriteTimeout)),
+            Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
             // What the endpoint said before it closed may still be there to read.
             Err(WriteError::Broken) => {}
         }
@@ -267,7 +264,7 @@ impl<E: Env> Exchange<'_, E> {
         self.shard.counters.upstream_connects.add(1);
         self.tally.reused.set(false);
         self.tally.connect_ns.set(self.shard.env.now_ns().saturating_sub(began_ns));
-        Ok(Upstream { stream, endpoint: endpoint.id, reused: false })
+        Ok(Upstream { stream, endpoint: endpoint.id, reused: false, returned_ns: 0 })
     }
 
     /// The newest idle connection that its endpoint has not closed meanwhile.
@@ -276,8 +273,10 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             let rested = self.shard.idle.borrow_mut().try_take(endpoint.id, self.shard.alarms.now_ms())?;
             let mut upstream = rested.connection;
-            // A connection that rested for less than a tick is trusted when the request can be replayed anyway.
-            let is_trusted = rested.idle_ms < limits::STALE_CHECK_MS
+            // A connection that has just been returned is trusted when the request can be replayed anyway: under load
+            // the look would cost more than a parse, and it can never see what arrives right after it.
+            let rested_ns = self.tally.started_ns.saturating_sub(upstream.returned_ns);
+            let is_trusted = rested_ns < limits::STALE_CHECK_NS
                 && self.head.method().is_idempotent()
                 && self.whole_body() == Some(0);
             if is_trusted || upstream.stream.pending() == Pending::Nothing {
@@ -291,7 +290,10 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
-    fn give_back(&self, cluster: &Cluster, upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
+    fn give_back(&self, cluster: &Cluster, mut upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
+        let now_ns = self.shard.env.now_ns();
+        self.tally.ended_ns.set(now_ns);
+        upstream.returned_ns = now_ns;
         let now_ms = self.shard.alarms.now_ms();
         let expires_ms = match timeout_s {
             None => u64::MAX,

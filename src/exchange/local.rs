@@ -28,13 +28,13 @@ const JSON: &str = "application/json";
 const ALLOWED: &[u8] = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
 
 impl<E: Env> Exchange<'_, E> {
-    /// Answers and says how the connection goes on.
-    pub(super) async fn answer_locally(&self, local: &Local<'_>) -> Served {
+    /// Answers and says how the connection goes on; `body` is how much of what came behind the head is the request's
+    /// body, if all of that was read.
+    pub(super) async fn answer_locally(&self, local: &Local<'_>, body: Option<usize>) -> Served {
         if let Local::Failed(failure) = local {
             self.on_failure(*failure);
         }
         // RFC 9112 section 9.3: a body that is not read whole must not be taken for the next request.
-        let body = self.whole_body();
         let close = body.is_none() || !self.may_persist();
         let mut out = self.shard.buffers.lend();
         let (status, sent) = self.encode_locally(local, close, out.sink());
@@ -46,7 +46,8 @@ impl<E: Env> Exchange<'_, E> {
                 self.tally.failure.set(Some(cannot_tell(error)));
                 Next::Reset
             }
-            Ok(_) if body.is_none() => Next::Linger,
+            // RFC 9112 section 9.6: whoever may still send must not lose the response to a reset.
+            Ok(_) if body.is_none() || (close && self.head.keep_alive()) => Next::Linger,
             Ok(_) if close => Next::Close,
             Ok(_) => Next::KeepAlive,
         };

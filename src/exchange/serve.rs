@@ -89,7 +89,7 @@ pub(super) async fn serve_exchange<E: Env>(
         tally: Tally { started_ns, head_ns, ..Tally::default() },
     };
     let served = match exchange.decide() {
-        Decision::Answer(local) => exchange.answer_locally(&local).await,
+        Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,
         Decision::Forward(route, cluster) => exchange.forward(route, cluster, response, upload, download).await,
     };
     exchange.settle();

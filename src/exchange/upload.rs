@@ -55,9 +55,9 @@ impl<E: Env> Exchange<'_, E> {
         let mut inbound = Inbound::new(self.head.body(), sent, decoder);
         let mut buffer = self.shard.buffers.lend();
         buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
-        if chunked {
-            buffer.extend(self.behind_head());
-        }
+        buffer.extend(self.unsent(sent));
+        // A retry drops a read of the body in flight, and with it bytes that nobody can send again.
+        sending.consumed.set(true);
         let mut total = sent as u64;
         loop {
             if buffer.is_empty() {
@@ -73,7 +73,6 @@ impl<E: Env> Exchange<'_, E> {
                 let options = self.head.connection_options(self.bytes);
                 frame_chunk(&mut buffer, portion.done, inbound.trailers(), options);
             }
-            sending.consumed.set(true);
             // The client's alarm is free while nothing is read from the client.
             match write_all(upstream, buffer, self.client_alarm, route.timeouts.body_idle_ms).await {
                 Ok(back) => buffer = back,
@@ -86,6 +85,18 @@ impl<E: Env> Exchange<'_, E> {
                 return Ok(());
             }
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+        }
+    }
+
+    /// What came of the body behind the head, but for the `sent` bytes that went with the head.
+    fn unsent(&self, sent: usize) -> &[u8] {
+        let behind = self.behind_head();
+        match self.head.body() {
+            BodyLength::Exact(length) => {
+                let end = usize::try_from(length).unwrap_or(usize::MAX).min(behind.len());
+                &behind[sent..end]
+            }
+            BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => behind,
         }
     }
 

@@ -112,8 +112,7 @@ fn a_reload_touches_nothing_that_stays(io: Io) {
     client.asks("/in-flight");
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /in-flight");
-    gateway
-        .adopts(&plan.clone().route("name: more, match: { path: /more }, respond: { status: 200, body: more }").yaml());
+    gateway.adopts(&plan.route("name: more, match: { path: /more }, respond: { status: 200, body: more }").yaml());
     upstream.replies_with("done");
     assert_eq!(client.expects(200).text(), "done");
     client.asks("/more");

@@ -48,7 +48,7 @@ fn the_most_specific_route_wins(io: Io) {
 /// C4: no route is a 404 with these words; a host that no route names is a 421 where that is asked for.
 fn what_no_route_takes_is_404_and_a_foreign_host_421(io: Io) {
     let plan = Plan::bare(io).route("name: a, match: { host: a.example, path: /x }, respond: { status: 200, body: a }");
-    let gateway = plan.clone().start();
+    let gateway = plan.start();
     let mut client = gateway.client();
     client.asks("/y");
     let answer = client.expects(404);

@@ -111,7 +111,7 @@ fn a_large_upload_does_not_grow_memory(io: Io) {
             [(format!("Content-Length: {LARGE}"), false), ("Transfer-Encoding: chunked".to_owned(), true)]
         {
             client.sends(format!("POST /large HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"));
-            sends_watched(&mut client, chunked, watch);
+            sends_watched(&client, chunked, watch);
             assert_eq!(client.expects(200).text(), LARGE.to_string());
         }
     });
@@ -119,7 +119,7 @@ fn a_large_upload_does_not_grow_memory(io: Io) {
     gateway.stop();
 }
 
-fn sends_watched(client: &mut Client, chunked: bool, watch: &mut dyn FnMut()) {
+fn sends_watched(client: &Client, chunked: bool, watch: &mut dyn FnMut()) {
     let part = vec![b'x'; PART];
     let mut stream = client.stream();
     for _ in 0..LARGE / PART {

@@ -199,7 +199,7 @@ impl Wire {
     }
 
     /// Is there neither a byte nor an end to be read right now?
-    pub(crate) fn is_silent(&mut self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.stream.set_nonblocking(true).expect("an open socket");
         let mut byte = [0; 1];
         let peeked = self.stream.peek(&mut byte);

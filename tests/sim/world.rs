@@ -157,10 +157,10 @@ impl World {
     /// `None` when `operation` takes longer than `ms`.
     pub(crate) async fn within<F: Future>(&self, ms: u64, operation: F) -> Option<F::Output> {
         let mut operation = pin!(operation);
-        let mut sleep = pin!(self.sleep_ms(ms));
+        let mut limit = pin!(self.sleep_ms(ms));
         poll_fn(|poller| match operation.as_mut().poll(poller) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => sleep.as_mut().poll(poller).map(|()| None),
+            Poll::Pending => limit.as_mut().poll(poller).map(|()| None),
         })
         .await
     }
