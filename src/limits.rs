@@ -53,8 +53,6 @@ pub const TRIM_MS: u64 = 1_000;
 pub const CLIENT_WATCH_MS: u64 = 50;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
-/// Nanoseconds an idle upstream connection may rest before it is looked at for unasked bytes and an end of stream.
-pub const STALE_CHECK_NS: u64 = 200_000;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).
 pub const LINGER_MS: u64 = 2_000;
 /// Bytes read and dropped while a connection lingers before its close.

@@ -264,7 +264,7 @@ impl<E: Env> Exchange<'_, E> {
         self.shard.counters.upstream_connects.add(1);
         self.tally.reused.set(false);
         self.tally.connect_ns.set(self.shard.env.now_ns().saturating_sub(began_ns));
-        Ok(Upstream { stream, endpoint: endpoint.id, reused: false, returned_ns: 0 })
+        Ok(Upstream { stream, endpoint: endpoint.id, reused: false })
     }
 
     /// The newest idle connection that its endpoint has not closed meanwhile.
@@ -273,13 +273,9 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             let rested = self.shard.idle.borrow_mut().try_take(endpoint.id, self.shard.alarms.now_ms())?;
             let mut upstream = rested.connection;
-            // A connection that has just been returned is trusted when the request can be replayed anyway: under load
-            // the look would cost more than a parse, and it can never see what arrives right after it.
-            let rested_ns = self.tally.started_ns.saturating_sub(upstream.returned_ns);
-            let is_trusted = rested_ns < limits::STALE_CHECK_NS
-                && self.head.method().is_idempotent()
-                && self.whole_body() == Some(0);
-            if is_trusted || upstream.stream.pending() == Pending::Nothing {
+            // Looked at every time, however short its rest: whoever trusts a connection that was used a moment ago can
+            // hand one client's request the response to another's (RFC 9112 section 9.2).
+            if upstream.stream.pending() == Pending::Nothing {
                 counters.upstream_reuses.add(1);
                 self.tally.reused.set(true);
                 upstream.reused = true;
@@ -290,10 +286,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
-    fn give_back(&self, cluster: &Cluster, mut upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
-        let now_ns = self.shard.env.now_ns();
-        self.tally.ended_ns.set(now_ns);
-        upstream.returned_ns = now_ns;
+    fn give_back(&self, cluster: &Cluster, upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
         let now_ms = self.shard.alarms.now_ms();
         let expires_ms = match timeout_s {
             None => u64::MAX,

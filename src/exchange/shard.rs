@@ -19,8 +19,6 @@ pub struct Upstream<S> {
     pub(super) endpoint: EndpointId,
     /// Has it carried an exchange before?
     pub(super) reused: bool,
-    /// When it was returned, by the clock of its worker.
-    pub(super) returned_ns: u64,
 }
 
 /// A snapshot as one worker adopted it, with the cursors that belong to it.

@@ -24,8 +24,6 @@ pub(super) struct Tally {
     pub(super) committed: Cell<bool>,
     /// Does the response end with its connection, so that only a reset shows that it was cut?
     pub(super) open_ended: Cell<bool>,
-    /// When the exchange ended, if the clock was read for that already.
-    pub(super) ended_ns: Cell<u64>,
     pub(super) failure: Cell<Option<Failure>>,
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
@@ -75,11 +73,7 @@ impl<E: Env> Exchange<'_, E> {
     /// The last step of every exchange: one count, and one record if it is sampled.
     pub(super) fn settle(&self) {
         let tally = &self.tally;
-        let ended_ns = match tally.ended_ns.get() {
-            0 => self.shard.env.now_ns(),
-            ended_ns => ended_ns,
-        };
-        let duration_ns = ended_ns.saturating_sub(tally.started_ns);
+        let duration_ns = self.shard.env.now_ns().saturating_sub(tally.started_ns);
         let status = match tally.status.get() {
             0 => Failure::ClientAbort.verdict().status,
             status => status,

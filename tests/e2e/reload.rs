@@ -11,7 +11,7 @@ use super::gateway::{Gateway, json};
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::process::binary;
-use super::wait::{thread, until, until_true};
+use super::wait::{now_ms, thread, until, until_true};
 
 /// A configuration that answers everything with `word`.
 fn saying(io: Io, word: &str) -> Plan {
@@ -227,6 +227,25 @@ fn reloads_under_load_cost_no_request(io: Io) {
     gateway.stop();
 }
 
+/// I1: a signal that comes while a reload is under way is not lost.
+fn a_signal_during_a_reload_is_not_lost(io: Io) {
+    let mut plan = Plan::bare(io).log("access.log").and("reload: { watch: false }");
+    for number in 0..2_000 {
+        plan = plan.route(&format!("name: r{number}, match: {{ path: /r{number}/* }}, respond: {{ status: 200 }}"));
+    }
+    let gateway = plan.start();
+    let log = gateway.folder.path("access.log");
+    for _ in 0..5 {
+        std::fs::remove_file(&log).expect("the log exists");
+        gateway.signal(libc::SIGHUP);
+        let sent_ms = now_ms();
+        until_true("the reload began", || now_ms() > sent_ms + 10);
+        gateway.signal(libc::SIGUSR1);
+        until_true("the log is opened anew", || log.exists());
+    }
+    gateway.stop();
+}
+
 /// I2: reloads do not grow memory, once the first of them have shown what one takes.
 fn memory_does_not_grow_by_reloads(io: Io) {
     let origin = Origin::echo();
@@ -288,6 +307,7 @@ on_both_drivers![
     listeners_come_and_go,
     ten_thousand_routes_are_taken_up,
     reloads_under_load_cost_no_request,
+    a_signal_during_a_reload_is_not_lost,
     memory_does_not_grow_by_reloads,
     included_files_are_watched_too,
 ];
