@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
 
 use admin::ReloadRequest;
 use gateway::{Gateway, Trigger};
@@ -167,13 +168,16 @@ async fn control_loop(
     inbox: &mut mpsc::Receiver<ReloadRequest>,
 ) -> Stopped {
     let mut changes = watch::changes(gateway.watch.as_ref());
+    // An interval and not a sleep, which busy events would start anew each time.
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let event = tokio::select! {
             wish = signals.next() => Event::Wish(wish),
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.recv() => Event::Reload(request),
             Some(()) = changes.recv() => Event::Files,
-            () = tokio::time::sleep(HOUSEKEEPING) => Event::Housekeeping,
+            _ = housekeeping.tick() => Event::Housekeeping,
         };
         let (trigger, requests) = match event {
             Event::Wish(Wish::Stop(name)) => return Stopped::Asked(name),
@@ -199,6 +203,7 @@ async fn control_loop(
         // A name that does not resolve must not hold up the end.
         tokio::select! {
             result = gateway.reload(trigger) => {
+                gateway.retire();
                 for request in requests {
                     drop(request.send(result.clone()));
                 }

@@ -56,12 +56,12 @@ impl Signals {
         }
     }
 
-    /// The next signal that asks for an end.
+    /// The next signal that asks for an end; the others wait for [`Signals::next`].
     pub(super) async fn next_stop(&mut self) -> &'static str {
-        loop {
-            if let Wish::Stop(name) = self.next().await {
-                return name;
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
         }
     }
 }

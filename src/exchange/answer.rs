@@ -99,9 +99,10 @@ impl<E: Env> Exchange<'_, E> {
             trailers: self.head.accepts_trailers(),
         };
         encode_response(head.sink(), buffer.filled(), response, &how);
+        let reply = Reply { status: response.status(), body, hops: self.hops(response, buffer.filled()) };
         buffer.consume(response.len());
         let mut inbound = Inbound::new(response.body(), 0, decoder);
-        let clean = self.relay_body(awaited, &mut inbound, response.status(), head, buffer, body).await?;
+        let clean = self.relay_body(awaited, &mut inbound, &reply, head, buffer).await?;
         Ok(Answer {
             client_persists: !close,
             upstream_persists: clean && response.keep_alive() && awaited.sending.done.get(),
@@ -121,27 +122,38 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
+    /// What the response's `Connection` names besides its own options: trailers of these names go no further
+    /// (RFC 9110 section 7.6.1). Empty, and without an allocation, unless the client takes trailers.
+    fn hops(&self, response: &ResponseHead, bytes: &[u8]) -> Vec<Vec<u8>> {
+        if !self.head.accepts_trailers() || response.body() != BodyLength::Chunked {
+            return Vec::new();
+        }
+        let is_own =
+            |option: &[u8]| option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive");
+        response.connection_options(bytes).filter(|option| !is_own(option)).map(<[u8]>::to_vec).collect()
+    }
+
     /// Sends the head with what has come of the body, then the rest; true when nothing followed the body.
     async fn relay_body<S: Stream>(
         &self,
         awaited: &Awaited<'_, S>,
         inbound: &mut Inbound<'_>,
-        status: u16,
+        reply: &Reply,
         head: Buffer,
         mut buffer: Buffer,
-        body: ResponseBody,
     ) -> Result<bool, Failure> {
-        let chunked = body == ResponseBody::Chunked;
-        self.tally.open_ended.set(body == ResponseBody::UntilClose);
+        let chunked = reply.body == ResponseBody::Chunked;
+        self.tally.open_ended.set(reply.body == ResponseBody::UntilClose);
         let mut head = Some(head);
         let mut portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
         loop {
             self.tally.on_body_out(buffer.len());
             if chunked {
-                frame_chunk(&mut buffer, portion.done, self.trailers_for_client(inbound), std::iter::empty());
+                let hops = reply.hops.iter().map(Vec::as_slice);
+                frame_chunk(&mut buffer, portion.done, self.trailers_for_client(inbound), hops);
             }
             if let Some(head) = head.take() {
-                self.tally.status.set(status);
+                self.tally.status.set(reply.status);
                 buffer = self.send_head(head, buffer).await?;
             }
             buffer = self.write_client(buffer).await?;
@@ -319,6 +331,13 @@ impl<E: Env> Exchange<'_, E> {
             }
         }
     }
+}
+
+/// What the body of a response needs to know of its head.
+struct Reply {
+    status: u16,
+    body: ResponseBody,
+    hops: Vec<Vec<u8>>,
 }
 
 /// What is known of the client's direction while it waits.

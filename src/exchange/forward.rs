@@ -11,7 +11,6 @@ use super::serve::{Exchange, Gauge, Sending, Served};
 use super::shard::Upstream;
 use super::wire::{WriteError, write_all};
 use crate::http1::{BodyLength, ChunkedDecoder, Forwarded, RequestOut, ResponseHead, encode_request};
-use crate::limits;
 use crate::net::{Buffer, Env, Expired, Pending, Stream};
 use crate::snapshot::{Cluster, Endpoint, Route};
 
@@ -292,7 +291,8 @@ impl<E: Env> Exchange<'_, E> {
             None => u64::MAX,
             Some(seconds) => now_ms.saturating_add(seconds.saturating_sub(1).saturating_mul(1000)),
         };
-        if expires_ms > now_ms {
+        // A reload may have removed the endpoint while this exchange was under way.
+        if expires_ms > now_ms && self.shard.has_endpoint(upstream.endpoint) {
             let endpoint = upstream.endpoint;
             let mut idle = self.shard.idle.borrow_mut();
             drop(idle.on_return(endpoint, upstream, now_ms, expires_ms, &cluster.idle));

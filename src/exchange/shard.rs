@@ -120,15 +120,18 @@ impl<E: Env> Shard<E> {
 
     /// Closes the idle connections of endpoints that the current snapshot no longer has.
     fn close_removed(&self, before: &Snapshot) {
-        let current = self.current.borrow();
-        let kept = &current.snapshot.endpoints;
         let mut closed = self.closed.borrow_mut();
         for &endpoint in &before.endpoints {
-            if kept.binary_search_by_key(&endpoint.0, |id| id.0).is_err() {
+            if !self.has_endpoint(endpoint) {
                 self.idle.borrow_mut().on_endpoint_removed(endpoint, &mut closed);
             }
         }
         closed.clear();
+    }
+
+    /// Does the current snapshot have this endpoint?
+    pub(super) fn has_endpoint(&self, endpoint: EndpointId) -> bool {
+        self.current.borrow().snapshot.endpoints.binary_search_by_key(&endpoint.0, |id| id.0).is_ok()
     }
 
     /// Leaves the snapshots that no exchange of this worker uses any more, and tells control so.
