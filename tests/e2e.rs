@@ -65,6 +65,8 @@ mod requests;
 mod responses;
 #[path = "e2e/routes.rs"]
 mod routes;
+#[path = "e2e/rust_clients.rs"]
+mod rust_clients;
 #[path = "e2e/shutdown.rs"]
 mod shutdown;
 #[path = "e2e/streaming.rs"]
