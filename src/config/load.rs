@@ -32,7 +32,7 @@ struct Load<'a> {
     is_partial: bool,
 }
 
-/// See [`super::load`].
+/// See [`super::load()`].
 pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> Result<Loaded, Report> {
     let mut load = Load::new(sources);
     let bytes = sources.read(path).map_err(|error| {
