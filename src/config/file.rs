@@ -14,7 +14,7 @@ use super::addresses::{AdminListen, EndpointUrl, Listen, Network};
 use super::choices::{BalanceName, HostHeaderName, IoName, OutputName, WorkerCount};
 use super::leaf::{Kind, Leaf, Scalar, ScalarVisitor};
 use super::patterns::{
-    FieldName, FieldValue, HealthPath, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget,
+    DeadlineField, FieldName, FieldValue, HealthPath, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget,
 };
 use super::units::{Count, OrOff, Percent, Silence, Size, Span, Switch, Text, Wait};
 
@@ -209,6 +209,8 @@ pub(super) struct RouteFile {
     pub(super) respond: Option<RespondFile>,
     /// Which `Host` the upstream sees: `preserve` (the client's) or `upstream` (the endpoint's).
     pub(super) host_header: Option<Leaf<HostHeaderName>>,
+    /// Tells the upstream in this field how many milliseconds its answer may take.
+    pub(super) deadline_header: Option<Leaf<DeadlineField>>,
     /// How long the steps of a forwarded request may take.
     pub(super) timeouts: Option<TimeoutsFile>,
     /// Bytes of a request body; 0 is no limit.

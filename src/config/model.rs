@@ -185,6 +185,8 @@ pub struct Route {
     pub action: Action,
     /// Which `Host` the upstream sees.
     pub host_header: HostHeader,
+    /// The field that tells the upstream how many milliseconds its answer may take; in lower case.
+    pub deadline_header: Option<String>,
     /// How long the steps of a forwarded request may take.
     pub timeouts: Timeouts,
     /// Bytes of a request body, `None` without a limit.

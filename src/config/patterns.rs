@@ -175,6 +175,25 @@ impl Kind for FieldName {
     }
 }
 
+/// The name of a field that tells endpoints their deadline: of our own making, so that it clashes with no field that
+/// has a meaning.
+pub(super) struct DeadlineField;
+
+impl Kind for DeadlineField {
+    type Out = String;
+    const EXPECTED: &'static str = "a field name such as `x-request-timeout-ms`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        let name = FieldName::text(text).map_err(|_| Refusal::expected::<Self>())?;
+        let is_ours = ["x-forwarded", "x-real-ip", "x-request-id"].iter().any(|own| name.starts_with(own));
+        if name.starts_with("x-") && !is_ours {
+            return Ok(name);
+        }
+        Err(Refusal::expected::<Self>()
+            .hint("it starts with `x-` and is none that the gateway writes anyway".to_owned()))
+    }
+}
+
 /// The value of a field (RFC 9110 section 5.5): visible ASCII, spaces and tabs inside.
 pub(super) struct FieldValue;
 

@@ -78,6 +78,7 @@ impl<E: Env> Exchange<'_, E> {
     async fn attempt_all(&self, route: &Route, cluster: usize, parts: &mut Parts<'_>, sending: &Sending) -> Outcome {
         let began_ms = self.shard.alarms.now_ms();
         let request_due_ms = began_ms + route.timeouts.request_ms;
+        sending.due_ms.set(request_due_ms);
         let cursor = &self.adopted.cursors[cluster];
         let cluster = &self.adopted.snapshot.clusters[cluster];
         let mut avoid = None;
@@ -167,7 +168,7 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Result<usize, Failure> {
         let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
         out.rewind(0, 0);
-        self.encode(route, endpoint, out.sink());
+        self.encode(route, endpoint, sending, out.sink());
         let behind = self.behind_head();
         let start = match self.head.body() {
             BodyLength::Exact(length) => {
@@ -198,7 +199,7 @@ impl<E: Env> Exchange<'_, E> {
         Ok(start)
     }
 
-    fn encode(&self, route: &Route, endpoint: &Endpoint, out: &mut Vec<u8>) {
+    fn encode(&self, route: &Route, endpoint: &Endpoint, sending: &Sending, out: &mut Vec<u8>) {
         let path = self.head.path(self.bytes);
         let mut rewritten = Vec::new();
         let path = match &route.rewrite {
@@ -212,6 +213,7 @@ impl<E: Env> Exchange<'_, E> {
                 &rewritten
             }
         };
+        let left_ms = sending.due_ms.get().saturating_sub(self.shard.alarms.now_ms()).max(1);
         let how = RequestOut {
             path,
             query: self.head.query(self.bytes),
@@ -225,7 +227,7 @@ impl<E: Env> Exchange<'_, E> {
             via: &self.shard.via,
             edits: &route.request_edits,
             body: self.head.body(),
-            timeout_ms: None,
+            timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
             close: false,
         };
         encode_request(out, self.bytes, self.head, &how);

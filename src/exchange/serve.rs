@@ -116,6 +116,10 @@ impl<'a, E: Env> Exchange<'a, E> {
         if via_names(head, bytes, &self.shard.via) {
             return Decision::Answer(Local::Failed(Failure::LoopDetected));
         }
+        // RFC 9110 section 7.4: a plain connection has no authority over https resources.
+        if head.scheme() == Some("https") {
+            return Decision::Answer(Local::Failed(Failure::Misdirected));
+        }
         if self.asks_for_health() {
             return Decision::Answer(Local::Health);
         }
@@ -231,6 +235,8 @@ impl Drop for Gauge<'_> {
 /// How far the request has gone upstream; both directions look at it.
 #[derive(Default)]
 pub(super) struct Sending {
+    /// When all attempts together must have an answer.
+    pub(super) due_ms: Cell<u64>,
     /// Did all of the request go out?
     pub(super) done: Cell<bool>,
     /// When it did, in milliseconds of the worker's clock.

@@ -120,6 +120,7 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
                 Action::Respond { status: *status, body: body.clone().into_bytes(), content_type: content_type.clone() }
             }
         },
+        deadline_field: route.deadline_header.clone().unwrap_or_default().into_bytes(),
         timeouts: Timeouts {
             connect_ms: ms(route.timeouts.connect),
             response_header_ms: ms(route.timeouts.response_header),

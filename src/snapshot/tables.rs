@@ -81,6 +81,8 @@ pub struct Route {
     pub name: String,
     /// Forward, redirect or respond.
     pub action: Action,
+    /// The field that tells the endpoint how many milliseconds its answer may take; empty when none does.
+    pub deadline_field: Vec<u8>,
     /// Bounds of the steps of a forwarded exchange.
     pub timeouts: Timeouts,
     /// Most bytes of a request body; `u64::MAX` is no limit.

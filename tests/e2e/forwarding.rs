@@ -179,11 +179,27 @@ fn an_absolute_target_names_the_host(io: Io) {
     assert_eq!(seen.start, "GET / HTTP/1.1", "9112 section 3.2.1: an empty path is /");
     let seen = dialogue.sees("GET HTTP://a.example?q HTTP/1.1\r\nHost: a.example\r\n\r\n");
     assert_eq!(seen.start, "GET /?q HTTP/1.1");
+    // Item 55, RFC 9110 section 7.4: a plain connection has no authority over https resources.
+    dialogue.client.sends("GET https://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    dialogue.client.expects(421);
     // Item 11, RFC 9112 section 3.2.4: OPTIONS of a whole server.
     let seen = dialogue.sees("OPTIONS http://a.example HTTP/1.1\r\nHost: a.example\r\n\r\n");
     assert_eq!(seen.start, "OPTIONS * HTTP/1.1");
     let seen = dialogue.sees("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n");
     assert_eq!(seen.start, "OPTIONS * HTTP/1.1");
+    dialogue.gateway.stop();
+}
+
+/// B12: the endpoint is told what is left of the request's time, whatever the client says.
+fn the_endpoint_is_told_its_deadline(io: Io) {
+    let mut dialogue = Dialogue::of(|endpoint| {
+        Plan::bare(io).cluster("app", &[endpoint.address()]).route(
+            "name: timed, match: { path: /* }, cluster: app, timeouts: { request: 2s }, deadline_header: X-Request-Timeout-Ms",
+        )
+    });
+    let seen = dialogue.sees("GET / HTTP/1.1\r\nHost: a\r\nx-request-timeout-ms: 999999\r\n\r\n");
+    let left: u64 = seen.field("x-request-timeout-ms").expect("the field").parse().expect("milliseconds");
+    assert!((1..=2000).contains(&left), "{left}");
     dialogue.gateway.stop();
 }
 
@@ -298,6 +314,7 @@ on_both_drivers![
     forwarding_fields_of_trusted_proxies_are_extended,
     request_ids_are_kept_or_minted,
     an_absolute_target_names_the_host,
+    the_endpoint_is_told_its_deadline,
     the_target_goes_on_in_the_form_that_was_matched,
     trace_and_connect_are_refused,
     max_forwards_counts_hops_of_options,

@@ -63,6 +63,7 @@ fn check_one(
         query: matching.query,
         action,
         host_header: check.value(at.key("host_header"), file.host_header.as_ref()).unwrap_or(HostHeader::Preserve),
+        deadline_header: check.value(at.key("deadline_header"), file.deadline_header.as_ref()),
         timeouts: check_timeouts(check, at.key("timeouts"), file.timeouts.as_ref(), defaults.timeouts),
         body_limit: match check.value(at.key("body_limit"), file.body_limit.as_ref()) {
             Some(bytes) => (bytes > 0).then_some(bytes),
@@ -225,6 +226,7 @@ fn refuse_forward_keys(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
     let at_headers = at.key("headers");
     let useless = [
         (file.host_header.is_some(), at.key("host_header"), "host_header"),
+        (file.deadline_header.is_some(), at.key("deadline_header"), "deadline_header"),
         (file.timeouts.is_some(), at.key("timeouts"), "timeouts"),
         (file.rewrite.is_some(), at.key("rewrite"), "rewrite"),
         (
