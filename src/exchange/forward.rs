@@ -111,8 +111,10 @@ impl<E: Env> Exchange<'_, E> {
             if !(reused && may_reuse && self.may_replay(failure, sending)) {
                 return Err(failure);
             }
-            // RFC 9110 section 9.2.2: an automatic retry is not retried again.
+            // RFC 9110 section 9.2.2: an automatic retry is not retried again. It goes to another endpoint if there is
+            // one: what killed one connection may have killed its endpoint.
             may_reuse = false;
+            avoid = Some(index);
             self.shard.counters.retries.add(1);
         }
     }
