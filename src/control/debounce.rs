@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn changes_without_end_settle_all_the_same() {
         let mut debounce = Debounce::new(50, 500);
-        for now in (0..=500).step_by(10) {
-            debounce.on_change(now);
+        for at_ms in (0..=500).step_by(10) {
+            debounce.on_change(at_ms);
         }
         assert_eq!(debounce.settles_in(500), Some(0));
     }

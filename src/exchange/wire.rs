@@ -15,14 +15,14 @@ pub(super) enum WriteError {
     Broken,
 }
 
-/// Writes what `from` may write and consumes it; every step may take `patience_ms`.
+/// Writes all that is filled and consumes it; every step may take `patience_ms`.
 pub(super) async fn write_all<S: Stream>(
     stream: &S,
     mut from: Buffer,
     alarm: &Alarm,
     patience_ms: u64,
 ) -> Result<Buffer, WriteError> {
-    while from.writable() > 0 {
+    while !from.is_empty() {
         let Ok((written, back)) = alarm.within(patience_ms, pin!(stream.write(from))).await else {
             return Err(WriteError::Expired);
         };

@@ -101,8 +101,7 @@ impl Default for BufferPool {
 
 /// Bytes with free room before and behind them.
 ///
-/// Reads append behind the filled part; writes take from its front, up to the limit that
-/// [`Buffer::limit_write`] set. It is one pointer wide: it moves in and out of every operation.
+/// Reads append behind the filled part; writes take from its front. It is one pointer wide: it moves in and out of every operation.
 pub struct Buffer {
     body: ManuallyDrop<Box<Body>>,
 }
@@ -110,7 +109,6 @@ pub struct Buffer {
 struct Body {
     bytes: Vec<u8>,
     start: usize,
-    stop: usize,
     tailroom: usize,
     large: bool,
     /// Where it goes when it is dropped; none while it lies on a shelf.
@@ -120,7 +118,7 @@ struct Body {
 impl Body {
     fn new(capacity: usize, large: bool) -> Box<Self> {
         let bytes = Vec::with_capacity(capacity);
-        Box::new(Self { bytes, start: 0, stop: usize::MAX, tailroom: 0, large, home: None })
+        Box::new(Self { bytes, start: 0, tailroom: 0, large, home: None })
     }
 }
 
@@ -173,7 +171,6 @@ impl Buffer {
         body.bytes.clear();
         body.bytes.resize(headroom, 0);
         body.start = headroom;
-        body.stop = usize::MAX;
         body.tailroom = tailroom;
     }
 
@@ -214,17 +211,6 @@ impl Buffer {
         &mut self.body.bytes
     }
 
-    /// Lets the next write take only the first `count` filled bytes.
-    pub fn limit_write(&mut self, count: usize) {
-        self.body.stop = self.body.start + count;
-    }
-
-    /// Number of bytes the next write may take.
-    #[must_use]
-    pub fn writable(&self) -> usize {
-        self.body.stop.min(self.body.bytes.len()).saturating_sub(self.body.start)
-    }
-
     /// Was it lent as a large one?
     #[must_use]
     pub fn is_large(&self) -> bool {
@@ -249,14 +235,13 @@ impl Drop for Buffer {
         if shelf.len() < kept && body.bytes.capacity() <= size * 2 {
             body.bytes.clear();
             body.start = 0;
-            body.stop = usize::MAX;
             body.tailroom = 0;
             shelf.push(body);
         }
     }
 }
 
-// SAFETY: the pointer covers the initialised bytes from `start` to the write limit and stays valid
+// SAFETY: the pointer covers the initialised bytes behind the headroom and stays valid
 // while the buffer is owned by the operation: the vector is not touched until it comes back.
 unsafe impl monoio::buf::IoBuf for Buffer {
     fn read_ptr(&self) -> *const u8 {
@@ -264,7 +249,7 @@ unsafe impl monoio::buf::IoBuf for Buffer {
     }
 
     fn bytes_init(&self) -> usize {
-        self.writable()
+        self.len()
     }
 }
 
@@ -336,18 +321,6 @@ mod tests {
         assert_eq!(buffer.spare(), 0);
         buffer.extend(b"8 bytes.");
         assert_eq!(buffer.sink().capacity(), limits::BUFFER_BYTES);
-    }
-
-    #[test]
-    fn a_write_takes_no_more_than_its_limit() {
-        let pool = BufferPool::new();
-        let mut buffer = pool.lend();
-        buffer.extend(b"0123456789");
-        buffer.limit_write(4);
-        assert_eq!(buffer.writable(), 4);
-        buffer.consume(4);
-        assert_eq!(buffer.writable(), 0);
-        assert_eq!(buffer.filled(), b"456789");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl<'a> Operation<'a> {
                     bytes.len()
                 })
             } else {
-                let writable = buffer.writable();
+                let writable = buffer.len();
                 self.end.poll_send(poller, &buffer.filled()[..writable])
             };
             self.is_queued = polled.is_pending();
@@ -121,7 +121,7 @@ impl Drop for Operation<'_> {
         if self.is_read {
             self.end.on_read_abandoned(buffer.spare());
         } else {
-            self.end.on_write_abandoned(&buffer.filled()[..buffer.writable()]);
+            self.end.on_write_abandoned(&buffer.filled()[..buffer.len()]);
         }
     }
 }
