@@ -6,9 +6,9 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use super::failure::Failure;
+use super::held::{Exchange, Sending};
 use super::local::cannot_tell;
 use super::relay::{Inbound, Portion};
-use super::serve::{Exchange, Sending};
 use super::wire::{Received, frame_chunk, read_once, received, write_all};
 use crate::http1::{
     BodyLength, ChunkedDecoder, HeadError, HeadLimits, Progress, ResponseBody, ResponseHead, ResponseOut, Version,

@@ -7,38 +7,13 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use super::failure::Failure;
-use super::serve::{Arrival, Gauge, serve_exchange};
+use super::held::{Arrival, Client, Gauge, Next};
+use super::serve::serve_exchange;
 use super::shard::{Scratch, Shard};
 use super::wire::{Received, read_once, write_all};
 use crate::http1::{LocalReply, Progress, RequestHead, Version, encode_local};
 use crate::limits;
-use crate::net::{Alarm, Buffer, Env, Stream};
-
-/// A client's connection between its exchanges.
-pub(super) struct Client<E: Env> {
-    pub(super) shard: Rc<Shard<E>>,
-    pub(super) stream: E::Stream,
-    pub(super) peer: SocketAddr,
-    pub(super) listener: Rc<str>,
-    pub(super) alarm: Alarm,
-    /// Has it carried an exchange?
-    is_proven: bool,
-    /// Did its rest end because bytes are there?
-    is_ready: bool,
-}
-
-/// How a connection goes on after an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Another request may follow.
-    KeepAlive,
-    /// Everything was said.
-    Close,
-    /// Everything was said, but the client may still be sending (RFC 9112 section 9.6).
-    Linger,
-    /// What the client has must not pass for a complete response.
-    Reset,
-}
+use crate::net::{Buffer, Env, Stream};
 
 /// Why a connection's busy part ended.
 enum Pause {
@@ -53,19 +28,6 @@ enum HeadRead {
     Gone,
     /// To be answered with this failure, and closed.
     Refused(Failure),
-}
-
-/// What follows an exchange: `unread` without the `used` bytes that it spent, or what its upload read past it.
-pub(super) fn unread_after(mut unread: Buffer, used: usize, leftover: Option<Buffer>) -> Buffer {
-    unread.consume(used.min(unread.len()));
-    if let Some(leftover) = leftover {
-        debug_assert!(unread.is_empty(), "an upload starts behind all that came with the head");
-        unread = leftover;
-    }
-    if unread.is_empty() {
-        unread.rewind(0, 0);
-    }
-    unread
 }
 
 /// Serves a connection of the listener of that name until it ends.
@@ -95,12 +57,6 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
             Pause::End(Next::Reset) => return client.stream.reset_on_close(),
             Pause::End(Next::KeepAlive | Next::Close) => return,
         }
-    }
-}
-
-impl<E: Env> Drop for Client<E> {
-    fn drop(&mut self) {
-        self.shard.counters.connections_active.sub(1);
     }
 }
 

@@ -4,10 +4,9 @@ use std::io;
 use std::pin::pin;
 
 use super::answer::{Answer, Awaited, Outcome, both};
-use super::connection::Next;
 use super::failure::{Failure, Fault};
+use super::held::{Exchange, Gauge, Next, Sending, Served};
 use super::local::Local;
-use super::serve::{Exchange, Gauge, Sending, Served};
 use super::shard::Upstream;
 use super::wire::{WriteError, write_all};
 use crate::http1::{BodyLength, ChunkedDecoder, Forwarded, RequestOut, ResponseHead, encode_request};

@@ -1,8 +1,7 @@
 //! Answers of the gateway itself.
 
-use super::connection::Next;
 use super::failure::{Failure, Verdict};
-use super::serve::{Exchange, Served};
+use super::held::{Exchange, Next, Served};
 use super::wire::{WriteError, write_all};
 use crate::http1::{LocalReply, Method, encode_local};
 use crate::net::Env;

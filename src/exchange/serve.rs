@@ -1,57 +1,14 @@
 //! The walk of one exchange.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
-use std::rc::Rc;
-
-use super::connection::{Client, Next, unread_after};
 use super::failure::Failure;
+use super::held::{Arrival, Client, Exchange, Gauge, Next, unread_after};
 use super::local::Local;
-use super::shard::{Adopted, Scratch, Shard};
+use super::shard::{Scratch, Shard};
 use super::tally::Tally;
-use crate::http1::{BodyLength, FieldKind, Method, RequestHead, Version, is_valid_request_id, via_names};
-use crate::net::{Alarm, Buffer, Env};
+use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_valid_request_id, via_names};
+use crate::net::{Buffer, Env};
 use crate::routing::Predicates;
-use crate::snapshot::{Action, Listener, Route};
-use crate::telemetry::Counter;
-
-/// A request head that arrived whole, in the buffer it was parsed from.
-pub(super) struct Arrival {
-    pub(super) unread: Buffer,
-    pub(super) adopted: Rc<Adopted>,
-    pub(super) started_ns: u64,
-    /// From the first byte to the end of the head; 0 when it came in one piece.
-    pub(super) head_ns: u64,
-}
-
-/// One request being served: what is known of it, and what it may use.
-pub(super) struct Exchange<'a, E: Env> {
-    pub(super) shard: &'a Shard<E>,
-    pub(super) client: &'a E::Stream,
-    /// Guards what the client sends.
-    pub(super) client_alarm: &'a Alarm,
-    /// Guards what the endpoint sends and the client takes.
-    pub(super) alarm: &'a Alarm,
-    pub(super) peer: SocketAddr,
-    pub(super) peer_text: &'a [u8],
-    pub(super) listener: &'a Listener,
-    pub(super) adopted: &'a Adopted,
-    pub(super) head: &'a RequestHead,
-    /// What the head was parsed from, and what came behind it.
-    pub(super) bytes: &'a [u8],
-    /// An identity of our own, unless the client sent a valid one.
-    pub(super) own_id: Option<[u8; 32]>,
-    pub(super) tally: Tally,
-}
-
-/// How an exchange left its connection.
-pub(super) struct Served {
-    pub(super) next: Next,
-    /// Bytes behind the head that belonged to the request.
-    pub(super) body_used: usize,
-    /// What an upload read past its request; it follows the buffer of the head.
-    pub(super) leftover: Option<Buffer>,
-}
+use crate::snapshot::{Action, Route};
 
 /// What becomes of a request.
 pub(super) enum Decision<'a> {
@@ -155,45 +112,6 @@ impl<'a, E: Env> Exchange<'a, E> {
             && matches!(self.head.method(), Method::Get | Method::Head)
             && !self.adopted.snapshot.table.has_exact_path(self.head.host(), path)
     }
-
-    /// The identity of this request: the client's own when it is valid.
-    pub(super) fn request_id(&self) -> &[u8] {
-        match &self.own_id {
-            Some(own) => own,
-            None => self.head.find(self.bytes, FieldKind::XRequestId).unwrap_or_default(),
-        }
-    }
-
-    /// The route that matched, if any did.
-    pub(super) fn route(&self) -> Option<&'a Route> {
-        self.tally.route.get().map(|id| self.adopted.snapshot.route(id))
-    }
-
-    /// What has come behind the head: the start of the body, and perhaps of further requests.
-    pub(super) fn behind_head(&self) -> &'a [u8] {
-        &self.bytes[self.head.len()..]
-    }
-
-    /// Length of the request's body, if all of it has come with the head.
-    pub(super) fn whole_body(&self) -> Option<usize> {
-        match self.head.body() {
-            BodyLength::None => Some(0),
-            BodyLength::Exact(length) => {
-                usize::try_from(length).ok().filter(|length| *length <= self.behind_head().len())
-            }
-            BodyLength::Chunked | BodyLength::UntilClose => None,
-        }
-    }
-
-    /// May the connection serve another request, as far as the client and the worker are concerned?
-    pub(super) fn may_persist(&self) -> bool {
-        self.head.keep_alive() && !self.shard.is_draining()
-    }
-
-    /// Does a 1.0 client need to be told that its connection persists (RFC 9112 section 9.3)?
-    pub(super) fn is_old_client(&self) -> bool {
-        self.head.version() == Version::Http10
-    }
 }
 
 /// The request as the routing table looks at it.
@@ -213,45 +131,5 @@ impl Predicates for View<'_> {
 
     fn query(&self) -> Option<&[u8]> {
         self.head.query(self.bytes)
-    }
-}
-
-/// Holds a gauge up while it lives.
-pub(super) struct Gauge<'a>(&'a Counter);
-
-impl<'a> Gauge<'a> {
-    pub(super) fn new(counter: &'a Counter) -> Self {
-        counter.add(1);
-        Self(counter)
-    }
-}
-
-impl Drop for Gauge<'_> {
-    fn drop(&mut self) {
-        self.0.sub(1);
-    }
-}
-
-/// How far the request has gone upstream; both directions look at it.
-#[derive(Default)]
-pub(super) struct Sending {
-    /// When all attempts together must have an answer.
-    pub(super) due_ms: Cell<u64>,
-    /// Did all of the request go out?
-    pub(super) done: Cell<bool>,
-    /// When it did, in milliseconds of the worker's clock.
-    pub(super) done_ms: Cell<u64>,
-    /// Has any byte gone out that cannot be sent again?
-    pub(super) consumed: Cell<bool>,
-    /// Is the rest of the body unwanted, because the final answer is there?
-    pub(super) stopped: Cell<bool>,
-    /// What an upload read past its request.
-    pub(super) leftover: Cell<Option<Buffer>>,
-}
-
-impl Sending {
-    pub(super) fn on_done(&self, now_ms: u64) {
-        self.done.set(true);
-        self.done_ms.set(now_ms);
     }
 }

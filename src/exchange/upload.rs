@@ -1,8 +1,8 @@
 //! The rest of a request's body on its way to the endpoint.
 
 use super::failure::Failure;
+use super::held::{Exchange, Sending};
 use super::relay::Inbound;
-use super::serve::{Exchange, Sending};
 use super::wire::{Received, WriteError, frame_chunk, read_once, write_all};
 use crate::http1::{BodyLength, ChunkedDecoder};
 use crate::limits;

@@ -1,0 +1,176 @@
+//! What a connection and its exchange hold while they live.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::shard::{Adopted, Shard};
+use super::tally::Tally;
+use crate::http1::{BodyLength, FieldKind, RequestHead, Version};
+use crate::net::{Alarm, Buffer, Env};
+use crate::snapshot::{Listener, Route};
+use crate::telemetry::Counter;
+
+/// A client's connection between its exchanges.
+pub(super) struct Client<E: Env> {
+    pub(super) shard: Rc<Shard<E>>,
+    pub(super) stream: E::Stream,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Rc<str>,
+    pub(super) alarm: Alarm,
+    /// Has it carried an exchange?
+    pub(super) is_proven: bool,
+    /// Did its rest end because bytes are there?
+    pub(super) is_ready: bool,
+}
+
+/// How a connection goes on after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another request may follow.
+    KeepAlive,
+    /// Everything was said.
+    Close,
+    /// Everything was said, but the client may still be sending (RFC 9112 section 9.6).
+    Linger,
+    /// What the client has must not pass for a complete response.
+    Reset,
+}
+
+impl<E: Env> Drop for Client<E> {
+    fn drop(&mut self) {
+        self.shard.counters.connections_active.sub(1);
+    }
+}
+
+/// What follows an exchange: `unread` without the `used` bytes that it spent, or what its upload read past it.
+pub(super) fn unread_after(mut unread: Buffer, used: usize, leftover: Option<Buffer>) -> Buffer {
+    unread.consume(used.min(unread.len()));
+    if let Some(leftover) = leftover {
+        debug_assert!(unread.is_empty(), "an upload starts behind all that came with the head");
+        unread = leftover;
+    }
+    if unread.is_empty() {
+        unread.rewind(0, 0);
+    }
+    unread
+}
+
+/// A request head that arrived whole, in the buffer it was parsed from.
+pub(super) struct Arrival {
+    pub(super) unread: Buffer,
+    pub(super) adopted: Rc<Adopted>,
+    pub(super) started_ns: u64,
+    /// From the first byte to the end of the head; 0 when it came in one piece.
+    pub(super) head_ns: u64,
+}
+
+/// One request being served: what is known of it, and what it may use.
+pub(super) struct Exchange<'a, E: Env> {
+    pub(super) shard: &'a Shard<E>,
+    pub(super) client: &'a E::Stream,
+    /// Guards what the client sends.
+    pub(super) client_alarm: &'a Alarm,
+    /// Guards what the endpoint sends and the client takes.
+    pub(super) alarm: &'a Alarm,
+    pub(super) peer: SocketAddr,
+    pub(super) peer_text: &'a [u8],
+    pub(super) listener: &'a Listener,
+    pub(super) adopted: &'a Adopted,
+    pub(super) head: &'a RequestHead,
+    /// What the head was parsed from, and what came behind it.
+    pub(super) bytes: &'a [u8],
+    /// An identity of our own, unless the client sent a valid one.
+    pub(super) own_id: Option<[u8; 32]>,
+    pub(super) tally: Tally,
+}
+
+/// How an exchange left its connection.
+pub(super) struct Served {
+    pub(super) next: Next,
+    /// Bytes behind the head that belonged to the request.
+    pub(super) body_used: usize,
+    /// What an upload read past its request; it follows the buffer of the head.
+    pub(super) leftover: Option<Buffer>,
+}
+
+impl<'a, E: Env> Exchange<'a, E> {
+    /// The identity of this request: the client's own when it is valid.
+    pub(super) fn request_id(&self) -> &[u8] {
+        match &self.own_id {
+            Some(own) => own,
+            None => self.head.find(self.bytes, FieldKind::XRequestId).unwrap_or_default(),
+        }
+    }
+
+    /// The route that matched, if any did.
+    pub(super) fn route(&self) -> Option<&'a Route> {
+        self.tally.route.get().map(|id| self.adopted.snapshot.route(id))
+    }
+
+    /// What has come behind the head: the start of the body, and perhaps of further requests.
+    pub(super) fn behind_head(&self) -> &'a [u8] {
+        &self.bytes[self.head.len()..]
+    }
+
+    /// Length of the request's body, if all of it has come with the head.
+    pub(super) fn whole_body(&self) -> Option<usize> {
+        match self.head.body() {
+            BodyLength::None => Some(0),
+            BodyLength::Exact(length) => {
+                usize::try_from(length).ok().filter(|length| *length <= self.behind_head().len())
+            }
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        }
+    }
+
+    /// May the connection serve another request, as far as the client and the worker are concerned?
+    pub(super) fn may_persist(&self) -> bool {
+        self.head.keep_alive() && !self.shard.is_draining()
+    }
+
+    /// Does a 1.0 client need to be told that its connection persists (RFC 9112 section 9.3)?
+    pub(super) fn is_old_client(&self) -> bool {
+        self.head.version() == Version::Http10
+    }
+}
+
+/// Holds a gauge up while it lives.
+pub(super) struct Gauge<'a>(&'a Counter);
+
+impl<'a> Gauge<'a> {
+    pub(super) fn new(counter: &'a Counter) -> Self {
+        counter.add(1);
+        Self(counter)
+    }
+}
+
+impl Drop for Gauge<'_> {
+    fn drop(&mut self) {
+        self.0.sub(1);
+    }
+}
+
+/// How far the request has gone upstream; both directions look at it.
+#[derive(Default)]
+pub(super) struct Sending {
+    /// When all attempts together must have an answer.
+    pub(super) due_ms: Cell<u64>,
+    /// Did all of the request go out?
+    pub(super) done: Cell<bool>,
+    /// When it did, in milliseconds of the worker's clock.
+    pub(super) done_ms: Cell<u64>,
+    /// Has any byte gone out that cannot be sent again?
+    pub(super) consumed: Cell<bool>,
+    /// Is the rest of the body unwanted, because the final answer is there?
+    pub(super) stopped: Cell<bool>,
+    /// What an upload read past its request.
+    pub(super) leftover: Cell<Option<Buffer>>,
+}
+
+impl Sending {
+    pub(super) fn on_done(&self, now_ms: u64) {
+        self.done.set(true);
+        self.done_ms.set(now_ms);
+    }
+}

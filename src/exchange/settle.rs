@@ -1,0 +1,177 @@
+//! The last step of an exchange: counted and logged once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::failure::{Failure, Fault};
+use super::held::Exchange;
+use super::shard::{Adopted, Shard};
+use crate::http1::FieldKind;
+use crate::net::Env;
+use crate::snapshot::Action;
+use crate::telemetry::{Record, method_index};
+
+impl<E: Env> Exchange<'_, E> {
+    /// Notes how the exchange failed, for its log line and its counters.
+    pub(super) fn on_failure(&self, failure: Failure) {
+        let counters = &self.shard.counters;
+        self.tally.failure.set(Some(failure));
+        if failure == Failure::ClientAbort {
+            counters.client_aborts.add(1);
+        }
+        if !self.tally.is_answered() {
+            counters.rejected[failure.index()].add(1);
+        }
+    }
+
+    /// Notes an attempt that failed upstream, whether or not another one follows.
+    pub(super) fn on_attempt_failed(&self, failure: Failure) {
+        if failure.verdict().fault == Fault::Upstream {
+            self.shard.counters.upstream_errors[failure.index()].add(1);
+        }
+    }
+
+    /// The last step of every exchange: one count, and one record if it is sampled.
+    pub(super) fn settle(&self) {
+        let tally = &self.tally;
+        let duration_ns = self.shard.env.now_ns().saturating_sub(tally.started_ns);
+        let status = match tally.status.get() {
+            0 => Failure::ClientAbort.verdict().status,
+            status => status,
+        };
+        let method = self.head.method_name(self.bytes);
+        let series = self.route().map(|route| route.series);
+        self.shard.counters.on_exchange(method_index(method), status, series, duration_ns);
+        let cut = tally.failure.get().is_some();
+        let class = self.adopted.sampler.class(status, cut, duration_ns);
+        if self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64()) {
+            self.log(status, duration_ns);
+        }
+    }
+
+    fn log(&self, status: u16, duration_ns: u64) {
+        let tally = &self.tally;
+        let snapshot = &self.adopted.snapshot;
+        let route = tally.route.get().map(|id| snapshot.route(id));
+        let cluster = route.and_then(|route| match route.action {
+            Action::Forward(cluster) => Some(snapshot.clusters[cluster].name.as_bytes()),
+            Action::Redirect(..) | Action::Respond { .. } => None,
+        });
+        let record = Record {
+            unix_ms: self.shard.unix_ms(),
+            method: self.head.method_name(self.bytes),
+            path: self.head.path(self.bytes),
+            query: self.head.query(self.bytes).is_some(),
+            host: self.head.host(),
+            status,
+            duration_ns,
+            client: self.client_ip(),
+            request_id: self.request_id(),
+            route: route.map_or(&[], |route| route.name.as_bytes()),
+            cluster: cluster.unwrap_or_default(),
+            endpoint: tally.endpoint.get(),
+            attempts: tally.attempts.get(),
+            bytes_in: tally.bytes_in.get(),
+            bytes_out: tally.bytes_out.get(),
+            reason: tally.failure.get().map(|failure| failure.verdict().label),
+            detail: tally.failure.get().map_or("", Failure::detail),
+            user_agent: self.head.find(self.bytes, FieldKind::UserAgent).unwrap_or_default(),
+            head_ns: tally.head_ns,
+            connect_ns: tally.connect_ns.get(),
+            first_byte_ns: tally.first_byte_ns.get(),
+            reused: tally.reused.get(),
+            epoch: snapshot.epoch,
+        };
+        self.shard.push(&record);
+    }
+
+    /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs.
+    fn client_ip(&self) -> IpAddr {
+        let peer = self.peer.ip();
+        if !self.listener.trusts(peer) {
+            return peer;
+        }
+        let chain = self.head.find(self.bytes, FieldKind::XForwardedFor).unwrap_or_default();
+        client_behind(chain, peer, |ip| self.listener.trusts(ip))
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Counts and logs a request that was refused before its head could be told apart: there is only a reason to tell.
+    pub(super) fn settle_refused(&self, adopted: &Adopted, failure: Failure, peer: SocketAddr, started_ns: u64) {
+        let verdict = failure.verdict();
+        let duration_ns = self.env.now_ns().saturating_sub(started_ns);
+        self.counters.rejected[failure.index()].add(1);
+        self.counters.on_exchange(method_index(b""), verdict.status, None, duration_ns);
+        let class = adopted.sampler.class(verdict.status, true, duration_ns);
+        if !adopted.sampler.keep(class, || self.rng.borrow_mut().u64()) {
+            return;
+        }
+        let record = Record {
+            unix_ms: self.unix_ms(),
+            method: b"",
+            path: b"",
+            query: false,
+            host: b"",
+            status: verdict.status,
+            duration_ns,
+            client: peer.ip(),
+            request_id: b"",
+            route: b"",
+            cluster: b"",
+            endpoint: None,
+            attempts: 0,
+            bytes_in: 0,
+            bytes_out: verdict.text.len() as u64,
+            reason: Some(verdict.label),
+            detail: failure.detail(),
+            user_agent: b"",
+            head_ns: duration_ns,
+            connect_ns: 0,
+            first_byte_ns: 0,
+            reused: false,
+            epoch: adopted.snapshot.epoch,
+        };
+        self.push(&record);
+    }
+
+    fn push(&self, record: &Record<'_>) {
+        if !self.log.borrow_mut().try_push(record) {
+            self.counters.log_dropped.add(1);
+        }
+    }
+}
+
+/// The right-most address of an `X-Forwarded-For` chain that is not trusted; the last good one when it is rubbish.
+fn client_behind(chain: &[u8], peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer;
+    for hop in chain.rsplit(|byte| *byte == b',') {
+        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse().ok()) else {
+            return client;
+        };
+        client = ip;
+        if !trusts(ip) {
+            return client;
+        }
+    }
+    client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {
+        let peer: IpAddr = "10.0.0.1".parse().expect("an address");
+        let trusts = |ip: IpAddr| ip.to_string().starts_with("10.");
+        for (chain, client) in [
+            ("", "10.0.0.1"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("6.6.6.6, 192.0.2.7, 10.0.0.2", "192.0.2.7"),
+            ("rubbish, 10.0.0.2", "10.0.0.2"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(client_behind(chain.as_bytes(), peer, trusts).to_string(), client, "{chain}");
+        }
+    }
+}
