@@ -73,7 +73,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Attempts until an answer begins. Connect failures go to other endpoints, whatever the request: nothing was sent.
-    /// A reused connection that dies before a byte of response is replaced once when the request can be replayed.
+    /// A connection that dies before a byte of response is replaced once when the request can be replayed.
     async fn attempt_all(&self, route: &Route, cluster: usize, parts: &mut Parts<'_>, sending: &Sending) -> Outcome {
         let began_ms = self.shard.alarms.now_ms();
         let request_due_ms = began_ms + route.timeouts.request_ms;
@@ -107,7 +107,8 @@ impl<E: Env> Exchange<'_, E> {
             let outcome = self.attempt(route, cluster, endpoint, upstream, parts, sending, awaited).await;
             let Err(failure) = outcome else { return outcome };
             self.on_attempt_failed(failure);
-            if !(reused && may_reuse && self.may_replay(failure, sending)) {
+            // A fresh connection that dies says something about its endpoint, so only another one is worth a try.
+            if !(may_reuse && (reused || count > 1) && self.may_replay(failure, sending)) {
                 return Err(failure);
             }
             // RFC 9110 section 9.2.2: an automatic retry is not retried again. It goes to another endpoint if there is

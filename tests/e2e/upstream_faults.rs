@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::endpoint::{Accepted, Endpoint};
 use super::gateway::Gateway;
+use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::now_ms;
+use super::wire::Wire;
 
 /// A gateway in front of one endpoint.
 fn one(io: Io, timeouts: &str) -> (Endpoint, Gateway) {
@@ -106,6 +108,33 @@ fn a_fresh_connection_that_dies_is_a_502_and_the_request_went_out_once(io: Io) {
     }
     gateway.waits_for("upstream_errors_total{reason=\"upstream_eof\"}", 2.0);
     gateway.waits_for("upstream_errors_total{reason=\"upstream_reset\"}", 2.0);
+    gateway.stop();
+}
+
+/// F3: with a second endpoint a GET is tried there once, and a POST nowhere (RFC 9110 section 9.2.2).
+fn a_get_whose_fresh_connection_died_is_tried_once_at_another_endpoint(io: Io) {
+    let dying = Origin::serving(|mut wire| {
+        wire.reads_head();
+        wire.resets();
+    });
+    let origin = Origin::echo();
+    let gateway = Plan::to(io, &[dying.address(), origin.address()]).workers("1").start();
+    let mut client = gateway.client();
+    // Round robin: one of two requests goes to the endpoint that resets, whichever is first; a retry takes a turn too.
+    for _ in 0..4 {
+        client.sends("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.expects(200);
+    }
+    let retries = gateway.metric("upstream_retries_total");
+    assert!(retries >= 1.0, "one of the requests met the endpoint that resets");
+    let mut failed = 0;
+    for _ in 0..4 {
+        let mut poster = Wire::to(gateway.address());
+        poster.sends("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        failed += u32::from(poster.reads_head().status() == 502);
+    }
+    assert_eq!(failed, 2, "a POST is sent to one endpoint only");
+    assert!((gateway.metric("upstream_retries_total") - retries).abs() < 1e-9);
     gateway.stop();
 }
 
@@ -318,6 +347,7 @@ on_both_drivers![
     a_closed_port_is_a_502_at_once_and_others_are_tried_first,
     an_endpoint_that_never_accepts_is_a_504_in_time,
     a_fresh_connection_that_dies_is_a_502_and_the_request_went_out_once,
+    a_get_whose_fresh_connection_died_is_tried_once_at_another_endpoint,
     a_stale_connection_is_noticed_before_it_is_used,
     an_idempotent_request_is_retried_once,
     a_post_is_never_retried,
