@@ -330,8 +330,8 @@ fn a_body_that_trickles_is_relayed(io: Io) {
 
 /// D1: the endpoints of a cluster take turns.
 fn endpoints_take_turns(io: Io) {
-    let endpoints: Vec<_> = (0..3).map(|number| super::origin::Origin::saying(&number.to_string())).collect();
-    let addresses: Vec<_> = endpoints.iter().map(super::origin::Origin::address).collect();
+    let endpoints: Vec<_> = (0..3).map(|number| Origin::saying(&number.to_string())).collect();
+    let addresses: Vec<_> = endpoints.iter().map(Origin::address).collect();
     let gateway = Plan::to(io, &addresses).start();
     let mut client = gateway.client();
     let mut order = String::new();
