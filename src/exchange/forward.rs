@@ -203,18 +203,17 @@ impl<E: Env> Exchange<'_, E> {
 
     fn encode(&self, route: &Route, endpoint: &Endpoint, sending: &Sending, out: &mut Vec<u8>) {
         let path = self.head.path(self.bytes);
-        let mut rewritten = Vec::new();
-        let path = match &route.rewrite {
-            None => path,
-            Some(rewrite) => {
-                rewritten.extend_from_slice(&rewrite.prefix);
-                rewritten.extend_from_slice(path.get(rewrite.strip..).unwrap_or_default());
-                if rewritten.is_empty() {
-                    rewritten.push(b'/');
-                }
-                &rewritten
+        // A buffer of the pool, because a warm request allocates nothing.
+        let rewritten = route.rewrite.as_ref().map(|rewrite| {
+            let mut rewritten = self.shard.buffers.lend();
+            rewritten.extend(&rewrite.prefix);
+            rewritten.extend(path.get(rewrite.strip..).unwrap_or_default());
+            if rewritten.is_empty() {
+                rewritten.extend(b"/");
             }
-        };
+            rewritten
+        });
+        let path = rewritten.as_ref().map_or(path, Buffer::filled);
         let left_ms = sending.due_ms.get().saturating_sub(self.shard.alarms.now_ms()).max(1);
         let how = RequestOut {
             path,

@@ -71,9 +71,9 @@ fn the_tick_closes_at_the_expiry_and_not_before_over_many_turns_of_the_wheel() {
     let mut pool = Idle::new();
     pool.on_return(A, 1, 123, u64::MAX, &limits);
     let mut closed = Vec::new();
-    for now_ms in (130..1_000_120).step_by(10) {
-        pool.on_tick(now_ms, &mut closed);
-        assert!(closed.is_empty(), "closed at {now_ms}");
+    for at_ms in (130..1_000_120).step_by(10) {
+        pool.on_tick(at_ms, &mut closed);
+        assert!(closed.is_empty(), "closed at {at_ms}");
     }
     pool.on_tick(1_000_122, &mut closed);
     assert!(closed.is_empty());
