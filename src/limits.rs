@@ -51,6 +51,16 @@ pub const TICK_MS: u64 = 10;
 pub const TRIM_MS: u64 = 1_000;
 /// Milliseconds after which a waiting exchange starts to watch its client for a disconnect.
 pub const CLIENT_WATCH_MS: u64 = 50;
+/// Milliseconds for which an endpoint that could not be reached is spared while others are fit.
+pub const CONNECT_REST_MS: u64 = 1_000;
+/// Most milliseconds for which an endpoint is spared because it asked for it (`Retry-After`).
+pub const RETRY_AFTER_MS: u64 = 60_000;
+/// Milliseconds a request waits for an idle connection of another worker when a cluster at its cap has no queue.
+pub const RECLAIM_MS: u64 = 100;
+/// Requests of a process that may wait so at once.
+pub const RECLAIM_QUEUE: usize = 64;
+/// Copies of requests that one worker has under way to mirrors.
+pub const MIRRORS: usize = 64;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).
@@ -72,6 +82,8 @@ pub const LOG_RING_BYTES: usize = 1024 * 1024;
 pub const LOG_FIELD_BYTES: usize = 2048;
 /// Routes with a series of their own on `/metrics`; the rest share `other`.
 pub const ROUTE_SERIES: usize = 1024;
+/// Endpoints with series of their own on `/metrics`.
+pub const ENDPOINT_SERIES: usize = 1024;
 /// Endpoint identities a process can hold at once.
 pub const ENDPOINTS_MAX: usize = 16 * 1024;
 /// Messages waiting in a worker's mailbox.

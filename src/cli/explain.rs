@@ -116,15 +116,24 @@ fn explain(config: &Config, request: &Asked) -> Vec<String> {
 
 fn action(config: &Config, route: usize) -> String {
     match &config.routes[route].action {
-        Action::Forward { cluster } => {
-            let cluster = &config.clusters[*cluster];
-            let endpoints: Vec<String> =
-                cluster.endpoints.iter().map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).collect();
-            format!("forwarded to cluster `{}` ({})", cluster.name, endpoints.join(", "))
+        Action::Forward { cluster } => format!("forwarded to {}", shown(config, *cluster)),
+        Action::Split { to, .. } => {
+            let total: u32 = to.iter().map(|(_, weight)| weight).sum();
+            let share =
+                |(cluster, weight): &(usize, u32)| format!("{weight} of {total} to {}", shown(config, *cluster));
+            format!("split: {}", to.iter().map(share).collect::<Vec<_>>().join(", "))
         }
         Action::Redirect { to, status } => format!("redirected with {status} to {to}"),
         Action::Respond { status, .. } => format!("answered with {status}"),
     }
+}
+
+/// A cluster with its endpoints.
+fn shown(config: &Config, cluster: usize) -> String {
+    let cluster = &config.clusters[cluster];
+    let endpoints: Vec<String> =
+        cluster.endpoints.iter().map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).collect();
+    format!("cluster `{}` ({})", cluster.name, endpoints.join(", "))
 }
 
 #[cfg(test)]

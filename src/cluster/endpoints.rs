@@ -88,6 +88,11 @@ impl EndpointRegistry {
         Ok(id)
     }
 
+    /// The identities that only the snapshot under construction has, in no order.
+    pub fn fresh(&self) -> impl Iterator<Item = EndpointId> {
+        self.entries.values().filter(|entry| entry.stage == Stage::New).map(|entry| entry.id)
+    }
+
     /// Told that `epoch` was published: identities it did not assign are released; returns those newly so, in order.
     pub fn on_published(&mut self, epoch: u64) -> Vec<EndpointId> {
         debug_assert!(

@@ -7,11 +7,27 @@
 //! Invariants: an identity names one endpoint for as long as any snapshot that knows it is in use; an
 //! idle connection is in exactly one place and is handed out or handed back exactly once.
 
+mod atomics;
 mod balance;
+mod budget;
 mod endpoints;
+mod fleet;
+mod health;
 mod idle;
+mod inflight;
 mod list;
+mod state;
+mod tier;
 
-pub use balance::RoundRobin;
+pub use balance::{Balancer, Candidates, Ring, Split, Strategy};
+pub use budget::{RetryBudget, backoff_ms};
 pub use endpoints::{EndpointId, EndpointKey, EndpointRegistry, EndpointsFull};
+pub use fleet::{
+    BreakerPolicy, BreakerState, BreakerView, Cell, Fitness, Fleet, Now, Outcome, Pass, PassivePolicy, Probe, Slot,
+    Transition, Unfit, fitness, fitness_at_last, truth_table,
+};
+pub use health::HealthCount;
 pub use idle::{Idle, IdleLimits, Rested};
+pub use inflight::InFlightView;
+pub use state::{ClusterState, Ticket};
+pub use tier::TierGate;

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::leaf::{Kind, Refusal};
-use super::model::Endpoint;
 
 /// Reads `IP`, `[IP]`, `localhost` or nothing (every address of the machine) with an optional port.
 fn ip_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
@@ -134,15 +133,72 @@ impl Kind for Network {
     }
 }
 
+/// A name server: `127.0.0.1`, `127.0.0.1:5353`, `[::1]:53`; its port is 53 unless given (RFC 1035 section 4.2).
+pub(super) struct NameServer;
+
+impl Kind for NameServer {
+    type Out = SocketAddr;
+    const EXPECTED: &'static str = "the address of a name server such as `127.0.0.1`, `127.0.0.1:5353` or `[::1]:53`";
+
+    fn text(text: &str) -> Result<SocketAddr, Refusal> {
+        match ip_and_port(text) {
+            Some((_, Some(0))) => Err(Refusal::new("expected a port from 1 to 65535")),
+            // No host at all stands for every address too, and nobody is asked there.
+            Some((ip, _)) if ip.is_unspecified() => Err(Refusal::expected::<Self>()),
+            Some((ip, port)) => Ok(SocketAddr::new(ip, port.unwrap_or(53))),
+            None => Err(Refusal::expected::<Self>().hint("names are not resolved here, and a port is at most 65535")),
+        }
+    }
+}
+
+/// The value of a `Host` field: a name or an address, with or without a port (RFC 9110 section 7.2).
+pub(super) struct HostField;
+
+impl Kind for HostField {
+    type Out = String;
+    const EXPECTED: &'static str = "a host such as `orders.internal` or `orders.internal:8080`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        match host_and_port(text) {
+            Ok(_) => Ok(text.to_ascii_lowercase()),
+            Err(_) => Err(Refusal::expected::<Self>()),
+        }
+    }
+}
+
+/// The name that a certificate must have: a host name or an IP address.
+pub(super) struct ServerName;
+
+impl Kind for ServerName {
+    type Out = String;
+    const EXPECTED: &'static str = "a host name such as `orders.internal`, or an IP address";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(ip.to_string());
+        }
+        if is_host_name(text) { Ok(text.to_ascii_lowercase()) } else { Err(Refusal::expected::<Self>()) }
+    }
+}
+
+/// A host and a TCP port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct HostAndPort {
+    /// A name in lower case, or an IP address; an IPv6 address is without brackets.
+    pub(super) host: String,
+    /// Never 0.
+    pub(super) port: u16,
+}
+
 /// The URL of an endpoint: `http://host:port`, nothing behind it.
 pub(super) struct EndpointUrl;
 
 impl Kind for EndpointUrl {
-    type Out = Endpoint;
+    type Out = HostAndPort;
     const EXPECTED: &'static str = "a URL such as `http://10.0.0.7:3000`";
     const PATTERN: Option<&'static str> = Some("http://.+");
 
-    fn text(text: &str) -> Result<Endpoint, Refusal> {
+    fn text(text: &str) -> Result<HostAndPort, Refusal> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(Refusal::expected::<Self>().hint(format!("did you mean `http://{text}`?")));
         };
@@ -164,12 +220,12 @@ impl Kind for EndpointUrl {
                 "write `http://{near}` here and the path as `rewrite: {{ prefix: ... }}` of the route"
             )));
         }
-        endpoint(authority)
+        host_and_port(authority)
     }
 }
 
 /// Reads `host`, `host:port` or `[ipv6]:port`; the port of `http` is 80 (RFC 9110 section 4.2.1).
-fn endpoint(authority: &str) -> Result<Endpoint, Refusal> {
+fn host_and_port(authority: &str) -> Result<HostAndPort, Refusal> {
     if let Some((IpAddr::V6(ip), port)) = ip_and_port(authority).filter(|_| authority.starts_with('[')) {
         return with_port(ip.to_string(), port.or(Some(80)));
     }
@@ -188,9 +244,9 @@ fn endpoint(authority: &str) -> Result<Endpoint, Refusal> {
     with_port(host.to_ascii_lowercase(), port)
 }
 
-fn with_port(host: String, port: Option<u16>) -> Result<Endpoint, Refusal> {
+fn with_port(host: String, port: Option<u16>) -> Result<HostAndPort, Refusal> {
     match port {
-        Some(port) if port > 0 => Ok(Endpoint { host, port }),
+        Some(port) if port > 0 => Ok(HostAndPort { host, port }),
         _ => Err(Refusal::new("expected a port from 1 to 65535")),
     }
 }
@@ -213,7 +269,7 @@ pub(super) fn is_host_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn host_and_port(url: &str) -> Option<(String, u16)> {
+    fn of_url(url: &str) -> Option<(String, u16)> {
         EndpointUrl::text(url).ok().map(|endpoint| (endpoint.host, endpoint.port))
     }
 
@@ -258,11 +314,35 @@ mod tests {
     }
 
     #[test]
+    fn a_name_server_is_an_address_and_listens_on_port_53() {
+        let address = |text| NameServer::text(text).ok().map(|address| address.to_string());
+        assert_eq!(address("127.0.0.1").as_deref(), Some("127.0.0.1:53"));
+        assert_eq!(address("127.0.0.1:5353").as_deref(), Some("127.0.0.1:5353"));
+        assert_eq!(address("[::1]:53").as_deref(), Some("[::1]:53"));
+        assert_eq!(address("::1").as_deref(), Some("[::1]:53"));
+        for bad in ["", ":53", "0.0.0.0", "[::]:53", "127.0.0.1:0", "127.0.0.1:", "127.0.0.1:65536", "ns.internal"] {
+            assert!(NameServer::text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_probes_are_names_or_addresses() {
+        assert_eq!(HostField::text("Orders.internal:80"), Ok("orders.internal:80".to_owned()));
+        assert_eq!(HostField::text("[::1]:80"), Ok("[::1]:80".to_owned()));
+        assert_eq!(ServerName::text("Orders.internal"), Ok("orders.internal".to_owned()));
+        assert_eq!(ServerName::text("::1"), Ok("::1".to_owned()));
+        for bad in ["", "a b", "http://a", "a:0", "a:x", "a/b", "::1:80", "a@b"] {
+            assert!(HostField::text(bad).is_err(), "{bad}");
+            assert!(ServerName::text(bad).is_err() || bad == "::1:80", "{bad}");
+        }
+    }
+
+    #[test]
     fn an_endpoint_url_is_a_scheme_a_host_and_a_port() {
-        assert_eq!(host_and_port("http://10.0.0.7:3000"), Some(("10.0.0.7".to_owned(), 3000)));
-        assert_eq!(host_and_port("http://Orders.Internal/"), Some(("orders.internal".to_owned(), 80)));
-        assert_eq!(host_and_port("http://[::1]:81"), Some(("::1".to_owned(), 81)));
-        assert_eq!(host_and_port("http://[::1]"), Some(("::1".to_owned(), 80)));
+        assert_eq!(of_url("http://10.0.0.7:3000"), Some(("10.0.0.7".to_owned(), 3000)));
+        assert_eq!(of_url("http://Orders.Internal/"), Some(("orders.internal".to_owned(), 80)));
+        assert_eq!(of_url("http://[::1]:81"), Some(("::1".to_owned(), 81)));
+        assert_eq!(of_url("http://[::1]"), Some(("::1".to_owned(), 80)));
         for bad in [
             "",
             "http://",

@@ -1,7 +1,7 @@
 //! Kinds of values that are one word out of a few.
 
 use super::leaf::{Kind, Refusal};
-use super::model::{Balance, HostHeader, Io};
+use super::model::{Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind};
 use super::words;
 use crate::limits::WORKERS_MAX;
 
@@ -32,25 +32,144 @@ impl Kind for IoName {
     }
 }
 
-/// Balancers that exist in the format but not in this version.
-const LATER_BALANCERS: [&str; 5] =
-    ["weighted_round_robin", "least_connections", "consistent_hash", "least_saturated", "p2c"];
+/// The names of balancers and what they stand for.
+const BALANCERS: [(&str, Balance); 6] = [
+    ("round_robin", Balance::RoundRobin),
+    ("weighted_round_robin", Balance::WeightedRoundRobin),
+    ("least_connections", Balance::LeastConnections),
+    ("consistent_hash", Balance::ConsistentHash),
+    ("least_saturated", Balance::LeastSaturated),
+    ("p2c", Balance::P2c),
+];
 
 /// How an endpoint is chosen.
 pub(super) struct BalanceName;
 
 impl Kind for BalanceName {
     type Out = Balance;
-    const EXPECTED: &'static str = "`round_robin`";
-    const PATTERN: Option<&'static str> = Some("round_robin");
+    const EXPECTED: &'static str =
+        "`round_robin`, `weighted_round_robin`, `least_connections`, `consistent_hash`, `least_saturated` or `p2c`";
+    const PATTERN: Option<&'static str> =
+        Some("round_robin|weighted_round_robin|least_connections|consistent_hash|least_saturated|p2c");
 
     fn text(text: &str) -> Result<Balance, Refusal> {
+        match BALANCERS.iter().find(|(name, _)| *name == text) {
+            Some((_, balance)) => Ok(*balance),
+            None => Err(refuse::<Self>(text, &BALANCERS.map(|(name, _)| name))),
+        }
+    }
+}
+
+/// The part of a request that is hashed, where it needs no name.
+pub(super) struct HashKeyName;
+
+impl Kind for HashKeyName {
+    type Out = HashKey;
+    const EXPECTED: &'static str = "`client_ip`, `path`, `{ header: NAME }` or `{ cookie: NAME }`";
+    const PATTERN: Option<&'static str> = Some("client_ip|path");
+
+    fn text(text: &str) -> Result<HashKey, Refusal> {
         match text {
-            "round_robin" => Ok(Balance::RoundRobin),
-            _ if LATER_BALANCERS.contains(&text) => {
-                Err(Refusal::expected::<Self>().hint(format!("`{text}` is not in this version of ringgate")))
+            "client_ip" => Ok(HashKey::ClientIp),
+            "path" => Ok(HashKey::Path),
+            "header" | "cookie" => {
+                Err(Refusal::expected::<Self>().hint(format!("name the {text}: `{{ {text}: NAME }}`")))
             }
-            _ => Err(refuse::<Self>(text, &["round_robin"])),
+            _ => Err(refuse::<Self>(text, &["client_ip", "path"])),
+        }
+    }
+}
+
+/// What happens when no endpoint is fit.
+pub(super) struct NoneHealthyName;
+
+impl Kind for NoneHealthyName {
+    type Out = NoneHealthy;
+    const EXPECTED: &'static str = "`fail_open` or `fail_closed`";
+    const PATTERN: Option<&'static str> = Some("fail_open|fail_closed");
+
+    fn text(text: &str) -> Result<NoneHealthy, Refusal> {
+        match text {
+            "fail_open" => Ok(NoneHealthy::FailOpen),
+            "fail_closed" => Ok(NoneHealthy::FailClosed),
+            _ => Err(refuse::<Self>(text, &["fail_open", "fail_closed"])),
+        }
+    }
+}
+
+/// What a probe of an endpoint is.
+pub(super) struct ProbeKindName;
+
+impl Kind for ProbeKindName {
+    type Out = ProbeKind;
+    const EXPECTED: &'static str = "`tcp`, `http`, `https` or `grpc`";
+    const PATTERN: Option<&'static str> = Some("tcp|http|https|grpc");
+
+    fn text(text: &str) -> Result<ProbeKind, Refusal> {
+        match text {
+            "tcp" => Ok(ProbeKind::Tcp),
+            "http" => Ok(ProbeKind::Http),
+            "https" => Ok(ProbeKind::Https),
+            "grpc" => Ok(ProbeKind::Grpc),
+            _ => Err(refuse::<Self>(text, &["tcp", "http", "https", "grpc"])),
+        }
+    }
+}
+
+/// One thing after which an attempt is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Connect,
+    Reset,
+    Timeout,
+    /// 500 to 599.
+    Status(u16),
+}
+
+/// `connect`, `reset`, `timeout`, or a status.
+pub(super) struct RetryCause;
+
+impl Kind for RetryCause {
+    type Out = Cause;
+    const EXPECTED: &'static str = "`connect`, `reset`, `timeout` or a status from 500 to 599";
+    const PATTERN: Option<&'static str> = Some("connect|reset|timeout");
+    const TYPES: &'static [&'static str] = &["string", "integer"];
+    const PLAIN: bool = true;
+
+    fn text(text: &str) -> Result<Cause, Refusal> {
+        match text {
+            "connect" => Ok(Cause::Connect),
+            "reset" => Ok(Cause::Reset),
+            "timeout" => Ok(Cause::Timeout),
+            "5xx" => Err(Refusal::expected::<Self>().hint("write each status: `502, 503, 504`")),
+            _ if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse().map_or_else(|_| Err(Refusal::expected::<Self>()), Self::number)
+            }
+            _ => Err(refuse::<Self>(text, &["connect", "reset", "timeout"])),
+        }
+    }
+
+    fn number(number: u64) -> Result<Cause, Refusal> {
+        match u16::try_from(number) {
+            Ok(status @ 500..=599) => Ok(Cause::Status(status)),
+            _ => Err(Refusal::expected::<Self>().hint("any other status is an answer, and the client's to judge")),
+        }
+    }
+}
+
+/// Which methods are tried again: `true` for all.
+pub(super) struct RetryMethods;
+
+impl Kind for RetryMethods {
+    type Out = bool;
+    const EXPECTED: &'static str = "`idempotent` or `any`";
+    const PATTERN: Option<&'static str> = Some("idempotent|any");
+
+    fn text(text: &str) -> Result<bool, Refusal> {
+        match text {
+            "idempotent" => Ok(false),
+            "any" => Ok(true),
+            _ => Err(refuse::<Self>(text, &["idempotent", "any"])),
         }
     }
 }

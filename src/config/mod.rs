@@ -34,8 +34,9 @@ use std::path::{Path, PathBuf};
 
 pub use file::json_schema;
 pub use model::{
-    AccessLog, Action, Admin, Balance, BodyMinRate, Cluster, Config, Endpoint, HeaderEdits, HostHeader, HostMatch, Io,
-    Keepalive, Listener, ListenerLimits, Output, PathMatch, Route, Runtime, Sample, Timeouts, Workers,
+    AccessLog, Action, ActiveHealth, Admin, Balance, BodyMinRate, Breaker, Cluster, Config, Dns, Endpoint, HashKey,
+    HeaderEdits, HostHeader, HostMatch, Io, Keepalive, Listener, ListenerLimits, Mirror, NoneHealthy, Output,
+    PassiveHealth, PathMatch, ProbeKind, Queue, Retry, RetryOn, Route, Runtime, Sample, Timeouts, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

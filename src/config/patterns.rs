@@ -175,6 +175,85 @@ impl Kind for FieldName {
     }
 }
 
+/// The name of a cookie: a token, and case-sensitive (RFC 6265 section 4.1.1).
+pub(super) struct CookieName;
+
+impl Kind for CookieName {
+    type Out = String;
+    const EXPECTED: &'static str = "the name of a cookie such as `sid`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if is_token(text) { Ok(text.to_owned()) } else { Err(Refusal::expected::<Self>()) }
+    }
+}
+
+/// The target of a probe: a path, a query included.
+pub(super) struct ProbePath;
+
+impl Kind for ProbePath {
+    type Out = String;
+    const EXPECTED: &'static str = "a path such as `/healthz`";
+    const PATTERN: Option<&'static str> = Some("/.*");
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(Refusal::expected::<Self>());
+        }
+        if !text.starts_with('/') {
+            return Err(Refusal::expected::<Self>().hint(format!("did you mean `/{text}`?")));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// The service that a gRPC probe asks for; empty for the whole server.
+pub(super) struct ServiceName;
+
+impl Kind for ServiceName {
+    type Out = String;
+    const EXPECTED: &'static str = "a service such as `orders.v1.Orders`, of at most 127 characters";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        let is_legal = text.len() <= 127 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_legal { Ok(text.to_owned()) } else { Err(Refusal::expected::<Self>()) }
+    }
+}
+
+/// A status, or the first and the last of several: `200`, `200-399`.
+pub(super) struct StatusRange;
+
+impl Kind for StatusRange {
+    type Out = (u16, u16);
+    const EXPECTED: &'static str = "a status such as 200, a range such as `200-399`, or a list of them";
+    const PATTERN: Option<&'static str> = Some("[2-5][0-9][0-9](-[2-5][0-9][0-9])?");
+    const TYPES: &'static [&'static str] = &["integer", "string"];
+    const PLAIN: bool = true;
+
+    fn text(text: &str) -> Result<(u16, u16), Refusal> {
+        let status = |digits: &str| match digits.parse::<u64>() {
+            Ok(number) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
+            _ => Err(Refusal::expected::<Self>()),
+        };
+        if let [class @ b'2'..=b'5', b'x', b'x'] = text.as_bytes() {
+            let class = char::from(*class);
+            return Err(Refusal::expected::<Self>().hint(format!("did you mean `{class}00-{class}99`?")));
+        }
+        let Some((first, last)) = text.split_once('-') else { return Self::number(status(text)?) };
+        let ((first, _), (last, _)) = (Self::number(status(first)?)?, Self::number(status(last)?)?);
+        if first > last {
+            return Err(Refusal::new("the range ends before it begins").hint(format!("did you mean `{last}-{first}`?")));
+        }
+        Ok((first, last))
+    }
+
+    fn number(number: u64) -> Result<(u16, u16), Refusal> {
+        match u16::try_from(number) {
+            Ok(status @ 200..=599) => Ok((status, status)),
+            _ => Err(Refusal::new("expected final statuses, 200 to 599")),
+        }
+    }
+}
+
 /// The name of a field that tells endpoints their deadline: of our own making, so that it clashes with no field that
 /// has a meaning.
 pub(super) struct DeadlineField;
@@ -315,6 +394,33 @@ mod tests {
         for bad in ["get", "Post", "", "G T", "CONNECT", "TRACE"] {
             assert!(Method::text(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn expected_statuses_are_single_or_a_range_in_order() {
+        assert_eq!(StatusRange::number(204), Ok((204, 204)));
+        assert_eq!(StatusRange::text("200-399"), Ok((200, 399)));
+        assert_eq!(StatusRange::text("200"), Ok((200, 200)));
+        for bad in ["", "-", "200-", "-200", "399-200", "100", "199-300", "200-600", "2xx", "+200", "200-+300", "ok"] {
+            assert!(StatusRange::text(bad).is_err(), "{bad}");
+        }
+        let hint = |text| StatusRange::text(text).err().and_then(|refusal| refusal.hint);
+        assert_eq!(hint("2xx").as_deref(), Some("did you mean `200-299`?"));
+        assert_eq!(hint("399-200").as_deref(), Some("did you mean `200-399`?"));
+    }
+
+    #[test]
+    fn probes_ask_for_a_path_and_its_query() {
+        assert_eq!(ProbePath::text("/healthz?full=1"), Ok("/healthz?full=1".to_owned()));
+        for bad in ["", "healthz", "/a b", "/a#b", "/ä", "/a\r\nb"] {
+            assert!(ProbePath::text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cookies_keep_their_case() {
+        assert_eq!(CookieName::text("SID"), Ok("SID".to_owned()));
+        assert!(CookieName::text("").is_err() && CookieName::text("a b").is_err() && CookieName::text("a=b").is_err());
     }
 
     #[test]

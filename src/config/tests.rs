@@ -68,6 +68,7 @@ fn what_is_left_out_has_its_documented_default() {
         io: Io::Auto,
         shutdown_grace: Duration::from_secs(30),
         max_connections: 50_000,
+        accept_balance: true,
     };
     assert_eq!(config.runtime, runtime);
     assert_eq!(config.admin, Admin::Tcp("127.0.0.1:9090".parse().expect("an address")));
@@ -373,7 +374,7 @@ fn a_wrong_shape_anywhere_is_reported_once_and_hides_nothing_else() {
 fn the_schema_comes_from_the_types() {
     let schema = json_schema();
     let keys = schema["properties"].as_object().expect("properties");
-    assert_eq!(keys.len(), 10);
+    assert_eq!(keys.len(), 11);
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["required"], serde_json::json!(["version"]));
     let route = &schema["$defs"]["RouteFile"];

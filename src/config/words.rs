@@ -1,7 +1,7 @@
 //! Words: what was probably meant, and what later versions will know.
 
 /// Keys of the format that this version does not know yet.
-const LATER_KEYS: [&str; 28] = [
+const LATER_KEYS: [&str; 14] = [
     "token",
     "tls",
     "protocols",
@@ -9,22 +9,8 @@ const LATER_KEYS: [&str; 28] = [
     "connections_per_client",
     "h2_streams",
     "proxy_protocol",
-    "retry",
-    "hash_key",
-    "max_connections",
-    "queue",
-    "slow_start",
-    "none_healthy",
-    "weight",
-    "dns_ttl_max",
-    "priority",
-    "max_latency",
-    "health",
-    "breaker",
     "policies",
     "policy",
-    "split",
-    "mirror",
     "tracing",
     "metrics",
     "stage",

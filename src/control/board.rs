@@ -1,11 +1,12 @@
 //! What the running gateway shows: written by the control loop, read by the admin server.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::names::{Counts, NameStatus};
 use super::{Started, memory};
 use crate::clock;
 use crate::net::Driver;
@@ -67,6 +68,7 @@ struct Live {
     draining: bool,
     reloads: Reloads,
     last_reload: Option<LastReload>,
+    dns: DnsStatus,
 }
 
 /// The board; share it as `Arc<Board>`.
@@ -110,6 +112,20 @@ impl Board {
         live.listeners = published.listeners;
         live.routes = published.routes;
         live.max_connections = published.max_connections;
+    }
+
+    /// Names were asked for.
+    pub(super) fn on_names(&self, names: Vec<NameStatus>, counts: Counts) {
+        let now_ms = clock::unix_ms();
+        let shown = |name: NameStatus| ShownName {
+            host: name.host,
+            addresses: name.addresses,
+            failing: name.is_failing,
+            error: name.error,
+            due: time(now_ms + name.due_in_ms),
+        };
+        let names = names.into_iter().map(shown).collect();
+        self.live().dns = DnsStatus { lookups_ok: counts.ok, lookups_failed: counts.failed, names };
     }
 
     /// A reload ended; `error` is its report when it was refused.
@@ -173,6 +189,9 @@ impl Board {
             memory_bytes: memory::resident_bytes(),
             epoch: live.epoch,
             reloads: live.reloads,
+            clusters: Vec::new(),
+            probes: (0, 0),
+            lookups: (live.dns.lookups_ok, live.dns.lookups_failed),
             log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
         }
     }
@@ -193,6 +212,7 @@ impl Board {
             listeners: live.listeners.iter().map(listener_status).collect(),
             admin: live.admin.clone(),
             last_reload: live.last_reload.clone(),
+            dns: live.dns.clone(),
         }
     }
 }
@@ -212,6 +232,23 @@ pub(super) struct Status {
     listeners: Vec<ListenerStatus>,
     admin: Option<String>,
     last_reload: Option<LastReload>,
+    dns: DnsStatus,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+struct DnsStatus {
+    lookups_ok: u64,
+    lookups_failed: u64,
+    names: Vec<ShownName>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ShownName {
+    host: String,
+    addresses: Vec<IpAddr>,
+    failing: bool,
+    error: Option<String>,
+    due: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -296,6 +333,24 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_status_page_shows_names_with_their_addresses_and_errors() {
+        let board = board();
+        let name = NameStatus {
+            host: "db.test".to_owned(),
+            addresses: vec!["10.0.0.1".parse().unwrap()],
+            is_failing: true,
+            error: Some("no such name".to_owned()),
+            due_in_ms: 0,
+        };
+        board.on_names(vec![name], Counts { ok: 3, failed: 1 });
+        let json = serde_json::to_value(board.status()).unwrap();
+        assert_eq!((&json["dns"]["lookups_ok"], &json["dns"]["lookups_failed"]), (&3.into(), &1.into()));
+        let shown = &json["dns"]["names"][0];
+        assert_eq!((&shown["host"], &shown["addresses"]), (&"db.test".into(), &serde_json::json!(["10.0.0.1"])));
+        assert_eq!((&shown["failing"], &shown["error"]), (&true.into(), &"no such name".into()));
+    }
+
+    #[test]
     fn the_status_page_shows_bound_addresses_and_workers() {
         let board = board();
         board.on_published(Published {
@@ -309,6 +364,7 @@ pub(super) mod tests {
         assert_eq!(json["listeners"][0], serde_json::json!({"name": "web", "address": "127.0.0.1:8080"}));
         assert_eq!(json["workers"][0]["cpu"], 0);
         assert_eq!(json["io"]["driver"], "epoll");
+        assert_eq!(json["dns"]["names"], serde_json::json!([]));
         assert_eq!(board.scrape().max_connections, 9);
     }
 }

@@ -60,14 +60,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{AccessLog, Admin, BodyMinRate, Io, ListenerLimits, Output, Runtime, Sample, Workers};
+    use crate::config::{AccessLog, Admin, BodyMinRate, Dns, Io, ListenerLimits, Output, Runtime, Sample, Workers};
 
     fn config() -> Config {
-        let runtime =
-            Runtime { workers: Workers::Auto, io: Io::Auto, shutdown_grace: Duration::ZERO, max_connections: 1 };
+        let runtime = Runtime {
+            workers: Workers::Auto,
+            io: Io::Auto,
+            shutdown_grace: Duration::ZERO,
+            max_connections: 1,
+            accept_balance: true,
+        };
+        let dns =
+            Dns { servers: Vec::new(), timeout: Duration::ZERO, ttl_min: Duration::ZERO, ttl_max: Duration::ZERO };
         let sample = Sample { ok: 1.0, slow_over: Duration::ZERO, slow_share: 1.0, errors: 1.0 };
         Config {
             runtime,
+            dns,
             admin: Admin::Off,
             listeners: Vec::new(),
             clusters: Vec::new(),

@@ -5,16 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::Seat;
+use crate::cluster::Fleet;
 use crate::net::Driver;
 use crate::snapshot::Publisher;
 use crate::telemetry::LogRing;
-use crate::worker::{Credit, Message, WorkerHandle, WorkerSpec};
+use crate::worker::{self, Credit, Loads, Message, WorkerHandle, WorkerSpec};
 
 /// Pause between two looks at threads that are to end.
 const END_POLL: Duration = Duration::from_millis(5);
 
 /// The sockets of one worker, by the name of the listener.
 pub(super) type Berth = Vec<(String, TcpListener)>;
+
+/// What all workers share.
+pub(super) struct Shared<'a> {
+    pub(super) publisher: &'a Publisher,
+    pub(super) fleet: &'a Arc<Fleet>,
+    pub(super) credit: &'a Arc<Credit>,
+    pub(super) loads: &'a Arc<Loads>,
+}
 
 /// Every worker of the process.
 pub(super) struct Crew {
@@ -31,22 +40,25 @@ impl Crew {
         seats: &[Seat],
         rings: Vec<LogRing>,
         berths: Vec<Berth>,
-        publisher: &Publisher,
-        credit: &Arc<Credit>,
+        shared: &Shared<'_>,
     ) -> Result<Self, String> {
+        let mailboxes = worker::crew(seats.len()).map_err(|error| format!("cannot start the workers: {error}"))?;
         let mut crew = Self { workers: Vec::new() };
-        for (index, ((seat, log), listeners)) in seats.iter().zip(rings).zip(berths).enumerate() {
+        let belongings = seats.iter().zip(rings).zip(berths).zip(mailboxes);
+        for (index, (((seat, log), listeners), mailbox)) in belongings.enumerate() {
             let spec = WorkerSpec {
                 index,
                 cpu: seat.cpu,
                 driver,
                 counters: Arc::clone(&seat.counters),
                 log,
-                snapshots: publisher.reader(index),
+                snapshots: shared.publisher.reader(index),
+                fleet: Arc::clone(shared.fleet),
                 listeners,
-                max_connections: Arc::clone(credit),
+                max_connections: Arc::clone(shared.credit),
+                loads: Arc::clone(shared.loads),
             };
-            match WorkerHandle::spawn(spec) {
+            match WorkerHandle::spawn(spec, mailbox) {
                 Ok(worker) => crew.workers.push(worker),
                 Err(error) => {
                     crew.tell(|| Message::Stop);

@@ -14,7 +14,7 @@ use super::watch::Watch;
 use crate::clock;
 use crate::config::{Config, Output};
 use crate::snapshot::Publisher;
-use crate::worker::{Credit, Message};
+use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
 const ADOPTION: Duration = Duration::from_secs(5);
@@ -54,6 +54,7 @@ pub(super) struct Gateway {
     pub(super) watch: Option<Watch>,
     pub(super) crew: Crew,
     pub(super) credit: Arc<Credit>,
+    pub(super) loads: Arc<Loads>,
     pub(super) board: Arc<Board>,
     pub(super) writer: LogWriter,
 }
@@ -116,7 +117,7 @@ impl Gateway {
     /// Everything that can fail comes first; from `publish` on nothing does.
     async fn publish(&mut self, loaded: Loaded) -> Result<u64, String> {
         let epoch = self.publisher.epoch() + 1;
-        let snapshot = self.tables.compile(&loaded.config, epoch, self.crew.len()).await?;
+        let snapshot = self.tables.compile(&loaded.config, epoch).await?;
         let changes = listener_changes(&self.held, &loaded.config.listeners);
         let opened = match sockets::open_all(&changes.open, self.crew.len()) {
             Ok(opened) => opened,
@@ -125,6 +126,7 @@ impl Gateway {
                 return Err(error);
             }
         };
+        self.tables.on_publishing(&snapshot, &loaded.config);
         self.publisher.publish(snapshot);
         self.tables.on_published(epoch);
         self.crew.tell(|| Message::Nudge);
@@ -134,6 +136,24 @@ impl Gateway {
         self.take_up(&old.config);
         self.show();
         Ok(epoch)
+    }
+
+    /// Publishes the configuration in force once more, with the addresses that its names have now: workers close what
+    /// rests at those that are gone, and exchanges in flight end there.
+    pub(super) fn readdress(&mut self, hosts: &[String]) {
+        let epoch = self.publisher.epoch() + 1;
+        let hosts = hosts.join(", ");
+        match self.tables.recompile(&self.loaded.config, epoch) {
+            Ok(snapshot) => {
+                self.tables.on_publishing(&snapshot, &self.loaded.config);
+                self.publisher.publish(snapshot);
+                self.tables.on_published(epoch);
+                self.crew.tell(|| Message::Nudge);
+                self.show();
+                tracing::info!(epoch, hosts, "changed addresses published");
+            }
+            Err(why) => tracing::error!(hosts, why, "changed addresses not taken up, the last ones stay"),
+        }
     }
 
     fn swap_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
@@ -152,6 +172,7 @@ impl Gateway {
     fn take_up(&self, old: &Config) {
         let new = &self.loaded.config;
         self.credit.set_limit(new.runtime.max_connections);
+        self.loads.set_balanced(new.runtime.accept_balance);
         if old.access_log.output != new.access_log.output {
             self.writer.reopen(&new.access_log.output);
         }
@@ -190,6 +211,13 @@ impl Gateway {
             routes: self.tables.series_names(),
             max_connections: self.config().runtime.max_connections as u64,
         });
+    }
+
+    /// Puts the names on the board when anything was learnt of them.
+    pub(super) fn show_names(&mut self) {
+        if let Some((names, counts)) = self.tables.try_names() {
+            self.board.on_names(names, counts);
+        }
     }
 
     /// Opens the access log afresh.

@@ -19,7 +19,7 @@ mod gateway;
 mod journal;
 mod log_writer;
 mod memory;
-mod resolve;
+mod names;
 mod series;
 mod shutdown;
 mod signals;
@@ -111,7 +111,7 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
     let ended = runtime.block_on(serve(options));
-    // A resolver may still be waiting for an answer on a thread of its own.
+    // A file may still be being read on a thread of its own.
     runtime.shutdown_background();
     ended
 }
@@ -158,6 +158,8 @@ enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
     Files,
+    /// These names have other addresses.
+    Readdressed(Vec<String>),
     Housekeeping,
 }
 
@@ -177,6 +179,7 @@ async fn control_loop(
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.recv() => Event::Reload(request),
             Some(()) = changes.recv() => Event::Files,
+            hosts = gateway.tables.readdressed() => Event::Readdressed(hosts),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
         let (trigger, requests) = match event {
@@ -192,8 +195,13 @@ async fn control_loop(
             }
             Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
             Event::Files => (Trigger::Files, Vec::new()),
+            Event::Readdressed(hosts) => {
+                gateway.readdress(&hosts);
+                continue;
+            }
             Event::Housekeeping => {
                 gateway.retire();
+                gateway.show_names();
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }

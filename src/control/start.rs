@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::admin::{AdminServer, ReloadRequest};
 use super::board::{Board, Fixed, Seat};
 use super::changes::listener_changes;
-use super::crew::{Berth, Crew};
+use super::crew::{Berth, Crew, Shared};
 use super::gateway::Gateway;
 use super::log_writer::LogWriter;
 use super::sockets::{self, Opened};
@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::net::Driver;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::{LogRing, ring};
-use crate::worker::{self, Credit};
+use crate::worker::{self, Credit, Loads};
 
 /// Descriptors that a gateway needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -66,8 +66,9 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
     let placement = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_err(refused)?;
     let (driver, driver_why) = driver::choose(config.runtime.io).map_err(refused)?;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
-    let mut tables = Tables::default();
-    let snapshot = tables.compile(config, 1, placement.len()).await.map_err(refused)?;
+    let mut tables = Tables::new(placement.len());
+    let snapshot = tables.compile(config, 1).await.map_err(refused)?;
+    tables.on_publishing(&snapshot, config);
     tables.on_published(1);
     let wanted = listener_changes(&[], &config.listeners).open;
     let opened = sockets::open_all(&wanted, placement.len()).map_err(refused)?;
@@ -85,7 +86,9 @@ impl Prepared {
     /// Starts the workers.
     fn launch(self) -> Result<Gateway, String> {
         let publisher = Publisher::new(self.snapshot, self.seats.len());
-        let credit = Arc::new(Credit::new(self.loaded.config.runtime.max_connections));
+        let runtime = &self.loaded.config.runtime;
+        let credit = Arc::new(Credit::new(runtime.max_connections));
+        let loads = Arc::new(Loads::new(self.seats.len(), runtime.accept_balance));
         let mut held = Vec::new();
         let mut berths: Vec<Berth> = self.seats.iter().map(|_| Vec::new()).collect();
         for one in self.opened {
@@ -94,7 +97,8 @@ impl Prepared {
             }
             held.push(one.held);
         }
-        let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &publisher, &credit)?;
+        let shared = Shared { publisher: &publisher, fleet: self.tables.fleet(), credit: &credit, loads: &loads };
+        let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &shared)?;
         let mut gateway = Gateway {
             source: self.source,
             loaded: self.loaded,
@@ -105,6 +109,7 @@ impl Prepared {
             watch: watch(),
             crew,
             credit,
+            loads,
             board: self.board,
             writer: self.writer,
         };

@@ -1,54 +1,95 @@
 //! What compiling a configuration needs beside it, and what must outlive any one configuration.
 
-use super::resolve;
-use super::series::RouteSeries;
-use crate::cluster::EndpointRegistry;
-use crate::config::Config;
-use crate::snapshot::{self, Resolved, Snapshot};
+use std::sync::Arc;
 
-/// Identities of endpoints, series of routes, and the last addresses of names.
-#[derive(Default)]
+use super::names::{Counts, NameStatus, Names};
+use super::series::RouteSeries;
+use crate::clock;
+use crate::cluster::Fleet;
+use crate::config::Config;
+use crate::snapshot::{self, Registry, Resolved, Snapshot};
+
+/// Identities of endpoints, series of routes, and the addresses of names.
 pub(super) struct Tables {
-    registry: EndpointRegistry,
+    registry: Registry,
     series: RouteSeries,
-    resolved: Resolved,
+    names: Names,
 }
 
 impl Tables {
-    /// Resolves the names of `config` and compiles it as `epoch` for `workers` workers.
+    /// Nothing yet, for `workers` workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self { registry: Registry::new(workers), series: RouteSeries::default(), names: Names::default() }
+    }
+
+    /// The endpoints as all cores see them.
+    pub(super) const fn fleet(&self) -> &Arc<Fleet> {
+        self.registry.fleet()
+    }
+
+    /// Resolves the names of `config` and compiles it as `epoch`.
     ///
     /// # Errors
     /// Every name without an address, or what the compiler refuses; follow neither by [`Tables::on_published`].
-    pub(super) async fn compile(&mut self, config: &Config, epoch: u64, workers: usize) -> Result<Snapshot, String> {
-        let resolved = resolve::resolve(config, &self.resolved).await.map_err(|all| all.join("\n"))?;
-        match snapshot::compile(config, epoch, workers, &mut self.registry, &resolved) {
+    pub(super) async fn compile(&mut self, config: &Config, epoch: u64) -> Result<Snapshot, String> {
+        let resolved = self.names.resolve(config).await.map_err(|all| all.join("\n"))?;
+        self.assemble(config, epoch, &resolved)
+    }
+
+    /// Compiles `config`, which is in force, as `epoch` with the addresses that its names have now.
+    ///
+    /// # Errors
+    /// What the compiler refuses: too many endpoints by now; then do not follow it by [`Tables::on_published`].
+    pub(super) fn recompile(&mut self, config: &Config, epoch: u64) -> Result<Snapshot, String> {
+        let resolved = self.names.resolved();
+        self.assemble(config, epoch, &resolved)
+    }
+
+    fn assemble(&mut self, config: &Config, epoch: u64, resolved: &Resolved) -> Result<Snapshot, String> {
+        match snapshot::compile(config, epoch, &mut self.registry, resolved) {
             Ok(mut snapshot) => {
                 for route in &mut snapshot.routes {
                     route.series = self.series.slot(&route.name);
                 }
-                self.resolved = resolved;
                 Ok(snapshot)
             }
             Err(error) => {
-                self.registry.on_rejected(epoch);
+                self.on_rejected(epoch);
                 Err(error.to_string())
             }
         }
     }
 
+    /// Told that `snapshot`, compiled from `config`, is about to be published: what all cores share takes up its settings.
+    pub(super) fn on_publishing(&mut self, snapshot: &Snapshot, config: &Config) {
+        self.registry.on_publishing(snapshot, config, clock::now_ns() / 1_000_000);
+    }
+
     /// Told that the snapshot of `epoch` is in force.
     pub(super) fn on_published(&mut self, epoch: u64) {
         self.registry.on_published(epoch);
+        self.names.on_published();
     }
 
     /// Told that the snapshot of `epoch` was given up after it was compiled.
     pub(super) fn on_rejected(&mut self, epoch: u64) {
         self.registry.on_rejected(epoch);
+        self.names.on_rejected();
     }
 
     /// Told that no worker uses an epoch before `oldest`.
     pub(super) fn retire(&mut self, oldest: u64) {
         self.registry.retire(oldest);
+    }
+
+    /// Asks for names when they are due; the names whose addresses have changed. May be abandoned at any time.
+    pub(super) async fn readdressed(&mut self) -> Vec<String> {
+        self.names.changed().await
+    }
+
+    /// Every name and the number of lookups, when anything was learnt since the last call.
+    pub(super) fn try_names(&mut self) -> Option<(Vec<NameStatus>, Counts)> {
+        self.names.take_news().then(|| (self.names.statuses(), self.names.counts()))
     }
 
     /// Route names by series slot.

@@ -8,7 +8,9 @@ use std::task::Poll;
 use super::failure::Failure;
 use super::held::{Exchange, Sending};
 use super::local::cannot_tell;
+use super::pick::Attempt;
 use super::relay::{Inbound, Portion};
+use super::retry::Tries;
 use super::wire::{Received, frame_chunk, read_once, received, write_all};
 use crate::http1::{
     BodyLength, ChunkedDecoder, HeadError, HeadLimits, Progress, ResponseBody, ResponseHead, ResponseOut, Version,
@@ -16,14 +18,13 @@ use crate::http1::{
 };
 use crate::limits;
 use crate::net::{Buffer, Env, Pending, Stream};
-use crate::snapshot::Route;
 
 /// Free bytes before a response head, so that our own head fits in front of its body without a copy of the body.
 const HEAD_HEADROOM: usize = 512;
 /// How often a waiting exchange looks at its deadlines and its client.
 const LOOK_MS: u64 = 250;
 /// Bounds of a response head (the defaults of a request head: endpoints are ours, but not trusted with memory).
-const RESPONSE_LIMITS: HeadLimits = HeadLimits {
+pub(super) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
     bytes: limits::HEADER_BYTES_DEFAULT,
     count: limits::HEADER_COUNT_DEFAULT,
     line: limits::REQUEST_LINE_BYTES,
@@ -41,26 +42,24 @@ pub(super) struct Answer {
 pub(super) type Outcome = Result<Answer, Failure>;
 
 /// One endpoint's side of an exchange that waits for its answer.
-pub(super) struct Awaited<'a, S> {
-    pub(super) stream: &'a S,
-    pub(super) route: &'a Route,
+pub(super) struct Awaited<'a, E: Env> {
+    pub(super) stream: &'a E::Stream,
+    pub(super) tries: &'a Tries<'a>,
+    pub(super) attempt: &'a Attempt<'a, E>,
     pub(super) sending: &'a Sending,
-    /// When all attempts together must have an answer, had the request no body.
-    pub(super) request_due_ms: u64,
-    pub(super) began_ms: u64,
 }
 
-impl<S> Awaited<'_, S> {
+impl<E: Env> Awaited<'_, E> {
     /// When the head of the answer is due, and what it is when it is not there. The time a body takes to be sent
     /// counts for nothing: bodies have a minimum rate instead.
     fn due(&self, now_ms: u64) -> (u64, Failure) {
-        let timeouts = &self.route.timeouts;
+        let timeouts = &self.tries.route.timeouts;
         if !self.sending.done.get() {
             return (now_ms + timeouts.response_header_ms, Failure::UpstreamTimeout);
         }
         let done_ms = self.sending.done_ms.get();
         let header_due = done_ms + timeouts.response_header_ms;
-        let request_due = self.request_due_ms + (done_ms - self.began_ms);
+        let request_due = self.tries.due_ms + (done_ms - self.tries.began_ms);
         if request_due < header_due {
             (request_due, Failure::RequestTimeout)
         } else {
@@ -71,14 +70,18 @@ impl<S> Awaited<'_, S> {
 
 impl<E: Env> Exchange<'_, E> {
     /// Reads the answer and relays it. Fails with nothing sent downstream as long as the tally has no status.
-    pub(super) async fn relay_answer<S: Stream>(
+    pub(super) async fn relay_answer(
         &self,
-        awaited: &Awaited<'_, S>,
+        awaited: &Awaited<'_, E>,
         response: &mut ResponseHead,
         decoder: &mut ChunkedDecoder,
         out: &mut Option<Buffer>,
     ) -> Outcome {
         let mut buffer = self.read_answer(awaited, response).await?;
+        self.on_answer(awaited, response, buffer.filled());
+        if awaited.tries.try_give_up_status(self, response.status(), awaited.sending) {
+            return Err(Failure::UpstreamStatus);
+        }
         let early = !awaited.sending.done.get();
         if early && response.status() >= 400 {
             // RFC 9112 section 9.5: a client whose request is refused may stop sending it, and so do we.
@@ -92,7 +95,7 @@ impl<E: Env> Exchange<'_, E> {
             version: self.head.version(),
             request_id: self.request_id(),
             date: &self.shard.date(),
-            edits: &awaited.route.response_edits,
+            edits: &awaited.tries.route.response_edits,
             body,
             close,
             keep_alive_10: !close && self.is_old_client(),
@@ -107,6 +110,19 @@ impl<E: Env> Exchange<'_, E> {
             client_persists: !close,
             upstream_persists: clean && response.keep_alive() && awaited.sending.done.get(),
         })
+    }
+
+    /// Tells the endpoint's breaker and balancer how it did.
+    fn on_answer(&self, awaited: &Awaited<'_, E>, response: &ResponseHead, bytes: &[u8]) {
+        let first_byte_ns = self.tally.first_byte_ns.get();
+        let status = response.status();
+        awaited.attempt.on_answered(status, first_byte_ns, self.tally.sent_ns.get() + first_byte_ns);
+        // RFC 9110 section 10.2.3: how long the service expects to be unavailable. A date is not worth a clock here.
+        if status == 503
+            && let Some(seconds) = response.field(bytes, "retry-after").and_then(decimal)
+        {
+            awaited.attempt.rest_for(seconds.saturating_mul(1000).min(limits::RETRY_AFTER_MS));
+        }
     }
 
     /// How the body goes to the client, given how it comes.
@@ -134,9 +150,9 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Sends the head with what has come of the body, then the rest; true when nothing followed the body.
-    async fn relay_body<S: Stream>(
+    async fn relay_body(
         &self,
-        awaited: &Awaited<'_, S>,
+        awaited: &Awaited<'_, E>,
         inbound: &mut Inbound<'_>,
         reply: &Reply,
         head: Buffer,
@@ -167,13 +183,13 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    async fn read_portion<S: Stream>(
+    async fn read_portion(
         &self,
-        awaited: &Awaited<'_, S>,
+        awaited: &Awaited<'_, E>,
         inbound: &mut Inbound<'_>,
         buffer: Buffer,
     ) -> Result<(Buffer, Portion), Failure> {
-        match read_once(awaited.stream, buffer, self.alarm, awaited.route.timeouts.body_idle_ms).await {
+        match read_once(awaited.stream, buffer, self.alarm, awaited.tries.route.timeouts.body_idle_ms).await {
             Received::Bytes(mut buffer) => {
                 let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
                 Ok((buffer, portion))
@@ -202,11 +218,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Reads until a final response head is there; interim ones go to the client on the way.
-    async fn read_answer<S: Stream>(
-        &self,
-        awaited: &Awaited<'_, S>,
-        response: &mut ResponseHead,
-    ) -> Result<Buffer, Failure> {
+    async fn read_answer(&self, awaited: &Awaited<'_, E>, response: &mut ResponseHead) -> Result<Buffer, Failure> {
         let mut buffer = self.shard.buffers.lend();
         buffer.rewind(HEAD_HEADROOM, 0);
         let mut interims = 0;
@@ -237,7 +249,7 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    async fn read_answer_once<S: Stream>(&self, awaited: &Awaited<'_, S>, into: Buffer) -> Result<Buffer, Failure> {
+    async fn read_answer_once(&self, awaited: &Awaited<'_, E>, into: Buffer) -> Result<Buffer, Failure> {
         let is_fresh = into.is_empty();
         let completed = self.read_watching(awaited, into).await?;
         match received(completed) {
@@ -263,9 +275,9 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Reads once from the endpoint; a client that leaves meanwhile, or a deadline, ends the wait.
-    async fn read_watching<S: Stream>(
+    async fn read_watching(
         &self,
-        awaited: &Awaited<'_, S>,
+        awaited: &Awaited<'_, E>,
         into: Buffer,
     ) -> Result<(io::Result<usize>, Buffer), Failure> {
         let mut read = pin!(awaited.stream.read(into));
@@ -311,7 +323,7 @@ impl<E: Env> Exchange<'_, E> {
     /// Is the client still there? An end of its stream may be a half-close, after which it waits for its
     /// response, or a full close. Only a write tells: an unasked 100 (Continue) is legal and ignored
     /// (RFC 9110 section 15.2.1), and a client that is gone answers it with a reset.
-    async fn look_at_client<S>(&self, watch: Watch, awaited: &Awaited<'_, S>) -> Result<Watch, Failure> {
+    async fn look_at_client(&self, watch: Watch, awaited: &Awaited<'_, E>) -> Result<Watch, Failure> {
         if !awaited.sending.done.get() {
             // The upload reads from the client and finds out by itself.
             return Ok(watch);
@@ -352,6 +364,10 @@ enum Watch {
 enum Woken {
     Read((io::Result<usize>, Buffer)),
     Look,
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 fn bad_response(why: HeadError) -> Failure {

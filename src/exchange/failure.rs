@@ -63,6 +63,14 @@ pub enum Failure {
     LoopDetected,
     /// No file descriptor or port was left for a connection.
     DescriptorsExhausted,
+    /// The cluster's cap on connections is reached.
+    UpstreamSaturated,
+    /// The wait for a connection took too long.
+    QueueTimeout,
+    /// The breakers of all endpoints that might be tried are open.
+    BreakerOpen,
+    /// No endpoint is fit.
+    NoneFit,
     /// The endpoint refused the connection.
     ConnectRefused,
     /// The endpoint did not answer the connection attempt in time.
@@ -73,6 +81,8 @@ pub enum Failure {
     UpstreamReset,
     /// The endpoint closed the connection before its response.
     UpstreamEof,
+    /// The endpoint answered with a status after which the request goes to another.
+    UpstreamStatus,
     /// The endpoint's response head took too long.
     UpstreamTimeout,
     /// All attempts together took too long.
@@ -138,7 +148,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 28] = [
+    pub const KINDS: [Self; 33] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::ClientHeaderTimeout,
@@ -151,11 +161,16 @@ impl Failure {
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
+        Self::UpstreamSaturated,
+        Self::QueueTimeout,
+        Self::BreakerOpen,
+        Self::NoneFit,
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::ConnectFailed,
         Self::UpstreamReset,
         Self::UpstreamEof,
+        Self::UpstreamStatus,
         Self::UpstreamTimeout,
         Self::RequestTimeout,
         Self::UpstreamWriteTimeout,
@@ -195,11 +210,16 @@ impl Failure {
             Self::DescriptorsExhausted => {
                 gateway(503, "descriptors_exhausted", "no connection to the upstream was left")
             }
+            Self::UpstreamSaturated => gateway(503, "upstream_saturated", "upstream saturated"),
+            Self::QueueTimeout => gateway(503, "upstream_queue_timeout", "upstream saturated"),
+            Self::BreakerOpen => upstream(503, "breaker_open", "upstream breaker open"),
+            Self::NoneFit => upstream(503, "no_healthy_endpoint", "no healthy upstream"),
             Self::ConnectRefused => unanswered(502, "connect_refused", "upstream refused the connection"),
             Self::ConnectTimeout => unanswered(504, "connect_timeout", "upstream connection timed out"),
             Self::ConnectFailed => unanswered(502, "connect_failed", "upstream connection failed"),
             Self::UpstreamReset => unanswered(502, "upstream_reset", "upstream reset the connection"),
             Self::UpstreamEof => unanswered(502, "upstream_eof", "upstream closed the connection"),
+            Self::UpstreamStatus => unanswered(502, "upstream_status", "upstream failed"),
             Self::UpstreamTimeout => upstream(504, "upstream_timeout", "upstream timed out"),
             Self::RequestTimeout => upstream(504, "request_timeout", "upstream timed out"),
             Self::UpstreamWriteTimeout => {

@@ -1,10 +1,11 @@
 //! What a connection and its exchange hold while they live.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::shard::{Adopted, Shard};
+use super::adopted::Adopted;
+use super::shard::Shard;
 use super::tally::Tally;
 use crate::http1::{BodyLength, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Env};
@@ -67,7 +68,7 @@ pub(super) struct Arrival {
 
 /// One request being served: what is known of it, and what it may use.
 pub(super) struct Exchange<'a, E: Env> {
-    pub(super) shard: &'a Shard<E>,
+    pub(super) shard: &'a Rc<Shard<E>>,
     pub(super) client: &'a E::Stream,
     /// Guards what the client sends.
     pub(super) client_alarm: &'a Alarm,
@@ -76,7 +77,7 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) peer_text: &'a [u8],
     pub(super) listener: &'a Listener,
-    pub(super) adopted: &'a Adopted,
+    pub(super) adopted: &'a Rc<Adopted>,
     pub(super) head: &'a RequestHead,
     /// What the head was parsed from, and what came behind it.
     pub(super) bytes: &'a [u8],
@@ -160,8 +161,12 @@ pub(super) struct Sending {
     pub(super) done: Cell<bool>,
     /// When it did, in milliseconds of the worker's clock.
     pub(super) done_ms: Cell<u64>,
-    /// Has any byte gone out that cannot be sent again?
+    /// Has any byte gone out that is not kept?
     pub(super) consumed: Cell<bool>,
+    /// Bytes of the body that went with the head of the first attempt.
+    pub(super) start: Cell<usize>,
+    /// Copies of what an upload sent behind the head, as long as they fit.
+    pub(super) kept: RefCell<Option<Buffer>>,
     /// Is the rest of the body unwanted, because the final answer is there?
     pub(super) stopped: Cell<bool>,
     /// What an upload read past its request.
@@ -169,6 +174,28 @@ pub(super) struct Sending {
 }
 
 impl Sending {
+    /// Could all that was sent be sent again? Of an upload under way only the part that came is known.
+    pub(super) fn can_repeat(&self) -> bool {
+        !self.consumed.get() || (self.done.get() && self.kept.borrow().is_some())
+    }
+
+    /// Another attempt begins: nothing has gone out yet.
+    pub(super) fn on_again(&self) {
+        self.done.set(false);
+        self.stopped.set(false);
+    }
+
+    /// Keeps a copy of what goes out, unless it is too much.
+    pub(super) fn keep(&self, sent: &[u8]) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.as_ref().is_some_and(|kept| kept.spare() < sent.len()) {
+            drop(kept.take());
+        }
+        if let Some(kept) = &mut *kept {
+            kept.extend(sent);
+        }
+    }
+
     pub(super) fn on_done(&self, now_ms: u64) {
         self.done.set(true);
         self.done_ms.set(now_ms);

@@ -56,6 +56,7 @@ impl<E: Env> Exchange<'_, E> {
     /// Encodes the answer; returns its status and the length of its content.
     fn encode_locally(&self, local: &Local<'_>, close: bool, out: &mut Vec<u8>) -> (u16, usize) {
         let mut location = Vec::new();
+        let mut digits = [0; 20];
         let (status, body, content_type): (u16, &[u8], &str) = match local {
             Local::Failed(failure) => {
                 let Verdict { status, text, .. } = failure.verdict();
@@ -70,7 +71,7 @@ impl<E: Env> Exchange<'_, E> {
             }
             Local::Fixed { status, body, content_type } => (*status, body, content_type),
         };
-        let mut extra: [(&'static str, &[u8]); 2] = [("", b""); 2];
+        let mut extra: [(&'static str, &[u8]); 3] = [("", b""); 3];
         let mut extras = 0;
         let mut add = |name, value| {
             extra[extras] = (name, value);
@@ -81,6 +82,10 @@ impl<E: Env> Exchange<'_, E> {
                 // RFC 9110 section 15.5.6: 405 names the methods that are allowed.
                 if *failure == Failure::MethodRefused {
                     add("Allow", ALLOWED);
+                }
+                // RFC 9110 section 15.6.4: overloaded or down for a while, so when to come back.
+                if status == 503 {
+                    add("Retry-After", seconds(self.tally.retry_after_s.get(), &mut digits));
                 }
                 if self.adopted.snapshot.reason_header {
                     add("X-Gateway-Reason", failure.verdict().label.as_bytes());
@@ -121,6 +126,15 @@ impl<E: Env> Exchange<'_, E> {
             }
         }
     }
+}
+
+/// Whole seconds in decimal, at least one.
+fn seconds(seconds: u64, digits: &mut [u8; 20]) -> &[u8] {
+    use std::io::Write;
+    let mut rest = &mut digits[..];
+    write!(rest, "{}", seconds.max(1)).expect("20 bytes hold every number");
+    let left = rest.len();
+    &digits[..20 - left]
 }
 
 /// What a failed write to the client says about it.

@@ -7,13 +7,21 @@
 //! Invariants: one response or one close per request; a request's bytes reach one endpoint as one
 //! message; what is lent (buffers, connections, gauges) returns when the future is dropped.
 
+mod adopted;
 mod answer;
 mod connection;
 mod failure;
 mod forward;
 mod held;
+mod key;
+mod lease;
 mod local;
+mod mirror;
+mod pick;
+mod queue;
 mod relay;
+mod retry;
+mod send;
 mod serve;
 mod settle;
 mod shard;
@@ -23,4 +31,5 @@ mod wire;
 
 pub use connection::serve_connection;
 pub use failure::{Failure, Fault, Severity, Verdict};
-pub use shard::{Shard, Upstream};
+pub use queue::{Call, Tell};
+pub use shard::{Belongings, Shard, Upstream};

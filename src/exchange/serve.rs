@@ -8,7 +8,7 @@ use super::tally::Tally;
 use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_valid_request_id, via_names};
 use crate::net::{Buffer, Env};
 use crate::routing::Predicates;
-use crate::snapshot::{Action, Route};
+use crate::snapshot::{Action, Route, SplitRoute};
 
 /// What becomes of a request.
 pub(super) enum Decision<'a> {
@@ -32,7 +32,7 @@ pub(super) async fn serve_exchange<E: Env>(
     let _active = Gauge::new(&shard.counters.requests_active);
     let Scratch { request, response, upload, download, alarm } = scratch;
     let exchange = Exchange {
-        shard,
+        shard: &client.shard,
         client: &client.stream,
         client_alarm: &client.alarm,
         alarm,
@@ -95,15 +95,21 @@ impl<'a, E: Env> Exchange<'a, E> {
             return Decision::Answer(Local::Options);
         }
         match &route.action {
-            Action::Forward(_) if matches!(head.body(), BodyLength::Exact(length) if length > route.body_limit) => {
+            Action::Forward(_) | Action::Split(_) if matches!(head.body(), BodyLength::Exact(length) if length > route.body_limit) => {
                 Decision::Answer(Local::Failed(Failure::BodyTooLarge))
             }
             Action::Forward(cluster) => Decision::Forward(route, *cluster),
+            Action::Split(split) => Decision::Forward(route, self.split(split)),
             Action::Redirect(status, pieces) => Decision::Answer(Local::Redirect(*status, pieces)),
             Action::Respond { status, body, content_type } => {
                 Decision::Answer(Local::Fixed { status: *status, body, content_type })
             }
         }
+    }
+
+    fn split(&self, split: &SplitRoute) -> usize {
+        let key = split.sticky.as_ref().and_then(|from| self.key(from));
+        split.to[self.adopted.splits[split.number].borrow_mut().pick(key)].0
     }
 
     fn asks_for_health(&self) -> bool {

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::adopted::Adopted;
 use super::failure::{Failure, Fault};
 use super::held::Exchange;
-use super::shard::{Adopted, Shard};
+use super::shard::Shard;
 use crate::http1::FieldKind;
 use crate::net::Env;
-use crate::snapshot::Action;
 use crate::telemetry::{Record, method_index};
 
 impl<E: Env> Exchange<'_, E> {
@@ -52,10 +52,7 @@ impl<E: Env> Exchange<'_, E> {
         let tally = &self.tally;
         let snapshot = &self.adopted.snapshot;
         let route = tally.route.get().map(|id| snapshot.route(id));
-        let cluster = route.and_then(|route| match route.action {
-            Action::Forward(cluster) => Some(snapshot.clusters[cluster].name.as_bytes()),
-            Action::Redirect(..) | Action::Respond { .. } => None,
-        });
+        let cluster = tally.cluster.get().map(|cluster| snapshot.clusters[cluster].name.as_bytes());
         let record = Record {
             unix_ms: self.shard.unix_ms(),
             method: self.head.method_name(self.bytes),
@@ -85,7 +82,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs.
-    fn client_ip(&self) -> IpAddr {
+    pub(super) fn client_ip(&self) -> IpAddr {
         let peer = self.peer.ip();
         if !self.listener.trusts(peer) {
             return peer;

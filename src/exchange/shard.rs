@@ -4,14 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::adopted::Adopted;
+use super::queue::{Call, Credit, Queues, Tell};
 use crate::clock;
-use crate::cluster::{EndpointId, Idle, RoundRobin};
+use crate::cluster::{EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, BufferPool, Env, Pending, Stream};
 use crate::rng::Rng;
 use crate::snapshot::{Reader, Snapshot};
-use crate::telemetry::{LogRing, Sampler, WorkerCounters};
+use crate::telemetry::{LogRing, WorkerCounters};
 
 /// A connection to an endpoint.
 pub struct Upstream<S> {
@@ -19,13 +21,8 @@ pub struct Upstream<S> {
     pub(super) endpoint: EndpointId,
     /// Has it carried an exchange before?
     pub(super) reused: bool,
-}
-
-/// A snapshot as one worker adopted it, with the cursors that belong to it.
-pub(super) struct Adopted {
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) cursors: Vec<RefCell<RoundRobin>>,
-    pub(super) sampler: Sampler,
+    /// Its place under the cluster's cap.
+    pub(super) credit: Credit<S>,
 }
 
 /// Storage that an active connection borrows and gives back when it rests.
@@ -38,6 +35,28 @@ pub(super) struct Scratch {
     pub(super) alarm: Alarm,
 }
 
+/// What a worker is given to make its shard.
+pub struct Belongings<E> {
+    /// The world.
+    pub env: E,
+    /// Number of the worker.
+    pub worker: usize,
+    /// The snapshots, by epoch.
+    pub reader: Reader,
+    /// The endpoints as all cores see them.
+    pub fleet: Arc<Fleet>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Where its access-log records go.
+    pub log: LogRing,
+    /// Its randomness.
+    pub rng: Rng,
+    /// The name of this process in `Via`.
+    pub via: Vec<u8>,
+    /// Sends a call to another worker.
+    pub tell: Tell,
+}
+
 /// Everything one worker owns.
 pub struct Shard<E: Env> {
     pub(super) env: E,
@@ -46,7 +65,12 @@ pub struct Shard<E: Env> {
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: RefCell<LogRing>,
     pub(super) rng: RefCell<Rng>,
+    pub(super) worker: usize,
+    pub(super) fleet: Arc<Fleet>,
     pub(super) idle: RefCell<Idle<Upstream<E::Stream>>>,
+    pub(super) queues: Rc<Queues<E::Stream>>,
+    /// Copies of requests on their way.
+    pub(super) mirrors: Cell<usize>,
     pub(super) via: Vec<u8>,
     pub(super) no_edits: FieldEdits,
     draining: Cell<bool>,
@@ -60,18 +84,12 @@ pub struct Shard<E: Env> {
 }
 
 impl<E: Env> Shard<E> {
-    /// A worker's belongings, on the snapshot in force. `via` is the name of this process in `Via`.
+    /// A worker's shard, on the snapshot in force.
     #[must_use]
-    pub fn new(
-        env: E,
-        reader: Reader,
-        counters: Arc<WorkerCounters>,
-        log: LogRing,
-        mut rng: Rng,
-        via: Vec<u8>,
-    ) -> Self {
+    pub fn new(belongings: Belongings<E>) -> Self {
+        let Belongings { env, worker, reader, fleet, counters, log, mut rng, via, tell } = belongings;
         let alarms = Alarms::new(env.now_ns() / 1_000_000);
-        let adopted = Rc::new(Adopted::new(reader.load(), &mut rng));
+        let adopted = Rc::new(Adopted::new(reader.load(), None, &mut rng));
         let epoch = adopted.snapshot.epoch;
         reader.on_adopted(epoch, epoch);
         counters.epoch.set(epoch);
@@ -82,7 +100,11 @@ impl<E: Env> Shard<E> {
             counters,
             log: RefCell::new(log),
             rng: RefCell::new(rng),
+            worker,
+            fleet,
             idle: RefCell::new(Idle::new()),
+            queues: Queues::new(worker, tell),
+            mirrors: Cell::new(0),
             via,
             no_edits: FieldEdits::default(),
             draining: Cell::new(false),
@@ -110,10 +132,12 @@ impl<E: Env> Shard<E> {
         if newest.epoch == self.current.borrow().snapshot.epoch {
             return;
         }
-        let next = Rc::new(Adopted::new(newest, &mut self.rng.borrow_mut()));
+        let before = Rc::clone(&self.current.borrow());
+        let next = Rc::new(Adopted::new(newest, Some(&before), &mut self.rng.borrow_mut()));
         self.counters.epoch.set(next.snapshot.epoch);
-        let before = self.current.replace(next);
+        drop(self.current.replace(next));
         self.close_removed(&before.snapshot);
+        self.queues.wake_all();
         self.left.borrow_mut().push(before);
         self.leave_unused();
     }
@@ -127,6 +151,21 @@ impl<E: Env> Shard<E> {
             }
         }
         closed.clear();
+    }
+
+    /// Obeys another worker.
+    pub fn on_call(&self, call: &Call) {
+        match call {
+            Call::Wake(state) => self.queues.wake_first(state),
+            Call::Reclaim(state) => {
+                let adopted = Rc::clone(&self.current.borrow());
+                let clusters = &adopted.snapshot.clusters;
+                if let Some(cluster) = clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.state, state)) {
+                    // The drop closes it and wakes whoever waits.
+                    drop(self.try_take_idle(cluster, None));
+                }
+            }
+        }
     }
 
     /// Does the current snapshot have this endpoint?
@@ -235,17 +274,3 @@ impl<E: Env> Shard<E> {
 
 /// Idle upstream connections looked at per tick.
 const STALE_LOOKS_PER_TICK: usize = 8;
-
-impl Adopted {
-    fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Self {
-        let log = snapshot.log;
-        let cursors = (snapshot.clusters.iter())
-            .map(|cluster| {
-                // Workers start at different endpoints, or the first of each cluster would get every first request.
-                let start = rng.below(cluster.endpoints.len() as u64);
-                RefCell::new(RoundRobin::new(u32::try_from(start).unwrap_or(0)))
-            })
-            .collect();
-        Self { cursors, sampler: Sampler::new(log.ok, log.slow_over, log.slow, log.errors), snapshot }
-    }
-}

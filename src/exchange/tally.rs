@@ -23,6 +23,12 @@ pub(super) struct Tally {
     pub(super) bytes_out: Cell<u64>,
     pub(super) endpoint: Cell<Option<SocketAddr>>,
     pub(super) attempts: Cell<u32>,
+    /// Is a copy of the body kept while it fits, for another attempt or a mirror?
+    pub(super) keeps_body: Cell<bool>,
+    /// Seconds after which a refusal may be over; 0 when nobody knows.
+    pub(super) retry_after_s: Cell<u64>,
+    /// Index of the cluster it was forwarded to.
+    pub(super) cluster: Cell<Option<usize>>,
     pub(super) reused: Cell<bool>,
     pub(super) connect_ns: Cell<u64>,
     pub(super) sent_ns: Cell<u64>,

@@ -58,6 +58,9 @@ impl<E: Env> Exchange<'_, E> {
         buffer.extend(self.unsent(sent));
         // A retry drops a read of the body in flight, and with it bytes that nobody can send again.
         sending.consumed.set(true);
+        if self.tally.keeps_body.get() {
+            *sending.kept.borrow_mut() = Some(self.shard.buffers.lend());
+        }
         let mut total = sent as u64;
         loop {
             if buffer.is_empty() {
@@ -73,6 +76,7 @@ impl<E: Env> Exchange<'_, E> {
                 let options = self.head.connection_options(self.bytes);
                 frame_chunk(&mut buffer, portion.done, inbound.trailers(), options);
             }
+            sending.keep(buffer.filled());
             // The client's alarm is free while nothing is read from the client.
             match write_all(upstream, buffer, self.client_alarm, route.timeouts.body_idle_ms).await {
                 Ok(back) => buffer = back,

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -65,7 +65,16 @@ impl Reactor {
     /// The socket cannot be registered.
     pub fn listen(&self, socket: std::net::TcpListener) -> io::Result<ReactorListener> {
         socket.set_nonblocking(self.driver_is_epoll)?;
-        Ok(ReactorListener { inner: TcpListener::from_std(socket)? })
+        Ok(ReactorListener { inner: TcpListener::from_std(socket)?, reactor: *self })
+    }
+
+    /// Takes a connected socket into this reactor, wherever it was accepted; io_uring wants it blocking and epoll not.
+    ///
+    /// # Errors
+    /// The socket cannot be registered; it is closed then.
+    pub fn adopt(&self, socket: std::net::TcpStream) -> io::Result<TcpPeer> {
+        socket.set_nonblocking(self.driver_is_epoll)?;
+        Ok(TcpPeer::new(TcpStream::from_std(socket)?))
     }
 
     /// Waits until the other end of `bell` is rung; false once that end is gone.
@@ -119,6 +128,7 @@ impl Env for Reactor {
 /// A listening socket of one worker.
 pub struct ReactorListener {
     inner: TcpListener,
+    reactor: Reactor,
 }
 
 impl ReactorListener {
@@ -139,9 +149,8 @@ impl ReactorListener {
         let mut accepted = Vec::new();
         if socket.set_nonblocking(true).is_ok() {
             while let Ok((stream, peer)) = socket.accept() {
-                let stream = std::net::TcpStream::from(stream);
-                if let (Ok(stream), Some(peer)) = (TcpStream::from_std(stream), peer.as_socket()) {
-                    accepted.push((TcpPeer::new(stream), peer));
+                if let (Ok(stream), Some(peer)) = (self.reactor.adopt(stream.into()), peer.as_socket()) {
+                    accepted.push((stream, peer));
                 }
             }
         }
@@ -161,6 +170,20 @@ pub struct TcpPeer {
 impl TcpPeer {
     fn new(stream: TcpStream) -> Self {
         Self { inner: UnsafeCell::new(stream), canceller: Cell::new(None) }
+    }
+
+    /// Takes the connection out of this reactor, so that another may [`Reactor::adopt`] it. No operation may be in
+    /// flight, which holds for a connection that has just been accepted.
+    #[must_use]
+    pub fn into_std(self) -> std::net::TcpStream {
+        // On epoll this ends the registration; io_uring knows a descriptor only while an operation is in flight, and
+        // then this panics instead of letting two reactors read from one socket.
+        let descriptor = self.inner.into_inner().into_raw_fd();
+        // SAFETY: the stream was consumed without closing its descriptor, so nobody else owns it.
+        let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        // The accept of io_uring leaves it open for children of this process. It cannot fail on an open descriptor.
+        drop(SockRef::from(&socket).set_cloexec(true));
+        socket.into()
     }
 
     #[expect(clippy::mut_from_ref, reason = "monoio asks for &mut where it only clones a reference to the descriptor")]
@@ -240,5 +263,89 @@ impl Stream for TcpPeer {
         let probes = socket2::TcpKeepalive::new().with_time(interval).with_interval(interval);
         // A platform that refuses leaves the connection without probes, as if none had been asked for.
         drop(SockRef::from(&self.socket()).set_tcp_keepalive(&probes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::net::BufferPool;
+
+    const DRIVERS: [Driver; 2] = [Driver::IoUring, Driver::Epoll];
+
+    fn listener() -> (std::net::TcpListener, std::net::TcpStream) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let client = std::net::TcpStream::connect(socket.local_addr().expect("a bound socket")).expect("a connection");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("a positive time");
+        (socket, client)
+    }
+
+    fn is_nonblocking(socket: impl AsFd) -> bool {
+        SockRef::from(&socket).nonblocking().expect("an open socket")
+    }
+
+    /// Runs on a thread of its own, because a ring that ends leaves work to the thread that made it.
+    fn on_reactor<T: Send + 'static, F: Future<Output = T>>(
+        driver: Driver,
+        body: impl FnOnce(Reactor) -> F + Send + 'static,
+    ) -> T {
+        let thread = std::thread::Builder::new().spawn(move || run_reactor(driver, body(Reactor::new(driver))));
+        thread.expect("a test may have threads").join().expect("no panic").expect("a reactor")
+    }
+
+    /// Reads three bytes and sends them back, twice, the second time only when it is told to.
+    async fn echo_twice(stream: TcpPeer) {
+        let pool = BufferPool::new();
+        for _ in 0..2 {
+            let (read, buffer) = stream.read(pool.lend()).await;
+            assert_eq!((read.expect("bytes"), buffer.filled().len()), (3, 3));
+            stream.write(buffer).await.0.expect("the client reads");
+        }
+    }
+
+    #[test]
+    fn a_connection_goes_from_one_reactor_to_another_of_either_driver() {
+        for (from, to) in DRIVERS.into_iter().flat_map(|from| DRIVERS.map(|to| (from, to))) {
+            let (socket, mut client) = listener();
+            // What was sent before must not be lost, nor go unnoticed by the second reactor.
+            client.write_all(b"one").expect("an open socket");
+            let socket = on_reactor(from, move |reactor| async move {
+                reactor.listen(socket).expect("a listener").accept().await.expect("a connection").0.into_std()
+            });
+            // SAFETY: a system call without memory.
+            let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFD) };
+            assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC, "{from:?}");
+            let dialogue = std::thread::Builder::new().spawn(move || {
+                let mut answer = [0; 3];
+                for word in [b"one", b"two"] {
+                    client.read_exact(&mut answer).expect("an answer");
+                    assert_eq!(&answer, word);
+                    client.write_all(b"two").expect("an open socket");
+                }
+                assert_eq!(client.read(&mut answer).unwrap_or(0), 0, "closed");
+            });
+            on_reactor(to, move |reactor| async move {
+                let stream = reactor.adopt(socket).expect("a connection");
+                assert_eq!(is_nonblocking(stream.socket()), to == Driver::Epoll);
+                echo_twice(stream).await;
+            });
+            dialogue.expect("a test may have threads").join().expect("the dialogue went as written");
+        }
+    }
+
+    /// A blocking socket would stop an epoll reactor as soon as it has nothing to read.
+    #[test]
+    fn what_a_closed_listener_leaves_blocks_no_reactor() {
+        for driver in DRIVERS {
+            let (socket, _client) = listener();
+            let left = on_reactor(driver, move |reactor| async move {
+                let left = reactor.listen(socket).expect("a listener").close();
+                left.iter().map(|(stream, _)| is_nonblocking(stream.socket())).collect::<Vec<_>>()
+            });
+            assert_eq!(left, [driver == Driver::Epoll], "{driver:?}");
+        }
     }
 }

@@ -5,8 +5,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Action, Cluster, Endpoint, Listener, LogSample, Piece, Rewrite, Route, Snapshot, Timeouts};
-use crate::cluster::{EndpointKey, EndpointRegistry, IdleLimits};
+use super::clusters::{self, Registry};
+use super::{
+    Action, Cluster, Listener, LogSample, Mirror, Piece, Retry, Rewrite, Route, Snapshot, SplitRoute, Statuses,
+    Timeouts,
+};
 use crate::config;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::limits;
@@ -50,21 +53,21 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
-/// Compiles `config` into the snapshot of `epoch`, for a process of `workers` workers.
+/// Compiles `config` into the snapshot of `epoch`.
 ///
 /// # Errors
 /// An endpoint without an address, too many endpoints, or a field edit that the encoder refuses.
 pub fn compile(
     config: &config::Config,
     epoch: u64,
-    workers: usize,
-    registry: &mut EndpointRegistry,
+    registry: &mut Registry,
     resolved: &Resolved,
 ) -> Result<Snapshot, CompileError> {
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
-    let routes = config.routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+    let mut routes = config.routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+    let splits = number_splits(&mut routes);
     let clusters = (config.clusters.iter())
-        .map(|one| cluster(one, epoch, workers, registry, resolved))
+        .map(|one| clusters::cluster(one, epoch, registry, resolved))
         .collect::<Result<Vec<_>, _>>()?;
     let mut endpoints: Vec<_> =
         clusters.iter().flat_map(|cluster: &Cluster| cluster.endpoints.iter().map(|one| one.id)).collect();
@@ -75,6 +78,7 @@ pub fn compile(
         table: Table::compile(&specs),
         routes,
         clusters,
+        splits,
         endpoints,
         log: log_sample(&config.access_log),
         reason_header: config.reason_header,
@@ -115,6 +119,9 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
         name: route.name.clone(),
         action: match &route.action {
             config::Action::Forward { cluster } => Action::Forward(*cluster),
+            config::Action::Split { to, sticky } => {
+                Action::Split(SplitRoute { number: 0, to: to.clone(), sticky: sticky.as_ref().map(clusters::key) })
+            }
             config::Action::Redirect { to, status } => Action::Redirect(*status, pieces(to)),
             config::Action::Respond { status, body, content_type } => {
                 Action::Respond { status: *status, body: body.clone().into_bytes(), content_type: content_type.clone() }
@@ -127,6 +134,8 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
             request_ms: ms(route.timeouts.request),
             body_idle_ms: ms(route.timeouts.body_idle),
         },
+        retry: retry(&route.retry),
+        mirror: route.mirror.as_ref().map(|mirror| Mirror { cluster: mirror.cluster, share: mirror.share }),
         body_limit: route.body_limit.unwrap_or(u64::MAX),
         rewrite,
         host_of_endpoint: route.host_header == config::HostHeader::Upstream,
@@ -156,40 +165,29 @@ fn pieces(to: &str) -> Vec<Piece> {
     pieces
 }
 
-fn cluster(
-    cluster: &config::Cluster,
-    epoch: u64,
-    workers: usize,
-    registry: &mut EndpointRegistry,
-    resolved: &Resolved,
-) -> Result<Cluster, CompileError> {
-    let mut endpoints = Vec::new();
-    for endpoint in &cluster.endpoints {
-        let addresses = resolved.get(&(endpoint.host.clone(), endpoint.port)).map_or(&[][..], Vec::as_slice);
-        if addresses.is_empty() {
-            return Err(CompileError::Unresolved { cluster: cluster.name.clone(), host: endpoint.host.clone() });
-        }
-        for &address in addresses {
-            let key = EndpointKey { cluster: cluster.name.clone(), address, transport: "http".to_owned() };
-            let id = registry.assign(epoch, &key).map_err(|_| CompileError::EndpointsFull)?;
-            // Two names of one cluster may share an address; it is one endpoint.
-            if endpoints.iter().all(|known: &Endpoint| known.id != id) {
-                endpoints.push(Endpoint { id, address, authority: endpoint.authority().into_bytes() });
-            }
+/// The splits in the order of their numbers, and the routes with theirs filled in.
+fn number_splits(routes: &mut [Route]) -> Vec<Vec<u32>> {
+    let mut splits = Vec::new();
+    for route in routes {
+        if let Action::Split(split) = &mut route.action {
+            split.number = splits.len();
+            splits.push(split.to.iter().map(|(_, weight)| *weight).collect());
         }
     }
-    // The bounds of the configuration count the whole process; a worker keeps its share, rounded up.
-    let keepalive = &cluster.keepalive;
-    Ok(Cluster {
-        name: cluster.name.clone(),
-        endpoints,
-        idle: IdleLimits {
-            per_endpoint: keepalive.idle_per_endpoint.div_ceil(workers.max(1)),
-            total: keepalive.idle_total.div_ceil(workers.max(1)),
-            idle_ms: ms(keepalive.idle_timeout),
-        },
-        keep_alive_s: keepalive.tcp.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
-    })
+    splits
+}
+
+fn retry(retry: &config::Retry) -> Retry {
+    Retry {
+        attempts: retry.attempts,
+        connect: retry.on.connect,
+        reset: retry.on.reset,
+        timeout: retry.on.timeout,
+        statuses: Statuses::new(&retry.on.statuses),
+        budget: retry.budget,
+        backoff_ms: ms(retry.backoff),
+        any_method: retry.any_method,
+    }
 }
 
 fn listener(listener: &config::Listener) -> Listener {
@@ -224,6 +222,6 @@ fn log_sample(log: &config::AccessLog) -> LogSample {
     }
 }
 
-fn ms(time: Duration) -> u64 {
+pub(super) fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -6,10 +6,14 @@
 //! Invariants: epochs only rise; a snapshot is dropped by the control side alone, after the last
 //! worker stopped using it (quiescence), so that no destructor runs on a data core.
 
+mod clusters;
 mod compile;
 mod publish;
 mod tables;
+mod upstream;
 
+pub use clusters::Registry;
 pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use publish::{Publisher, Reader};
-pub use tables::{Action, Cluster, Endpoint, Listener, LogSample, Piece, Rewrite, Route, Snapshot, Timeouts};
+pub use tables::{Action, Listener, LogSample, Piece, Rewrite, Route, Snapshot, Timeouts};
+pub use upstream::{Cluster, Endpoint, KeyFrom, Mirror, QueueBound, Retry, SplitRoute, Statuses};

@@ -150,6 +150,7 @@ mod tests {
             table: Table::compile(&[]),
             routes: Vec::new(),
             clusters: Vec::new(),
+            splits: Vec::new(),
             endpoints: Vec::new(),
             log: LogSample { ok: 0.0, slow_over: std::time::Duration::ZERO, slow: 0.0, errors: 0.0 },
             reason_header: false,

@@ -1,11 +1,12 @@
 //! The compiled tables of one epoch.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::cluster::{EndpointId, IdleLimits};
+use super::{Cluster, Mirror, Retry, SplitRoute};
+use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::routing::{RouteId, Table};
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Clusters as [`Action::Forward`] names them.
     pub clusters: Vec<Cluster>,
+    /// Weights of each split, by [`SplitRoute::number`].
+    pub splits: Vec<Vec<u32>>,
     /// Every endpoint of every cluster, sorted.
     pub endpoints: Vec<EndpointId>,
     /// Shares of the access log.
@@ -85,6 +88,10 @@ pub struct Route {
     pub deadline_field: Vec<u8>,
     /// Bounds of the steps of a forwarded exchange.
     pub timeouts: Timeouts,
+    /// When a failed attempt is followed by another.
+    pub retry: Retry,
+    /// Who gets copies of its requests.
+    pub mirror: Option<Mirror>,
     /// Most bytes of a request body; `u64::MAX` is no limit.
     pub body_limit: u64,
     /// New prefix of the path.
@@ -103,6 +110,8 @@ pub struct Route {
 pub enum Action {
     /// Forward to a cluster, by its index in [`Snapshot::clusters`].
     Forward(usize),
+    /// Forward to one of several clusters.
+    Split(SplitRoute),
     /// Redirect with a status to a `Location` made of these pieces.
     Redirect(u16, Vec<Piece>),
     /// Answer with a fixed response.
@@ -145,28 +154,6 @@ pub struct Rewrite {
     pub strip: usize,
     /// What takes their place.
     pub prefix: Vec<u8>,
-}
-
-/// A named set of endpoints.
-pub struct Cluster {
-    /// Its name.
-    pub name: String,
-    /// Its addresses, at least one.
-    pub endpoints: Vec<Endpoint>,
-    /// Idle connections that one worker keeps.
-    pub idle: IdleLimits,
-    /// Seconds of silence before the kernel probes an upstream connection; 0 never.
-    pub keep_alive_s: u32,
-}
-
-/// One address.
-pub struct Endpoint {
-    /// Its identity, stable across reloads.
-    pub id: EndpointId,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Its own name for a `Host` field.
-    pub authority: Vec<u8>,
 }
 
 /// Shares of exchanges that are logged.

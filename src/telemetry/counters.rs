@@ -152,6 +152,8 @@ pub struct Cells {
     pub connections_idle: Counter,
     /// Connections closed at once because a cap was reached.
     pub connections_rejected: Counter,
+    /// Connections accepted here and handed over to another worker, which held fewer.
+    pub connections_handed: Counter,
     /// Gauge: upstream connections carrying an exchange.
     pub upstream_connections_active: Counter,
     /// Gauge: upstream connections resting in a pool.
@@ -176,6 +178,20 @@ pub struct Cells {
     pub upstream_glitches: Counter,
     /// Exchanges sent once more after their first attempt failed.
     pub retries: Counter,
+    /// Exchanges that were not sent once more because too many had been.
+    pub retries_denied: Counter,
+    /// Gauge: requests waiting for a connection to a cluster at its cap.
+    pub upstream_waiting: Counter,
+    /// Breakers that opened or closed.
+    pub breaker_transitions: Counter,
+    /// Endpoints ejected for their errors.
+    pub ejections: Counter,
+    /// Copies of requests sent to mirrors.
+    pub mirrors_sent: Counter,
+    /// Copies that got no answer.
+    pub mirrors_failed: Counter,
+    /// Requests that were to be copied and were not, for want of room or of their body.
+    pub mirrors_skipped: Counter,
     /// Gauge: buffers lent to connections.
     pub buffers_out: Counter,
     /// Gauge: tasks alive on the reactor.
@@ -210,6 +226,7 @@ impl WorkerCounters {
                 connections_active: Counter::new(),
                 connections_idle: Counter::new(),
                 connections_rejected: Counter::new(),
+                connections_handed: Counter::new(),
                 upstream_connections_active: Counter::new(),
                 upstream_connections_idle: Counter::new(),
                 upstream_connects: Counter::new(),
@@ -222,6 +239,13 @@ impl WorkerCounters {
                 client_glitches: Counter::new(),
                 upstream_glitches: Counter::new(),
                 retries: Counter::new(),
+                retries_denied: Counter::new(),
+                upstream_waiting: Counter::new(),
+                breaker_transitions: Counter::new(),
+                ejections: Counter::new(),
+                mirrors_sent: Counter::new(),
+                mirrors_failed: Counter::new(),
+                mirrors_skipped: Counter::new(),
                 buffers_out: Counter::new(),
                 tasks: Counter::new(),
                 stalls: Counter::new(),

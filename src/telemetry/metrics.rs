@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::clusters::{ClusterView, EndpointView};
 use super::counters::{CLASSES, Counter, DURATION_BOUNDS_NS, METHODS, REASONS_MAX, STATUS_FIRST, WorkerCounters};
 use crate::limits;
 
@@ -70,6 +71,12 @@ pub struct Scrape {
     pub epoch: u64,
     /// Reloads so far.
     pub reloads: Reloads,
+    /// Clusters of the configuration in force.
+    pub clusters: Vec<ClusterView>,
+    /// Active checks that were passed and that failed.
+    pub probes: (u64, u64),
+    /// Name lookups that were answered and that failed.
+    pub lookups: (u64, u64),
     /// Log lines lost by the writer, beside the records dropped by workers.
     pub log_dropped: u64,
 }
@@ -112,6 +119,8 @@ impl Collector for Scrape {
         self.encode_requests(&mut page)?;
         self.encode_connections(&mut page)?;
         self.encode_upstream(&mut page)?;
+        self.encode_retries(&mut page)?;
+        self.encode_clusters(&mut page)?;
         self.encode_process(&mut page)
     }
 }
@@ -189,6 +198,11 @@ impl Scrape {
             sum(|w| &w.connections_rejected),
         )?;
         page.counter(
+            "net_connections_handed_over",
+            "Client connections that one worker accepted and another, less loaded, serves.",
+            sum(|w| &w.connections_handed),
+        )?;
+        page.counter(
             "accept_errors",
             "Failed accepts, for example for want of descriptors.",
             sum(|w| &w.accept_errors),
@@ -210,8 +224,66 @@ impl Scrape {
         page.gauge("upstream_connections_active", help, sum(|w| &w.upstream_connections_active))?;
         let help = "Connections to endpoints that rest in a pool.";
         page.gauge("upstream_connections_idle", help, sum(|w| &w.upstream_connections_idle))?;
-        page.counter("upstream_retries", "Attempts beyond the first.", sum(|w| &w.retries))?;
         page.counter("upstream_glitches", "Legal but odd messages from endpoints.", sum(|w| &w.upstream_glitches))
+    }
+
+    fn encode_retries(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
+        page.counter("upstream_retries", "Attempts beyond the first.", sum(|w| &w.retries))?;
+        let help = "Retries that the budget did not allow.";
+        page.counter("upstream_retries_denied", help, sum(|w| &w.retries_denied))?;
+        let help = "Requests that wait for a connection to a cluster at its cap.";
+        page.gauge("upstream_requests_waiting", help, sum(|w| &w.upstream_waiting))?;
+        let help = "Changes of a circuit breaker's state by traffic.";
+        page.counter("circuit_breaker_transitions", help, sum(|w| &w.breaker_transitions))?;
+        page.counter("upstream_ejections", "Endpoints ejected for their errors.", sum(|w| &w.ejections))?;
+        let mut family = page.open("mirror_requests", "Copies for mirrors by result.", MetricType::Counter)?;
+        count_in(&mut family, &[("result", "sent")], sum(|w| &w.mirrors_sent))?;
+        count_in(&mut family, &[("result", "failed")], sum(|w| &w.mirrors_failed))?;
+        count_in(&mut family, &[("result", "skipped")], sum(|w| &w.mirrors_skipped))
+    }
+
+    fn encode_clusters(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let help = "Requests in flight to a cluster as a share of its max_connections, 0 to 1; 0 without a cap.";
+        let mut family = page.open("upstream_connection_saturation_ratio", help, MetricType::Gauge)?;
+        for cluster in &self.clusters {
+            family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.saturation())?;
+        }
+        let help = "Connections open to a cluster, idle ones included.";
+        let mut family = page.open("upstream_cluster_connections", help, MetricType::Gauge)?;
+        for cluster in &self.clusters {
+            family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.connections)?;
+        }
+        let help = "State of an endpoint's circuit breaker: 0 closed, 1 open, 2 half-open.";
+        self.encode_endpoints(page, "circuit_breaker_state", help, |endpoint| endpoint.breaker_state)?;
+        let help = "1 when an endpoint may be picked, 0 when something speaks against it.";
+        self.encode_endpoints(page, "upstream_endpoint_healthy", help, |endpoint| u64::from(endpoint.fit))?;
+        let help = "Requests in flight to an endpoint.";
+        self.encode_endpoints(page, "upstream_endpoint_requests_active", help, |endpoint| endpoint.in_flight)?;
+        let mut family = page.open("health_probes", "Active health checks by result.", MetricType::Counter)?;
+        count_in(&mut family, &[("result", "ok")], self.probes.0)?;
+        count_in(&mut family, &[("result", "failed")], self.probes.1)?;
+        let mut family = page.open("dns_lookups", "Name lookups by result.", MetricType::Counter)?;
+        count_in(&mut family, &[("result", "ok")], self.lookups.0)?;
+        count_in(&mut family, &[("result", "failed")], self.lookups.1)
+    }
+
+    /// One sample for each endpoint, as far as the bound on series goes.
+    fn encode_endpoints(
+        &self,
+        page: &mut Page<'_, '_>,
+        name: &str,
+        help: &str,
+        value: fn(&EndpointView) -> u64,
+    ) -> fmt::Result {
+        let mut family = page.open(name, help, MetricType::Gauge)?;
+        let endpoints =
+            self.clusters.iter().flat_map(|cluster| cluster.endpoints.iter().map(move |one| (cluster, one)));
+        for (cluster, endpoint) in endpoints.take(limits::ENDPOINT_SERIES) {
+            let labels = [("cluster", cluster.name.as_str()), ("endpoint", endpoint.address.as_str())];
+            family.encode_family(&labels)?.encode_gauge(&value(endpoint))?;
+        }
+        Ok(())
     }
 
     fn encode_process(&self, page: &mut Page<'_, '_>) -> fmt::Result {

@@ -6,6 +6,7 @@
 //! Invariants: every counter cell has one writer; a full ring drops the record and never waits; what is logged of a
 //! peer is always escaped.
 
+mod clusters;
 mod counters;
 mod json;
 mod metrics;
@@ -13,6 +14,7 @@ mod record;
 mod ring;
 mod sampler;
 
+pub use clusters::{ClusterView, EndpointView};
 pub use counters::{
     CLASSES, Cells, Counter, DURATION_BOUNDS_NS, Histogram, METHODS, REASONS_MAX, STATUS_FIRST, WorkerCounters,
     method_index,

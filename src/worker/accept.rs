@@ -1,8 +1,9 @@
-//! Accept loops: one task per listener, never raced.
+//! Accept loops, one task per listener and never raced, and what becomes of a connection: served here, handed over to
+//! a worker that holds fewer, or turned away.
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::credit::{Credit, Taken};
+use super::loads::{Loads, Place};
+use super::mailbox::{Message, Peers};
 use crate::exchange::{Shard, serve_connection};
 use crate::net::{BufferPool, Env, Reactor, ReactorListener, Stream, TcpPeer};
 
@@ -24,7 +27,11 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r
 /// What accepting needs; shared by the accept loops of one worker.
 pub(super) struct Door {
     pub(super) shard: Rc<Shard<Reactor>>,
+    /// The number of this worker.
+    pub(super) own: usize,
     pub(super) credit: Arc<Credit>,
+    pub(super) loads: Arc<Loads>,
+    pub(super) peers: Peers,
     pub(super) refusals: BufferPool,
     /// Connections of this worker that are open.
     pub(super) open: Rc<Cell<usize>>,
@@ -40,6 +47,8 @@ pub(super) struct Listening {
 /// Counts a connection as open while it lives, and a panic that ends it.
 struct Open {
     door: Rc<Door>,
+    // Given back before the credit, which is never behind the sum of all places.
+    _place: Place,
     _taken: Taken,
 }
 
@@ -91,7 +100,7 @@ async fn accept_all(door: &Rc<Door>, name: &Rc<str>, socket: &ReactorListener, c
 }
 
 impl Door {
-    /// Serves a new connection, or tells it that the process is full.
+    /// Finds a worker for a new connection, or tells it that the process is full.
     fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: &Rc<str>) {
         let counters = self.shard.counters();
         counters.connections_accepted.add(1);
@@ -100,12 +109,63 @@ impl Door {
             self.turn_away(stream);
             return;
         };
+        let place = self.loads.place(self.own, self.credit.taken());
+        if place.worker() == self.own {
+            self.serve(stream, peer, Rc::clone(name), taken, place);
+        } else {
+            self.hand_over(stream, peer, name, taken, place);
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: Rc<str>, taken: Taken, place: Place) {
         self.open.set(self.open.get() + 1);
-        counters.tasks.set(self.open.get() as u64);
-        let open = Open { door: Rc::clone(self), _taken: taken };
-        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, Rc::clone(name));
+        self.shard.counters().tasks.set(self.open.get() as u64);
+        let open = Open { door: Rc::clone(self), _place: place, _taken: taken };
+        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, name);
         // A combinator and not an async block, which would hold the future twice.
         self.shard.env().spawn(serving.map(move |()| drop(open)));
+    }
+
+    /// Hands a connection over to the worker that it has a place on.
+    fn hand_over(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: &Rc<str>, taken: Taken, place: Place) {
+        let to = place.worker();
+        let listener = String::from(&**name);
+        let message = Message::Serve { socket: stream.into_std(), peer, listener, taken, place };
+        match self.peers.try_tell(to, message) {
+            Ok(()) => self.shard.counters().connections_handed.add(1),
+            // It has ended or is far behind, so the connection stays here; what came back is what was sent.
+            Err(Message::Serve { socket, taken, place, .. }) => {
+                drop(place);
+                self.take_over(socket, peer, Rc::clone(name), taken, self.loads.keep(self.own));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Serves a connection that came by mailbox.
+    pub(super) fn take_over(
+        self: &Rc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        name: Rc<str>,
+        taken: Taken,
+        place: Place,
+    ) {
+        match self.shard.env().adopt(socket) {
+            Ok(stream) => self.serve(stream, peer, name, taken, place),
+            // The kernel has no room to register it, as it might have had none to accept it.
+            Err(_) => self.shard.counters().accept_errors.add(1),
+        }
+    }
+
+    /// Takes no more connections from other workers, for good.
+    pub(super) fn close(&self) {
+        self.loads.close(self.own);
+    }
+
+    /// Is no connection open or, once the door is closed, on its way from another worker?
+    pub(super) fn is_empty(&self) -> bool {
+        self.loads.held(self.own) == 0
     }
 
     fn turn_away(&self, stream: TcpPeer) {

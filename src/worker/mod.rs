@@ -2,13 +2,15 @@
 //!
 //! Owns: the reactor, its listeners and accept loops, the shard its exchanges use, its mailbox, its
 //! housekeeping tick and its drain.
-//! Never: reaches another worker or control; control flows down by mailbox, figures flow up by
-//! single-writer cells and a ring.
+//! Never: touches what another worker owns, or waits for one; a connection that another has more
+//! room for goes to it by mailbox. Never reaches control: orders flow down by mailbox, figures flow
+//! up by single-writer cells and a ring.
 //! Invariants: an accept is never raced; a panic ends one connection; every accepted connection
-//! holds one credit of the process from accept to close.
+//! holds one credit of the process and one place on one worker from accept to close.
 
 mod accept;
 mod credit;
+mod loads;
 mod mailbox;
 mod run;
 
@@ -16,13 +18,15 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use crate::cluster::Fleet;
 use crate::exchange::Failure;
 use crate::net::Driver;
 use crate::snapshot::Reader;
 use crate::telemetry::{LogRing, WorkerCounters};
 
 pub use credit::{Credit, Taken};
-pub use mailbox::Message;
+pub use loads::{Loads, Place};
+pub use mailbox::{Mailbox, Message, Peers, crew};
 
 /// Everything a worker is given at its start.
 pub struct WorkerSpec {
@@ -38,34 +42,39 @@ pub struct WorkerSpec {
     pub log: LogRing,
     /// The snapshots, by epoch.
     pub snapshots: Reader,
+    /// The endpoints as all cores see them.
+    pub fleet: Arc<Fleet>,
     /// Its listening sockets by listener name.
     pub listeners: Vec<(String, std::net::TcpListener)>,
     /// Connections the whole process may hold.
     pub max_connections: Arc<Credit>,
+    /// Connections that every worker of the process holds.
+    pub loads: Arc<Loads>,
 }
 
 /// A worker as control sees it.
 pub struct WorkerHandle {
-    sender: mailbox::Sender,
+    sender: Arc<mailbox::Sender>,
     thread: thread::JoinHandle<()>,
 }
 
 impl WorkerHandle {
-    /// Starts a worker on a thread of its own.
+    /// Starts a worker on a thread of its own; `mailbox` is the one of its number in its [`crew`].
     ///
     /// # Errors
-    /// The thread or its wake-up socket cannot be created.
-    pub fn spawn(spec: WorkerSpec) -> io::Result<Self> {
-        let (sender, receiver) = mailbox::mailbox()?;
-        let thread =
-            thread::Builder::new().name(format!("worker-{}", spec.index)).spawn(move || run::run(spec, receiver))?;
+    /// The thread cannot be created.
+    pub fn spawn(spec: WorkerSpec, mailbox: Mailbox) -> io::Result<Self> {
+        let Mailbox { sender, receiver, peers } = mailbox;
+        let thread = thread::Builder::new()
+            .name(format!("worker-{}", spec.index))
+            .spawn(move || run::run(spec, receiver, peers))?;
         Ok(Self { sender, thread })
     }
 
     /// Puts a message into the mailbox and wakes the worker; false when the mailbox is full or the worker ended.
     #[must_use]
     pub fn send(&self, message: Message) -> bool {
-        !self.is_finished() && self.sender.send(message)
+        !self.is_finished() && self.sender.order(message)
     }
 
     /// Has the thread ended?

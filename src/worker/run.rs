@@ -2,13 +2,15 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
 use super::WorkerSpec;
 use super::accept::{Door, Listening};
-use super::mailbox::{Message, Receiver};
-use crate::exchange::Shard;
+use super::mailbox::{Message, Peers, Receiver};
+use crate::exchange::{Belongings, Shard};
 use crate::net::{BufferPool, Env, Reactor, run_reactor};
 use crate::rng::Rng;
 use crate::{clock, limits};
@@ -17,38 +19,48 @@ use crate::{clock, limits};
 const STALL_NS: u64 = 20_000_000;
 
 /// Runs a worker until it is drained or stopped.
-pub(super) fn run(spec: WorkerSpec, receiver: Receiver) {
+pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) {
     if let Some(cpu) = spec.cpu {
         // A CPU that went away since control looked leaves the worker unpinned, which is slower and still correct.
         let _pinned = core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
     }
     // Control sees a worker that ended and says so; here is nobody to tell.
-    drop(run_reactor(spec.driver, serve(spec, receiver)));
+    drop(run_reactor(spec.driver, serve(spec, receiver, peers)));
 }
 
-async fn serve(spec: WorkerSpec, receiver: Receiver) -> io::Result<()> {
+async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {
     let reactor = Reactor::new(spec.driver);
-    let shard = Rc::new(Shard::new(
-        reactor,
-        spec.snapshots,
-        spec.counters,
-        spec.log,
-        Rng::from_os()?,
-        pseudonym()?.as_bytes().to_vec(),
-    ));
+    let others = peers.clone();
+    let shard = Rc::new(Shard::new(Belongings {
+        env: reactor,
+        worker: spec.index,
+        reader: spec.snapshots,
+        fleet: spec.fleet,
+        counters: spec.counters,
+        log: spec.log,
+        rng: Rng::from_os()?,
+        via: pseudonym()?.as_bytes().to_vec(),
+        tell: Box::new(move |worker, call| {
+            // A call that finds the mailbox full is not repeated: whoever waits looks around by itself now and then.
+            let _told = others.tell(worker, Message::Call(call));
+        }),
+    }));
     let door = Rc::new(Door {
         shard: Rc::clone(&shard),
+        own: spec.index,
         credit: spec.max_connections,
+        loads: spec.loads,
+        peers,
         refusals: BufferPool::new(),
         open: Rc::new(Cell::new(0)),
     });
-    let mut listening = Vec::new();
+    let mut desk = Desk { door, listening: Vec::new() };
     shard.on_tick(clock::now_ns() / 1_000_000, clock::unix_ms());
     for (name, socket) in spec.listeners {
-        listening.push(Listening::start(&door, name, reactor.listen(socket)?));
+        desk.listen(name, socket)?;
     }
     reactor.spawn(tick(Rc::clone(&shard)));
-    read_mailbox(reactor, &door, listening, receiver).await
+    desk.read_mailbox(receiver).await
 }
 
 /// The name of this process in `Via`: its own, so that gateways in a row do not take one another for a loop.
@@ -61,46 +73,76 @@ fn pseudonym() -> io::Result<&'static str> {
     Ok(NAME.get_or_init(|| format!("ringgate-{:08x}", random >> 32)))
 }
 
-async fn read_mailbox(
-    reactor: Reactor,
-    door: &Rc<Door>,
-    mut listening: Vec<Listening>,
-    receiver: Receiver,
-) -> io::Result<()> {
-    let mut bell = reactor.bell(receiver.bell)?;
-    loop {
-        for message in receiver.queue.try_iter() {
-            match message {
-                Message::Nudge => door.shard.adopt_newest(),
-                Message::Listen { name, socket } => {
-                    listening.push(Listening::start(door, name, reactor.listen(socket)?));
-                }
-                Message::Unlisten { name } => stop_listening(door, &mut listening, |one| *one.name == *name),
-                Message::Drain => {
-                    stop_listening(door, &mut listening, |_| true);
-                    door.shard.drain();
-                }
-                Message::Stop => return Ok(()),
-            }
-        }
-        if door.shard.is_draining() {
-            if door.open.get() == 0 {
-                return Ok(());
-            }
-            reactor.sleep_ms(limits::TICK_MS).await;
-        } else if !reactor.hear(&mut bell).await {
-            // Control is gone: nobody could ever stop this worker any more.
-            return Ok(());
-        }
-    }
+/// Where a worker's messages are acted on.
+struct Desk {
+    door: Rc<Door>,
+    listening: Vec<Listening>,
 }
 
-fn stop_listening(door: &Rc<Door>, listening: &mut Vec<Listening>, which: impl Fn(&Listening) -> bool) {
-    let (stopped, kept) = listening.drain(..).partition(|one| which(one));
-    *listening = kept;
-    let stopped: Vec<Listening> = stopped;
-    for one in stopped {
-        one.stop(door);
+impl Desk {
+    /// Acts on what comes until this worker ends.
+    async fn read_mailbox(&mut self, Receiver { inbox, bell }: Receiver) -> io::Result<()> {
+        let reactor = *self.door.shard.env();
+        let mut bell = reactor.bell(bell)?;
+        loop {
+            for message in inbox.messages() {
+                if self.on_message(message)?.is_break() {
+                    return Ok(());
+                }
+            }
+            if self.door.shard.is_draining() {
+                if self.door.is_empty() {
+                    return Ok(());
+                }
+                reactor.sleep_ms(limits::TICK_MS).await;
+            } else if !reactor.hear(&mut bell).await {
+                // Control is gone: nobody could ever stop this worker any more.
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Message) -> io::Result<ControlFlow<()>> {
+        match message {
+            Message::Nudge => self.door.shard.adopt_newest(),
+            Message::Listen { name, socket } => self.listen(name, socket)?,
+            Message::Unlisten { name } => self.stop_listening(|one| *one.name == *name),
+            Message::Drain => {
+                // First, so that what is counted as on its way from here on is all that will ever come.
+                self.door.close();
+                self.stop_listening(|_| true);
+                self.door.shard.drain();
+            }
+            Message::Stop => return Ok(ControlFlow::Break(())),
+            Message::Call(call) => self.door.shard.on_call(&call),
+            Message::Serve { socket, peer, listener, taken, place } => {
+                let name = self.name_of(&listener);
+                self.door.take_over(socket, peer, name, taken, place);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn listen(&mut self, name: String, socket: TcpListener) -> io::Result<()> {
+        let socket = self.door.shard.env().listen(socket)?;
+        self.listening.push(Listening::start(&self.door, name, socket));
+        Ok(())
+    }
+
+    fn stop_listening(&mut self, which: impl Fn(&Listening) -> bool) {
+        let (stopped, kept) = self.listening.drain(..).partition(|one| which(one));
+        self.listening = kept;
+        let stopped: Vec<Listening> = stopped;
+        for one in stopped {
+            one.stop(&self.door);
+        }
+    }
+
+    /// The name of a listener as its connections share it; one that this worker has no socket of, or not any more, is
+    /// looked up in the snapshot like any other when a request comes.
+    fn name_of(&self, listener: &str) -> Rc<str> {
+        let known = self.listening.iter().find(|one| *one.name == *listener);
+        known.map_or_else(|| Rc::from(listener), |one| Rc::clone(&one.name))
     }
 }
 

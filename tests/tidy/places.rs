@@ -24,7 +24,9 @@ const PLACES: [Place; 6] = [
     },
     Place {
         what: "the libraries of the control thread",
-        matches: |s, i| is_crate(s, i, &["tokio", "axum", "hyper", "notify", "tracing", "tracing_subscriber"]),
+        matches: |s, i| {
+            is_crate(s, i, &["tokio", "axum", "hyper", "notify", "tracing", "tracing_subscriber", "hickory_resolver"])
+        },
         allowed: &["control", "cli"],
         binds_tests: true,
     },

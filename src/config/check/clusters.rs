@@ -1,16 +1,27 @@
-//! Clusters and their endpoints.
+//! Clusters: how an endpoint is chosen, caps, and what contradicts itself among them.
+
+use std::net::IpAddr;
 
 use rustc_hash::FxHashSet;
 
-use super::super::file::{ClusterFile, EndpointFile};
-use super::super::model::{Action, Balance, Cluster, Config, Endpoint, Keepalive};
+use super::super::file::{ClusterFile, QueueFile};
+use super::super::model::{
+    Action, Balance, Cluster, Config, Dns, Keepalive, NoneHealthy, PassiveHealth, Queue, Runtime, Workers,
+};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::process::check_keepalive;
-use super::{Check, Names, Written};
+use super::{Check, Names, Written, endpoints, hash_key, health};
 use crate::limits::ENDPOINTS_MAX;
 
-pub(super) fn check(check: &mut Check<'_>, files: &[Written], default: Keepalive) -> (Vec<Cluster>, Names) {
+/// What the rest of the configuration says about clusters.
+pub(super) struct Surroundings<'a> {
+    pub(super) keepalive: Keepalive,
+    pub(super) runtime: &'a Runtime,
+    pub(super) dns: &'a Dns,
+}
+
+pub(super) fn check(check: &mut Check<'_>, files: &[Written], around: &Surroundings<'_>) -> (Vec<Cluster>, Names) {
     let mut clusters: Vec<Cluster> = Vec::new();
     let mut names = Names::default();
     let mut endpoints = 0;
@@ -22,7 +33,7 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written], default: Keepalive
             let at = at.key(name);
             let problem = |message| Pending::error(at.place(), message).at_key();
             names.take(check, "cluster", name, clusters.len(), problem);
-            let cluster = check_one(check, at, name, file, default);
+            let cluster = check_one(check, at, name, file, around);
             let before = endpoints;
             endpoints += cluster.endpoints.len();
             if before <= ENDPOINTS_MAX && endpoints > ENDPOINTS_MAX {
@@ -35,47 +46,138 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written], default: Keepalive
     (clusters, names)
 }
 
-fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, default: Keepalive) -> Cluster {
-    Cluster {
+fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, around: &Surroundings<'_>) -> Cluster {
+    let balance = match &file.balance {
+        Some(leaf) => check.value(at.key("balance"), Some(leaf)),
+        None => Some(Balance::RoundRobin),
+    };
+    let max_connections = check.value(at.key("max_connections"), file.max_connections.as_ref());
+    let at_health = at.key("health");
+    let health = file.health.as_ref();
+    let cluster = Cluster {
         name: name.to_owned(),
-        balance: check.value(at.key("balance"), file.balance.as_ref()).unwrap_or(Balance::RoundRobin),
-        endpoints: check_endpoints(check, &at, file.endpoints.as_deref()),
-        keepalive: check_keepalive(check, at.key("keepalive"), file.keepalive.as_ref(), default),
+        balance: balance.unwrap_or(Balance::RoundRobin),
+        hash_key: hash_key::check(check, at.key("hash_key"), file.hash_key.as_ref()),
+        endpoints: endpoints::check(check, &at, file.endpoints.as_deref(), balance, around.dns),
+        keepalive: check_keepalive(check, at.key("keepalive"), file.keepalive.as_ref(), around.keepalive),
+        max_connections: max_connections.unwrap_or(0),
+        queue: check_queue(check, at.key("queue"), file.queue.as_ref()),
+        slow_start: check.value(at.key("slow_start"), file.slow_start.as_ref()),
+        none_healthy: check.value(at.key("none_healthy"), file.none_healthy.as_ref()).unwrap_or(NoneHealthy::FailOpen),
+        required: check.value(at.key("required"), file.required.as_ref()).unwrap_or(false),
+        max_latency: check.value(at.key("max_latency"), file.max_latency.as_ref()),
+        active: health::check_active(check, at_health.key("active"), health.and_then(|health| health.active.as_ref())),
+        passive: health::check_passive(
+            check,
+            at_health.key("passive"),
+            health.and_then(|health| health.passive.as_ref()),
+        ),
+        breaker: health::check_breaker(check, at.key("breaker"), file.breaker.as_ref()),
+    };
+    // Where something was refused, what looks like its absence is none.
+    if check.problems.is_broken(&at.place()) {
+        return cluster;
+    }
+    if file.queue.is_some() && (file.max_connections.is_none() || max_connections == Some(0)) {
+        let problem = Pending::error(at.key("queue").place(), "`queue` means nothing without `max_connections`");
+        let note = "requests wait only when a cap on connections is reached: give one, or leave `queue` out".to_owned();
+        check.problems.push(problem.at_key().note(Some(note)));
+    }
+    if let Some(balance) = balance {
+        check_balance(check, at, file, balance);
+    }
+    warn_of_few_connections(check, at, &cluster, around.runtime);
+    warn_of_useless_latency(check, at, &cluster);
+    if let Some(passive) = &cluster.passive {
+        warn_of_no_ejection(check, at_health, &cluster, passive);
+    }
+    cluster
+}
+
+fn check_queue(check: &mut Check<'_>, at: At<'_>, file: Option<&QueueFile>) -> Option<Queue> {
+    let file = file?;
+    let max = check.required(&at, "max", file.max.as_ref());
+    if max == Some(0) {
+        let note = "leave `queue` out to let nobody wait";
+        check.error_with(at.key("max"), "expected a whole number of at least 1", note);
+    }
+    let timeout = check.required(&at, "timeout", file.timeout.as_ref());
+    Some(Queue { max: max?, timeout: timeout? })
+}
+
+/// What goes with a balancer, and what does not.
+fn check_balance(check: &mut Check<'_>, at: At<'_>, file: &ClusterFile, balance: Balance) {
+    let is_hashing = balance == Balance::ConsistentHash;
+    if is_hashing && file.hash_key.is_none() {
+        let problem = Pending::error(at.key("balance").place(), "`consistent_hash` needs a `hash_key`");
+        let note = "what is hashed: `client_ip`, `path`, `{ header: NAME }` or `{ cookie: NAME }`".to_owned();
+        check.problems.push(problem.subject(Subject::Container).note(Some(note)));
+    }
+    if !is_hashing && file.hash_key.is_some() {
+        let note = "write `balance: consistent_hash`, or leave `hash_key` out";
+        check.warn(at, "hash_key", "`hash_key` is of no use without `consistent_hash`", note);
+    }
+    if is_hashing && file.slow_start.is_some() {
+        let note = "a key belongs to one endpoint, whose share cannot grow little by little";
+        check.warn(at, "slow_start", "`slow_start` is of no use with `consistent_hash`", note);
     }
 }
 
-fn check_endpoints(check: &mut Check<'_>, cluster: &At<'_>, file: Option<&[EndpointFile]>) -> Vec<Endpoint> {
-    let at = cluster.key("endpoints");
-    let Some(file) = file else {
-        check.missing(cluster, "missing `endpoints`");
-        return Vec::new();
+fn warn_of_few_connections(check: &mut Check<'_>, at: At<'_>, cluster: &Cluster, runtime: &Runtime) {
+    let workers = match &runtime.workers {
+        Workers::Auto => return,
+        Workers::Count(workers) => *workers,
+        Workers::List(cpus) => cpus.len(),
     };
-    if file.is_empty() {
-        check.missing(&at, "a cluster needs at least one endpoint");
+    if cluster.max_connections > 0 && cluster.max_connections < workers {
+        let message = format!("fewer connections than workers, of which there are {workers},");
+        let note = format!(
+            "connections then move from worker to worker instead of being reused, which is slower: {workers} or more keep their places"
+        );
+        check.problems.push(Pending::warning(at.key("max_connections").place(), message).note(Some(note)));
     }
-    let mut seen = FxHashSet::default();
-    let mut endpoints = Vec::with_capacity(file.len());
-    for (index, endpoint) in file.iter().enumerate() {
-        let at = at.index(index);
-        let Some(endpoint) = check.required(&at, "url", endpoint.url.as_ref()) else { continue };
-        if !seen.insert(endpoint.clone()) {
-            check.error(at.key("url"), "this endpoint is given twice");
-        }
-        endpoints.push(endpoint);
+}
+
+fn warn_of_useless_latency(check: &mut Check<'_>, at: At<'_>, cluster: &Cluster) {
+    if cluster.max_latency.is_none() {
+        return;
     }
-    endpoints
+    if cluster.active.is_none() {
+        let note = "a tier that was left gets no requests: only probes can tell when it is fast again";
+        check.warn(at, "max_latency", "`max_latency` without `health.active`", note);
+    }
+    let tiers: FxHashSet<u8> = cluster.endpoints.iter().map(|endpoint| endpoint.priority).collect();
+    if tiers.len() == 1 {
+        let note = "a slow tier is left for another one: give some endpoints another `priority`";
+        check.warn(at, "max_latency", "`max_latency` is of no use with a single tier", note);
+    }
+}
+
+/// Passive checks that can never eject anybody; unknown where a name may have several addresses.
+fn warn_of_no_ejection(check: &mut Check<'_>, health: At<'_>, cluster: &Cluster, passive: &PassiveHealth) {
+    let count = cluster.endpoints.len();
+    let is_known = cluster.endpoints.iter().all(|endpoint| endpoint.host.parse::<IpAddr>().is_ok());
+    let ejected = passive.max_ejected * f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    if is_known && count > 0 && ejected < 1.0 {
+        let message =
+            format!("`max_ejected` is less than one of {count} endpoint{}", if count == 1 { "" } else { "s" });
+        let note =
+            "nothing would ever be ejected: allow a larger share (it is 50% unless given), or leave `passive` out";
+        check.warn(health, "passive", &message, note);
+    }
 }
 
 /// Clusters that no route uses are probably a forgotten edit.
 pub(super) fn warn_of_unused(check: &mut Check<'_>, config: &Config, names: &Names) {
-    let used: FxHashSet<usize> = config
-        .routes
-        .iter()
-        .filter_map(|route| match route.action {
-            Action::Forward { cluster } => Some(cluster),
-            Action::Redirect { .. } | Action::Respond { .. } => None,
-        })
-        .collect();
+    let mut used: FxHashSet<usize> = FxHashSet::default();
+    for route in &config.routes {
+        match &route.action {
+            Action::Forward { cluster } => drop(used.insert(*cluster)),
+            Action::Split { to, .. } => used.extend(to.iter().map(|(cluster, _)| *cluster)),
+            Action::Redirect { .. } | Action::Respond { .. } => {}
+        }
+        used.extend(route.mirror.map(|mirror| mirror.cluster));
+    }
     for (index, cluster) in config.clusters.iter().enumerate() {
         if used.contains(&index) {
             continue;

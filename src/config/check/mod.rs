@@ -4,12 +4,19 @@
 //! that the rest is looked at too; the caller drops the model when there was any error.
 
 mod clusters;
+mod dns;
 mod edits;
+mod endpoints;
+mod hash_key;
+mod health;
 mod listeners;
 mod process;
+mod retry;
 mod routes;
+mod split;
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
@@ -21,6 +28,7 @@ use super::place::{At, Place, Step};
 use super::problems::{Pending, Problems, Subject};
 use super::source::Sources;
 use super::substitute::substitute;
+use super::units::Count;
 
 /// Bytes of a file that `${file:PATH}` names.
 const SECRET_BYTES: usize = 64 * 1024;
@@ -101,6 +109,22 @@ impl Check<'_> {
         leaves.filter_map(|(index, leaf)| self.value(at.index(index), Some(leaf))).collect()
     }
 
+    /// A whole number within bounds; `None` when it is not given or refused.
+    fn number(&mut self, at: At<'_>, leaf: Option<&Leaf<Count>>, bounds: RangeInclusive<u32>) -> Option<u32> {
+        let count = self.value(at, leaf)?;
+        let number = u32::try_from(count).ok().filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let (least, most) = bounds.into_inner();
+            // Nobody writes the largest number that fits, it is no bound to speak of.
+            let message = match most {
+                u32::MAX if count == 0 => format!("expected a whole number of at least {least}"),
+                _ => format!("expected a whole number from {least} to {most}"),
+            };
+            self.error(at, message);
+        }
+        number
+    }
+
     fn substituted(&mut self, at: At<'_>, text: &str) -> Option<Option<String>> {
         let (sources, base, read) = (self.sources, &self.base, &mut self.read);
         let mut file = |path: &str| {
@@ -127,6 +151,17 @@ impl Check<'_> {
 
     fn error(&mut self, at: At<'_>, message: impl Into<String>) {
         self.problems.push(Pending::error(at.place(), message));
+    }
+
+    /// The same, with what to do about it.
+    fn error_with(&mut self, at: At<'_>, message: impl Into<String>, note: &str) {
+        self.problems.push(Pending::error(at.place(), message).note(Some(note.to_owned())));
+    }
+
+    /// Something legal that is hardly meant, shown at its key.
+    fn warn(&mut self, at: At<'_>, key: &str, message: &str, note: &str) {
+        let warning = Pending::warning(at.key(key).place(), message).at_key();
+        self.problems.push(warning.note(Some(note.to_owned())));
     }
 
     /// A path that may be relative to the file under check.
@@ -222,14 +257,16 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     check.base.clone_from(&main.base);
     let defaults = process::check_defaults(check, main);
     let runtime = process::check_runtime(check, main);
+    let dns = dns::check(check, main);
     let admin = process::check_admin(check, main);
     let (access_log, reason_header) = process::check_observability(check, main);
     let watch = process::check_watch(check, main);
     let listeners = listeners::check(check, files);
     process::check_admin_is_apart(check, main, &admin, &listeners);
-    let (clusters, cluster_names) = clusters::check(check, files, defaults.keepalive);
+    let around = clusters::Surroundings { keepalive: defaults.keepalive, runtime: &runtime, dns: &dns };
+    let (clusters, cluster_names) = clusters::check(check, files, &around);
     let routes = routes::check(check, files, &cluster_names, &defaults);
-    let config = Config { runtime, admin, listeners, clusters, routes, access_log, reason_header, watch };
+    let config = Config { runtime, dns, admin, listeners, clusters, routes, access_log, reason_header, watch };
     if !check.problems.has_errors() {
         clusters::warn_of_unused(check, &config, &cluster_names);
         routes::warn_of_none(check, files, &config.routes);

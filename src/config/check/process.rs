@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::super::addresses::{AdminAddress, port_number};
 use super::super::choices::OutputWritten;
-use super::super::file::{KeepaliveFile, SampleFile, TimeoutsFile, WorkersFile};
-use super::super::model::{AccessLog, Admin, Io, Keepalive, Listener, Output, Runtime, Sample, Timeouts, Workers};
+use super::super::file::{KeepaliveFile, SampleFile, ScalarOr, TimeoutsFile, WorkersFile};
+use super::super::model::{
+    AccessLog, Admin, Io, Keepalive, Listener, Output, Retry, Runtime, Sample, Timeouts, Workers,
+};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
-use super::{Check, Written};
+use super::{Check, Written, retry};
 use crate::limits::WORKERS_MAX;
 
 /// The port of the admin endpoint when neither the file nor `CONFIG_PORT` gives one.
@@ -22,6 +24,7 @@ const CPU_MAX: usize = 1023;
 /// What routes and clusters take when they give nothing themselves.
 pub(super) struct Defaults {
     pub(super) timeouts: Timeouts,
+    pub(super) retry: Retry,
     pub(super) body_limit: Option<u64>,
     pub(super) keepalive: Keepalive,
 }
@@ -33,6 +36,7 @@ const BUILT_IN: Defaults = Defaults {
         request: Duration::from_secs(30),
         body_idle: Duration::from_secs(30),
     },
+    retry: retry::BUILT_IN,
     body_limit: Some(10 << 20),
     keepalive: Keepalive {
         idle_per_endpoint: 1000,
@@ -52,6 +56,12 @@ pub(super) fn check_defaults(check: &mut Check<'_>, main: &Written) -> Defaults 
     let keepalive = cluster.and_then(|cluster| cluster.keepalive.as_ref());
     Defaults {
         timeouts: check_timeouts(check, at_route.key("timeouts"), timeouts, BUILT_IN.timeouts),
+        retry: retry::check(
+            check,
+            at_route.key("retry"),
+            route.and_then(|route| route.retry.as_ref()),
+            &BUILT_IN.retry,
+        ),
         body_limit: match check.value(at_route.key("body_limit"), route.and_then(|route| route.body_limit.as_ref())) {
             Some(bytes) => (bytes > 0).then_some(bytes),
             None => BUILT_IN.body_limit,
@@ -102,6 +112,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         io: Io::Auto,
         shutdown_grace: Duration::from_secs(30),
         max_connections: MAX_CONNECTIONS,
+        accept_balance: true,
     };
     let Some(file) = &main.document.runtime else { return runtime };
     runtime.workers = check_workers(check, at.key("workers"), file.workers.as_ref());
@@ -116,16 +127,19 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         Some(connections) => runtime.max_connections = connections,
         None => {}
     }
+    if let Some(balance) = check.value(at.key("accept_balance"), file.accept_balance.as_ref()) {
+        runtime.accept_balance = balance;
+    }
     runtime
 }
 
 fn check_workers(check: &mut Check<'_>, at: At<'_>, file: Option<&WorkersFile>) -> Workers {
     let list = match file {
         None => return Workers::Auto,
-        Some(WorkersFile::Scalar(leaf)) => {
+        Some(ScalarOr::Scalar(leaf)) => {
             return check.value(at, Some(leaf)).flatten().map_or(Workers::Auto, Workers::Count);
         }
-        Some(WorkersFile::List(list)) => list,
+        Some(ScalarOr::Compound(list)) => list,
     };
     if list.is_empty() || list.len() > WORKERS_MAX {
         check.error(at, format!("expected 1 to {WORKERS_MAX} CPUs"));

@@ -1,18 +1,15 @@
 //! Routes: what they match, and exactly one action.
 
 use super::super::file::{MatchFile, RedirectFile, RespondFile, RouteFile};
-use super::super::leaf::Leaf;
 use super::super::model::{Action, HostHeader, HostMatch, PathMatch, Route};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
-use super::super::units::Text;
-use super::super::words;
 use super::edits::{self, Direction};
 use super::process::{Defaults, check_timeouts};
-use super::{Check, Names, Written, as_written};
+use super::{Check, Names, Written, as_written, retry, split};
 
 /// Keys that mean nothing unless a route forwards.
-const FORWARD_KEYS: &str = "it is only of use in a route with `cluster`";
+const FORWARD_KEYS: &str = "it is only of use in a route with `cluster` or `split`";
 
 pub(super) fn check(check: &mut Check<'_>, files: &[Written], clusters: &Names, defaults: &Defaults) -> Vec<Route> {
     let mut routes = Vec::new();
@@ -46,9 +43,10 @@ fn check_one(
 ) -> Route {
     let matching = check_match(check, at.key("match"), file.matching.as_ref());
     let action = check_action(check, at, file, clusters);
-    if file.cluster.is_none() {
+    if file.cluster.is_none() && file.split.is_none() {
         refuse_forward_keys(check, at, file);
     }
+    split::refuse_key_alone(check, at, file);
     let at_headers = at.key("headers");
     let headers = file.headers.as_ref();
     let request = headers.and_then(|headers| headers.request.as_ref());
@@ -65,6 +63,8 @@ fn check_one(
         host_header: check.value(at.key("host_header"), file.host_header.as_ref()).unwrap_or(HostHeader::Preserve),
         deadline_header: check.value(at.key("deadline_header"), file.deadline_header.as_ref()),
         timeouts: check_timeouts(check, at.key("timeouts"), file.timeouts.as_ref(), defaults.timeouts),
+        retry: retry::check(check, at.key("retry"), file.retry.as_ref(), &defaults.retry),
+        mirror: split::check_mirror(check, at.key("mirror"), file.mirror.as_ref(), clusters),
         body_limit: match check.value(at.key("body_limit"), file.body_limit.as_ref()) {
             Some(bytes) => (bytes > 0).then_some(bytes),
             None => defaults.body_limit,
@@ -118,6 +118,7 @@ fn check_match(check: &mut Check<'_>, at: At<'_>, file: Option<&MatchFile>) -> M
 fn check_action(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, clusters: &Names) -> Action {
     let given = [
         ("cluster", file.cluster.is_some()),
+        ("split", file.split.is_some()),
         ("redirect", file.redirect.is_some()),
         ("respond", file.respond.is_some()),
     ];
@@ -131,7 +132,7 @@ fn check_action(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, clusters: &
                     .push(Pending::error(at.key(further).place(), message).at_key().subject(Subject::Nothing));
             }
         }
-        None => check.missing(&at, "missing an action, one of `cluster`, `redirect` and `respond`,"),
+        None => check.missing(&at, "missing an action, one of `cluster`, `split`, `redirect` and `respond`,"),
     }
     let mut action = Action::Forward { cluster: 0 };
     if let Some(respond) = &file.respond {
@@ -140,36 +141,14 @@ fn check_action(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, clusters: &
     if let Some(redirect) = &file.redirect {
         action = check_redirect(check, at.key("redirect"), redirect);
     }
+    if let Some(entries) = &file.split {
+        action = split::check(check, at, file, entries, clusters);
+    }
     if let Some(leaf) = &file.cluster {
-        action = Action::Forward { cluster: check_cluster(check, at.key("cluster"), leaf, clusters) };
+        let cluster = split::find_cluster(check, at.key("cluster"), leaf, clusters);
+        action = Action::Forward { cluster: cluster.unwrap_or(0) };
     }
     action
-}
-
-fn check_cluster(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>, clusters: &Names) -> usize {
-    let Some(name) = check.value(at, Some(leaf)) else { return 0 };
-    if let Some((index, _)) = clusters.taken.get(&name) {
-        return *index;
-    }
-    if check.is_partial {
-        return 0;
-    }
-    let shown = as_written(leaf);
-    let note = if shown != name {
-        Some("the name is the result of a substitution".to_owned())
-    } else if clusters.taken.is_empty() {
-        Some("no cluster is defined at all".to_owned())
-    } else if check.problems.are_few() {
-        let mut known: Vec<&str> = clusters.taken.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        words::nearest(&name, known).map(|near| format!("did you mean `{near}`?"))
-    } else {
-        None
-    };
-    check.problems.push(
-        Pending::error(at.place(), format!("no cluster is named `{shown}`")).subject(Subject::Container).note(note),
-    );
-    0
 }
 
 fn check_redirect(check: &mut Check<'_>, at: At<'_>, file: &RedirectFile) -> Action {
@@ -228,6 +207,8 @@ fn refuse_forward_keys(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
         (file.host_header.is_some(), at.key("host_header"), "host_header"),
         (file.deadline_header.is_some(), at.key("deadline_header"), "deadline_header"),
         (file.timeouts.is_some(), at.key("timeouts"), "timeouts"),
+        (file.retry.is_some(), at.key("retry"), "retry"),
+        (file.mirror.is_some(), at.key("mirror"), "mirror"),
         (file.rewrite.is_some(), at.key("rewrite"), "rewrite"),
         (
             file.headers.as_ref().is_some_and(|headers| headers.request.is_some()),

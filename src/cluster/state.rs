@@ -1,0 +1,238 @@
+//! What all workers share of one cluster: the exact cap on its connections, the queue for one, who holds idle ones.
+//!
+//! Three parties look at one another: who gives a credit back, who waits for one, who holds an idle connection that
+//! keeps one. Each first writes what it has to say, then passes a fence, then reads what the others said, so of two
+//! that meet at least one sees the other and no wake-up is lost. `tests/loom` shows it.
+//!
+//! A waiter, on its worker, is first in, first out among that worker's own waiters (`queue`) and does this:
+//!
+//! ```text
+//! wait:    if try_take(): go on with a credit
+//!          ticket = try_join(max) or answer 503
+//!          queue.push_back(ticket); if it is the front: set_head(worker, ticket); serve()
+//!          if not served: if idle_elsewhere(worker) is a worker: tell it to close an idle connection of the cluster
+//!          sleep until served, cancelled or out of time
+//! serve:   while queue has a front and try_take_turn(worker):            run whenever this worker is named
+//!              pop it; set_head(worker, the new front); named = on_left(); hand it the credit; wake `named`
+//! cancel:  take it out of queue; set_head(worker, the front) if the front changed; wake on_left()
+//!          (one that was handed a credit meanwhile is no waiter: wake on_released() instead)
+//! close:   wake on_released()
+//! rest:    set_idle(worker, count with this one); if waiting() > 0: keep it from resting:
+//!              is_first(worker): hand connection and credit to the front, as `serve` does without try_take_turn
+//!              else: close it
+//! ```
+
+use crossbeam_utils::CachePadded;
+
+use super::atomics::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// The head of a worker on which nobody waits; later than every ticket.
+const NOBODY: u64 = u64::MAX;
+
+/// A place in the queue of a cluster: the smaller came first, on whichever worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// The queue as all workers count it.
+#[derive(Debug)]
+struct Queue {
+    waiting: AtomicUsize,
+    tickets: AtomicU64,
+}
+
+/// What one worker says to the others; it alone writes.
+#[derive(Debug)]
+struct Said {
+    /// The ticket of its first waiter.
+    head: AtomicU64,
+    idle: AtomicUsize,
+}
+
+/// The state of one cluster that its workers and the control side share; it outlives reloads.
+///
+/// A credit stands for one open connection, in use or idle. Without a limit only the count of credits is written, once
+/// as a connection opens and once as it closes, so that a limit set later is exact from the first moment.
+/// Workers are numbered from 0; a number at or above that given to `new` panics.
+#[derive(Debug)]
+pub struct ClusterState {
+    taken: CachePadded<AtomicUsize>,
+    queue: CachePadded<Queue>,
+    workers: Box<[CachePadded<Said>]>,
+    /// 0 for none; this and what follows is seldom written.
+    limit: AtomicUsize,
+    slow_tiers: AtomicU64,
+    ejecting: AtomicBool,
+}
+
+impl ClusterState {
+    /// A cluster without connections for `workers` workers; `max_connections` 0 sets no limit.
+    #[must_use]
+    pub fn new(workers: usize, max_connections: usize) -> Self {
+        let said = || CachePadded::new(Said { head: AtomicU64::new(NOBODY), idle: AtomicUsize::new(0) });
+        Self {
+            taken: CachePadded::new(AtomicUsize::new(0)),
+            queue: CachePadded::new(Queue { waiting: AtomicUsize::new(0), tickets: AtomicU64::new(0) }),
+            workers: (0..workers).map(|_| said()).collect(),
+            limit: AtomicUsize::new(max_connections),
+            slow_tiers: AtomicU64::new(0),
+            ejecting: AtomicBool::new(false),
+        }
+    }
+
+    /// Changes the limit, 0 for none; returns the worker to wake, because its first waiter may have a credit now.
+    ///
+    /// What is out above a lower limit stays out until it is given back.
+    #[must_use = "a waiter may have become servable"]
+    pub fn set_limit(&self, max_connections: usize) -> Option<usize> {
+        self.limit.store(max_connections, Ordering::Relaxed);
+        self.servable()
+    }
+
+    /// The most connections, 0 for no limit.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Credits that are out: connections open or about to be.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Waiters of all workers.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Takes a credit, unless as many as the limit are out or somebody waits, whose turn it is.
+    #[must_use]
+    pub fn try_take(&self) -> bool {
+        let limit = self.limit();
+        (limit == 0 || self.waiting() == 0) && self.try_take_below(limit)
+    }
+
+    /// Told that a connection closed and its credit is free; returns the worker to wake.
+    #[must_use = "the free credit may be somebody's"]
+    pub fn on_released(&self) -> Option<usize> {
+        // Whoever takes this credit sees the connection closed that had it.
+        let before = self.taken.fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "a credit is given back once");
+        self.servable()
+    }
+
+    /// Takes a place at the end of the queue, unless `max_waiting` wait already; end it with [`Self::on_left`].
+    #[must_use]
+    pub fn try_join(&self, max_waiting: usize) -> Option<Ticket> {
+        let join = |waiting| (waiting < max_waiting).then_some(waiting + 1);
+        self.queue.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).ok()?;
+        Some(Ticket(self.queue.tickets.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Says who is the first waiter of `worker`; only that worker calls it, before anything that reads the queue.
+    pub fn set_head(&self, worker: usize, first: Option<Ticket>) {
+        self.workers[worker].head.store(first.map_or(NOBODY, |ticket| ticket.0), Ordering::Relaxed);
+        // Pairs with the fence of `servable`: who frees a credit sees this head, or this worker sees that credit.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether the first of all waiters is one of `worker`.
+    #[must_use]
+    pub fn is_first(&self, worker: usize) -> bool {
+        self.first() == Some(worker)
+    }
+
+    /// Takes a credit for the first waiter of `worker`, if it is the first of all and one is free.
+    #[must_use]
+    pub fn try_take_turn(&self, worker: usize) -> bool {
+        self.is_first(worker) && self.try_take_below(self.limit())
+    }
+
+    /// Told that a waiter left the queue, served or not, and the head of its worker is set; returns the worker to wake.
+    ///
+    /// A wake-up may have been meant for the one who left, and one of several free credits is all it can have taken:
+    /// the rest is the next one's.
+    #[must_use = "a free credit may be the next waiter's"]
+    pub fn on_left(&self) -> Option<usize> {
+        let before = self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a waiter leaves once");
+        self.servable()
+    }
+
+    /// Says how many idle connections of this cluster `worker` keeps; only that worker calls it, before [`Self::waiting`].
+    pub fn set_idle(&self, worker: usize, idle: usize) {
+        self.workers[worker].idle.store(idle, Ordering::Relaxed);
+        // Nobody waits without a limit, and most clusters have none: they are spared the fence.
+        if self.limit() != 0 {
+            // Pairs with the fence of `idle_elsewhere`: one of the two sees the other.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Told that an idle connection of `worker` came or went; see [`Self::set_idle`].
+    pub fn on_idle(&self, worker: usize, came: bool) {
+        let idle = self.workers[worker].idle.load(Ordering::Relaxed);
+        self.set_idle(worker, if came { idle + 1 } else { idle.saturating_sub(1) });
+    }
+
+    /// The worker other than `worker` that keeps most idle connections, if any does.
+    #[must_use]
+    pub fn idle_elsewhere(&self, worker: usize) -> Option<usize> {
+        fence(Ordering::SeqCst);
+        let others = self.workers.iter().enumerate().filter(|(at, _)| *at != worker);
+        let idle = others.map(|(at, said)| (said.idle.load(Ordering::Relaxed), at));
+        idle.max_by_key(|(idle, _)| *idle).filter(|(idle, _)| *idle > 0).map(|(_, at)| at)
+    }
+
+    /// The tiers to leave while another will do: bit n for priority n.
+    #[must_use]
+    pub fn slow_tiers(&self) -> u64 {
+        self.slow_tiers.load(Ordering::Relaxed)
+    }
+
+    /// Says which tiers to leave.
+    pub fn set_slow_tiers(&self, mask: u64) {
+        self.slow_tiers.store(mask, Ordering::Relaxed);
+    }
+
+    /// True while somebody decides on an ejection: only one may count those ejected at a time.
+    #[must_use]
+    pub fn ejecting(&self) -> &AtomicBool {
+        &self.ejecting
+    }
+
+    /// The worker of the first waiter, when somebody waits and a credit is free.
+    ///
+    /// Whoever could have made both true calls this afterwards.
+    fn servable(&self) -> Option<usize> {
+        // Pairs with the fence of `set_head`, and with that of another call: the later one sees both writes.
+        fence(Ordering::SeqCst);
+        // Few wait, most of the time: one line is read instead of one of each worker.
+        if self.waiting() == 0 {
+            return None;
+        }
+        let limit = self.limit();
+        let is_free = limit == 0 || self.taken() < limit;
+        is_free.then(|| self.first()).flatten()
+    }
+
+    /// The worker of the first of all waiters whose head is set.
+    fn first(&self) -> Option<usize> {
+        let heads = self.workers.iter().map(|said| said.head.load(Ordering::Relaxed)).enumerate();
+        heads.min_by_key(|(_, head)| *head).filter(|(_, head)| *head != NOBODY).map(|(worker, _)| worker)
+    }
+
+    /// Takes a credit unless `limit` are out.
+    fn try_take_below(&self, limit: usize) -> bool {
+        if limit == 0 {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let take = |taken| (taken < limit).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

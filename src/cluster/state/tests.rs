@@ -1,0 +1,383 @@
+use super::*;
+
+/// Joins the queue and takes the head of `worker`, who has no other waiter.
+fn join_at_front(state: &ClusterState, worker: usize) -> Ticket {
+    let ticket = state.try_join(usize::MAX).unwrap();
+    state.set_head(worker, Some(ticket));
+    ticket
+}
+
+/// The only waiter of `worker` leaves.
+fn leave(state: &ClusterState, worker: usize) -> Option<usize> {
+    state.set_head(worker, None);
+    state.on_left()
+}
+
+#[test]
+fn as_many_as_the_limit_are_taken_and_a_released_one_again() {
+    let state = ClusterState::new(1, 2);
+    assert!(state.try_take() && state.try_take() && !state.try_take());
+    assert_eq!((state.taken(), state.limit()), (2, 2));
+    assert_eq!(state.on_released(), None);
+    assert!(state.try_take() && !state.try_take());
+}
+
+#[test]
+fn without_a_limit_all_are_taken_and_counted_for_a_later_one() {
+    let state = ClusterState::new(1, 0);
+    assert!((0..5).all(|_| state.try_take()));
+    assert_eq!(state.set_limit(5), None);
+    assert!(!state.try_take());
+    assert_eq!(state.on_released(), None);
+    assert!(state.try_take());
+}
+
+#[test]
+fn a_lower_limit_takes_nothing_back_and_names_nobody_until_it_is_reached() {
+    let state = ClusterState::new(1, 3);
+    assert!((0..3).all(|_| state.try_take()));
+    assert_eq!(state.set_limit(2), None);
+    join_at_front(&state, 0);
+    assert_eq!(state.on_released(), None, "two of two are out");
+    assert!(!state.try_take_turn(0));
+    assert_eq!(state.on_released(), Some(0));
+    assert!(state.try_take_turn(0));
+}
+
+#[test]
+fn nobody_overtakes_a_waiter() {
+    let state = ClusterState::new(2, 1);
+    assert!(state.try_take());
+    let early = join_at_front(&state, 1);
+    let late = join_at_front(&state, 0);
+    assert!(early < late);
+    assert_eq!(state.on_released(), Some(1));
+    assert!(!state.try_take(), "the credit is free, and it is another's turn");
+    assert!(!state.is_first(0) && !state.try_take_turn(0));
+    assert!(state.is_first(1) && state.try_take_turn(1));
+    assert_eq!(leave(&state, 1), None, "the credit went with it");
+    assert_eq!(state.on_released(), Some(0));
+}
+
+#[test]
+fn a_waiter_that_gives_up_passes_its_wake_on() {
+    let state = ClusterState::new(3, 1);
+    assert!(state.try_take());
+    join_at_front(&state, 2);
+    join_at_front(&state, 0);
+    assert_eq!(state.on_released(), Some(2));
+    assert_eq!(leave(&state, 2), Some(0));
+    assert!(state.try_take_turn(0));
+    assert_eq!(leave(&state, 0), None);
+    assert_eq!((state.waiting(), state.taken()), (0, 1));
+}
+
+#[test]
+fn two_credits_freed_before_the_first_waiter_wakes_serve_two() {
+    let state = ClusterState::new(2, 2);
+    assert!(state.try_take() && state.try_take());
+    join_at_front(&state, 0);
+    join_at_front(&state, 1);
+    assert_eq!([state.on_released(), state.on_released()], [Some(0), Some(0)]);
+    assert!(state.try_take_turn(0));
+    assert_eq!(leave(&state, 0), Some(1));
+    assert!(state.try_take_turn(1));
+}
+
+#[test]
+fn a_raised_limit_names_the_first_waiter_and_each_served_one_the_next() {
+    for raised in [3, 0] {
+        let state = ClusterState::new(3, 1);
+        assert!(state.try_take());
+        for worker in [1, 0, 2] {
+            join_at_front(&state, worker);
+        }
+        assert_eq!(state.set_limit(raised), Some(1));
+        assert!(state.try_take_turn(1));
+        assert_eq!(leave(&state, 1), Some(0));
+        assert!(state.try_take_turn(0));
+        let is_unlimited = raised == 0;
+        assert_eq!(leave(&state, 0), is_unlimited.then_some(2));
+        assert_eq!(state.try_take_turn(2), is_unlimited);
+    }
+}
+
+#[test]
+fn the_queue_is_bounded_over_all_workers() {
+    let state = ClusterState::new(2, 1);
+    assert_eq!(state.try_join(0), None);
+    join_at_front(&state, 0);
+    join_at_front(&state, 1);
+    assert_eq!(state.try_join(2), None);
+    assert_eq!(state.waiting(), 2);
+    assert_eq!(leave(&state, 0), Some(1), "the credit of this cluster was never taken");
+    assert!(state.try_join(2).is_some());
+}
+
+#[test]
+fn a_worker_without_waiters_takes_no_turn() {
+    let state = ClusterState::new(2, 1);
+    assert!(!state.is_first(0) && !state.try_take_turn(0));
+    assert_eq!(state.taken(), 0);
+}
+
+#[test]
+fn idle_connections_are_looked_for_where_most_are() {
+    let state = ClusterState::new(3, 1);
+    assert_eq!(state.idle_elsewhere(0), None);
+    state.set_idle(0, 9);
+    assert_eq!(state.idle_elsewhere(0), None, "its own are not elsewhere");
+    state.set_idle(1, 2);
+    state.set_idle(2, 3);
+    assert_eq!([0, 1, 2].map(|worker| state.idle_elsewhere(worker)), [Some(2), Some(0), Some(0)]);
+    state.set_idle(2, 0);
+    assert_eq!(state.idle_elsewhere(0), Some(1));
+}
+
+#[test]
+fn slow_tiers_and_the_gate_of_ejections_begin_empty_and_are_kept() {
+    let state = ClusterState::new(1, 0);
+    assert_eq!(state.slow_tiers(), 0);
+    state.set_slow_tiers(0b101);
+    assert_eq!(state.slow_tiers(), 0b101);
+    assert!(!state.ejecting().swap(true, Ordering::Relaxed));
+    assert!(state.ejecting().load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_different_workers_write_stands_on_different_lines() {
+    let state = ClusterState::new(2, 1);
+    let at = |said: &Said| core::ptr::from_ref(said).addr();
+    assert!(at(&state.workers[1]) - at(&state.workers[0]) >= 64);
+    let shared = [core::ptr::from_ref(&*state.taken).addr(), core::ptr::from_ref(&*state.queue).addr()];
+    let seldom = core::ptr::from_ref(&state.limit).addr();
+    assert!(shared[0].abs_diff(shared[1]) >= 64 && shared.iter().all(|line| line.abs_diff(seldom) >= 64));
+}
+
+#[test]
+fn four_threads_never_hold_more_than_the_limit() {
+    let state = ClusterState::new(4, 3);
+    let held = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    if state.try_take() {
+                        assert!(held.fetch_add(1, Ordering::SeqCst) < 3);
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        assert_eq!(state.on_released(), None);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(state.taken(), 0);
+}
+
+/// The protocol at the top of the file, played by some workers whose messages arrive late and in any order.
+mod model {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    const WORKERS: usize = 3;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Message {
+        Wake,
+        Reclaim,
+    }
+
+    struct Play {
+        state: ClusterState,
+        limit: usize,
+        queues: [VecDeque<Ticket>; WORKERS],
+        busy: [usize; WORKERS],
+        idle: [usize; WORKERS],
+        messages: Vec<(usize, Message)>,
+        served: usize,
+    }
+
+    impl Play {
+        fn new(limit: usize) -> Self {
+            Self {
+                state: ClusterState::new(WORKERS, limit),
+                limit,
+                queues: Default::default(),
+                busy: [0; WORKERS],
+                idle: [0; WORKERS],
+                messages: Vec::new(),
+                served: 0,
+            }
+        }
+
+        fn wake(&mut self, named: Option<usize>) {
+            self.messages.extend(named.map(|worker| (worker, Message::Wake)));
+        }
+
+        fn reclaim_elsewhere(&mut self, worker: usize) {
+            let holder = self.state.idle_elsewhere(worker);
+            self.messages.extend(holder.map(|holder| (holder, Message::Reclaim)));
+        }
+
+        fn set_idle(&mut self, worker: usize, idle: usize) {
+            self.idle[worker] = idle;
+            self.state.set_idle(worker, idle);
+        }
+
+        /// A request arrives: an idle connection, a new one, or a place in the queue.
+        fn request(&mut self, worker: usize, max_waiting: usize) {
+            if self.state.waiting() == 0 && self.idle[worker] > 0 {
+                self.set_idle(worker, self.idle[worker] - 1);
+                self.busy[worker] += 1;
+            } else if self.state.try_take() {
+                assert!(self.limit == 0 || self.state.taken() <= self.limit);
+                assert!(self.limit == 0 || self.queues.iter().all(VecDeque::is_empty), "overtaken");
+                self.busy[worker] += 1;
+            } else if let Some(ticket) = self.state.try_join(max_waiting) {
+                self.queues[worker].push_back(ticket);
+                if self.queues[worker].len() == 1 {
+                    self.state.set_head(worker, Some(ticket));
+                    self.serve(worker);
+                }
+                if self.queues[worker].contains(&ticket) {
+                    self.reclaim_elsewhere(worker);
+                }
+            } else {
+                assert!(self.waiting() >= max_waiting, "refused though the queue has room");
+            }
+        }
+
+        fn serve(&mut self, worker: usize) {
+            while !self.queues[worker].is_empty() && self.state.try_take_turn(worker) {
+                assert!(self.limit == 0 || self.state.taken() <= self.limit);
+                self.hand_to_front(worker);
+            }
+        }
+
+        /// The front of `worker` is served with a credit that is taken.
+        fn hand_to_front(&mut self, worker: usize) {
+            let front = self.queues[worker].pop_front().expect("who is first waits");
+            assert!(self.queues.iter().flatten().all(|other| front < *other), "first come, first served");
+            self.busy[worker] += 1;
+            self.served += 1;
+            self.left(worker);
+        }
+
+        fn left(&mut self, worker: usize) {
+            self.state.set_head(worker, self.queues[worker].front().copied());
+            let named = self.state.on_left();
+            self.wake(named);
+        }
+
+        fn cancel(&mut self, worker: usize, at: usize) {
+            if self.queues[worker].remove(at).is_some() {
+                self.left(worker);
+            }
+        }
+
+        fn close(&mut self, worker: usize) {
+            if self.busy[worker] > 0 {
+                self.busy[worker] -= 1;
+                let named = self.state.on_released();
+                self.wake(named);
+            }
+        }
+
+        fn rest(&mut self, worker: usize) {
+            if self.busy[worker] == 0 {
+                return;
+            }
+            self.busy[worker] -= 1;
+            self.set_idle(worker, self.idle[worker] + 1);
+            if self.state.waiting() > 0 {
+                self.give_up_idle(worker);
+            }
+        }
+
+        /// An idle connection goes to the first waiter, or its credit does.
+        fn give_up_idle(&mut self, worker: usize) {
+            self.set_idle(worker, self.idle[worker] - 1);
+            if self.state.is_first(worker) {
+                self.hand_to_front(worker);
+            } else {
+                let named = self.state.on_released();
+                self.wake(named);
+            }
+        }
+
+        fn deliver(&mut self, at: usize) {
+            if at < self.messages.len() {
+                match self.messages.swap_remove(at) {
+                    (worker, Message::Wake) => self.serve(worker),
+                    (_, Message::Reclaim) if self.state.waiting() == 0 => {}
+                    (worker, Message::Reclaim) if self.idle[worker] == 0 => self.reclaim_elsewhere(worker),
+                    (worker, Message::Reclaim) => self.give_up_idle(worker),
+                }
+            }
+        }
+
+        fn set_limit(&mut self, limit: usize) {
+            self.limit = limit;
+            let named = self.state.set_limit(limit);
+            self.wake(named);
+        }
+
+        fn waiting(&self) -> usize {
+            self.queues.iter().map(VecDeque::len).sum()
+        }
+
+        fn check(&self) {
+            let open = self.busy.iter().sum::<usize>() + self.idle.iter().sum::<usize>();
+            assert_eq!(self.state.taken(), open, "a credit for each open connection");
+            assert_eq!(self.state.waiting(), self.waiting());
+        }
+
+        /// With every message delivered, no waiter stands before a free credit or an idle connection.
+        fn check_settled(&mut self) {
+            for _ in 0..10_000 {
+                if self.messages.is_empty() {
+                    break;
+                }
+                self.deliver(0);
+            }
+            assert!(self.messages.is_empty(), "messages without end");
+            self.check();
+            if self.waiting() > 0 {
+                assert!(self.limit != 0 && self.state.taken() >= self.limit, "a credit is free and somebody waits");
+                let is_over = self.state.taken() > self.limit;
+                assert!(is_over || self.idle == [0; WORKERS], "a connection rests and somebody waits");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_waits_before_a_free_credit_and_all_are_served_in_order() {
+        let mut served = 0;
+        for seed in 0..200 {
+            let mut rng = Rng::from_seed(seed);
+            let mut below = |bound: usize| usize::try_from(rng.below(bound as u64)).unwrap();
+            let mut play = Play::new(1 + below(4));
+            for _ in 0..600 {
+                let worker = below(WORKERS);
+                match below(16) {
+                    0..=5 => play.request(worker, 5),
+                    6 | 7 => play.close(worker),
+                    8 | 9 => play.rest(worker),
+                    10 => play.cancel(worker, below(3)),
+                    11 if below(8) == 0 => play.set_limit(below(5)),
+                    12 if below(8) == 0 => play.check_settled(),
+                    _ => {
+                        let at = below(4);
+                        play.deliver(at);
+                    }
+                }
+                play.check();
+            }
+            play.check_settled();
+            served += play.served;
+        }
+        assert!(served > 1_000, "waiters were served: {served}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Which clusters a route names: one, several with their shares, and the one that gets copies.
+
+use rustc_hash::FxHashSet;
+
+use super::super::file::{MirrorFile, RouteFile, SplitFile};
+use super::super::leaf::Leaf;
+use super::super::model::{Action, Mirror};
+use super::super::place::At;
+use super::super::problems::{Pending, Subject};
+use super::super::units::Text;
+use super::super::words;
+use super::{Check, Names, as_written, hash_key};
+
+/// Most weight of one cluster of a split: a hundredth of a percent beside the least.
+const WEIGHT_MAX: u32 = 10_000;
+
+pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: &[SplitFile], names: &Names) -> Action {
+    let at_split = at.key("split");
+    if split.is_empty() {
+        check.missing(&at_split, "a split needs at least one cluster");
+    }
+    let mut seen = FxHashSet::default();
+    let mut to = Vec::with_capacity(split.len());
+    for (index, entry) in split.iter().enumerate() {
+        let at = at_split.index(index);
+        if entry.cluster.is_none() {
+            check.missing(&at, "missing `cluster`");
+        }
+        let cluster = entry.cluster.as_ref().and_then(|leaf| find_cluster(check, at.key("cluster"), leaf, names));
+        if entry.weight.is_none() {
+            check.missing(&at, "missing `weight`");
+        }
+        let weight = check.number(at.key("weight"), entry.weight.as_ref(), 0..=WEIGHT_MAX);
+        if cluster.is_some_and(|cluster| !seen.insert(cluster)) {
+            check.error_with(at.key("cluster"), "this cluster is given twice", "add the two weights up in one entry");
+        }
+        to.push((cluster.unwrap_or(0), weight.unwrap_or(1)));
+    }
+    if !to.is_empty() && to.iter().all(|(_, weight)| *weight == 0) {
+        let problem = Pending::error(at_split.place(), "all weights are 0, so no cluster would get a request");
+        let note = "a cluster with weight 0 gets nothing: give at least one of them more".to_owned();
+        check.problems.push(problem.at_own_key().note(Some(note)));
+    }
+    Action::Split { to, sticky: hash_key::check(check, at.key("split_key"), file.split_key.as_ref()) }
+}
+
+/// A split is all that its key is for.
+pub(super) fn refuse_key_alone(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
+    if file.split_key.is_some() && file.split.is_none() && !check.problems.is_broken(&at.place()) {
+        let problem = Pending::error(at.key("split_key").place(), "`split_key` means nothing without `split`");
+        check.problems.push(problem.at_key());
+    }
+}
+
+pub(super) fn check_mirror(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    file: Option<&MirrorFile>,
+    names: &Names,
+) -> Option<Mirror> {
+    let file = file?;
+    if file.cluster.is_none() {
+        check.missing(&at, "missing `cluster`");
+    }
+    let cluster = file.cluster.as_ref().and_then(|leaf| find_cluster(check, at.key("cluster"), leaf, names));
+    let share = check.required(&at, "share", file.share.as_ref());
+    if share == Some(0.0) {
+        check.error_with(at.key("share"), "expected more than `0%`", "leave `mirror` out to copy nothing");
+    }
+    Some(Mirror { cluster: cluster.unwrap_or(0), share: share.unwrap_or(1.0) })
+}
+
+/// The index of a cluster; `None` when no cluster has the name, which is refused unless a file is missing.
+pub(super) fn find_cluster(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>, names: &Names) -> Option<usize> {
+    let name = check.value(at, Some(leaf))?;
+    if let Some((index, _)) = names.taken.get(&name) {
+        return Some(*index);
+    }
+    if check.is_partial {
+        return None;
+    }
+    let shown = as_written(leaf);
+    let note = if shown != name {
+        Some("the name is the result of a substitution".to_owned())
+    } else if names.taken.is_empty() {
+        Some("no cluster is defined at all".to_owned())
+    } else if check.problems.are_few() {
+        let mut known: Vec<&str> = names.taken.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        words::nearest(&name, known).map(|near| format!("did you mean `{near}`?"))
+    } else {
+        None
+    };
+    check.problems.push(
+        Pending::error(at.place(), format!("no cluster is named `{shown}`")).subject(Subject::Container).note(note),
+    );
+    None
+}

@@ -1,0 +1,102 @@
+//! The parts that only the main file has: the process, names, the admin endpoint, what is observed.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::addresses::{AdminListen, NameServer};
+use super::super::choices::{IoName, OutputName, WorkerCount};
+use super::super::leaf::Leaf;
+use super::super::units::{Count, Percent, Span, Switch, Wait};
+use super::compound::ScalarOr;
+
+/// The process itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct RuntimeFile {
+    /// `auto` (the CPUs this process may use), a number, or a list of CPUs.
+    pub(in crate::config) workers: Option<WorkersFile>,
+    /// `auto`, `io_uring` or `epoll`.
+    pub(in crate::config) io: Option<Leaf<IoName>>,
+    /// How long a shutdown waits for exchanges in flight, 30s.
+    pub(in crate::config) shutdown_grace: Option<Leaf<Span>>,
+    /// Most accepted connections at once in the whole process, 50000.
+    pub(in crate::config) max_connections: Option<Leaf<Count>>,
+    /// Whether a worker that holds more connections than another hands new ones over, on.
+    pub(in crate::config) accept_balance: Option<Leaf<Switch>>,
+}
+
+/// `auto`, a number, or a list of CPUs.
+pub(in crate::config) type WorkersFile = ScalarOr<WorkerCount, Vec<Leaf<Count>>>;
+
+/// How names of endpoints become addresses.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct DnsFile {
+    /// Name servers, port 53 unless given; the system's when left out.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) servers: Option<Vec<Leaf<NameServer>>>,
+    /// Time for one answer, 2s.
+    pub(in crate::config) timeout: Option<Leaf<Wait>>,
+    /// The soonest a name is asked for again, whatever its TTL says, 1s.
+    pub(in crate::config) ttl_min: Option<Leaf<Wait>>,
+    /// The latest a name is asked for again, whatever its TTL says, 30s.
+    pub(in crate::config) ttl_max: Option<Leaf<Wait>>,
+}
+
+/// The admin endpoint.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct AdminFile {
+    /// A loopback address (port 9090 unless given here or by `CONFIG_PORT`), `unix:/path` or `off`.
+    pub(in crate::config) listen: Option<Leaf<AdminListen>>,
+}
+
+/// What the gateway tells about its work.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct ObservabilityFile {
+    /// One JSON line for an exchange.
+    pub(in crate::config) access_log: Option<AccessLogFile>,
+    /// Whether local replies carry `x-gateway-reason`, off.
+    pub(in crate::config) reason_header: Option<Leaf<Switch>>,
+}
+
+/// The access log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct AccessLogFile {
+    /// `stdout`, the path of a file, or `off`.
+    pub(in crate::config) output: Option<Leaf<OutputName>>,
+    /// Which exchanges get a line.
+    pub(in crate::config) sample: Option<SampleFile>,
+}
+
+/// Which exchanges get a log line.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct SampleFile {
+    /// Share of the exchanges that are neither slow nor failed, 100%.
+    pub(in crate::config) ok: Option<Leaf<Percent>>,
+    /// The slow ones.
+    pub(in crate::config) slow: Option<SlowFile>,
+    /// Share of the failed ones, 100%.
+    pub(in crate::config) errors: Option<Leaf<Percent>>,
+}
+
+/// Which exchanges are slow, and how many of them get a log line.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `over` and `share`")]
+pub(in crate::config) struct SlowFile {
+    /// From this duration on an exchange is slow, 500ms.
+    pub(in crate::config) over: Option<Leaf<Span>>,
+    /// Share of the slow ones, 100%.
+    pub(in crate::config) share: Option<Leaf<Percent>>,
+}
+
+/// How changes of the configuration are taken up.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct ReloadFile {
+    /// Whether the files are watched and reloaded when they change, true.
+    pub(in crate::config) watch: Option<Leaf<Switch>>,
+}

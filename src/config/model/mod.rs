@@ -1,0 +1,175 @@
+//! The checked configuration: every value in here is valid, every name resolved, every default filled in.
+
+mod cluster;
+mod route;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use self::cluster::{
+    ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind, Queue,
+};
+pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
+
+/// One whole configuration, ready to be compiled into a snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Workers, I/O driver, process-wide limits.
+    pub runtime: Runtime,
+    /// How names of endpoints become addresses.
+    pub dns: Dns,
+    /// Where the admin endpoint listens.
+    pub admin: Admin,
+    /// Data listeners in the order written, at least one.
+    pub listeners: Vec<Listener>,
+    /// Clusters in the order written; [`Action`] and [`Mirror`] index into this list.
+    pub clusters: Vec<Cluster>,
+    /// Routes in the order written.
+    pub routes: Vec<Route>,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Whether local replies carry their reason in a header.
+    pub reason_header: bool,
+    /// Whether the configuration files are watched and reloaded when they change.
+    pub watch: bool,
+}
+
+/// Settings of the process itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// How many workers, and on which CPUs.
+    pub workers: Workers,
+    /// Which I/O driver the workers use.
+    pub io: Io,
+    /// How long a shutdown waits for exchanges in flight.
+    pub shutdown_grace: Duration,
+    /// Most accepted connections at once in the whole process, at least 1.
+    pub max_connections: usize,
+    /// Whether a worker that holds more connections than another hands new ones over.
+    pub accept_balance: bool,
+}
+
+/// The number and placement of workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each CPU that this process may use.
+    Auto,
+    /// This many, 1 to [`crate::limits::WORKERS_MAX`].
+    Count(usize),
+    /// One on each of these CPUs: not empty, no CPU twice.
+    List(Vec<usize>),
+}
+
+/// The I/O driver of the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// io_uring, or epoll when the kernel refuses io_uring.
+    Auto,
+    /// io_uring or nothing.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// How names of endpoints become addresses; no duration is zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// Name servers in the order they are asked, none twice; empty for those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// Time for one answer.
+    pub timeout: Duration,
+    /// The soonest a name is asked for again, whatever its TTL says.
+    pub ttl_min: Duration,
+    /// The latest a name is asked for again, whatever its TTL says; at least `ttl_min`.
+    pub ttl_max: Duration,
+}
+
+/// Where the admin endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admin {
+    /// Nowhere.
+    Off,
+    /// On this loopback address.
+    Tcp(SocketAddr),
+    /// On a unix socket at this path.
+    Unix(PathBuf),
+}
+
+/// One listening address and what holds for every connection accepted there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Its name, unique among listeners.
+    pub name: String,
+    /// The address to bind; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// The path that the gateway itself answers for health checks, `None` when off.
+    pub health_path: Option<String>,
+    /// Bounds on what a client may send and how long it may take.
+    pub limits: ListenerLimits,
+    /// Peers whose `X-Forwarded-*` fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether a host that no route names is answered with 421.
+    pub strict_host: bool,
+}
+
+/// Bounds on what a client may send and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Bytes of one request head.
+    pub header_bytes: usize,
+    /// Field lines of one request head.
+    pub header_count: usize,
+    /// Time for a request head to arrive once its first byte did.
+    pub header_timeout: Duration,
+    /// Time a connection may rest between two requests.
+    pub idle_timeout: Duration,
+    /// The slowest a request body may arrive.
+    pub body_min_rate: BodyMinRate,
+    /// Time a client may read nothing of a response that waits for it.
+    pub write_timeout: Duration,
+}
+
+/// The slowest a request body may arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyMinRate {
+    /// Bytes per second on average; 0 means that no rate is demanded.
+    pub bytes_per_second: u64,
+    /// Time from the start of the body in which no rate is demanded.
+    pub grace: Duration,
+}
+
+/// Where the access log goes and how much of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub output: Output,
+    /// Which exchanges get a line.
+    pub sample: Sample,
+}
+
+/// Where access log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// Which exchanges get a log line: shares are 0.0 to 1.0, the classes are tried in the order errors, slow, ok.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Share of the exchanges that are neither slow nor failed.
+    pub ok: f64,
+    /// From this duration on an exchange is slow.
+    pub slow_over: Duration,
+    /// Share of the slow ones.
+    pub slow_share: f64,
+    /// Share of the failed ones (status 500 and above, and local replies to a failure).
+    pub errors: f64,
+}

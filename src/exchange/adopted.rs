@@ -1,0 +1,62 @@
+//! A snapshot as one worker adopted it, with what that worker keeps beside it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::cluster::{Balancer, InFlightView, RetryBudget, Split};
+use crate::rng::Rng;
+use crate::snapshot::{Cluster, Snapshot};
+use crate::telemetry::Sampler;
+
+/// One worker's side of a cluster; it survives reloads that keep the cluster.
+pub(super) struct Lane {
+    pub(super) balancer: Balancer,
+    pub(super) budget: RetryBudget,
+    /// What other workers have in flight.
+    pub(super) elsewhere: InFlightView,
+}
+
+/// A snapshot with the lanes of its clusters.
+pub(super) struct Adopted {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// By index of the cluster.
+    pub(super) lanes: Vec<Rc<RefCell<Lane>>>,
+    /// By number of the split.
+    pub(super) splits: Vec<RefCell<Split>>,
+    pub(super) sampler: Sampler,
+}
+
+impl Adopted {
+    /// Takes up `snapshot`; lanes of clusters that `before` had with the same balancer go on.
+    pub(super) fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, rng: &mut Rng) -> Self {
+        let log = snapshot.log;
+        // Workers start at different endpoints, or the first of each cluster would get every first request.
+        let mut start = |count: usize| u32::try_from(rng.below(count as u64)).unwrap_or(0);
+        let lanes = (snapshot.clusters.iter())
+            .map(|cluster| {
+                before.and_then(|before| before.lane_of(cluster)).unwrap_or_else(|| {
+                    Rc::new(RefCell::new(Lane {
+                        balancer: Balancer::new(cluster.strategy, start(cluster.endpoints.len())),
+                        budget: RetryBudget::new(),
+                        elsewhere: InFlightView::new(),
+                    }))
+                })
+            })
+            .collect();
+        let splits = (snapshot.splits.iter())
+            .map(|weights| {
+                let cycle: u32 = weights.iter().sum();
+                RefCell::new(Split::new(weights, start(cycle as usize)))
+            })
+            .collect();
+        Self { lanes, splits, sampler: Sampler::new(log.ok, log.slow_over, log.slow, log.errors), snapshot }
+    }
+
+    fn lane_of(&self, cluster: &Cluster) -> Option<Rc<RefCell<Lane>>> {
+        let at = self.snapshot.clusters.iter().position(|known| Arc::ptr_eq(&known.state, &cluster.state))?;
+        let lane = &self.lanes[at];
+        let is_same = lane.borrow().balancer.strategy() == cluster.strategy;
+        is_same.then(|| Rc::clone(lane))
+    }
+}

@@ -1,0 +1,261 @@
+//! A connection to an endpoint: an idle one, a new one, or one waited for.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::pin;
+
+use super::adopted::Lane;
+use super::failure::Failure;
+use super::held::{Exchange, Gauge};
+use super::pick::{Attempt, Tried};
+use super::queue::{Credit, Turn};
+use super::shard::{Shard, Upstream};
+use crate::limits;
+use crate::net::{Alarm, Env, Expired, Pending, Stream};
+use crate::snapshot::{Cluster, Endpoint, Route};
+
+/// Why there is no connection.
+pub(super) enum Refused<'a, E: Env> {
+    /// No endpoint may be tried.
+    NoneFit,
+    /// The endpoint of this attempt could not be reached.
+    Connect(Attempt<'a, E>, Failure),
+    /// There is no room, or the client left while it waited.
+    Other(Failure),
+}
+
+/// What an attempt may use and must avoid.
+pub(super) struct Wanted<'a> {
+    pub(super) route: &'a Route,
+    pub(super) cluster: &'a Cluster,
+    pub(super) lane: &'a RefCell<Lane>,
+    pub(super) tried: &'a Tried,
+    /// May those already tried be tried again?
+    pub(super) again: bool,
+    /// May a connection be reused?
+    pub(super) may_reuse: bool,
+    /// When the exchange must have its answer.
+    pub(super) due_ms: u64,
+}
+
+type Opened<'a, E> = Result<(Attempt<'a, E>, Upstream<<E as Env>::Stream>), Refused<'a, E>>;
+
+impl<E: Env> Exchange<'_, E> {
+    /// An endpoint and a connection to it.
+    pub(super) async fn open<'w>(&'w self, wanted: &Wanted<'w>) -> Opened<'w, E> {
+        let (shard, cluster) = (&**self.shard, wanted.cluster);
+        // First come first served: who comes now does not overtake those who wait.
+        let waits = cluster.is_capped && cluster.state.waiting() > 0;
+        let Some(attempt) = self.pick(wanted) else { return Err(Refused::NoneFit) };
+        if !waits {
+            if wanted.may_reuse
+                && let Some(upstream) = self.lease_idle(attempt.endpoint())
+            {
+                return Ok((attempt, upstream));
+            }
+            if let Some(credit) = shard.queues.try_credit(&cluster.state) {
+                return self.connect(wanted, attempt, credit).await;
+            }
+            // At the cap an idle connection elsewhere in the cluster is worth more than the balancer's choice.
+            if let Some(opened) = self.use_any_idle(wanted) {
+                return Ok(opened);
+            }
+            if let Some(upstream) = shard.try_take_idle(cluster, None) {
+                drop(upstream);
+                if let Some(credit) = shard.queues.try_credit(&cluster.state) {
+                    return self.connect(wanted, attempt, credit).await;
+                }
+            }
+        }
+        drop(attempt);
+        match self.wait_for_connection(wanted).await.map_err(Refused::Other)? {
+            Turn::Credit(credit) => match self.pick(wanted) {
+                Some(attempt) => self.connect(wanted, attempt, credit).await,
+                None => Err(Refused::NoneFit),
+            },
+            Turn::Connection(upstream) => self.use_granted(wanted, upstream).await,
+        }
+    }
+
+    fn lease_idle(&self, endpoint: &Endpoint) -> Option<Upstream<E::Stream>> {
+        self.shard.lease_idle(endpoint).inspect(|_| self.tally.reused.set(true))
+    }
+
+    /// An idle connection to any endpoint that may be tried, unless the key decides where the request goes.
+    fn use_any_idle<'w>(&'w self, wanted: &Wanted<'w>) -> Option<(Attempt<'w, E>, Upstream<E::Stream>)> {
+        if !wanted.may_reuse || wanted.cluster.key.is_some() {
+            return None;
+        }
+        for index in 0..wanted.cluster.endpoints.len() {
+            if let Some(attempt) = self.pick_this(wanted, index)
+                && let Some(upstream) = self.lease_idle(attempt.endpoint())
+            {
+                return Some((attempt, upstream));
+            }
+        }
+        None
+    }
+
+    /// A connection that somebody returned for us: to be used as it is if its endpoint may be tried.
+    async fn use_granted<'w>(&'w self, wanted: &Wanted<'w>, mut upstream: Upstream<E::Stream>) -> Opened<'w, E> {
+        let cluster = wanted.cluster;
+        let index = cluster.ids.iter().position(|id| *id == upstream.endpoint);
+        let is_free = cluster.key.is_none() && wanted.may_reuse && upstream.stream.pending() == Pending::Nothing;
+        if is_free
+            && let Some(index) = index
+            && let Some(attempt) = self.pick_this(wanted, index)
+        {
+            upstream.reused = true;
+            self.shard.counters.upstream_reuses.add(1);
+            self.tally.reused.set(true);
+            return Ok((attempt, upstream));
+        }
+        // Its place under the cap is ours all the same.
+        let Upstream { credit, stream, .. } = upstream;
+        drop(stream);
+        match self.pick(wanted) {
+            Some(attempt) => self.connect(wanted, attempt, credit).await,
+            None => Err(Refused::NoneFit),
+        }
+    }
+
+    async fn connect<'w>(
+        &'w self,
+        wanted: &Wanted<'w>,
+        attempt: Attempt<'w, E>,
+        credit: Credit<E::Stream>,
+    ) -> Opened<'w, E> {
+        let left_ms = wanted.due_ms.saturating_sub(self.shard.alarms.now_ms());
+        let patience_ms = wanted.route.timeouts.connect_ms.min(left_ms.max(limits::TICK_MS));
+        match self.shard.connect(&attempt, credit, self.alarm, patience_ms).await {
+            Ok((upstream, took_ns)) => {
+                self.tally.reused.set(false);
+                self.tally.connect_ns.set(took_ns);
+                Ok((attempt, upstream))
+            }
+            Err(failure) => Err(Refused::Connect(attempt, failure)),
+        }
+    }
+
+    /// Waits in the cluster's queue, if it has one or a connection can be had from another worker.
+    async fn wait_for_connection(&self, wanted: &Wanted<'_>) -> Result<Turn<E::Stream>, Failure> {
+        let (cluster, queues) = (wanted.cluster, &self.shard.queues);
+        let (max, timeout_ms) = match cluster.queue {
+            Some(queue) => (queue.max, queue.timeout_ms),
+            None if queues.can_reclaim(&cluster.state) => (limits::RECLAIM_QUEUE, limits::RECLAIM_MS),
+            None => return Err(Failure::UpstreamSaturated),
+        };
+        let place = queues.try_join(&cluster.state, max).ok_or(Failure::UpstreamSaturated)?;
+        // From within the queue, so that whoever is about to let a connection rest sees that somebody waits.
+        queues.reclaim(&cluster.state);
+        let late = if cluster.queue.is_some() { Failure::QueueTimeout } else { Failure::UpstreamSaturated };
+        let _waiting = Gauge::new(&self.shard.counters.upstream_waiting);
+        let mut turn = pin!(place.turn());
+        let due_ms = (self.shard.alarms.now_ms() + timeout_ms).min(wanted.due_ms);
+        loop {
+            let now_ms = self.shard.alarms.now_ms();
+            if now_ms >= due_ms {
+                return Err(late);
+            }
+            self.alarm.set(due_ms.min(now_ms + limits::CLIENT_WATCH_MS));
+            if let Ok(turn) = self.alarm.race(turn.as_mut()).await {
+                return Ok(turn);
+            }
+            if self.client.pending() == Pending::Broken {
+                return Err(Failure::ClientAbort);
+            }
+        }
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// The newest idle connection to an endpoint that this one has not closed meanwhile.
+    pub(super) fn lease_idle(&self, endpoint: &Endpoint) -> Option<Upstream<E::Stream>> {
+        loop {
+            let rested = self.idle.borrow_mut().try_take(endpoint.id, self.alarms.now_ms())?;
+            let mut upstream = rested.connection;
+            upstream.credit.set_idle(false);
+            // Looked at every time, however short its rest: whoever trusts a connection that was used a moment ago can
+            // hand one client's request the response to another's (RFC 9112 section 9.2).
+            if upstream.stream.pending() == Pending::Nothing {
+                self.counters.upstream_reuses.add(1);
+                upstream.reused = true;
+                return Some(upstream);
+            }
+            self.counters.upstream_glitches.add(1);
+        }
+    }
+
+    /// Any idle connection of a cluster but to the endpoint to spare, for its place under the cap.
+    pub(super) fn try_take_idle(&self, cluster: &Cluster, spare: Option<usize>) -> Option<Upstream<E::Stream>> {
+        let now_ms = self.alarms.now_ms();
+        let others = cluster.ids.iter().enumerate().filter(|(at, _)| Some(*at) != spare);
+        let mut idle = self.idle.borrow_mut();
+        others.into_iter().find_map(|(_, id)| idle.try_take(*id, now_ms)).map(|rested| rested.connection)
+    }
+
+    /// Opens a connection; also says how many nanoseconds it took.
+    pub(super) async fn connect(
+        &self,
+        attempt: &Attempt<'_, E>,
+        credit: Credit<E::Stream>,
+        alarm: &Alarm,
+        patience_ms: u64,
+    ) -> Result<(Upstream<E::Stream>, u64), Failure> {
+        let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
+        let began_ns = self.env.now_ns();
+        let connect = pin!(self.env.connect(endpoint.address));
+        let stream = match alarm.within(patience_ms, connect).await {
+            Err(Expired) => return Err(Failure::ConnectTimeout),
+            Ok(Err(error)) => return Err(connect_failure(&error)),
+            Ok(Ok(stream)) => stream,
+        };
+        if cluster.keep_alive_s > 0 {
+            stream.keep_alive(cluster.keep_alive_s);
+        }
+        self.counters.upstream_connects.add(1);
+        let took_ns = self.env.now_ns().saturating_sub(began_ns);
+        attempt.on_connected(took_ns);
+        Ok((Upstream { stream, endpoint: endpoint.id, reused: false, credit }, took_ns))
+    }
+
+    /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
+    pub(super) fn give_back(&self, cluster: &Cluster, upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
+        let now_ms = self.alarms.now_ms();
+        let expires_ms = match timeout_s {
+            None => u64::MAX,
+            Some(seconds) => now_ms.saturating_add(seconds.saturating_sub(1).saturating_mul(1000)),
+        };
+        // A reload may have removed the endpoint while this exchange was under way.
+        if expires_ms <= now_ms || !self.has_endpoint(upstream.endpoint) {
+            return;
+        }
+        let upstream = if cluster.is_capped {
+            match self.queues.grant(upstream) {
+                Some(upstream) => upstream,
+                None => return,
+            }
+        } else {
+            upstream
+        };
+        upstream.credit.set_idle(true);
+        // The first who waits does so at another worker: closed, so that it may open one.
+        if cluster.is_capped && cluster.state.waiting() > 0 {
+            return;
+        }
+        let evicted = self.idle.borrow_mut().on_return(upstream.endpoint, upstream, now_ms, expires_ms, &cluster.idle);
+        drop(evicted);
+    }
+}
+
+fn connect_failure(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Failure::ConnectRefused,
+        Some(libc::ETIMEDOUT) => Failure::ConnectTimeout,
+        Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM) => {
+            Failure::DescriptorsExhausted
+        }
+        _ if error.kind() == io::ErrorKind::ConnectionRefused => Failure::ConnectRefused,
+        _ => Failure::ConnectFailed,
+    }
+}

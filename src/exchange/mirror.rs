@@ -1,0 +1,231 @@
+//! Copies of requests for another cluster: sent when the request itself is done, their answers read and dropped.
+//!
+//! A copy never waits for room and never delays a client. Only requests whose whole body is at hand (it came with the head, or
+//! fitted the buffer that keeps it) are copied; the others are counted.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use super::adopted::Adopted;
+use super::answer::RESPONSE_LIMITS;
+use super::held::{Exchange, Sending};
+use super::lease::Wanted;
+use super::pick::{Attempt, Tried};
+use super::relay::Inbound;
+use super::shard::{Scratch, Shard, Upstream};
+use super::wire::{Received, read_once, write_all};
+use crate::http1::{BodyLength, Method, Progress};
+use crate::limits;
+use crate::net::{Buffer, Env};
+use crate::routing::RouteId;
+use crate::snapshot::{Mirror, Route};
+
+/// A copy on its way.
+struct Copy<E: Env> {
+    shard: Rc<Shard<E>>,
+    adopted: Rc<Adopted>,
+    route: RouteId,
+    method: Method,
+    cluster: usize,
+    /// Place of the endpoint it is encoded for.
+    endpoint: usize,
+    message: Buffer,
+    body: Option<Buffer>,
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// Is this request one of those that the route copies?
+    pub(super) fn mirror_for(&self, route: &Route) -> Option<Mirror> {
+        let mirror = route.mirror?;
+        // 53 bits make every float from 0 to 1 alike likely.
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit the mantissa")]
+        let drawn = (self.shard.rng.borrow_mut().u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        (drawn < mirror.share).then_some(mirror)
+    }
+
+    /// Sends a copy of this request, which has gone out whole, if there is room for one more.
+    pub(super) fn send_mirror(&self, route: &Route, mirror: Mirror, sending: &Sending) {
+        let shard = self.shard;
+        let Some(copy) = self.copy(route, mirror, sending) else {
+            shard.counters.mirrors_skipped.add(1);
+            return;
+        };
+        shard.mirrors.set(shard.mirrors.get() + 1);
+        shard.counters.mirrors_sent.add(1);
+        shard.env.spawn(run(copy));
+    }
+
+    fn copy(&self, route: &Route, mirror: Mirror, sending: &Sending) -> Option<Copy<E>> {
+        let shard = self.shard;
+        let body = self.body_for_copy(sending)?;
+        if shard.mirrors.get() >= limits::MIRRORS {
+            return None;
+        }
+        let cluster = &self.adopted.snapshot.clusters[mirror.cluster];
+        let tried = Tried::default();
+        let wanted = Wanted {
+            route,
+            cluster,
+            lane: &self.adopted.lanes[mirror.cluster],
+            tried: &tried,
+            again: false,
+            may_reuse: true,
+            due_ms: u64::MAX,
+        };
+        let key = cluster.key.as_ref().and_then(|from| self.key(from));
+        let endpoint = shard.pick(&wanted, key, self.tally.started_ns)?.index;
+        let mut message = shard.buffers.lend();
+        self.encode(route, &cluster.endpoints[endpoint], sending, message.sink());
+        let start = sending.start.get();
+        if message.spare() < start {
+            return None;
+        }
+        message.extend(&self.behind_head()[..start]);
+        Some(Copy {
+            shard: Rc::clone(shard),
+            adopted: Rc::clone(self.adopted),
+            route: self.tally.route.get()?,
+            method: self.head.method(),
+            cluster: mirror.cluster,
+            endpoint,
+            message,
+            body,
+        })
+    }
+
+    /// What went out behind the head and its start; `None` when that is not known any more.
+    fn body_for_copy(&self, sending: &Sending) -> Option<Option<Buffer>> {
+        if !sending.done.get() {
+            return None;
+        }
+        if !sending.consumed.get() {
+            return Some(None);
+        }
+        sending.kept.borrow_mut().take().map(Some)
+    }
+}
+
+async fn run<E: Env>(copy: Copy<E>) {
+    let shard = Rc::clone(&copy.shard);
+    let ended = Ended { shard: &shard };
+    let mut scratch = shard.lend_scratch();
+    let is_answered = send(&shard, copy, &mut scratch).await;
+    shard.return_scratch(scratch);
+    if !is_answered {
+        shard.counters.mirrors_failed.add(1);
+    }
+    drop(ended);
+}
+
+/// One copy less under way, however it ended.
+struct Ended<'a, E: Env> {
+    shard: &'a Shard<E>,
+}
+
+impl<E: Env> Drop for Ended<'_, E> {
+    fn drop(&mut self) {
+        self.shard.mirrors.set(self.shard.mirrors.get() - 1);
+    }
+}
+
+fn send<'c, E: Env>(
+    shard: &'c Shard<E>,
+    copy: Copy<E>,
+    scratch: &'c mut Scratch,
+) -> impl Future<Output = bool> + use<'c, E> {
+    async move {
+        let Copy { adopted, route, method, cluster, endpoint, message, body, .. } = copy;
+        let cluster = &adopted.snapshot.clusters[cluster];
+        let route = adopted.snapshot.route(route);
+        let Some(attempt) = shard.enter(cluster, endpoint) else { return false };
+        let upstream = match shard.lease_idle(attempt.endpoint()) {
+            Some(upstream) => upstream,
+            None => {
+                let Some(credit) = shard.queues.try_credit(&cluster.state) else { return false };
+                match shard.connect(&attempt, credit, &scratch.alarm, route.timeouts.connect_ms).await {
+                    Ok((upstream, _)) => upstream,
+                    Err(_) => {
+                        attempt.on_failed();
+                        return false;
+                    }
+                }
+            }
+        };
+        let sent_ns = shard.env.now_ns();
+        let patience_ms = route.timeouts.body_idle_ms;
+        for part in [Some(message), body].into_iter().flatten() {
+            if write_all(&upstream.stream, part, &scratch.alarm, patience_ms).await.is_err() {
+                return false;
+            }
+        }
+        let bounds = Bounds { method, sent_ns, header_ms: route.timeouts.response_header_ms, body_ms: patience_ms };
+        let Some(persists) = drop_answer(shard, &attempt, &upstream, scratch, bounds).await else {
+            attempt.on_failed();
+            return false;
+        };
+        if persists {
+            shard.give_back(cluster, upstream, scratch.response.keep_alive_timeout());
+        }
+        true
+    }
+}
+
+/// What is known of an answer before it comes.
+struct Bounds {
+    method: Method,
+    sent_ns: u64,
+    header_ms: u64,
+    body_ms: u64,
+}
+
+/// Reads an answer to its end; `None` when it is none, else whether its connection may carry another exchange.
+async fn drop_answer<E: Env>(
+    shard: &Shard<E>,
+    attempt: &Attempt<'_, E>,
+    upstream: &Upstream<E::Stream>,
+    scratch: &mut Scratch,
+    bounds: Bounds,
+) -> Option<bool> {
+    let Bounds { method, sent_ns, header_ms, body_ms } = bounds;
+    let due_ms = shard.alarms.now_ms() + header_ms;
+    let Scratch { response, download, alarm, .. } = scratch;
+    let mut buffer = shard.buffers.lend();
+    response.clear();
+    loop {
+        let progress = match buffer.is_empty() {
+            true => Progress::Partial,
+            false => response.parse(buffer.filled(), &RESPONSE_LIMITS, method).ok()?,
+        };
+        match progress {
+            Progress::Complete if response.status() == 101 => return None,
+            Progress::Complete if response.is_interim() => {
+                buffer.consume(response.len());
+                response.clear();
+                continue;
+            }
+            Progress::Complete => break,
+            Progress::Partial => {}
+        }
+        buffer.reserve(1);
+        let left_ms = due_ms.saturating_sub(shard.alarms.now_ms());
+        let Received::Bytes(filled) = read_once(&upstream.stream, buffer, alarm, left_ms).await else { return None };
+        buffer = filled;
+    }
+    let now_ns = shard.env.now_ns();
+    attempt.on_answered(response.status(), now_ns.saturating_sub(sent_ns), now_ns);
+    buffer.consume(response.len());
+    let mut inbound = Inbound::new(response.body(), 0, download);
+    loop {
+        let portion = inbound.take(&mut buffer, &shard.buffers).ok()?;
+        if portion.done {
+            let is_delimited = response.body() != BodyLength::UntilClose;
+            return Some(is_delimited && portion.extra.is_none() && response.keep_alive());
+        }
+        buffer.rewind(0, 0);
+        buffer = match read_once(&upstream.stream, buffer, alarm, body_ms).await {
+            Received::Bytes(filled) => filled,
+            Received::End(_) if inbound.ends_with_stream() => return Some(false),
+            Received::End(_) | Received::Broken | Received::Expired => return None,
+        };
+    }
+}

@@ -1,0 +1,309 @@
+//! Which endpoint takes an attempt, and what the attempt holds there.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::held::Exchange;
+use super::lease::Wanted;
+use super::shard::Shard;
+use crate::cluster::{BreakerState, Candidates, Fitness, InFlightView, Now, Pass, Strategy};
+use crate::net::Env;
+use crate::snapshot::{Cluster, Endpoint};
+
+/// Most endpoints one request tries.
+const TRIED_MAX: usize = 16;
+
+/// Endpoints that a request has tried, by their places in the cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried {
+    places: [u16; TRIED_MAX],
+    count: usize,
+}
+
+impl Tried {
+    pub(super) fn push(&mut self, place: usize) {
+        if !self.has(place) && self.count < TRIED_MAX {
+            self.places[self.count] = u16::try_from(place).unwrap_or(u16::MAX);
+            self.count += 1;
+        }
+    }
+
+    pub(super) fn has(&self, place: usize) -> bool {
+        self.places[..self.count].iter().any(|tried| usize::from(*tried) == place)
+    }
+
+    /// May no more endpoints be tried?
+    pub(super) const fn is_full(&self) -> bool {
+        self.count == TRIED_MAX
+    }
+}
+
+/// Who may be picked besides those that nothing speaks against.
+#[derive(Clone, Copy, Default)]
+struct Lenience {
+    /// Those that asked for a rest, or just refused a connection.
+    resting: bool,
+    /// Those that this request tried already.
+    tried: bool,
+    /// Those that probes or their errors took out.
+    unhealthy: bool,
+}
+
+/// The endpoints of a cluster as a balancer looks at them.
+struct Choice<'a, E: Env> {
+    shard: &'a Shard<E>,
+    cluster: &'a Cluster,
+    tier: Range<usize>,
+    tried: &'a Tried,
+    lenience: Lenience,
+    elsewhere: &'a InFlightView,
+    now_ms: u64,
+}
+
+impl<E: Env> Choice<'_, E> {
+    fn is_fit(&self, at: usize) -> bool {
+        let slot = self.shard.fleet.slot(self.cluster.ids[at]);
+        let fitness =
+            if self.lenience.unhealthy { slot.fitness_at_last(self.now_ms) } else { slot.fitness(self.now_ms) };
+        matches!(fitness, Fitness::Fit | Fitness::Trial)
+            && (self.lenience.resting || !slot.is_resting(self.now_ms))
+            && (self.lenience.tried || !self.tried.has(at))
+    }
+}
+
+impl<E: Env> Candidates for Choice<'_, E> {
+    fn count(&self) -> usize {
+        self.cluster.endpoints.len()
+    }
+
+    fn share(&self, at: usize) -> u32 {
+        let endpoint = &self.cluster.endpoints[at];
+        if !self.tier.contains(&at) || endpoint.weight == 0 || !self.is_fit(at) {
+            return 0;
+        }
+        let ramp = match self.cluster.slow_start_ms {
+            0 => 1000,
+            slow_start_ms => self.shard.fleet.slot(endpoint.id).ramp(self.now_ms, slow_start_ms),
+        };
+        endpoint.weight.saturating_mul(ramp).max(1)
+    }
+
+    fn weight(&self, at: usize) -> u32 {
+        self.cluster.endpoints[at].weight
+    }
+
+    fn in_flight(&self, at: usize) -> u32 {
+        let own = self.shard.fleet.cell(self.shard.worker, self.cluster.ids[at]).in_flight();
+        own.saturating_add(self.elsewhere.elsewhere(at))
+    }
+
+    fn capacity(&self, at: usize) -> u32 {
+        self.cluster.endpoints[at].capacity
+    }
+
+    fn latency_ns(&self, at: usize) -> u64 {
+        self.shard.fleet.cell(self.shard.worker, self.cluster.ids[at]).latency_ns()
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// An endpoint for the next attempt; `None` when none may be tried.
+    pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
+        let key = wanted.cluster.key.as_ref().and_then(|from| self.key(from));
+        let now_ns = if self.tally.attempts.get() == 0 { self.tally.started_ns } else { self.shard.env.now_ns() };
+        self.shard.pick(wanted, key, now_ns)
+    }
+
+    /// This endpoint, if it may be tried.
+    pub(super) fn pick_this<'w>(&'w self, wanted: &Wanted<'w>, at: usize) -> Option<Attempt<'w, E>> {
+        self.shard.pick_this(wanted, at)
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// An endpoint: of the best tier that has one, and only if there is none, one that something speaks against.
+    pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>, key: Option<u32>, now_ns: u64) -> Option<Attempt<'w, E>> {
+        let cluster = wanted.cluster;
+        let mut lane = wanted.lane.borrow_mut();
+        if matches!(cluster.strategy, Strategy::LeastConnections | Strategy::LeastSaturated | Strategy::P2c) {
+            let others = |at: usize| self.fleet.in_flight_elsewhere(self.worker, cluster.ids[at]);
+            lane.elsewhere.refresh(now_ns, cluster.ids.len(), others);
+        }
+        drop(lane);
+        let slow = if cluster.tiers.len() > 1 { cluster.state.slow_tiers() } else { 0 };
+        let is_slow = |tier: usize| slow >> tier.min(63) & 1 == 1;
+        let strict = Lenience::default();
+        for (number, tier) in cluster.tiers.iter().enumerate().filter(|(number, _)| !is_slow(*number)) {
+            debug_assert!(number < 64, "the configuration has at most 64 priorities");
+            if let Some(attempt) = self.pick_in(wanted, key, tier.clone(), strict) {
+                return Some(attempt);
+            }
+        }
+        for (_, tier) in cluster.tiers.iter().enumerate().filter(|(number, _)| is_slow(*number)) {
+            if let Some(attempt) = self.pick_in(wanted, key, tier.clone(), strict) {
+                return Some(attempt);
+            }
+        }
+        self.pick_leniently(wanted, key)
+    }
+
+    #[cold]
+    fn pick_leniently<'w>(&'w self, wanted: &Wanted<'w>, key: Option<u32>) -> Option<Attempt<'w, E>> {
+        let (again, open) = (wanted.again, wanted.cluster.fail_open);
+        let resting = Lenience { resting: true, ..Lenience::default() };
+        let steps = [
+            (true, resting),
+            (again, Lenience { tried: true, ..resting }),
+            (open, Lenience { unhealthy: true, ..resting }),
+            (open && again, Lenience { unhealthy: true, tried: true, ..resting }),
+        ];
+        let lenient = steps.into_iter().filter(|(may, _)| *may).map(|(_, lenience)| lenience);
+        lenient.into_iter().find_map(|lenience| {
+            wanted.cluster.tiers.iter().find_map(|tier| self.pick_in(wanted, key, tier.clone(), lenience))
+        })
+    }
+
+    fn pick_in<'w>(
+        &'w self,
+        wanted: &Wanted<'w>,
+        key: Option<u32>,
+        tier: Range<usize>,
+        lenience: Lenience,
+    ) -> Option<Attempt<'w, E>> {
+        let cluster = wanted.cluster;
+        // Endpoints whose one trial somebody else has just taken.
+        let mut barred = *wanted.tried;
+        let mut lenience = lenience;
+        loop {
+            let index = {
+                let lane = &mut *wanted.lane.borrow_mut();
+                let choice = Choice {
+                    shard: self,
+                    cluster,
+                    tier: tier.clone(),
+                    tried: &barred,
+                    lenience,
+                    elsewhere: &lane.elsewhere,
+                    now_ms: self.alarms.now_ms(),
+                };
+                let draw = || self.rng.borrow_mut().u64();
+                lane.balancer.try_pick(&choice, cluster.ring.as_ref(), key, draw)?
+            };
+            if let Some(attempt) = self.enter(cluster, index) {
+                return Some(attempt);
+            }
+            if barred.is_full() || barred.has(index) {
+                return None;
+            }
+            barred.push(index);
+            lenience.tried = false;
+        }
+    }
+
+    fn pick_this<'w>(&'w self, wanted: &Wanted<'w>, at: usize) -> Option<Attempt<'w, E>> {
+        let lane = wanted.lane.borrow();
+        let choice = Choice {
+            shard: self,
+            cluster: wanted.cluster,
+            tier: 0..wanted.cluster.endpoints.len(),
+            tried: wanted.tried,
+            lenience: Lenience { resting: false, tried: wanted.again, unhealthy: false },
+            elsewhere: &lane.elsewhere,
+            now_ms: self.alarms.now_ms(),
+        };
+        if choice.share(at) == 0 { None } else { self.enter(wanted.cluster, at) }
+    }
+
+    pub(super) fn enter<'w>(&'w self, cluster: &'w Cluster, index: usize) -> Option<Attempt<'w, E>> {
+        let slot = self.fleet.slot(cluster.ids[index]);
+        let pass = slot.try_enter(self.alarms.now_ms(), cluster.breaker.as_ref())?;
+        self.fleet.cell(self.worker, cluster.ids[index]).begin();
+        Some(Attempt { shard: self, cluster, index, pass: Cell::new(Some(pass)) })
+    }
+
+    /// With no endpoint to try: is it because breakers are open? Then when may the first be tried again?
+    pub(super) fn breaker_wait_ms(&self, cluster: &Cluster) -> Option<u64> {
+        let now_ms = self.alarms.now_ms();
+        let slots = cluster.ids.iter().map(|id| self.fleet.slot(*id));
+        let open = slots.filter(|slot| !slot.is_drained() && slot.breaker(now_ms) != BreakerState::Closed);
+        open.map(|slot| slot.open_until_ms().saturating_sub(now_ms)).min()
+    }
+}
+
+/// One attempt at one endpoint: counted as in flight there, and heard by its breaker.
+pub(super) struct Attempt<'a, E: Env> {
+    shard: &'a Shard<E>,
+    pub(super) cluster: &'a Cluster,
+    /// Place of the endpoint in the cluster.
+    pub(super) index: usize,
+    /// Taken once the endpoint has shown how it does.
+    pass: Cell<Option<Pass>>,
+}
+
+impl<'a, E: Env> Attempt<'a, E> {
+    pub(super) fn endpoint(&self) -> &'a Endpoint {
+        &self.cluster.endpoints[self.index]
+    }
+
+    /// A connection was opened in so many nanoseconds.
+    pub(super) fn on_connected(&self, took_ns: u64) {
+        self.shard
+            .fleet
+            .cell(self.shard.worker, self.endpoint().id)
+            .on_connect(u32::try_from(took_ns / 1_000).unwrap_or(u32::MAX));
+    }
+
+    /// A response began: its status, and how many nanoseconds after the request.
+    pub(super) fn on_answered(&self, status: u16, latency_ns: u64, now_ns: u64) {
+        let (shard, cluster, id) = (self.shard, self.cluster, self.endpoint().id);
+        if cluster.strategy == Strategy::P2c {
+            shard.fleet.cell(shard.worker, id).on_latency(latency_ns, now_ns);
+        }
+        if status >= 500 {
+            return self.on_failed();
+        }
+        let Some(pass) = self.pass.take() else { return };
+        if !pass.is_probe() {
+            // Should the rest of the response be missing, that will be heard as well.
+            self.pass.set(Some(pass));
+        }
+        let now = Now { ms: shard.alarms.now_ms(), ns: now_ns };
+        let closed =
+            shard.fleet.on_success(shard.worker, id, pass, now, cluster.breaker.as_ref(), cluster.passive.as_ref());
+        if closed.is_some() {
+            shard.counters.breaker_transitions.add(1);
+        }
+    }
+
+    /// The endpoint failed, before or in its response.
+    pub(super) fn on_failed(&self) {
+        let (shard, cluster, id) = (self.shard, self.cluster, self.endpoint().id);
+        let Some(pass) = self.pass.take() else { return };
+        let now = Now { ms: shard.alarms.now_ms(), ns: shard.env.now_ns() };
+        let (breaker, passive) = (cluster.breaker.as_ref(), cluster.passive.as_ref());
+        let gate = cluster.state.ejecting();
+        let outcome = shard.fleet.on_failure(shard.worker, id, pass, now, breaker, passive, &cluster.ids, gate);
+        if outcome.opened.is_some() {
+            shard.counters.breaker_transitions.add(1);
+        }
+        if outcome.ejected {
+            shard.counters.ejections.add(1);
+        }
+    }
+
+    /// The endpoint is spared until then while others are fit.
+    pub(super) fn rest_for(&self, ms: u64) {
+        let until_ms = self.shard.alarms.now_ms().saturating_add(ms);
+        self.shard.fleet.slot(self.endpoint().id).rest_until(until_ms);
+    }
+}
+
+impl<E: Env> Drop for Attempt<'_, E> {
+    fn drop(&mut self) {
+        let id = self.endpoint().id;
+        self.shard.fleet.cell(self.shard.worker, id).end();
+        if let Some(pass) = self.pass.take() {
+            self.shard.fleet.slot(id).on_abandoned(pass);
+        }
+    }
+}

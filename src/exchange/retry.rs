@@ -1,0 +1,204 @@
+//! After a failed attempt: whether another follows, where and when (requirement F2).
+
+use std::cell::{Cell, RefCell};
+
+use super::adopted::Lane;
+use super::failure::Failure;
+use super::held::{Exchange, Sending};
+use super::lease::Wanted;
+use super::pick::Tried;
+use crate::cluster::backoff_ms;
+use crate::limits;
+use crate::net::{Env, Expired, Pending, Stream};
+use crate::snapshot::{Cluster, Route};
+
+/// The attempts of one exchange.
+pub(super) struct Tries<'a> {
+    pub(super) route: &'a Route,
+    pub(super) cluster: &'a Cluster,
+    pub(super) lane: &'a RefCell<Lane>,
+    /// When all attempts together must have an answer, had the request no body.
+    pub(super) due_ms: u64,
+    pub(super) began_ms: u64,
+    tried: Cell<Tried>,
+    /// Attempts made once more, but not those that only went on from an endpoint that could not be reached.
+    retries: Cell<u32>,
+    /// May endpoints that were tried be tried again?
+    again: Cell<bool>,
+    may_reuse: Cell<bool>,
+    /// The pause before a retry that a response was given up for.
+    granted: Cell<Option<u64>>,
+}
+
+/// What follows a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    GiveUp,
+    /// Another attempt after so many milliseconds.
+    After(u64),
+}
+
+impl<'a> Tries<'a> {
+    pub(super) fn new(route: &'a Route, cluster: &'a Cluster, lane: &'a RefCell<Lane>, now_ms: u64) -> Self {
+        lane.borrow_mut().budget.on_request(route.retry.budget);
+        Self {
+            route,
+            cluster,
+            lane,
+            due_ms: now_ms + route.timeouts.request_ms,
+            began_ms: now_ms,
+            tried: Cell::default(),
+            retries: Cell::new(0),
+            again: Cell::new(false),
+            may_reuse: Cell::new(true),
+            granted: Cell::new(None),
+        }
+    }
+
+    /// What the next attempt may use.
+    pub(super) fn wanted<'w>(&'w self, tried: &'w Tried) -> Wanted<'w> {
+        Wanted {
+            route: self.route,
+            cluster: self.cluster,
+            lane: self.lane,
+            tried,
+            again: self.again.get(),
+            may_reuse: self.may_reuse.get(),
+            due_ms: self.due_ms,
+        }
+    }
+
+    pub(super) fn tried(&self) -> Tried {
+        self.tried.get()
+    }
+
+    pub(super) fn on_tried(&self, place: usize) {
+        let mut tried = self.tried.get();
+        tried.push(place);
+        self.tried.set(tried);
+    }
+
+    /// After a response with this status: gives it up for a retry if there may be one. Nothing of it was sent downstream.
+    pub(super) fn try_give_up_status<E: Env>(
+        &self,
+        exchange: &Exchange<'_, E>,
+        status: u16,
+        sending: &Sending,
+    ) -> bool {
+        if !self.route.retry.statuses.has(status) || !sending.done.get() || !exchange.may_replay(self.route, sending) {
+            return false;
+        }
+        match self.retry(exchange) {
+            Step::GiveUp => false,
+            Step::After(ms) => {
+                self.granted.set(Some(ms));
+                true
+            }
+        }
+    }
+
+    /// After an attempt that failed with a connection under way.
+    pub(super) fn after_attempt<E: Env>(
+        &self,
+        exchange: &Exchange<'_, E>,
+        failure: Failure,
+        reused: bool,
+        sending: &Sending,
+    ) -> Step {
+        if let Some(ms) = self.granted.take() {
+            self.again.set(true);
+            return Step::After(ms);
+        }
+        if !exchange.may_replay(self.route, sending) {
+            return Step::GiveUp;
+        }
+        let is_reset = matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
+        if is_reset && reused && self.may_reuse.get() {
+            // RFC 9110 section 9.2.2: the endpoint may just have closed a connection that rested; that is nobody's fault,
+            // costs no budget and is tried once more at once. It goes to another endpoint if there is one: what killed one
+            // connection may have killed its endpoint.
+            self.may_reuse.set(false);
+            self.again.set(true);
+            self.retries.set(self.retries.get() + 1);
+            return Step::After(0);
+        }
+        let retry = &self.route.retry;
+        match failure {
+            // A fresh connection that dies says something about its endpoint: only another one is worth a try.
+            _ if is_reset && retry.reset && self.has_another() => self.retry(exchange),
+            Failure::UpstreamTimeout if retry.timeout => {
+                self.again.set(true);
+                self.retry(exchange)
+            }
+            _ => Step::GiveUp,
+        }
+    }
+
+    /// After a connect that failed when no other endpoint is left: the same ones once more, as a retry.
+    pub(super) fn after_connects<E: Env>(&self, exchange: &Exchange<'_, E>) -> Step {
+        if !self.route.retry.connect {
+            return Step::GiveUp;
+        }
+        self.again.set(true);
+        self.retry(exchange)
+    }
+
+    /// May a connect that failed be followed by one to an endpoint not tried yet?
+    pub(super) fn may_go_on(&self, now_ms: u64) -> bool {
+        self.route.retry.connect && now_ms < self.due_ms && !self.tried.get().is_full()
+    }
+
+    fn has_another(&self) -> bool {
+        self.cluster.endpoints.len() > 1
+    }
+
+    /// One retry more, if the route's attempts, the deadline and the budget allow it.
+    fn retry<E: Env>(&self, exchange: &Exchange<'_, E>) -> Step {
+        let (retry, made) = (&self.route.retry, self.retries.get());
+        if made + 1 >= retry.attempts {
+            return Step::GiveUp;
+        }
+        let shard = exchange.shard;
+        let pause_ms = backoff_ms(retry.backoff_ms, made, shard.rng.borrow_mut().u64());
+        let now_ms = shard.alarms.now_ms();
+        if now_ms + pause_ms >= self.due_ms {
+            return Step::GiveUp;
+        }
+        if !self.lane.borrow_mut().budget.try_take(now_ms) {
+            shard.counters.retries_denied.add(1);
+            return Step::GiveUp;
+        }
+        self.retries.set(made + 1);
+        Step::After(pause_ms)
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// RFC 9110 section 9.2.2: only idempotent requests unless told otherwise, and only while all that was sent can be sent
+    /// again and nothing went downstream.
+    pub(super) fn may_replay(&self, route: &Route, sending: &Sending) -> bool {
+        (self.head.method().is_idempotent() || route.retry.any_method)
+            && !self.tally.committed.get()
+            && sending.can_repeat()
+    }
+
+    /// Waits before a retry; ends early when the client is gone.
+    pub(super) async fn pause(&self, ms: u64) -> Result<(), Failure> {
+        if ms == 0 {
+            return Ok(());
+        }
+        let due_ms = self.shard.alarms.now_ms() + ms;
+        loop {
+            let now_ms = self.shard.alarms.now_ms();
+            if self.client.pending() == Pending::Broken {
+                return Err(Failure::ClientAbort);
+            }
+            if now_ms >= due_ms {
+                return Ok(());
+            }
+            self.alarm.set(due_ms.min(now_ms + limits::CLIENT_WATCH_MS));
+            let Err(Expired) =
+                self.alarm.race(std::pin::pin!(std::future::pending::<std::convert::Infallible>())).await;
+        }
+    }
+}

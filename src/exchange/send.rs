@@ -1,0 +1,137 @@
+//! The request on its way to an endpoint: its head, and as much of its body as came with it.
+
+use super::failure::Failure;
+use super::forward::Parts;
+use super::held::{Exchange, Sending};
+use super::wire::{WriteError, write_all};
+use crate::http1::{BodyLength, Forwarded, RequestOut, encode_request};
+use crate::net::{Buffer, Env, Stream};
+use crate::snapshot::{Endpoint, Route};
+
+impl<E: Env> Exchange<'_, E> {
+    /// Sends the head with as much of a sized body as came with it; returns how much that was.
+    pub(super) async fn send_head_and_start<S: Stream>(
+        &self,
+        route: &Route,
+        endpoint: &Endpoint,
+        stream: &S,
+        parts: &mut Parts<'_>,
+        sending: &Sending,
+    ) -> Result<usize, Failure> {
+        let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
+        out.rewind(0, 0);
+        self.encode(route, endpoint, sending, out.sink());
+        let mut start = self.start_of_body(out.spare());
+        // What was kept of an upload begins where the first attempt left off.
+        let is_again = sending.kept.borrow().is_some();
+        if is_again {
+            start = start.min(sending.start.get());
+        } else {
+            sending.start.set(start);
+        }
+        out.extend(&self.behind_head()[..start]);
+        let is_whole = match self.head.body() {
+            BodyLength::None => true,
+            BodyLength::Exact(length) => length == start as u64,
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        if !is_again {
+            self.tally.bytes_in.set(start as u64);
+        }
+        // Without a connect in between, the request went out right after it came: one reading of the clock less.
+        let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
+        self.tally.sent_ns.set(if is_first { self.tally.started_ns } else { self.shard.env.now_ns() });
+        match write_all(stream, out, self.alarm, route.timeouts.body_idle_ms).await {
+            // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
+            Ok(out) => parts.out = Some(out),
+            Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
+            // What the endpoint said before it closed may still be there to read.
+            Err(WriteError::Broken) => {}
+        }
+        if is_again {
+            self.send_kept(route, stream, start, sending).await?;
+        }
+        if is_whole || is_again {
+            sending.on_done(self.shard.alarms.now_ms());
+        }
+        Ok(start)
+    }
+
+    /// How much of a sized body goes with the head: what came with it, as far as there is room.
+    fn start_of_body(&self, room: usize) -> usize {
+        match self.head.body() {
+            BodyLength::Exact(length) => {
+                usize::try_from(length).unwrap_or(usize::MAX).min(self.behind_head().len()).min(room)
+            }
+            BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => 0,
+        }
+    }
+
+    /// Sends once more what an earlier attempt sent behind the head: what came with it, and the copy of the rest.
+    async fn send_kept<S: Stream>(
+        &self,
+        route: &Route,
+        stream: &S,
+        start: usize,
+        sending: &Sending,
+    ) -> Result<(), Failure> {
+        let mut out = self.shard.buffers.lend();
+        // Two buffers' worth at most: what came with the head fitted one, and so did the copy.
+        for part in [0, 1] {
+            out.rewind(0, 0);
+            if part == 0 {
+                out.extend(&self.behind_head()[start..sending.start.get()]);
+            } else if let Some(kept) = &*sending.kept.borrow() {
+                out.extend(kept.filled());
+            }
+            out = match write_all(stream, out, self.alarm, route.timeouts.body_idle_ms).await {
+                Ok(out) => out,
+                Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
+                // What the endpoint said before it closed may still be there to read.
+                Err(WriteError::Broken) => return Ok(()),
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) fn encode(&self, route: &Route, endpoint: &Endpoint, sending: &Sending, out: &mut Vec<u8>) {
+        let path = self.head.path(self.bytes);
+        // A buffer of the pool, because a warm request allocates nothing.
+        let rewritten = route.rewrite.as_ref().map(|rewrite| {
+            let mut rewritten = self.shard.buffers.lend();
+            rewritten.extend(&rewrite.prefix);
+            rewritten.extend(path.get(rewrite.strip..).unwrap_or_default());
+            if rewritten.is_empty() {
+                rewritten.extend(b"/");
+            }
+            rewritten
+        });
+        let path = rewritten.as_ref().map_or(path, Buffer::filled);
+        let left_ms = sending.due_ms.get().saturating_sub(self.shard.alarms.now_ms()).max(1);
+        let how = RequestOut {
+            path,
+            query: self.head.query(self.bytes),
+            host: if route.host_of_endpoint { &endpoint.authority } else { self.host_for(endpoint) },
+            forwarded: Forwarded {
+                peer_ip: self.peer_text,
+                proto: "http",
+                trusted: self.listener.trusts(self.peer.ip()),
+            },
+            request_id: self.request_id(),
+            via: &self.shard.via,
+            edits: &route.request_edits,
+            body: self.head.body(),
+            timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
+            close: false,
+        };
+        encode_request(out, self.bytes, self.head, &how);
+    }
+
+    /// RFC 9112 section 3.2: a 1.1 request names a host; a 1.0 client may have sent none.
+    fn host_for<'e>(&'e self, endpoint: &'e Endpoint) -> &'e [u8] {
+        match self.head.authority() {
+            [] => &endpoint.authority,
+            authority => authority,
+        }
+    }
+}

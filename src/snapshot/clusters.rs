@@ -1,0 +1,273 @@
+//! Clusters compiled, and what of them outlives a snapshot: identities, states, endpoint slots.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Snapshot;
+use super::compile::{CompileError, Resolved, ms};
+use super::upstream::{Cluster, Endpoint, KeyFrom, QueueBound};
+use crate::cluster::{
+    BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
+    Ring, Strategy,
+};
+use crate::config;
+
+/// What outlives any one snapshot: the identities of endpoints, their slots, and the states of clusters by name.
+pub struct Registry {
+    workers: usize,
+    endpoints: EndpointRegistry,
+    fleet: Arc<Fleet>,
+    states: HashMap<String, Arc<ClusterState>>,
+    /// Probe state of endpoints that are new in the snapshot under construction.
+    probes: HashMap<EndpointId, Probe>,
+}
+
+impl Registry {
+    /// An empty registry of a process with `workers` workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            endpoints: EndpointRegistry::new(),
+            fleet: Arc::new(Fleet::new(workers)),
+            states: HashMap::new(),
+            probes: HashMap::new(),
+        }
+    }
+
+    /// The endpoints as all cores see them.
+    #[must_use]
+    pub const fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    /// Workers of the process.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Told that `snapshot` is about to be published: what is shared takes up its settings. Workers adopt it after that.
+    pub fn on_publishing(&mut self, snapshot: &Snapshot, config: &config::Config, now_ms: u64) {
+        let is_first = snapshot.epoch == 1;
+        for id in self.endpoints.fresh() {
+            let probe = self.probes.get(&id).copied().unwrap_or(Probe::Unprobed);
+            self.fleet.on_assigned(id, probe, now_ms, !is_first);
+        }
+        self.probes.clear();
+        for (cluster, written) in snapshot.clusters.iter().zip(&config.clusters) {
+            for endpoint in &cluster.endpoints {
+                let slot = self.fleet.slot(endpoint.id);
+                slot.set_drained(endpoint.weight == 0, now_ms);
+                if written.active.is_none() {
+                    slot.set_probe(Probe::Unprobed, now_ms);
+                }
+                slot.on_policies(cluster.breaker.is_some(), cluster.passive.is_some());
+            }
+            // Every worker is nudged to adopt the snapshot, and looks after its waiters then.
+            let _woken = cluster.state.set_limit(written.max_connections);
+            if written.max_latency.is_none() {
+                cluster.state.set_slow_tiers(0);
+            }
+        }
+        self.states.retain(|name, _| snapshot.clusters.iter().any(|cluster| cluster.name == *name));
+        for cluster in &snapshot.clusters {
+            self.states.entry(cluster.name.clone()).or_insert_with(|| Arc::clone(&cluster.state));
+        }
+    }
+
+    /// Told that the snapshot of `epoch` was published.
+    pub fn on_published(&mut self, epoch: u64) {
+        self.endpoints.on_published(epoch);
+    }
+
+    /// Told that the snapshot of `epoch` was given up.
+    pub fn on_rejected(&mut self, epoch: u64) {
+        self.probes.clear();
+        self.endpoints.on_rejected(epoch);
+    }
+
+    /// Told that no worker uses an epoch before `oldest`.
+    pub fn retire(&mut self, oldest: u64) {
+        self.endpoints.retire(oldest);
+    }
+
+    fn state(&self, cluster: &config::Cluster) -> Arc<ClusterState> {
+        let known = self.states.get(&cluster.name).map(Arc::clone);
+        known.unwrap_or_else(|| Arc::new(ClusterState::new(self.workers, cluster.max_connections)))
+    }
+}
+
+pub(super) fn cluster(
+    cluster: &config::Cluster,
+    epoch: u64,
+    registry: &mut Registry,
+    resolved: &Resolved,
+) -> Result<Cluster, CompileError> {
+    let mut endpoints = addresses(cluster, epoch, registry, resolved)?;
+    // Stable: within a priority the order is as written.
+    endpoints.sort_by_key(|(priority, _)| *priority);
+    let tiers = tiers(endpoints.iter().map(|(priority, _)| *priority));
+    let mut endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(_, endpoint)| endpoint).collect();
+    share_capacity(&mut endpoints, cluster.max_connections);
+    let strategy = strategy(cluster.balance);
+    let ring = (strategy == Strategy::ConsistentHash).then(|| {
+        let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        Ring::new(names.iter().map(String::as_bytes).zip(endpoints.iter().map(|endpoint| endpoint.weight)))
+    });
+    // The bounds of the configuration count the whole process; a worker keeps its share, rounded up.
+    let (keepalive, workers) = (&cluster.keepalive, registry.workers.max(1));
+    Ok(Cluster {
+        name: cluster.name.clone(),
+        ids: endpoints.iter().map(|endpoint| endpoint.id).collect(),
+        endpoints,
+        tiers,
+        state: registry.state(cluster),
+        strategy,
+        ring,
+        key: cluster.hash_key.as_ref().map(key),
+        is_capped: cluster.max_connections > 0,
+        queue: cluster.queue.as_ref().map(|queue| QueueBound { max: queue.max, timeout_ms: ms(queue.timeout) }),
+        slow_start_ms: cluster.slow_start.map_or(0, ms),
+        fail_open: cluster.none_healthy == config::NoneHealthy::FailOpen,
+        is_required: cluster.required,
+        breaker: cluster.breaker.as_ref().map(breaker),
+        passive: cluster.passive.as_ref().map(passive),
+        idle: IdleLimits {
+            per_endpoint: keepalive.idle_per_endpoint.div_ceil(workers),
+            total: keepalive.idle_total.div_ceil(workers),
+            idle_ms: ms(keepalive.idle_timeout),
+        },
+        keep_alive_s: keepalive.tcp.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+    })
+}
+
+/// Every address of every endpoint, with its priority.
+fn addresses(
+    cluster: &config::Cluster,
+    epoch: u64,
+    registry: &mut Registry,
+    resolved: &Resolved,
+) -> Result<Vec<(u8, Endpoint)>, CompileError> {
+    let mut endpoints: Vec<(u8, Endpoint)> = Vec::new();
+    let needs_probe = cluster.active.as_ref().is_some_and(|active| active.require_probe);
+    for written in &cluster.endpoints {
+        let addresses = resolved.get(&(written.host.clone(), written.port)).map_or(&[][..], Vec::as_slice);
+        if addresses.is_empty() {
+            return Err(CompileError::Unresolved { cluster: cluster.name.clone(), host: written.host.clone() });
+        }
+        for &address in addresses {
+            let id = assign(cluster, address, epoch, registry)?;
+            registry.probes.insert(id, if needs_probe { Probe::Pending } else { Probe::Unprobed });
+            // Two names of one cluster may share an address; it is one endpoint.
+            if endpoints.iter().all(|(_, known)| known.id != id) {
+                let authority = written.authority().into_bytes();
+                let endpoint = Endpoint { id, address, authority, weight: written.weight, capacity: 0 };
+                endpoints.push((written.priority, endpoint));
+            }
+        }
+    }
+    Ok(endpoints)
+}
+
+fn assign(
+    cluster: &config::Cluster,
+    address: SocketAddr,
+    epoch: u64,
+    registry: &mut Registry,
+) -> Result<EndpointId, CompileError> {
+    let key = EndpointKey { cluster: cluster.name.clone(), address, transport: "http".to_owned() };
+    registry.endpoints.assign(epoch, &key).map_err(|_| CompileError::EndpointsFull)
+}
+
+fn tiers(priorities: impl Iterator<Item = u8>) -> Vec<Range<usize>> {
+    let mut tiers: Vec<(u8, Range<usize>)> = Vec::new();
+    for (at, priority) in priorities.enumerate() {
+        match tiers.last_mut() {
+            Some((last, range)) if *last == priority => range.end = at + 1,
+            Some(_) | None => tiers.push((priority, at..at + 1)),
+        }
+    }
+    tiers.into_iter().map(|(_, range)| range).collect()
+}
+
+/// Gives every endpoint its part of the cap by weight, at least one connection.
+fn share_capacity(endpoints: &mut [Endpoint], cap: usize) {
+    let weights: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
+    if cap == 0 || weights == 0 {
+        return;
+    }
+    for endpoint in endpoints {
+        let part = cap as u64 * u64::from(endpoint.weight) / weights;
+        endpoint.capacity = u32::try_from(part).unwrap_or(u32::MAX).max(1);
+    }
+}
+
+const fn strategy(balance: config::Balance) -> Strategy {
+    match balance {
+        config::Balance::RoundRobin => Strategy::RoundRobin,
+        config::Balance::WeightedRoundRobin => Strategy::WeightedRoundRobin,
+        config::Balance::LeastConnections => Strategy::LeastConnections,
+        config::Balance::ConsistentHash => Strategy::ConsistentHash,
+        config::Balance::LeastSaturated => Strategy::LeastSaturated,
+        config::Balance::P2c => Strategy::P2c,
+    }
+}
+
+pub(super) fn key(key: &config::HashKey) -> KeyFrom {
+    match key {
+        config::HashKey::Header(name) => KeyFrom::Header(name.clone()),
+        config::HashKey::Cookie(name) => KeyFrom::Cookie(name.clone()),
+        config::HashKey::ClientIp => KeyFrom::ClientIp,
+        config::HashKey::Path => KeyFrom::Path,
+    }
+}
+
+fn breaker(breaker: &config::Breaker) -> BreakerPolicy {
+    BreakerPolicy {
+        window_ms: ms(breaker.window),
+        error_rate: breaker.error_rate,
+        min_requests: breaker.min_requests,
+        consecutive: breaker.consecutive,
+        open_ms: ms(breaker.open_for),
+        probes: breaker.probes,
+        close_after: breaker.close_after,
+    }
+}
+
+fn passive(passive: &config::PassiveHealth) -> PassivePolicy {
+    PassivePolicy {
+        window_ms: ms(passive.window),
+        error_rate: passive.error_rate,
+        min_requests: passive.min_requests,
+        eject_ms: ms(passive.eject_for),
+        max_ejected: passive.max_ejected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_of_one_priority_are_one_tier() {
+        assert_eq!(tiers([0, 0, 1, 5, 5, 5].into_iter()), [0..2, 2..3, 3..6]);
+        assert_eq!(tiers([7].into_iter()), [0..1]);
+    }
+
+    #[test]
+    fn capacity_follows_weight_and_is_never_nothing() {
+        let endpoint = |weight| Endpoint {
+            id: EndpointId(0),
+            address: "127.0.0.1:1".parse().expect("an address"),
+            authority: Vec::new(),
+            weight,
+            capacity: 0,
+        };
+        let mut endpoints = [endpoint(3), endpoint(1), endpoint(0)];
+        share_capacity(&mut endpoints, 8);
+        assert_eq!(endpoints.each_ref().map(|endpoint| endpoint.capacity), [6, 2, 1]);
+    }
+}

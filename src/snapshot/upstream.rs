@@ -1,0 +1,158 @@
+//! The compiled tables of clusters, and what a route asks of them beyond their names.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::cluster::{BreakerPolicy, ClusterState, EndpointId, IdleLimits, PassivePolicy, Ring, Strategy};
+
+/// A named set of endpoints.
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, at least one, by rising priority number.
+    pub endpoints: Vec<Endpoint>,
+    /// The identities of its addresses, in the same order.
+    pub ids: Vec<EndpointId>,
+    /// Endpoints of one priority, best first; together they are all.
+    pub tiers: Vec<Range<usize>>,
+    /// What all workers share of it; it survives reloads.
+    pub state: Arc<ClusterState>,
+    /// How an endpoint is chosen.
+    pub strategy: Strategy,
+    /// The ring of [`Strategy::ConsistentHash`].
+    pub ring: Option<Ring>,
+    /// What of a request is hashed onto the ring.
+    pub key: Option<KeyFrom>,
+    /// Has it a cap on connections? The number is with its state.
+    pub is_capped: bool,
+    /// Who may wait for a connection when the cap is reached; nobody when there is none.
+    pub queue: Option<QueueBound>,
+    /// Milliseconds in which an endpoint that returned comes to its full share; 0 gives it at once.
+    pub slow_start_ms: u64,
+    /// With no endpoint fit, are those tried that probes or errors took out?
+    pub fail_open: bool,
+    /// Is a gateway without a fit endpoint of it not ready?
+    pub is_required: bool,
+    /// When an endpoint's breaker opens and closes.
+    pub breaker: Option<BreakerPolicy>,
+    /// When an endpoint is ejected for its errors.
+    pub passive: Option<PassivePolicy>,
+    /// Idle connections that one worker keeps.
+    pub idle: IdleLimits,
+    /// Seconds of silence before the kernel probes an upstream connection; 0 never.
+    pub keep_alive_s: u32,
+}
+
+/// One address.
+pub struct Endpoint {
+    /// Its identity, stable across reloads.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its own name for a `Host` field.
+    pub authority: Vec<u8>,
+    /// Its weight; 0 is drained.
+    pub weight: u32,
+    /// Its part of the cluster's cap by weight, at least 1; 0 without a cap.
+    pub capacity: u32,
+}
+
+/// A bounded wait for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueBound {
+    /// Requests that may wait at once in the whole process.
+    pub max: usize,
+    /// Milliseconds one may wait.
+    pub timeout_ms: u64,
+}
+
+/// What of a request tells it from others, for hashing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// The first line of this field; lower case.
+    Header(String),
+    /// The cookie of this name.
+    Cookie(String),
+    /// The client's address, without its port.
+    ClientIp,
+    /// The path, without the query.
+    Path,
+}
+
+/// Shares of a route's requests for several clusters.
+pub struct SplitRoute {
+    /// Its number among the splits of the snapshot.
+    pub number: usize,
+    /// Index in [`super::Snapshot::clusters`] and weight of each.
+    pub to: Vec<(usize, u32)>,
+    /// What keeps a client at one cluster; without it requests are dealt out.
+    pub sticky: Option<KeyFrom>,
+}
+
+/// Copies of a route's requests for another cluster, whose answers nobody sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mirror {
+    /// Index in [`super::Snapshot::clusters`].
+    pub cluster: usize,
+    /// Share of the requests, 0 to 1.
+    pub share: f64,
+}
+
+/// When a failed attempt is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Retry {
+    /// Most attempts of one request, the first included; going on after a failed connect is not counted.
+    pub attempts: u32,
+    /// After a connect that failed?
+    pub connect: bool,
+    /// After a connection that died before a byte of its response?
+    pub reset: bool,
+    /// After a response head that did not come in time?
+    pub timeout: bool,
+    /// After these statuses.
+    pub statuses: Statuses,
+    /// Share of requests that may be sent again.
+    pub budget: f64,
+    /// Milliseconds before the first retry; doubled each time.
+    pub backoff_ms: u64,
+    /// Also requests that are not idempotent?
+    pub any_method: bool,
+}
+
+/// A set of server errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statuses(u128);
+
+impl Statuses {
+    const FIRST: u16 = 500;
+
+    /// The set of those that are from 500 to 599.
+    #[must_use]
+    pub fn new(statuses: &[u16]) -> Self {
+        Self(statuses.iter().filter_map(|status| Self::bit(*status)).fold(0, |set, bit| set | bit))
+    }
+
+    /// Is this status one of them?
+    #[must_use]
+    pub fn has(self, status: u16) -> bool {
+        Self::bit(status).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    fn bit(status: u16) -> Option<u128> {
+        status.checked_sub(Self::FIRST).filter(|place| *place < 100).map(|place| 1 << place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_statuses_has_what_was_put_in() {
+        let statuses = Statuses::new(&[500, 503, 599, 404, 600]);
+        for status in 0..=u16::MAX {
+            assert_eq!(statuses.has(status), [500, 503, 599].contains(&status), "{status}");
+        }
+    }
+}

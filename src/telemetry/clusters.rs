@@ -1,0 +1,62 @@
+//! Clusters and their endpoints at one moment, for `/metrics` and `/clusters`.
+
+use serde::Serialize;
+
+/// One cluster.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct ClusterView {
+    /// Its name.
+    pub name: String,
+    /// How endpoints are chosen.
+    pub balance: &'static str,
+    /// Most connections to its endpoints; 0 without a cap.
+    pub max_connections: u64,
+    /// Connections open to its endpoints, idle ones included.
+    pub connections: u64,
+    /// Requests in flight to its endpoints.
+    pub in_flight: u64,
+    /// Requests that wait for a connection.
+    pub waiting: u64,
+    /// Priorities that are left because they are slow.
+    pub slow_tiers: Vec<u8>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+}
+
+impl ClusterView {
+    /// Requests in flight as a share of the cap; 0 without one.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a ratio of counts above 2^53 may round")]
+    pub fn saturation(&self) -> f64 {
+        if self.max_connections == 0 { 0.0 } else { self.in_flight as f64 / self.max_connections as f64 }
+    }
+}
+
+/// One endpoint.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct EndpointView {
+    /// Its address.
+    pub address: String,
+    /// Its weight; 0 is drained.
+    pub weight: u32,
+    /// Its tier.
+    pub priority: u8,
+    /// May it be picked?
+    pub fit: bool,
+    /// Why not; empty when it may.
+    pub unfit: &'static str,
+    /// What the active check says: `unprobed`, `pending`, `healthy` or `unhealthy`.
+    pub probe: &'static str,
+    /// How the last probe went; empty before the first.
+    pub probe_detail: String,
+    /// `closed`, `open` or `half_open`.
+    pub breaker: &'static str,
+    /// 0 closed, 1 open, 2 half-open.
+    pub breaker_state: u64,
+    /// Was it ejected for its errors?
+    pub ejected: bool,
+    /// Requests in flight to it.
+    pub in_flight: u64,
+    /// Moving average of the time to connect or to answer a probe, in microseconds; 0 when unknown.
+    pub latency_us: u64,
+}
