@@ -96,7 +96,7 @@ impl<E: Env> Exchange<'_, E> {
         let mut last = None;
         loop {
             let tried = tries.tried();
-            let step = match self.open(&tries.wanted(&tried)).await {
+            let pause_ms = match self.open(&tries.wanted(&tried)).await {
                 Ok((attempt, upstream)) => {
                     let reused = upstream.reused;
                     self.on_attempt(&attempt);
@@ -110,7 +110,10 @@ impl<E: Env> Exchange<'_, E> {
                         attempt.on_failed();
                     }
                     last = Some(failure);
-                    tries.after_attempt(self, failure, reused, sending)
+                    match tries.after_attempt(self, failure, reused, sending) {
+                        Step::After(ms) => ms,
+                        Step::GiveUp => return Err(failure),
+                    }
                 }
                 Err(Refused::Connect(attempt, failure)) => {
                     self.on_attempt(&attempt);
@@ -128,20 +131,10 @@ impl<E: Env> Exchange<'_, E> {
                     continue;
                 }
                 // What the last endpoint did says more than that there is no other.
-                Err(Refused::NoneFit) => match last {
-                    Some(Failure::ConnectRefused | Failure::ConnectTimeout | Failure::ConnectFailed) => {
-                        tries.after_connects(self)
-                    }
-                    Some(_) => Step::GiveUp,
-                    None => return Err(self.none_fit(cluster)),
-                },
+                Err(Refused::NoneFit) => return Err(last.unwrap_or_else(|| self.none_fit(cluster))),
                 Err(Refused::Other(failure)) => return Err(failure),
             };
-            match (step, last) {
-                (Step::After(ms), _) => self.pause(ms).await?,
-                (Step::GiveUp, Some(failure)) => return Err(failure),
-                (Step::GiveUp, None) => return Err(self.none_fit(cluster)),
-            }
+            self.pause(pause_ms).await?;
             sending.on_again();
             self.shard.counters.retries.add(1);
         }

@@ -134,17 +134,10 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// After a connect that failed when no other endpoint is left: the same ones once more, as a retry.
-    pub(super) fn after_connects<E: Env>(&self, exchange: &Exchange<'_, E>) -> Step {
-        if !self.route.retry.connect {
-            return Step::GiveUp;
-        }
-        self.again.set(true);
-        self.retry(exchange)
-    }
-
-    /// May a connect that failed be followed by one to an endpoint not tried yet?
+    /// May a connect that failed be followed by one to an endpoint not tried yet? The same ones are not tried again: what
+    /// refused a connection would most likely refuse it again, and the client would wait for nothing.
     pub(super) fn may_go_on(&self, now_ms: u64) -> bool {
+        self.again.set(false);
         self.route.retry.connect && now_ms < self.due_ms && !self.tried.get().is_full()
     }
 
