@@ -105,6 +105,7 @@ fn pages(shared: Shared) -> Router {
         .route("/healthz", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
+        .route("/clusters", get(clusters))
         .route("/reload", post(reload))
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
         .with_state(shared)
@@ -131,6 +132,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
 
 async fn status(State(shared): State<Shared>) -> Response {
     Json(shared.board.status()).into_response()
+}
+
+async fn clusters(State(shared): State<Shared>) -> Response {
+    Json(json!({"clusters": shared.board.clusters()})).into_response()
 }
 
 async fn reload(State(shared): State<Shared>) -> Response {

@@ -1,16 +1,19 @@
 //! What the running gateway shows: written by the control loop, read by the admin server.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::overview::Overview;
 use super::names::{Counts, NameStatus};
 use super::{Started, memory};
 use crate::clock;
+use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
-use crate::telemetry::{Reloads, Scrape, WorkerCounters};
+use crate::telemetry::{ClusterView, Reloads, Scrape, WorkerCounters};
 
 /// One worker as shown.
 #[derive(Debug, Clone)]
@@ -29,7 +32,6 @@ impl Seat {
 }
 
 /// What does not change while the process runs.
-#[derive(Debug)]
 pub(super) struct Fixed {
     /// Driver of every worker.
     pub(super) driver: Driver,
@@ -41,6 +43,8 @@ pub(super) struct Fixed {
     pub(super) reasons: Vec<&'static str>,
     /// Lines the log writer lost.
     pub(super) log_lost: Arc<AtomicU64>,
+    /// The endpoints as all cores see them.
+    pub(super) fleet: Arc<Fleet>,
 }
 
 /// How the last reload went.
@@ -57,7 +61,7 @@ pub(super) struct LastReload {
 }
 
 /// What changes, behind the lock.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Live {
     epoch: u64,
     listeners: Vec<(String, SocketAddr)>,
@@ -69,10 +73,20 @@ struct Live {
     reloads: Reloads,
     last_reload: Option<LastReload>,
     dns: DnsStatus,
+    overview: Arc<Overview>,
+    /// How the last probe of each endpoint went.
+    probe_details: HashMap<EndpointId, String>,
+    /// Probes that were passed and that failed.
+    probes: (u64, u64),
+}
+
+impl Live {
+    fn is_ready(&self, fleet: &Fleet) -> bool {
+        self.ready && !self.draining && self.overview.is_ready(fleet, clock::now_ns() / 1_000_000)
+    }
 }
 
 /// The board; share it as `Arc<Board>`.
-#[derive(Debug)]
 pub(super) struct Board {
     started_ms: u64,
     started_ns: u64,
@@ -81,7 +95,6 @@ pub(super) struct Board {
 }
 
 /// What a published configuration changes on the board.
-#[derive(Debug)]
 pub(super) struct Published {
     /// Its epoch.
     pub(super) epoch: u64,
@@ -91,6 +104,8 @@ pub(super) struct Published {
     pub(super) routes: Vec<String>,
     /// Most connections accepted.
     pub(super) max_connections: u64,
+    /// Its clusters.
+    pub(super) overview: Arc<Overview>,
 }
 
 impl Board {
@@ -112,6 +127,23 @@ impl Board {
         live.listeners = published.listeners;
         live.routes = published.routes;
         live.max_connections = published.max_connections;
+        live.overview = published.overview;
+    }
+
+    /// An endpoint was probed.
+    pub(super) fn on_probed(&self, id: EndpointId, ok: bool, detail: &str) {
+        let mut live = self.live();
+        let count = if ok { &mut live.probes.0 } else { &mut live.probes.1 };
+        *count += 1;
+        let shown = live.probe_details.entry(id).or_default();
+        shown.clear();
+        shown.push_str(detail);
+    }
+
+    /// The clusters in force, with their endpoints.
+    pub(super) fn clusters(&self) -> Vec<ClusterView> {
+        let live = self.live();
+        live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details)
     }
 
     /// Names were asked for.
@@ -156,10 +188,10 @@ impl Board {
         self.live().draining = true;
     }
 
-    /// May a load balancer send traffic: configuration loaded, listeners up, not draining?
+    /// May a load balancer send traffic: configuration loaded, listeners up, not draining, and an endpoint fit in every
+    /// cluster that is required?
     pub(super) fn is_ready(&self) -> bool {
-        let live = self.live();
-        live.ready && !live.draining
+        self.live().is_ready(&self.fixed.fleet)
     }
 
     /// What is told at the start.
@@ -189,8 +221,8 @@ impl Board {
             memory_bytes: memory::resident_bytes(),
             epoch: live.epoch,
             reloads: live.reloads,
-            clusters: Vec::new(),
-            probes: (0, 0),
+            clusters: live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details),
+            probes: live.probes,
             lookups: (live.dns.lookups_ok, live.dns.lookups_failed),
             log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
         }
@@ -205,7 +237,7 @@ impl Board {
             started: time(self.started_ms),
             uptime_seconds: (clock::now_ns() - self.started_ns) / 1_000_000_000,
             epoch: live.epoch,
-            ready: live.ready && !live.draining,
+            ready: live.is_ready(&self.fixed.fleet),
             draining: live.draining,
             io: IoStatus { driver: self.fixed.driver.name(), reason: self.fixed.driver_why.clone() },
             workers: self.fixed.seats.iter().enumerate().map(worker_status).collect(),
@@ -305,6 +337,7 @@ pub(super) mod tests {
             seats,
             reasons: Vec::new(),
             log_lost: Arc::default(),
+            fleet: Arc::new(Fleet::new(1)),
         };
         Board::new(fixed)
     }
@@ -358,6 +391,7 @@ pub(super) mod tests {
             listeners: vec![("web".to_owned(), "127.0.0.1:8080".parse().unwrap())],
             routes: Vec::new(),
             max_connections: 9,
+            overview: Arc::default(),
         });
         let json = serde_json::to_value(board.status()).unwrap();
         assert_eq!(json["epoch"], 7);

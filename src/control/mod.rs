@@ -20,6 +20,8 @@ mod journal;
 mod log_writer;
 mod memory;
 mod names;
+mod overview;
+mod probes;
 mod series;
 mod shutdown;
 mod signals;
@@ -39,6 +41,7 @@ use tokio::time::MissedTickBehavior;
 
 use admin::ReloadRequest;
 use gateway::{Gateway, Trigger};
+use probes::Report;
 use signals::{Signals, Wish};
 
 use crate::net;
@@ -119,9 +122,11 @@ pub fn run(options: Options) -> Result<(), Failure> {
 async fn serve(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot catch signals: {error}")))?;
     let (reloads, mut inbox) = mpsc::channel(PENDING_RELOADS);
-    let (mut gateway, admin) = start::start(options.source, reloads).await?;
+    let (reports, mut probed) = mpsc::unbounded_channel();
+    let (mut gateway, admin) = start::start(options.source, reloads, reports).await?;
     announce(&gateway, options.on_started);
-    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox).await;
+    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox, &mut probed).await;
+    gateway.probes.stop();
     let ended = shutdown::shut_down(gateway, stopped, &mut signals, &options.stop).await;
     if let Some(admin) = admin {
         admin.stop();
@@ -158,6 +163,7 @@ enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
     Files,
+    Probed(Report),
     /// These names have other addresses.
     Readdressed(Vec<String>),
     Housekeeping,
@@ -168,6 +174,7 @@ async fn control_loop(
     signals: &mut Signals,
     stop: &Stop,
     inbox: &mut mpsc::Receiver<ReloadRequest>,
+    probed: &mut mpsc::UnboundedReceiver<Report>,
 ) -> Stopped {
     let mut changes = watch::changes(gateway.watch.as_ref());
     // An interval and not a sleep, which busy events would start anew each time.
@@ -179,6 +186,7 @@ async fn control_loop(
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.recv() => Event::Reload(request),
             Some(()) = changes.recv() => Event::Files,
+            Some(report) = probed.recv() => Event::Probed(report),
             hosts = gateway.tables.readdressed() => Event::Readdressed(hosts),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
@@ -195,6 +203,10 @@ async fn control_loop(
             }
             Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
             Event::Files => (Trigger::Files, Vec::new()),
+            Event::Probed(report) => {
+                gateway.on_probed(&report);
+                continue;
+            }
             Event::Readdressed(hosts) => {
                 gateway.readdress(&hosts);
                 continue;
@@ -202,6 +214,7 @@ async fn control_loop(
             Event::Housekeeping => {
                 gateway.retire();
                 gateway.show_names();
+                gateway.look_at_tiers();
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }

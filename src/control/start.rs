@@ -10,6 +10,8 @@ use super::changes::listener_changes;
 use super::crew::{Berth, Crew, Shared};
 use super::gateway::Gateway;
 use super::log_writer::LogWriter;
+use super::overview::{Overview, Tiers};
+use super::probes::{self, Probes, Report};
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
 use super::tables::Tables;
@@ -45,11 +47,12 @@ struct Prepared {
 pub(super) async fn start(
     source: Source,
     reloads: mpsc::Sender<ReloadRequest>,
+    reports: mpsc::UnboundedSender<Report>,
 ) -> Result<(Gateway, Option<AdminServer>), Failure> {
     let prepared = prepare(source).await?;
     let admin = AdminServer::start(&prepared.loaded.config.admin, Arc::clone(&prepared.board), reloads).await;
     let admin = admin.map_err(Failure::Runtime)?;
-    let gateway = prepared.launch().map_err(Failure::Runtime)?;
+    let gateway = prepared.launch(reports).map_err(Failure::Runtime)?;
     warn_of_limits(gateway.config());
     if gateway.adopted().await && !gateway.crew.any_finished() {
         gateway.board.on_ready();
@@ -78,13 +81,23 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
     let seats: Vec<Seat> = placement.into_iter().map(Seat::new).collect();
     let reasons = worker::reasons();
     let log_lost = writer.lost_cell();
-    let board = Arc::new(Board::new(Fixed { driver, driver_why, seats: seats.clone(), reasons, log_lost }));
+    let board = Arc::new(Board::new(Fixed {
+        driver,
+        driver_why,
+        seats: seats.clone(),
+        reasons,
+        log_lost,
+        fleet: Arc::clone(tables.fleet()),
+    }));
     Ok(Prepared { source, loaded, driver, tables, snapshot, opened, seats, rings, board, writer })
 }
 
 impl Prepared {
     /// Starts the workers.
-    fn launch(self) -> Result<Gateway, String> {
+    fn launch(self, reports: mpsc::UnboundedSender<Report>) -> Result<Gateway, String> {
+        let mut probes = Probes::new(reports);
+        let targets = probes::targets(&self.loaded.config, &self.snapshot);
+        let overview = Arc::new(Overview::new(&self.snapshot, &self.loaded.config));
         let publisher = Publisher::new(self.snapshot, self.seats.len());
         let runtime = &self.loaded.config.runtime;
         let credit = Arc::new(Credit::new(runtime.max_connections));
@@ -99,7 +112,11 @@ impl Prepared {
         }
         let shared = Shared { publisher: &publisher, fleet: self.tables.fleet(), credit: &credit, loads: &loads };
         let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &shared)?;
+        probes.follow(targets);
         let mut gateway = Gateway {
+            probes,
+            overview,
+            tiers: Tiers::default(),
             source: self.source,
             loaded: self.loaded,
             last_refusal: None,

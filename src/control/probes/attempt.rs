@@ -1,0 +1,90 @@
+//! One probe from connect to answer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::deadline::Deadline;
+use super::target::Target;
+use super::trouble::{Phase, Trouble};
+use super::{Shared, grpc, http, tls};
+use crate::clock;
+use crate::config::ProbeKind;
+
+/// What a probe of one target found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// What the endpoint said, or why it is not well.
+    pub(super) result: Result<Cow<'static, str>, Trouble>,
+    /// Microseconds to the connection, 0 without one.
+    pub(super) connect_us: u64,
+}
+
+impl Outcome {
+    /// Is it about this machine rather than the endpoint?
+    pub(super) fn is_ours(&self) -> bool {
+        self.result.as_ref().is_err_and(Trouble::is_ours)
+    }
+}
+
+/// Asks one target once; whatever it opens ends with its future.
+pub(super) trait Check: Send + 'static {
+    /// One probe.
+    fn check(&mut self) -> impl Future<Output = Outcome> + Send;
+}
+
+/// Asks over the network.
+pub(super) struct Prober {
+    target: Target,
+    shared: Arc<Shared>,
+    /// Made by the first HTTPS probe, and again after one that did not like the certificate: `ca` may be renewed.
+    connector: Option<TlsConnector>,
+}
+
+impl Prober {
+    /// For `target`.
+    pub(super) const fn new(target: Target, shared: Arc<Shared>) -> Self {
+        Self { target, shared, connector: None }
+    }
+
+    async fn connector(&mut self) -> Result<Option<TlsConnector>, Trouble> {
+        if self.target.health.kind != ProbeKind::Https {
+            return Ok(None);
+        }
+        if self.connector.is_none() {
+            self.connector = Some(self.shared.trust.connector(&self.target.health).await?);
+        }
+        Ok(self.connector.clone())
+    }
+
+    async fn ask(&mut self, connect_us: &mut u64) -> Result<Cow<'static, str>, Trouble> {
+        let connector = self.connector().await?;
+        let mut deadline = Deadline::new(self.target.health.timeout);
+        let began = clock::now_ns();
+        let stream = deadline.before(Phase::Connect, TcpStream::connect(self.target.probed())).await?;
+        let stream = stream.map_err(|error| Trouble::from_io(&error))?;
+        *connect_us = ((clock::now_ns() - began) / 1_000).max(1);
+        match (self.target.health.kind, connector) {
+            (ProbeKind::Tcp, _) => Ok("connected".into()),
+            (ProbeKind::Grpc, _) => grpc::ask(stream, &self.target, &mut deadline).await,
+            (ProbeKind::Http | ProbeKind::Https, None) => http::ask(stream, &self.target, &mut deadline).await,
+            (ProbeKind::Http | ProbeKind::Https, Some(connector)) => {
+                let stream = tls::secure(stream, &connector, &self.target, &mut deadline).await?;
+                http::ask(stream, &self.target, &mut deadline).await
+            }
+        }
+    }
+}
+
+impl Check for Prober {
+    async fn check(&mut self) -> Outcome {
+        let mut connect_us = 0;
+        let result = self.ask(&mut connect_us).await;
+        if matches!(result, Err(Trouble::Certificate(_))) {
+            self.connector = None;
+        }
+        Outcome { result, connect_us }
+    }
+}

@@ -1,0 +1,106 @@
+//! The first bytes of an answer, kept to say what a port speaks when the parser only knows what it does not.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The first byte of a TLS record that answers what is no TLS: an alert (RFC 8446 section 5.1).
+const TLS_ALERT: u8 = 21;
+/// The same of a handshake.
+const TLS_HANDSHAKE: u8 = 22;
+/// The first byte of the version of every TLS record.
+const TLS_MAJOR: u8 = 3;
+
+/// What the first read of a stream brought, at most eight bytes, zeros after them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen(Arc<OnceLock<[u8; 8]>>);
+
+impl Seen {
+    /// Nothing came at all.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.get().is_none()
+    }
+
+    /// A TLS alert or handshake came.
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.get().is_some_and(|first| matches!(first, [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, ..]))
+    }
+
+    /// A status line of HTTP/1 came.
+    pub(super) fn is_http1(&self) -> bool {
+        self.0.get().is_some_and(|first| first.starts_with(b"HTTP/1."))
+    }
+
+    fn on_read(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0.get_or_init(|| {
+                let mut first = [0; 8];
+                let length = bytes.len().min(first.len());
+                first[..length].copy_from_slice(&bytes[..length]);
+                first
+            });
+        }
+    }
+}
+
+/// A stream that remembers the first bytes it reads.
+#[derive(Debug)]
+pub(super) struct Sniff<S> {
+    stream: S,
+    seen: Seen,
+}
+
+impl<S> Sniff<S> {
+    /// Listens in on `stream`.
+    pub(super) fn new(stream: S) -> (Self, Seen) {
+        let seen = Seen::default();
+        (Self { stream, seen: seen.clone() }, seen)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Sniff<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        self.seen.on_read(&into.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Sniff<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(reads: &[&[u8]]) -> Seen {
+        let seen = Seen::default();
+        reads.iter().for_each(|bytes| seen.on_read(bytes));
+        seen
+    }
+
+    #[test]
+    fn only_the_first_bytes_count() {
+        assert!(seen(&[]).is_none() && seen(&[b""]).is_none());
+        assert!(seen(&[b"", b"\x15\x03\x03\0\x02\x02\x32"]).is_tls());
+        assert!(seen(&[b"\x16\x03\x01\0\x02"]).is_tls());
+        assert!(!seen(&[b"HTTP/1.1 200 OK\r\n", b"\x15\x03\x03"]).is_tls());
+        assert!(seen(&[b"HTTP/1.0 400 Bad Request", b"x"]).is_http1());
+        assert!(!seen(&[b"\0\0\x12\x04"]).is_http1() && !seen(&[b"\x15"]).is_tls());
+    }
+}

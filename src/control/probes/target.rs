@@ -1,0 +1,126 @@
+//! Who is probed, and by which names.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::cluster::EndpointId;
+use crate::config::{ActiveHealth, Config, ProbeKind};
+use crate::snapshot::Snapshot;
+
+/// An endpoint and how it is probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::control) struct Target {
+    /// Its identity.
+    pub(in crate::control) id: EndpointId,
+    /// Name of its cluster.
+    pub(in crate::control) cluster: Arc<str>,
+    /// Where it serves; it is probed at [`Target::probed`].
+    pub(in crate::control) address: SocketAddr,
+    /// Its own name as a `Host` field gives it.
+    pub(in crate::control) authority: String,
+    /// How it is probed.
+    pub(in crate::control) health: ActiveHealth,
+}
+
+impl Target {
+    /// The address that is probed: its own, or the port of the probe at its own host.
+    pub(in crate::control) fn probed(&self) -> SocketAddr {
+        let mut address = self.address;
+        address.set_port(self.health.port.unwrap_or(address.port()));
+        address
+    }
+
+    /// The `Host` of a request to it (RFC 9110 section 7.2): the configured one, or its own host and the probed port,
+    /// which is left out when it is the scheme's default.
+    pub(super) fn host_field(&self) -> String {
+        if let Some(host) = &self.health.host {
+            return host.clone();
+        }
+        let default = match self.health.kind {
+            ProbeKind::Https => 443,
+            ProbeKind::Tcp | ProbeKind::Http | ProbeKind::Grpc => 80,
+        };
+        let (host, port) = (host_of(&self.authority), self.probed().port());
+        if port == default { host.to_owned() } else { format!("{host}:{port}") }
+    }
+
+    /// The name that its certificate must be for: a domain or an IP address, the latter without brackets.
+    pub(super) fn server_name(&self) -> &str {
+        let host = self.health.server_name.as_deref().unwrap_or_else(|| host_of(&self.authority));
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+}
+
+/// An authority without its port; an IPv6 address keeps its brackets.
+fn host_of(authority: &str) -> &str {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && (host.ends_with(']') || !host.contains(':')) => host,
+        Some(_) | None => authority,
+    }
+}
+
+/// Every endpoint of `snapshot` whose cluster wants probes; `config` is what the snapshot was compiled from.
+pub(in crate::control) fn targets(config: &Config, snapshot: &Snapshot) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for (written, compiled) in config.clusters.iter().zip(&snapshot.clusters) {
+        let Some(health) = &written.active else { continue };
+        let cluster: Arc<str> = Arc::from(written.name.as_str());
+        targets.extend(compiled.endpoints.iter().map(|endpoint| Target {
+            id: endpoint.id,
+            cluster: Arc::clone(&cluster),
+            address: endpoint.address,
+            authority: String::from_utf8_lossy(&endpoint.authority).into_owned(),
+            health: health.clone(),
+        }));
+    }
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::target;
+    use super::*;
+
+    fn named(kind: ProbeKind, authority: &str, port: Option<u16>) -> Target {
+        let mut target = target(kind, "127.0.0.1:8080".parse().unwrap());
+        authority.clone_into(&mut target.authority);
+        target.health.port = port;
+        target
+    }
+
+    #[test]
+    fn the_port_of_the_probe_replaces_the_endpoints_own() {
+        assert_eq!(named(ProbeKind::Tcp, "a:8080", None).probed().port(), 8080);
+        assert_eq!(named(ProbeKind::Tcp, "a:8080", Some(9)).probed(), "127.0.0.1:9".parse().unwrap());
+    }
+
+    #[test]
+    fn the_host_field_names_the_port_unless_it_is_the_schemes_own() {
+        for (kind, authority, port, expected) in [
+            (ProbeKind::Http, "a:8080", None, "a:8080"),
+            (ProbeKind::Http, "a:8080", Some(80), "a"),
+            (ProbeKind::Http, "a", Some(443), "a:443"),
+            (ProbeKind::Https, "a:8080", Some(443), "a"),
+            (ProbeKind::Https, "a", Some(80), "a:80"),
+            (ProbeKind::Grpc, "[::1]:8080", None, "[::1]:8080"),
+            (ProbeKind::Http, "[::1]", Some(9), "[::1]:9"),
+        ] {
+            assert_eq!(named(kind, authority, port).host_field(), expected, "{authority} {port:?}");
+        }
+        let mut target = named(ProbeKind::Http, "a:8080", Some(9));
+        target.health.host = Some("other".to_owned());
+        assert_eq!(target.host_field(), "other");
+    }
+
+    #[test]
+    fn the_certificate_is_for_the_host_without_port_and_brackets() {
+        for (authority, expected) in [("a.example:443", "a.example"), ("a", "a"), ("[::1]:443", "::1"), ("[::1]", "::1")]
+        {
+            assert_eq!(named(ProbeKind::Https, authority, None).server_name(), expected);
+        }
+        let mut target = named(ProbeKind::Https, "a:443", None);
+        target.health.server_name = Some("b".to_owned());
+        assert_eq!(target.server_name(), "b");
+    }
+}
