@@ -91,12 +91,15 @@ impl<E: Env> Exchange<'_, E> {
         self.tally.cluster.set(Some(cluster));
         let lane = &self.adopted.lanes[cluster];
         let cluster = &self.adopted.snapshot.clusters[cluster];
-        let tries = Tries::new(route, cluster, lane, self.shard.alarms.now_ms());
+        let key = cluster.key.as_ref().and_then(|from| self.key(from));
+        let tries = Tries::new(route, cluster, lane, key, self.shard.alarms.now_ms());
         sending.due_ms.set(tries.due_ms);
         let mut last = None;
         loop {
             let tried = tries.tried();
-            let pause_ms = match self.open(&tries.wanted(&tried)).await {
+            let is_first = self.tally.attempts.get() == 0;
+            let now_ns = if is_first { self.tally.started_ns } else { self.shard.env.now_ns() };
+            let pause_ms = match self.open(&tries.wanted(&tried, now_ns)).await {
                 Ok((attempt, upstream)) => {
                     let reused = upstream.reused;
                     self.on_attempt(&attempt);

@@ -1,6 +1,6 @@
 //! A connection to an endpoint: an idle one, a new one, or one waited for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 
@@ -32,6 +32,10 @@ pub(super) struct Wanted<'a> {
     pub(super) tried: &'a Tried,
     /// May those already tried be tried again?
     pub(super) again: bool,
+    /// The hash of what tells this client's requests apart, if the cluster is balanced by it.
+    pub(super) key: Option<u32>,
+    /// Nanoseconds of the worker's clock, a millisecond old at most.
+    pub(super) now_ns: Cell<u64>,
     /// May a connection be reused?
     pub(super) may_reuse: bool,
     /// When the exchange must have its answer.
@@ -68,7 +72,9 @@ impl<E: Env> Exchange<'_, E> {
             }
         }
         drop(attempt);
-        match self.wait_for_connection(wanted).await.map_err(Refused::Other)? {
+        let turn = self.wait_for_connection(wanted).await.map_err(Refused::Other)?;
+        wanted.now_ns.set(shard.env.now_ns());
+        match turn {
             Turn::Credit(credit) => match self.pick(wanted) {
                 Some(attempt) => self.connect(wanted, attempt, credit).await,
                 None => Err(Refused::NoneFit),

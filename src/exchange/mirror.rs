@@ -3,6 +3,7 @@
 //! A copy never waits for room and never delays a client. Only requests whose whole body is at hand (it came with the head, or
 //! fitted the buffer that keeps it) are copied; the others are counted.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -69,11 +70,12 @@ impl<E: Env> Exchange<'_, E> {
             lane: &self.adopted.lanes[mirror.cluster],
             tried: &tried,
             again: false,
+            key: cluster.key.as_ref().and_then(|from| self.key(from)),
+            now_ns: Cell::new(shard.env.now_ns()),
             may_reuse: true,
             due_ms: u64::MAX,
         };
-        let key = cluster.key.as_ref().and_then(|from| self.key(from));
-        let endpoint = shard.pick(&wanted, key, self.tally.started_ns)?.index;
+        let endpoint = shard.pick(&wanted)?.index;
         let mut message = shard.buffers.lend();
         self.encode(route, &cluster.endpoints[endpoint], sending, message.sink());
         let start = sending.start.get();

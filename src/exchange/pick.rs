@@ -58,6 +58,7 @@ struct Choice<'a, E: Env> {
     lenience: Lenience,
     elsewhere: &'a InFlightView,
     now_ms: u64,
+    now_ns: u64,
 }
 
 impl<E: Env> Choice<'_, E> {
@@ -102,16 +103,13 @@ impl<E: Env> Candidates for Choice<'_, E> {
     }
 
     fn latency_ns(&self, at: usize) -> u64 {
-        self.shard.fleet.cell(self.shard.worker, self.cluster.ids[at]).latency_ns()
-    }
+        self.shard.fleet.cell(self.shard.worker, self.cluster.ids[at])    }
 }
 
 impl<E: Env> Exchange<'_, E> {
     /// An endpoint for the next attempt; `None` when none may be tried.
     pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
-        let key = wanted.cluster.key.as_ref().and_then(|from| self.key(from));
-        let now_ns = if self.tally.attempts.get() == 0 { self.tally.started_ns } else { self.shard.env.now_ns() };
-        self.shard.pick(wanted, key, now_ns)
+        self.shard.pick(wanted)
     }
 
     /// This endpoint, if it may be tried.
@@ -122,12 +120,12 @@ impl<E: Env> Exchange<'_, E> {
 
 impl<E: Env> Shard<E> {
     /// An endpoint: of the best tier that has one, and only if there is none, one that something speaks against.
-    pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>, key: Option<u32>, now_ns: u64) -> Option<Attempt<'w, E>> {
+    pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
         let cluster = wanted.cluster;
         let mut lane = wanted.lane.borrow_mut();
         if matches!(cluster.strategy, Strategy::LeastConnections | Strategy::LeastSaturated | Strategy::P2c) {
             let others = |at: usize| self.fleet.in_flight_elsewhere(self.worker, cluster.ids[at]);
-            lane.elsewhere.refresh(now_ns, cluster.ids.len(), others);
+            lane.elsewhere.refresh(wanted.now_ns.get(), cluster.ids.len(), others);
         }
         drop(lane);
         let slow = if cluster.tiers.len() > 1 { cluster.state.slow_tiers() } else { 0 };
@@ -135,20 +133,20 @@ impl<E: Env> Shard<E> {
         let strict = Lenience::default();
         for (number, tier) in cluster.tiers.iter().enumerate().filter(|(number, _)| !is_slow(*number)) {
             debug_assert!(number < 64, "the configuration has at most 64 priorities");
-            if let Some(attempt) = self.pick_in(wanted, key, tier.clone(), strict) {
+            if let Some(attempt) = self.pick_in(wanted, tier.clone(), strict) {
                 return Some(attempt);
             }
         }
         for (_, tier) in cluster.tiers.iter().enumerate().filter(|(number, _)| is_slow(*number)) {
-            if let Some(attempt) = self.pick_in(wanted, key, tier.clone(), strict) {
+            if let Some(attempt) = self.pick_in(wanted, tier.clone(), strict) {
                 return Some(attempt);
             }
         }
-        self.pick_leniently(wanted, key)
+        self.pick_leniently(wanted)
     }
 
     #[cold]
-    fn pick_leniently<'w>(&'w self, wanted: &Wanted<'w>, key: Option<u32>) -> Option<Attempt<'w, E>> {
+    fn pick_leniently<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
         let (again, open) = (wanted.again, wanted.cluster.fail_open);
         let resting = Lenience { resting: true, ..Lenience::default() };
         let steps = [
@@ -159,14 +157,13 @@ impl<E: Env> Shard<E> {
         ];
         let lenient = steps.into_iter().filter(|(may, _)| *may).map(|(_, lenience)| lenience);
         lenient.into_iter().find_map(|lenience| {
-            wanted.cluster.tiers.iter().find_map(|tier| self.pick_in(wanted, key, tier.clone(), lenience))
+            wanted.cluster.tiers.iter().find_map(|tier| self.pick_in(wanted, tier.clone(), lenience))
         })
     }
 
     fn pick_in<'w>(
         &'w self,
         wanted: &Wanted<'w>,
-        key: Option<u32>,
         tier: Range<usize>,
         lenience: Lenience,
     ) -> Option<Attempt<'w, E>> {
@@ -185,9 +182,10 @@ impl<E: Env> Shard<E> {
                     lenience,
                     elsewhere: &lane.elsewhere,
                     now_ms: self.alarms.now_ms(),
+                    now_ns: wanted.now_ns.get(),
                 };
                 let draw = || self.rng.borrow_mut().u64();
-                lane.balancer.try_pick(&choice, cluster.ring.as_ref(), key, draw)?
+                lane.balancer.try_pick(&choice, cluster.ring.as_ref(), wanted.key, draw)?
             };
             if let Some(attempt) = self.enter(cluster, index) {
                 return Some(attempt);
@@ -210,6 +208,7 @@ impl<E: Env> Shard<E> {
             lenience: Lenience { resting: false, tried: wanted.again, unhealthy: false },
             elsewhere: &lane.elsewhere,
             now_ms: self.alarms.now_ms(),
+                    now_ns: wanted.now_ns.get(),
         };
         if choice.share(at) == 0 { None } else { self.enter(wanted.cluster, at) }
     }

@@ -20,6 +20,7 @@ pub(super) struct Tries<'a> {
     /// When all attempts together must have an answer, had the request no body.
     pub(super) due_ms: u64,
     pub(super) began_ms: u64,
+    key: Option<u32>,
     tried: Cell<Tried>,
     /// Attempts made once more, but not those that only went on from an endpoint that could not be reached.
     retries: Cell<u32>,
@@ -39,7 +40,7 @@ pub(super) enum Step {
 }
 
 impl<'a> Tries<'a> {
-    pub(super) fn new(route: &'a Route, cluster: &'a Cluster, lane: &'a RefCell<Lane>, now_ms: u64) -> Self {
+    pub(super) fn new(route: &'a Route, cluster: &'a Cluster, lane: &'a RefCell<Lane>, key: Option<u32>, now_ms: u64) -> Self {
         lane.borrow_mut().budget.on_request(route.retry.budget);
         Self {
             route,
@@ -47,6 +48,7 @@ impl<'a> Tries<'a> {
             lane,
             due_ms: now_ms + route.timeouts.request_ms,
             began_ms: now_ms,
+            key,
             tried: Cell::default(),
             retries: Cell::new(0),
             again: Cell::new(false),
@@ -56,13 +58,15 @@ impl<'a> Tries<'a> {
     }
 
     /// What the next attempt may use.
-    pub(super) fn wanted<'w>(&'w self, tried: &'w Tried) -> Wanted<'w> {
+    pub(super) fn wanted<'w>(&'w self, tried: &'w Tried, now_ns: u64) -> Wanted<'w> {
         Wanted {
             route: self.route,
             cluster: self.cluster,
             lane: self.lane,
             tried,
             again: self.again.get(),
+            key: self.key,
+            now_ns: Cell::new(now_ns),
             may_reuse: self.may_reuse.get(),
             due_ms: self.due_ms,
         }

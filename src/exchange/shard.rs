@@ -137,6 +137,7 @@ impl<E: Env> Shard<E> {
         self.counters.epoch.set(next.snapshot.epoch);
         drop(self.current.replace(next));
         self.close_removed(&before.snapshot);
+        self.forget_before(&before.snapshot);
         self.queues.wake_all();
         self.left.borrow_mut().push(before);
         self.leave_unused();
@@ -151,6 +152,15 @@ impl<E: Env> Shard<E> {
             }
         }
         closed.clear();
+    }
+
+    /// What was measured of an identity's last endpoint says nothing about its new one.
+    fn forget_before(&self, before: &Snapshot) {
+        let now = Rc::clone(&self.current.borrow());
+        let is_new = |id: &&EndpointId| before.endpoints.binary_search_by_key(&id.0, |known| known.0).is_err();
+        for &id in now.snapshot.endpoints.iter().filter(is_new) {
+            self.fleet.cell(self.worker, id).on_assigned();
+        }
     }
 
     /// Obeys another worker.

