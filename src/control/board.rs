@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::overview::Overview;
 use super::names::{Counts, NameStatus};
+use super::overview::Overview;
 use super::{Started, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};

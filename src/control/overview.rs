@@ -53,9 +53,10 @@ impl Overview {
                         .collect(),
                     tiers: cluster.tiers.iter().map(ExactSizeIterator::len).collect(),
                     max_latency_us: written.max_latency.map(|most| u64::try_from(most.as_micros()).unwrap_or(u64::MAX)),
-                    look_ms: written.active.as_ref().map_or(1_000, |active| {
-                        u64::try_from(active.interval.as_millis()).unwrap_or(u64::MAX).max(1)
-                    }),
+                    look_ms: written
+                        .active
+                        .as_ref()
+                        .map_or(1_000, |active| u64::try_from(active.interval.as_millis()).unwrap_or(u64::MAX).max(1)),
                 })
                 .collect(),
         }
@@ -64,18 +65,13 @@ impl Overview {
     /// Has every cluster that the configuration requires an endpoint that may be picked?
     pub(super) fn is_ready(&self, fleet: &Fleet, now_ms: u64) -> bool {
         let required = self.clusters.iter().filter(|cluster| cluster.is_required);
-        required.into_iter().all(|cluster| {
-            cluster.endpoints.iter().any(|endpoint| is_fit(fleet.slot(endpoint.id), now_ms))
-        })
+        required
+            .into_iter()
+            .all(|cluster| cluster.endpoints.iter().any(|endpoint| is_fit(fleet.slot(endpoint.id), now_ms)))
     }
 
     /// Everything for pages and metrics; `details` says how the last probe of an endpoint went.
-    pub(super) fn views(
-        &self,
-        fleet: &Fleet,
-        now_ms: u64,
-        details: &HashMap<EndpointId, String>,
-    ) -> Vec<ClusterView> {
+    pub(super) fn views(&self, fleet: &Fleet, now_ms: u64, details: &HashMap<EndpointId, String>) -> Vec<ClusterView> {
         self.clusters.iter().map(|cluster| cluster.view(fleet, now_ms, details)).collect()
     }
 }
@@ -178,7 +174,11 @@ impl Tiers {
             *due_ms = now_ms + cluster.look_ms;
             let slow = gate.on_latencies(&cluster.latencies_us(fleet));
             if slow != cluster.state.slow_tiers() {
-                tracing::warn!(cluster = cluster.name, slow = format!("{slow:b}"), "tiers left for their latency changed");
+                tracing::warn!(
+                    cluster = cluster.name,
+                    slow = format!("{slow:b}"),
+                    "tiers left for their latency changed"
+                );
                 cluster.state.set_slow_tiers(slow);
             }
         }

@@ -103,7 +103,8 @@ impl<E: Env> Candidates for Choice<'_, E> {
     }
 
     fn latency_ns(&self, at: usize) -> u64 {
-        self.shard.fleet.cell(self.shard.worker, self.cluster.ids[at])    }
+        self.shard.fleet.cell(self.shard.worker, self.cluster.ids[at]).latency_at(self.now_ns)
+    }
 }
 
 impl<E: Env> Exchange<'_, E> {
@@ -161,12 +162,7 @@ impl<E: Env> Shard<E> {
         })
     }
 
-    fn pick_in<'w>(
-        &'w self,
-        wanted: &Wanted<'w>,
-        tier: Range<usize>,
-        lenience: Lenience,
-    ) -> Option<Attempt<'w, E>> {
+    fn pick_in<'w>(&'w self, wanted: &Wanted<'w>, tier: Range<usize>, lenience: Lenience) -> Option<Attempt<'w, E>> {
         let cluster = wanted.cluster;
         // Endpoints whose one trial somebody else has just taken.
         let mut barred = *wanted.tried;
@@ -208,7 +204,7 @@ impl<E: Env> Shard<E> {
             lenience: Lenience { resting: false, tried: wanted.again, unhealthy: false },
             elsewhere: &lane.elsewhere,
             now_ms: self.alarms.now_ms(),
-                    now_ns: wanted.now_ns.get(),
+            now_ns: wanted.now_ns.get(),
         };
         if choice.share(at) == 0 { None } else { self.enter(wanted.cluster, at) }
     }

@@ -40,7 +40,13 @@ pub(super) enum Step {
 }
 
 impl<'a> Tries<'a> {
-    pub(super) fn new(route: &'a Route, cluster: &'a Cluster, lane: &'a RefCell<Lane>, key: Option<u32>, now_ms: u64) -> Self {
+    pub(super) fn new(
+        route: &'a Route,
+        cluster: &'a Cluster,
+        lane: &'a RefCell<Lane>,
+        key: Option<u32>,
+        now_ms: u64,
+    ) -> Self {
         lane.borrow_mut().budget.on_request(route.retry.budget);
         Self {
             route,

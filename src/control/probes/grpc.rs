@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::deadline::Deadline;
-use super::health_message::{self, Serving};
+use super::health_message::{self, ServingStatus};
 use super::http::{BODY_BYTES, NAME};
 use super::sniff::{Seen, Sniff};
 use super::target::Target;
@@ -58,7 +58,7 @@ pub(super) async fn ask(
 ) -> Result<Cow<'static, str>, Trouble> {
     let request = request(target)?;
     let (stream, seen) = Sniff::new(stream);
-    let told = |error: hyper::Error| Trouble::from_hyper(&error, &seen, Trouble::NotHttp2);
+    let told = |error: hyper::Error| Trouble::from_http2(&error, &seen);
     let tasks = Tasks::default();
     let mut client = http2::Builder::new(Starter(Arc::clone(&tasks.0)));
     client.max_header_list_size(HEAD_BYTES);
@@ -115,7 +115,7 @@ async fn verdict(response: Response<Incoming>, seen: &Seen) -> Result<Cow<'stati
 
 fn serving(body: Collected<Bytes>) -> Result<Cow<'static, str>, Trouble> {
     match health_message::decode_response(&body.to_bytes()) {
-        Some(Serving::Serving) => Ok("grpc SERVING".into()),
+        Some(ServingStatus::Serving) => Ok("grpc SERVING".into()),
         Some(other) => Err(Trouble::Serving(other)),
         None => Err(Trouble::NotGrpc),
     }
@@ -130,7 +130,7 @@ fn cut(error: &(dyn std::error::Error + Send + Sync + 'static), seen: &Seen) -> 
     if error.is::<LengthLimitError>() {
         Trouble::BodyTooLarge
     } else if let Some(error) = error.downcast_ref() {
-        Trouble::from_hyper(error, seen, Trouble::NotHttp2)
+        Trouble::from_http2(error, seen)
     } else {
         Trouble::NotHttp2
     }

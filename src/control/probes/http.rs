@@ -33,7 +33,7 @@ where
 {
     let request = request(target)?;
     let (stream, seen) = Sniff::new(stream);
-    let told = |error: hyper::Error| Trouble::from_hyper(&error, &seen, Trouble::NotHttp);
+    let told = |error: hyper::Error| Trouble::from_http1(&error, &seen);
     let mut client = http1::Builder::new();
     client.max_buf_size(HEADER_BYTES_DEFAULT).max_headers(HEADER_COUNT_DEFAULT);
     let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(told)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -13,30 +14,49 @@ const TLS_ALERT: u8 = 21;
 const TLS_HANDSHAKE: u8 = 22;
 /// The first byte of the version of every TLS record.
 const TLS_MAJOR: u8 = 3;
+/// The type of the frame with the settings (RFC 9113 section 6.5).
+const SETTINGS: u8 = 4;
 
-/// What the first read of a stream brought, at most eight bytes, zeros after them.
+/// What was seen of a stream.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<OnceLock<[u8; 8]>>);
+pub(super) struct Seen(Arc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// What the first read brought, at most eight bytes, zeros after them.
+    first: OnceLock<[u8; 8]>,
+    reset: AtomicBool,
+}
 
 impl Seen {
     /// Nothing came at all.
     pub(super) fn is_none(&self) -> bool {
-        self.0.get().is_none()
+        self.0.first.get().is_none()
     }
 
     /// A TLS alert or handshake came.
     pub(super) fn is_tls(&self) -> bool {
-        self.0.get().is_some_and(|first| matches!(first, [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, ..]))
+        self.0.first.get().is_some_and(|first| matches!(first, [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, ..]))
     }
 
     /// A status line of HTTP/1 came.
     pub(super) fn is_http1(&self) -> bool {
-        self.0.get().is_some_and(|first| first.starts_with(b"HTTP/1."))
+        self.0.first.get().is_some_and(|first| first.starts_with(b"HTTP/1."))
+    }
+
+    /// A SETTINGS frame of HTTP/2 came, which a server sends first (RFC 9113 section 3.4).
+    pub(super) fn is_http2(&self) -> bool {
+        self.0.first.get().is_some_and(|first| matches!(first, [0, 0, _, SETTINGS, 0, 0, 0, 0]))
+    }
+
+    /// The other side cut the connection while something was read.
+    pub(super) fn is_reset(&self) -> bool {
+        self.0.reset.load(Ordering::Relaxed)
     }
 
     fn on_read(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.0.get_or_init(|| {
+            self.0.first.get_or_init(|| {
                 let mut first = [0; 8];
                 let length = bytes.len().min(first.len());
                 first[..length].copy_from_slice(&bytes[..length]);
@@ -64,7 +84,10 @@ impl<S> Sniff<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Sniff<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, into)) {
+            self.seen.0.reset.fetch_or(error.kind() == io::ErrorKind::ConnectionReset, Ordering::Relaxed);
+            return Poll::Ready(Err(error));
+        }
         self.seen.on_read(&into.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -101,6 +124,8 @@ mod tests {
         assert!(seen(&[b"\x16\x03\x01\0\x02"]).is_tls());
         assert!(!seen(&[b"HTTP/1.1 200 OK\r\n", b"\x15\x03\x03"]).is_tls());
         assert!(seen(&[b"HTTP/1.0 400 Bad Request", b"x"]).is_http1());
+        assert!(seen(&[b"\0\0\x12\x04\0\0\0\0\0\0\x03"]).is_http2());
+        assert!(!seen(&[b"HTTP/1.1 200 OK\r\n"]).is_http2() && !seen(&[b"\0\0\0"]).is_http2());
         assert!(!seen(&[b"\0\0\x12\x04"]).is_http1() && !seen(&[b"\x15"]).is_tls());
     }
 }

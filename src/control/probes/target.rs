@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn the_certificate_is_for_the_host_without_port_and_brackets() {
-        for (authority, expected) in [("a.example:443", "a.example"), ("a", "a"), ("[::1]:443", "::1"), ("[::1]", "::1")]
+        for (authority, expected) in
+            [("a.example:443", "a.example"), ("a", "a"), ("[::1]:443", "::1"), ("[::1]", "::1")]
         {
             assert_eq!(named(ProbeKind::Https, authority, None).server_name(), expected);
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::health_message::Serving;
+use super::health_message::ServingStatus;
 use super::sniff::Seen;
 
 /// What a probe was at.
@@ -50,6 +50,8 @@ pub(super) enum Trouble {
     SpeaksHttp1,
     /// The answer is not HTTP/2.
     NotHttp2,
+    /// It is, and breaks a rule or a bound of it.
+    Http2(String),
     /// The head of the answer has no end in sight.
     HeadTooLarge,
     /// The body of the answer, which had to be read, has none.
@@ -61,7 +63,7 @@ pub(super) enum Trouble {
     /// The call failed with this gRPC status.
     GrpcStatus(u32),
     /// The service does not serve.
-    Serving(Serving),
+    Serving(ServingStatus),
     /// The certificate is not good enough: why.
     Certificate(Cow<'static, str>),
     /// TLS failed in another way.
@@ -84,7 +86,8 @@ impl Trouble {
             Self::GrpcStatus(code) => return format!("grpc status {code}{}", status_name(*code)).into(),
             Self::Certificate(why) => return format!("certificate: {why}").into(),
             Self::Tls(text) => return format!("TLS: {text}").into(),
-            Self::Serving(Serving::Other(code)) => return format!("grpc serving status {code}").into(),
+            Self::Http2(text) => return format!("HTTP/2: {text}").into(),
+            Self::Serving(ServingStatus::Other(code)) => return format!("grpc serving status {code}").into(),
             Self::Refused => "connection refused",
             Self::Reset => "connection reset",
             Self::Closed => "closed without an answer",
@@ -96,10 +99,10 @@ impl Trouble {
             Self::HeadTooLarge => "the head of the answer is too large",
             Self::BodyTooLarge => "the answer is too large",
             Self::NotGrpc => "the answer is not gRPC",
-            Self::Serving(Serving::Unknown) => "grpc UNKNOWN",
-            Self::Serving(Serving::Serving) => "grpc SERVING",
-            Self::Serving(Serving::NotServing) => "grpc NOT_SERVING",
-            Self::Serving(Serving::ServiceUnknown) => "grpc SERVICE_UNKNOWN",
+            Self::Serving(ServingStatus::Unknown) => "grpc UNKNOWN",
+            Self::Serving(ServingStatus::Serving) => "grpc SERVING",
+            Self::Serving(ServingStatus::NotServing) => "grpc NOT_SERVING",
+            Self::Serving(ServingStatus::ServiceUnknown) => "grpc SERVICE_UNKNOWN",
         };
         Cow::Borrowed(text)
     }
@@ -115,12 +118,14 @@ impl Trouble {
             return Self::Ours(error.to_string().into());
         }
         let kind = error.kind();
+        // So the HTTP/2 library calls the end of a connection; the kernel's own has a number.
+        let is_end = kind == io::ErrorKind::BrokenPipe && error.raw_os_error().is_none();
         if kind == io::ErrorKind::ConnectionRefused {
             Self::Refused
+        } else if kind == io::ErrorKind::UnexpectedEof || is_end {
+            Self::Closed
         } else if matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
             Self::Reset
-        } else if kind == io::ErrorKind::UnexpectedEof {
-            Self::Closed
         } else {
             Self::Network(error.to_string())
         }
@@ -145,22 +150,40 @@ impl Trouble {
         }
     }
 
-    /// What an error of hyper's client means, beside the first bytes that came; `not_http` when they were no message.
-    pub(super) fn from_hyper(error: &hyper::Error, seen: &Seen, not_http: Self) -> Self {
+    /// What an error of an HTTP/1 exchange means, beside the first bytes that came.
+    pub(super) fn from_http1(error: &hyper::Error, seen: &Seen) -> Self {
         if seen.is_tls() {
             Self::SpeaksTls
-        } else if seen.is_http1() && not_http == Self::NotHttp2 {
-            Self::SpeaksHttp1
         } else if error.is_parse_too_large() {
             Self::HeadTooLarge
         } else if error.is_parse() {
-            not_http
+            Self::NotHttp
         } else if let Some(io) = io_source(error) {
             Self::from_io(io)
         } else if seen.is_none() || error.is_incomplete_message() {
             Self::Closed
         } else {
-            not_http
+            Self::NotHttp
+        }
+    }
+
+    /// What an error of an HTTP/2 exchange means, beside the first bytes that came.
+    pub(super) fn from_http2(error: &hyper::Error, seen: &Seen) -> Self {
+        if seen.is_tls() {
+            Self::SpeaksTls
+        } else if seen.is_http1() {
+            Self::SpeaksHttp1
+        } else if seen.is_reset() {
+            // The library gives it the same error as a plain end.
+            Self::Reset
+        } else if let Some(io) = io_source(error) {
+            Self::from_io(io)
+        } else if seen.is_none() {
+            Self::Closed
+        } else if seen.is_http2() {
+            Self::Http2(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+        } else {
+            Self::NotHttp2
         }
     }
 }

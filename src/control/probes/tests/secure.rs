@@ -1,0 +1,214 @@
+//! HTTPS probes against certificates good and bad.
+
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// An authority with its certificate in a file.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    file: PathBuf,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let file = std::env::temp_dir().join(format!("ringgate-probes-{}-{name}.pem", std::process::id()));
+        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { issuer: Issuer::new(params, key), file }
+    }
+
+    fn certify(&self, params: &CertificateParams) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.file));
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    CertificateParams::new(vec![name.to_owned()]).unwrap()
+}
+
+/// A TLS server with this certificate that answers 200; it tells the protocols that were agreed on.
+async fn secure_server(
+    (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+) -> (SocketAddr, mpsc::UnboundedReceiver<Option<Vec<u8>>>) {
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (protocols, inbox) = mpsc::unbounded_channel();
+    let address = server(move |stream| {
+        let (acceptor, protocols) = (acceptor.clone(), protocols.clone());
+        async move {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                drop(protocols.send(stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)));
+                answer(stream, OK, true).await;
+            }
+        }
+    })
+    .await;
+    (address, inbox)
+}
+
+fn secured(address: SocketAddr, authority: &Authority) -> Target {
+    let mut target = target(ProbeKind::Https, address);
+    target.health.ca = Some(authority.file.clone());
+    target
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_given_authority_for_the_right_name_is_up() {
+    let authority = Authority::new("good");
+    let (address, mut protocols) = secure_server(authority.certify(&named("localhost"))).await;
+    let outcome = probe(&secured(address, &authority)).await;
+    assert_eq!(outcome.result, Ok("status 200".into()));
+    assert_eq!(soon(protocols.recv()).await, Some(Some(b"http/1.1".to_vec())));
+}
+
+#[tokio::test]
+async fn a_certificate_for_an_address_is_good_for_that_address() {
+    let authority = Authority::new("address");
+    let (address, _protocols) = secure_server(authority.certify(&named("127.0.0.1"))).await;
+    let mut target = secured(address, &authority);
+    target.authority = address.to_string();
+    assert_eq!(said(&target).await, Ok("status 200".to_owned()));
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_named_as_such() {
+    let (known, unknown) = (Authority::new("known"), Authority::new("unknown"));
+    let (address, _protocols) = secure_server(unknown.certify(&named("localhost"))).await;
+    let outcome = probe(&secured(address, &known)).await;
+    assert_eq!(outcome.result, Err(Trouble::Certificate("unknown issuer".into())));
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_names_the_one_expected() {
+    let authority = Authority::new("name");
+    let (address, _protocols) = secure_server(authority.certify(&named("orders.example"))).await;
+    let mut target = secured(address, &authority);
+    assert_eq!(said(&target).await, Err("certificate: not for `localhost`".to_owned()));
+    target.health.server_name = Some("orders.example".to_owned());
+    assert_eq!(said(&target).await, Ok("status 200".to_owned()));
+}
+
+#[tokio::test]
+async fn certificates_out_of_their_time_are_told_apart() {
+    let authority = Authority::new("time");
+    let mut expired = named("localhost");
+    (expired.not_before, expired.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+    let mut early = named("localhost");
+    (early.not_before, early.not_after) = (date_time_ymd(4000, 1, 1), date_time_ymd(4001, 1, 1));
+    for (params, expected) in [(expired, "certificate: expired"), (early, "certificate: not valid yet")] {
+        let (address, _protocols) = secure_server(authority.certify(&params)).await;
+        assert_eq!(said(&secured(address, &authority)).await, Err(expected.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn any_certificate_will_do_when_verification_is_off() {
+    let authority = Authority::new("off");
+    let mut expired = named("orders.example");
+    (expired.not_before, expired.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+    let (address, _protocols) = secure_server(authority.certify(&expired)).await;
+    let mut target = target(ProbeKind::Https, address);
+    target.health.insecure_skip_verify = true;
+    assert_eq!(said(&target).await, Ok("status 200".to_owned()));
+}
+
+#[tokio::test]
+async fn a_renewed_authority_is_believed_without_a_restart() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let (address, _protocols) = secure_server(new.certify(&named("localhost"))).await;
+    let mut prober = Prober::new(secured(address, &old), shared().0);
+    let unknown = Err(Trouble::Certificate("unknown issuer".into()));
+    assert_eq!(soon(prober.check()).await.result, unknown);
+    std::fs::copy(&new.file, &old.file).unwrap();
+    assert_eq!(soon(prober.check()).await.result, Ok("status 200".into()));
+}
+
+#[tokio::test]
+async fn an_authority_that_cannot_be_read_is_not_the_endpoints_fault() {
+    let authority = Authority::new("broken");
+    let target = secured(silent().await, &authority);
+    for content in
+        ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\n"]
+    {
+        std::fs::write(&authority.file, content).unwrap();
+        let outcome = probe(&target).await;
+        assert!(outcome.is_ours(), "{content:?}: {outcome:?}");
+    }
+    std::fs::remove_file(&authority.file).unwrap();
+    let outcome = probe(&target).await;
+    assert!(outcome.is_ours(), "{outcome:?}");
+    let name = authority.file.display().to_string();
+    assert!(outcome.result.unwrap_err().detail().contains(&name), "the file is named");
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_not_the_endpoints_fault() {
+    let mut target = target(ProbeKind::Https, silent().await);
+    target.health.insecure_skip_verify = true;
+    target.health.server_name = Some("a b".to_owned());
+    let outcome = probe(&target).await;
+    assert!(outcome.is_ours(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_tls_probe_that_meets_plaintext_says_so() {
+    for plaintext in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"220 mail.example ESMTP\r\n", b"SSH-2.0-x\r\n"] {
+        let address = server(move |mut stream| async move {
+            stream.readable().await.unwrap();
+            drop(stream.write_all(plaintext).await);
+            drop(stream.read_to_end(&mut Vec::new()).await);
+        })
+        .await;
+        let mut target = target(ProbeKind::Https, address);
+        target.health.insecure_skip_verify = true;
+        assert_eq!(said(&target).await, Err("the port does not speak TLS".to_owned()), "{plaintext:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_in_the_handshake_closed_without_an_answer() {
+    let mut target = target(ProbeKind::Https, closing().await);
+    target.health.insecure_skip_verify = true;
+    assert_eq!(said(&target).await, Err("closed without an answer".to_owned()));
+}
+
+#[tokio::test]
+async fn plaintext_probes_that_meet_tls_say_so() {
+    let authority = Authority::new("plain");
+    let (address, _protocols) = secure_server(authority.certify(&named("localhost"))).await;
+    for kind in [ProbeKind::Http, ProbeKind::Grpc] {
+        assert_eq!(said(&target(kind, address)).await, Err("the port speaks TLS".to_owned()), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_systems_authorities_are_believed_without_a_ca() {
+    let authority = Authority::new("system");
+    let (address, _protocols) = secure_server(authority.certify(&named("localhost"))).await;
+    let outcome = probe(&target(ProbeKind::Https, address)).await;
+    // A machine without any certificates says so; either way ours is not among them.
+    let unknown = Err(Trouble::Certificate("unknown issuer".into()));
+    assert!(outcome.result == unknown || outcome.is_ours(), "{outcome:?}");
+}
