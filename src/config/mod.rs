@@ -9,6 +9,7 @@
 //! the order of files and lines.
 
 mod addresses;
+mod bounds;
 mod check;
 mod choices;
 mod file;

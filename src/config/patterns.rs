@@ -225,7 +225,7 @@ pub(super) struct StatusRange;
 impl Kind for StatusRange {
     type Out = (u16, u16);
     const EXPECTED: &'static str = "a status such as 200, a range such as `200-399`, or a list of them";
-    const PATTERN: Option<&'static str> = Some("[2-5][0-9][0-9](-[2-5][0-9][0-9])?");
+    const PATTERN: Option<&'static str> = Some("[2-5][0-9][0-9]-[2-5][0-9][0-9]");
     const TYPES: &'static [&'static str] = &["integer", "string"];
     const PLAIN: bool = true;
 

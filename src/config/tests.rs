@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::*;
 
+mod clusters;
+mod routes;
+
 /// Files and variables in memory.
 #[derive(Default)]
 struct Memory {
@@ -60,6 +63,11 @@ impl Sources for Memory {
 
 const MINIMAL: &str = "version: 1\nlisteners: { web: { address: ':8080' } }\nclusters: { app: { endpoints: [{ url: 'http://10.0.0.7:3000' }] } }\nroutes: [{ name: all, cluster: app }]\n";
 
+/// An endpoint of which nothing but the URL was given.
+fn endpoint(host: &str, port: u16) -> Endpoint {
+    Endpoint { host: host.to_owned(), port, weight: 1, priority: 0, dns_ttl_max: None }
+}
+
 #[test]
 fn what_is_left_out_has_its_documented_default() {
     let config = Memory::of(MINIMAL).config();
@@ -71,6 +79,13 @@ fn what_is_left_out_has_its_documented_default() {
         accept_balance: true,
     };
     assert_eq!(config.runtime, runtime);
+    let dns = Dns {
+        servers: Vec::new(),
+        timeout: Duration::from_secs(2),
+        ttl_min: Duration::from_secs(1),
+        ttl_max: Duration::from_secs(30),
+    };
+    assert_eq!(config.dns, dns);
     assert_eq!(config.admin, Admin::Tcp("127.0.0.1:9090".parse().expect("an address")));
     let listener = &config.listeners[0];
     assert_eq!((listener.name.as_str(), listener.address.to_string().as_str()), ("web", "0.0.0.0:8080"));
@@ -135,7 +150,7 @@ fn substituted_values_become_what_their_place_wants() {
         (config.runtime.workers.clone(), config.runtime.max_connections, config.watch),
         (Workers::Count(3), 9, false)
     );
-    assert_eq!(config.clusters[0].endpoints, [Endpoint { host: "h".to_owned(), port: 81 }]);
+    assert_eq!(config.clusters[0].endpoints, [endpoint("h", 81)]);
     assert_eq!(memory.variable("W", "auto").config().runtime.workers, Workers::Auto);
 }
 
@@ -149,17 +164,18 @@ fn a_secret_from_a_file_is_read_beside_the_configuration_and_watched() {
 
 #[test]
 fn a_substituted_value_is_never_shown() {
-    let text = "version: 1\nruntime: { io: '${S}', workers: '${S}', shutdown_grace: '${S}', max_connections: '${S}' }\nadmin: { listen: '${S}' }\nlisteners:\n  web: { address: '${S}', health_path: '${S}', limits: { header_bytes: '${S}' }, trusted_proxies: ['${S}'], strict_host: '${S}' }\nclusters:\n  app: { balance: '${S}', endpoints: [{ url: '${S}' }, { url: '${T}' }], keepalive: { tcp: '${S}' } }\nroutes:\n  - { name: '${S}', cluster: '${S}', match: { host: '${S}', path: '${S}', methods: ['${S}'], headers: { a: '${file:bad}' } } }\n  - { name: '${S}', cluster: '${T}', redirect: { to: '${S}', status: '${S}' } }\n  - { name: '${U}', cluster: '${U}' }\n  - { name: '${U}', respond: { status: '${S}' } }\nobservability: { reason_header: '${S}', access_log: { output: '${T}', sample: { ok: '${S}' } } }\n";
+    let text = "version: 1\nruntime: { io: '${S}', workers: '${S}', shutdown_grace: '${S}', max_connections: '${S}' }\nadmin: { listen: '${S}' }\nlisteners:\n  web: { address: '${S}', health_path: '${S}', limits: { header_bytes: '${S}' }, trusted_proxies: ['${S}'], strict_host: '${S}' }\ndns: { servers: ['${S}'], ttl_max: '${S}' }\nclusters:\n  app: { balance: '${S}', hash_key: '${S}', max_connections: '${S}', none_healthy: '${S}', endpoints: [{ url: '${S}', weight: '${S}' }, { url: '${T}', priority: '${S}' }], keepalive: { tcp: '${S}' } }\n  probed: { hash_key: { cookie: '${S}' }, endpoints: [{ url: '${V}' }, { url: '${V}' }], health: { active: { kind: https, ca: '${U}', path: '${S}', host: '${S}', expect: '${S}', server_name: '${S}', service: '${S}' } }, breaker: { error_rate: '${S}' } }\nroutes:\n  - { name: '${S}', cluster: '${S}', match: { host: '${S}', path: '${S}', methods: ['${S}'], headers: { a: '${file:bad}' } } }\n  - { name: '${S}', cluster: '${T}', redirect: { to: '${S}', status: '${S}' } }\n  - { name: '${U}', cluster: '${U}', mirror: { cluster: '${U}', share: '${S}' }, retry: { on: ['${S}', '${U}'], methods: '${S}' } }\n  - { name: '${S}', split: [{ cluster: '${U}', weight: '${S}' }], split_key: '${S}' }\n  - { name: '${U}', respond: { status: '${S}' } }\nobservability: { reason_header: '${S}', access_log: { output: '${T}', sample: { ok: '${S}' } } }\n";
     let secret = "hunter2 \u{1f511}";
     let memory = Memory::of(text)
         .variable("S", secret)
         .variable("T", "https://hunter2.example")
         .variable("U", "hunter2")
+        .variable("V", "http://hunter2.example")
         .file("etc/bad", "hunter2\nhunter2\n")
         .variable("CONFIG_PORT", "hunter2");
     let report = memory.report();
     assert!(!report.contains("hunter2"), "{report}");
-    assert!(report.lines().filter(|line| line.starts_with("error: ")).count() > 20, "{report}");
+    assert!(report.lines().filter(|line| line.starts_with("error: ")).count() > 45, "{report}");
 }
 
 #[test]
@@ -202,7 +218,7 @@ fn a_start_without_a_file_takes_three_variables() {
     let memory = Memory::default().variable("UPSTREAM_URL", "http://host:3000").variable("CONFIG_PORT", "9191");
     let loaded = from_environment(&memory).expect("legal");
     assert_eq!(loaded.config.listeners[0].address.to_string(), "0.0.0.0:8080");
-    assert_eq!(loaded.config.clusters[0].endpoints, [Endpoint { host: "host".to_owned(), port: 3000 }]);
+    assert_eq!(loaded.config.clusters[0].endpoints, [endpoint("host", 3000)]);
     assert_eq!(loaded.config.admin, Admin::Tcp("127.0.0.1:9191".parse().expect("an address")));
     assert_eq!((loaded.config.watch, loaded.files, loaded.warnings.is_empty()), (false, Vec::new(), true));
     let memory = memory.variable("LISTEN_ADDR", "127.0.0.1:0");
@@ -352,6 +368,19 @@ fn a_wrong_shape_anywhere_is_reported_once_and_hides_nothing_else() {
         "clusters.app.endpoints",
         "defaults.route.timeouts",
         "observability.access_log.sample.slow",
+        "dns",
+        "dns.servers",
+        "defaults.route.retry",
+        "defaults.route.retry.on",
+        "clusters.app.hash_key",
+        "clusters.app.hash_key.header",
+        "clusters.app.queue",
+        "clusters.app.health",
+        "clusters.app.health.active",
+        "clusters.app.health.active.kind",
+        "clusters.app.health.active.expect",
+        "clusters.app.health.passive",
+        "clusters.app.breaker",
     ];
     for key in keys {
         for shape in shapes {
@@ -386,4 +415,8 @@ fn the_schema_comes_from_the_types() {
             .is_some_and(|pattern| pattern.contains("ms|s|m|h"))
     );
     assert!(route["properties"]["name"]["description"].is_string());
+    let weight = &schema["$defs"]["EndpointFile"]["properties"]["weight"];
+    assert_eq!(weight["maximum"], 1000);
+    let key = &schema["$defs"]["ClusterFile"]["properties"]["hash_key"];
+    assert!(key.to_string().contains("client_ip|path") && key.to_string().contains("HashKeyFields"), "{key}");
 }

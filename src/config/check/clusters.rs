@@ -130,11 +130,9 @@ fn warn_of_few_connections(check: &mut Check<'_>, at: At<'_>, cluster: &Cluster,
         Workers::List(cpus) => cpus.len(),
     };
     if cluster.max_connections > 0 && cluster.max_connections < workers {
-        let message = format!("fewer connections than workers, of which there are {workers},");
-        let note = format!(
-            "connections then move from worker to worker instead of being reused, which is slower: {workers} or more keep their places"
-        );
-        check.problems.push(Pending::warning(at.key("max_connections").place(), message).note(Some(note)));
+        let note = "connections then move from worker to worker instead of being reused, which is slower: give each worker one";
+        let warning = Pending::warning(at.key("max_connections").place(), "fewer connections than workers");
+        check.problems.push(warning.note(Some(note.to_owned())));
     }
 }
 
@@ -158,7 +156,7 @@ fn warn_of_no_ejection(check: &mut Check<'_>, health: At<'_>, cluster: &Cluster,
     let count = cluster.endpoints.len();
     let is_known = cluster.endpoints.iter().all(|endpoint| endpoint.host.parse::<IpAddr>().is_ok());
     let ejected = passive.max_ejected * f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-    if is_known && count > 0 && ejected < 1.0 {
+    if is_known && count > 0 && ejected > 0.0 && ejected < 1.0 {
         let message =
             format!("`max_ejected` is less than one of {count} endpoint{}", if count == 1 { "" } else { "s" });
         let note =

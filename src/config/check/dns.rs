@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::file::DnsFile;
 use super::super::model::Dns;
 use super::super::place::At;
+use super::super::problems::{Pending, Subject};
 use super::{Check, Written};
 
 pub(super) fn check(check: &mut Check<'_>, main: &Written) -> Dns {
@@ -29,7 +30,8 @@ pub(super) fn check(check: &mut Check<'_>, main: &Written) -> Dns {
     if dns.ttl_min > dns.ttl_max {
         let key = if least.is_some() { "ttl_min" } else { "ttl_max" };
         let note = "`ttl_min` is 1s and `ttl_max` 30s unless given";
-        check.error_with(at.key(key), "`ttl_min` is longer than `ttl_max`", note);
+        let problem = Pending::error(at.key(key).place(), "`ttl_min` is longer than `ttl_max`");
+        check.problems.push(problem.subject(Subject::Container).note(Some(note.to_owned())));
     }
     dns
 }

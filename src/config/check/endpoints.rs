@@ -4,16 +4,12 @@ use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
 
+use super::super::bounds::{ENDPOINT_WEIGHT_MAX, PRIORITY_MAX};
 use super::super::file::EndpointFile;
 use super::super::model::{Balance, Dns, Endpoint};
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::Check;
-
-/// Most weight of one endpoint.
-const WEIGHT_MAX: u32 = 1000;
-/// The last tier: a mask of tiers has a bit for each.
-const PRIORITY_MAX: u32 = 63;
 
 pub(super) fn check(
     check: &mut Check<'_>,
@@ -31,6 +27,7 @@ pub(super) fn check(
         check.missing(&at_list, "a cluster needs at least one endpoint");
     }
     let mut seen = FxHashMap::default();
+    let mut is_warned = false;
     let mut endpoints = Vec::with_capacity(file.len());
     for (index, endpoint) in file.iter().enumerate() {
         let at = at_list.index(index);
@@ -41,14 +38,15 @@ pub(super) fn check(
             check.problems.push(Pending::error(at.key("url").place(), message).other(at_first.key("url").place()));
         }
         // One warning is enough for all of them.
-        let is_first = endpoints.iter().all(|earlier: &Endpoint| earlier.weight <= 1);
-        if endpoint.weight > 1 && is_first && balance == Some(Balance::RoundRobin) {
+        if endpoint.weight > 1 && !std::mem::replace(&mut is_warned, true) && balance == Some(Balance::RoundRobin) {
             let note = "it takes in turn all whose weight is not 0: write `balance: weighted_round_robin`";
             check.warn(at, "weight", "a `weight` above 1 is of no use with `round_robin`", note);
         }
         endpoints.push(endpoint);
     }
-    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+    // One that was refused may have had a weight.
+    let is_whole = endpoints.len() == file.len() && !endpoints.is_empty();
+    if is_whole && endpoints.iter().all(|endpoint: &Endpoint| endpoint.weight == 0) {
         let problem = Pending::error(at_list.place(), "all weights are 0, so no endpoint would get a request");
         let note = "an endpoint with weight 0 is drained: give at least one of them more".to_owned();
         check.problems.push(problem.at_own_key().note(Some(note)));
@@ -58,7 +56,7 @@ pub(super) fn check(
 
 fn check_one(check: &mut Check<'_>, at: At<'_>, file: &EndpointFile, dns: &Dns) -> Option<Endpoint> {
     let url = check.required(&at, "url", file.url.as_ref());
-    let weight = check.number(at.key("weight"), file.weight.as_ref(), 0..=WEIGHT_MAX).unwrap_or(1);
+    let weight = check.number(at.key("weight"), file.weight.as_ref(), 0..=ENDPOINT_WEIGHT_MAX).unwrap_or(1);
     let priority = check.number(at.key("priority"), file.priority.as_ref(), 0..=PRIORITY_MAX).unwrap_or(0);
     let dns_ttl_max = check.value(at.key("dns_ttl_max"), file.dns_ttl_max.as_ref());
     if dns_ttl_max.is_some_and(|most| most < dns.ttl_min) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::bounds::{CLOSE_AFTER_MAX, CONSECUTIVE_MAX, MIN_REQUESTS_MAX, PORT_MAX, PROBES_MAX};
 use super::super::file::{ActiveHealthFile, BreakerFile, PassiveHealthFile, ScalarOr};
 use super::super::leaf::Leaf;
 use super::super::model::{ActiveHealth, Breaker, PassiveHealth, ProbeKind};
@@ -11,12 +12,17 @@ use super::super::problems::Pending;
 use super::super::units::{Percent, Text, Wait};
 use super::{Check, as_written};
 
-/// Most probes of a breaker, at once and to close it.
-const PROBES_MAX: u32 = 255;
+/// From one probe to the next.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// For the answer to a probe.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn check_active(check: &mut Check<'_>, at: At<'_>, file: Option<&ActiveHealthFile>) -> Option<ActiveHealth> {
     let file = file?;
-    let kind = check.required(&at, "kind", file.kind.as_ref());
+    if file.kind.is_none() {
+        check.missing(&at, "missing `kind`, one of `tcp`, `http`, `https` and `grpc`,");
+    }
+    let kind = check.value(at.key("kind"), file.kind.as_ref());
     if let Some(kind) = kind {
         refuse_useless_keys(check, at, file, kind);
     }
@@ -27,16 +33,19 @@ pub(super) fn check_active(check: &mut Check<'_>, at: At<'_>, file: Option<&Acti
         path: check.value(at.key("path"), file.path.as_ref()).unwrap_or_else(|| "/".to_owned()),
         host: check.value(at.key("host"), file.host.as_ref()),
         service: check.value(at.key("service"), file.service.as_ref()).unwrap_or_default(),
-        port: check.number(at.key("port"), file.port.as_ref(), 1..=65_535).and_then(|port| u16::try_from(port).ok()),
-        interval: interval.unwrap_or(Duration::from_secs(5)),
-        timeout: check_timeout(check, at.key("timeout"), file, interval.unwrap_or(Duration::from_secs(5))),
+        port: check.number(at.key("port"), file.port.as_ref(), 1..=PORT_MAX).and_then(|port| u16::try_from(port).ok()),
+        interval: interval.unwrap_or(INTERVAL),
+        timeout: check_timeout(check, at.key("timeout"), file, interval),
         expect: check_expect(check, at.key("expect"), file),
         healthy_after: check.number(at.key("healthy_after"), file.healthy_after.as_ref(), 1..=u32::MAX).unwrap_or(2),
         unhealthy_after: check
             .number(at.key("unhealthy_after"), file.unhealthy_after.as_ref(), 1..=u32::MAX)
             .unwrap_or(3),
         require_probe: check.value(at.key("require_probe"), file.require_probe.as_ref()).unwrap_or(false),
-        ca: file.ca.as_ref().and_then(|leaf| check_ca(check, at.key("ca"), leaf)),
+        ca: match &file.ca {
+            Some(leaf) if kind == Some(ProbeKind::Https) => check_ca(check, at.key("ca"), leaf),
+            Some(_) | None => None,
+        },
         server_name: check.value(at.key("server_name"), file.server_name.as_ref()),
         insecure_skip_verify: skip_verify,
     };
@@ -76,9 +85,12 @@ fn refuse_useless_keys(check: &mut Check<'_>, at: At<'_>, file: &ActiveHealthFil
 }
 
 /// The time for an answer: unless given 2s, or the interval when that is shorter.
-fn check_timeout(check: &mut Check<'_>, at: At<'_>, file: &ActiveHealthFile, interval: Duration) -> Duration {
-    let Some(timeout) = check.value(at, file.timeout.as_ref()) else { return interval.min(Duration::from_secs(2)) };
-    if timeout > interval {
+fn check_timeout(check: &mut Check<'_>, at: At<'_>, file: &ActiveHealthFile, interval: Option<Duration>) -> Duration {
+    let timeout = check.value(at, file.timeout.as_ref());
+    // An interval that was refused is no measure.
+    let bound = if file.interval.is_some() { interval } else { Some(INTERVAL) };
+    let (Some(timeout), Some(bound)) = (timeout, bound) else { return bound.unwrap_or(INTERVAL).min(TIMEOUT) };
+    if timeout > bound {
         let note =
             "a probe ends before the next one begins: lower `timeout` or raise `interval`, which is 5s unless given";
         check.error_with(at, "the timeout of a probe is longer than its interval", note);
@@ -136,7 +148,9 @@ pub(super) fn check_passive(
     Some(PassiveHealth {
         window: check_wait(check, at.key("window"), file.window.as_ref(), 30),
         error_rate: check_share(check, at.key("error_rate"), file.error_rate.as_ref(), WITHOUT_FAILURE),
-        min_requests: check.number(at.key("min_requests"), file.min_requests.as_ref(), 1..=u32::MAX).unwrap_or(20),
+        min_requests: check
+            .number(at.key("min_requests"), file.min_requests.as_ref(), 1..=MIN_REQUESTS_MAX)
+            .unwrap_or(20),
         eject_for: check_wait(check, at.key("eject_for"), file.eject_for.as_ref(), 10),
         max_ejected,
     })
@@ -147,11 +161,13 @@ pub(super) fn check_breaker(check: &mut Check<'_>, at: At<'_>, file: Option<&Bre
     Some(Breaker {
         window: check_wait(check, at.key("window"), file.window.as_ref(), 10),
         error_rate: check_share(check, at.key("error_rate"), file.error_rate.as_ref(), WITHOUT_FAILURE),
-        min_requests: check.number(at.key("min_requests"), file.min_requests.as_ref(), 1..=u32::MAX).unwrap_or(20),
-        consecutive: check.number(at.key("consecutive"), file.consecutive.as_ref(), 0..=u32::MAX).unwrap_or(50),
+        min_requests: check
+            .number(at.key("min_requests"), file.min_requests.as_ref(), 1..=MIN_REQUESTS_MAX)
+            .unwrap_or(20),
+        consecutive: check.number(at.key("consecutive"), file.consecutive.as_ref(), 0..=CONSECUTIVE_MAX).unwrap_or(50),
         open_for: check_wait(check, at.key("open_for"), file.open_for.as_ref(), 15),
         probes: check.number(at.key("probes"), file.probes.as_ref(), 1..=PROBES_MAX).unwrap_or(1),
-        close_after: check.number(at.key("close_after"), file.close_after.as_ref(), 1..=PROBES_MAX).unwrap_or(3),
+        close_after: check.number(at.key("close_after"), file.close_after.as_ref(), 1..=CLOSE_AFTER_MAX).unwrap_or(3),
     })
 }
 

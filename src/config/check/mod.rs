@@ -115,7 +115,7 @@ impl Check<'_> {
         let number = u32::try_from(count).ok().filter(|number| bounds.contains(number));
         if number.is_none() {
             let (least, most) = bounds.into_inner();
-            // Nobody writes the largest number that fits, it is no bound to speak of.
+            // The largest number there is would be no bound that helps anybody.
             let message = match most {
                 u32::MAX if count == 0 => format!("expected a whole number of at least {least}"),
                 _ => format!("expected a whole number from {least} to {most}"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::bounds::ATTEMPTS_MAX;
 use super::super::choices::{Cause, RetryCause};
 use super::super::file::RetryFile;
 use super::super::leaf::Leaf;
@@ -9,8 +10,6 @@ use super::super::model::{Retry, RetryOn};
 use super::super::place::At;
 use super::Check;
 
-/// Most tries of one request.
-const ATTEMPTS_MAX: u32 = 10;
 /// The longest wait between two tries, however often it was doubled.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -44,7 +43,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: Option<&RetryFile>,
     if names_nothing && retry.attempts > 1 {
         let key = if file.on.is_some() { "on" } else { "attempts" };
         let note = "write `attempts: 1` to switch retries off, or what is tried again: `on: [connect, reset]`";
-        check.error_with(at.key(key), format!("{} attempts, but nothing in `on`", retry.attempts), note);
+        check.error_with(at.key(key), "more than one attempt, but nothing is tried again", note);
     }
     retry
 }

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
+use super::super::bounds::SPLIT_WEIGHT_MAX;
 use super::super::file::{MirrorFile, RouteFile, SplitFile};
 use super::super::leaf::Leaf;
 use super::super::model::{Action, Mirror};
@@ -10,9 +11,6 @@ use super::super::problems::{Pending, Subject};
 use super::super::units::Text;
 use super::super::words;
 use super::{Check, Names, as_written, hash_key};
-
-/// Most weight of one cluster of a split: a hundredth of a percent beside the least.
-const WEIGHT_MAX: u32 = 10_000;
 
 pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: &[SplitFile], names: &Names) -> Action {
     let at_split = at.key("split");
@@ -30,7 +28,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: 
         if entry.weight.is_none() {
             check.missing(&at, "missing `weight`");
         }
-        let weight = check.number(at.key("weight"), entry.weight.as_ref(), 0..=WEIGHT_MAX);
+        let weight = check.number(at.key("weight"), entry.weight.as_ref(), 0..=SPLIT_WEIGHT_MAX);
         if cluster.is_some_and(|cluster| !seen.insert(cluster)) {
             check.error_with(at.key("cluster"), "this cluster is given twice", "add the two weights up in one entry");
         }
@@ -48,7 +46,8 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: 
 pub(super) fn refuse_key_alone(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
     if file.split_key.is_some() && file.split.is_none() && !check.problems.is_broken(&at.place()) {
         let problem = Pending::error(at.key("split_key").place(), "`split_key` means nothing without `split`");
-        check.problems.push(problem.at_key());
+        let note = "it keeps a client at one cluster of a split; a cluster's own balancing has `hash_key`".to_owned();
+        check.problems.push(problem.at_key().note(Some(note)));
     }
 }
 

@@ -6,6 +6,9 @@ use serde::de::MapAccess;
 use serde::de::value::MapAccessDeserializer;
 
 use super::super::addresses::EndpointUrl;
+use super::super::bounds::{
+    CLOSE_AFTER_MAX, CONSECUTIVE_MAX, ENDPOINT_WEIGHT_MAX, MIN_REQUESTS_MAX, PRIORITY_MAX, PROBES_MAX,
+};
 use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName};
 use super::super::leaf::Leaf;
 use super::super::patterns::{CookieName, FieldName};
@@ -52,8 +55,10 @@ pub(in crate::config) struct EndpointFile {
     #[schemars(required)]
     pub(in crate::config) url: Option<Leaf<EndpointUrl>>,
     /// Its share of the requests beside the others', 1; 0 drains it.
+    #[schemars(range(max = ENDPOINT_WEIGHT_MAX))]
     pub(in crate::config) weight: Option<Leaf<Count>>,
     /// Its tier, 0; a higher one is used only when the lower ones have no fit endpoint.
+    #[schemars(range(max = PRIORITY_MAX))]
     pub(in crate::config) priority: Option<Leaf<Count>>,
     /// The latest its name is asked for again, instead of `dns.ttl_max`.
     pub(in crate::config) dns_ttl_max: Option<Leaf<Wait>>,
@@ -87,7 +92,7 @@ impl Compound for HashKeyFields {
 #[serde(deny_unknown_fields, expecting = "a mapping with `max` and `timeout`")]
 pub(in crate::config) struct QueueFile {
     /// Most of them at once; further ones are answered with 503.
-    #[schemars(required)]
+    #[schemars(required, range(min = 1))]
     pub(in crate::config) max: Option<Leaf<Count>>,
     /// The longest one waits before it is answered with 503.
     #[schemars(required)]
@@ -96,21 +101,25 @@ pub(in crate::config) struct QueueFile {
 
 /// When an endpoint that fails is left alone: by the share of failures in a window, or by failures in a row.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping")]
+#[serde(deny_unknown_fields, expecting = "a mapping, `{}` for the defaults")]
 pub(in crate::config) struct BreakerFile {
     /// Time over which failures are counted, 10s.
     pub(in crate::config) window: Option<Leaf<Wait>>,
     /// Share of failures that opens it, 50%.
     pub(in crate::config) error_rate: Option<Leaf<Percent>>,
     /// Attempts in the window before the share means anything, 20.
+    #[schemars(range(min = 1, max = MIN_REQUESTS_MAX))]
     pub(in crate::config) min_requests: Option<Leaf<Count>>,
     /// Failures in a row that open it whatever the share is, 50; 0 for none.
+    #[schemars(range(max = CONSECUTIVE_MAX))]
     pub(in crate::config) consecutive: Option<Leaf<Count>>,
     /// Time it stays open before it tries again, 15s.
     pub(in crate::config) open_for: Option<Leaf<Wait>>,
-    /// Requests let through at once to try, 1.
+    /// Requests let through at once to try, 1; at most 31.
+    #[schemars(range(min = 1, max = PROBES_MAX))]
     pub(in crate::config) probes: Option<Leaf<Count>>,
     /// Successes of those that close it, 3.
+    #[schemars(range(min = 1, max = CLOSE_AFTER_MAX))]
     pub(in crate::config) close_after: Option<Leaf<Count>>,
 }
 

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::addresses::{HostField, ServerName};
+use super::super::bounds::{MIN_REQUESTS_MAX, PORT_MAX};
 use super::super::choices::ProbeKindName;
 use super::super::leaf::Leaf;
 use super::super::patterns::{ProbePath, ServiceName, StatusRange};
@@ -34,6 +35,7 @@ pub(in crate::config) struct ActiveHealthFile {
     /// With `grpc`: the service of `grpc.health.v1`, empty for the whole server.
     pub(in crate::config) service: Option<Leaf<ServiceName>>,
     /// The port, the endpoint's own.
+    #[schemars(range(min = 1, max = PORT_MAX))]
     pub(in crate::config) port: Option<Leaf<Count>>,
     /// Time from one probe to the next, 5s, give or take some jitter.
     pub(in crate::config) interval: Option<Leaf<Wait>>,
@@ -42,8 +44,10 @@ pub(in crate::config) struct ActiveHealthFile {
     /// With `http` and `https`: statuses of a healthy endpoint, 200.
     pub(in crate::config) expect: Option<ExpectFile>,
     /// Passed probes in a row that make an endpoint healthy again, 2.
+    #[schemars(range(min = 1))]
     pub(in crate::config) healthy_after: Option<Leaf<Count>>,
     /// Failed probes in a row that make it unhealthy, 3.
+    #[schemars(range(min = 1))]
     pub(in crate::config) unhealthy_after: Option<Leaf<Count>>,
     /// Whether a new endpoint gets no request before it passed, false.
     pub(in crate::config) require_probe: Option<Leaf<Switch>>,
@@ -60,13 +64,14 @@ pub(in crate::config) type ExpectFile = ScalarOr<StatusRange, Vec<Leaf<StatusRan
 
 /// What becomes of the requests of an endpoint, over a sliding window.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping")]
+#[serde(deny_unknown_fields, expecting = "a mapping, `{}` for the defaults")]
 pub(in crate::config) struct PassiveHealthFile {
     /// Time over which failures are counted, 30s.
     pub(in crate::config) window: Option<Leaf<Wait>>,
     /// Share of failures that ejects an endpoint, 50%.
     pub(in crate::config) error_rate: Option<Leaf<Percent>>,
     /// Requests in the window before the share means anything, 20.
+    #[schemars(range(min = 1, max = MIN_REQUESTS_MAX))]
     pub(in crate::config) min_requests: Option<Leaf<Count>>,
     /// Time of the first ejection, 10s; further ones last longer.
     pub(in crate::config) eject_for: Option<Leaf<Wait>>,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::bounds::{ATTEMPTS_MAX, SPLIT_WEIGHT_MAX};
 use super::super::choices::{HostHeaderName, RetryCause, RetryMethods};
 use super::super::leaf::Leaf;
 use super::super::patterns::{
@@ -73,7 +74,7 @@ pub(in crate::config) struct SplitFile {
     #[schemars(required)]
     pub(in crate::config) cluster: Option<Leaf<Text>>,
     /// Its share of the requests beside the others'; 0 for none.
-    #[schemars(required)]
+    #[schemars(required, range(max = SPLIT_WEIGHT_MAX))]
     pub(in crate::config) weight: Option<Leaf<Count>>,
 }
 
@@ -82,6 +83,7 @@ pub(in crate::config) struct SplitFile {
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(in crate::config) struct RetryFile {
     /// Tries in all, the first one included, 2; 1 switches retries off.
+    #[schemars(range(min = 1, max = ATTEMPTS_MAX))]
     pub(in crate::config) attempts: Option<Leaf<Count>>,
     /// What is tried again: `connect`, `reset`, `timeout`, or a status from 500 to 599; [connect, reset].
     pub(in crate::config) on: Option<Vec<Leaf<RetryCause>>>,

@@ -174,7 +174,7 @@ pub struct PassiveHealth {
     pub window: Duration,
     /// Share of failures that ejects an endpoint, above 0.0 and up to 1.0.
     pub error_rate: f64,
-    /// Requests in the window before the share means anything, at least 1.
+    /// Requests in the window before the share means anything, 1 to 65536.
     pub min_requests: u32,
     /// Time of the first ejection, never zero; further ones last longer.
     pub eject_for: Duration,
@@ -189,13 +189,13 @@ pub struct Breaker {
     pub window: Duration,
     /// Share of failures that opens it, above 0.0 and up to 1.0.
     pub error_rate: f64,
-    /// Attempts in the window before the share means anything, at least 1.
+    /// Attempts in the window before the share means anything, 1 to 65536.
     pub min_requests: u32,
-    /// Failures in a row that open it whatever the share is; 0 for none.
+    /// Failures in a row that open it whatever the share is, at most 65535; 0 for none.
     pub consecutive: u32,
     /// Time it stays open before it tries again, never zero.
     pub open_for: Duration,
-    /// Requests let through at once to try, 1 to 255.
+    /// Requests let through at once to try, 1 to 31.
     pub probes: u32,
     /// Successes of those that close it, 1 to 255.
     pub close_after: u32,
