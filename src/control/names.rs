@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use self::answer::Answer;
 use self::record::{Bounds, Record, Shift};
 use self::schedule::Schedule;
-use self::system::{Paths, System};
+use self::system::{Files, System};
 use crate::clock;
 use crate::config::{Config, Dns};
 use crate::rng::Rng;
@@ -102,7 +102,7 @@ impl Default for Names {
         // The first configuration brings the settings.
         let none = Duration::ZERO;
         let dns = Dns { servers: Vec::new(), timeout: none, ttl_min: none, ttl_max: none };
-        Self::new(System::new(&dns, &Paths::default()), || clock::now_ns() / 1_000_000)
+        Self::new(System::new(&dns, &Files::default()), || clock::now_ns() / 1_000_000)
     }
 }
 

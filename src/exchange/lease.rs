@@ -64,7 +64,7 @@ impl<E: Env> Exchange<'_, E> {
             if let Some(opened) = self.use_any_idle(wanted) {
                 return Ok(opened);
             }
-            if let Some(upstream) = shard.try_take_idle(cluster, None) {
+            if let Some(upstream) = shard.try_take_idle(cluster) {
                 drop(upstream);
                 if let Some(credit) = shard.queues.try_credit(&cluster.state) {
                     return self.connect(wanted, attempt, credit).await;
@@ -192,12 +192,11 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Any idle connection of a cluster but to the endpoint to spare, for its place under the cap.
-    pub(super) fn try_take_idle(&self, cluster: &Cluster, spare: Option<usize>) -> Option<Upstream<E::Stream>> {
+    /// Any idle connection of a cluster, for its place under the cap.
+    pub(super) fn try_take_idle(&self, cluster: &Cluster) -> Option<Upstream<E::Stream>> {
         let now_ms = self.alarms.now_ms();
-        let others = cluster.ids.iter().enumerate().filter(|(at, _)| Some(*at) != spare);
         let mut idle = self.idle.borrow_mut();
-        others.into_iter().find_map(|(_, id)| idle.try_take(*id, now_ms)).map(|rested| rested.connection)
+        cluster.ids.iter().find_map(|id| idle.try_take(*id, now_ms)).map(|rested| rested.connection)
     }
 
     /// Opens a connection; also says how many nanoseconds it took.

@@ -4,7 +4,6 @@
 //! fitted the buffer that keeps it) are copied; the others are counted.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::rc::Rc;
 
 use super::adopted::Adopted;
@@ -130,46 +129,40 @@ impl<E: Env> Drop for Ended<'_, E> {
     }
 }
 
-fn send<'c, E: Env>(
-    shard: &'c Shard<E>,
-    copy: Copy<E>,
-    scratch: &'c mut Scratch,
-) -> impl Future<Output = bool> + use<'c, E> {
-    async move {
-        let Copy { adopted, route, method, cluster, endpoint, message, body, .. } = copy;
-        let cluster = &adopted.snapshot.clusters[cluster];
-        let route = adopted.snapshot.route(route);
-        let Some(attempt) = shard.enter(cluster, endpoint) else { return false };
-        let upstream = match shard.lease_idle(attempt.endpoint()) {
-            Some(upstream) => upstream,
-            None => {
-                let Some(credit) = shard.queues.try_credit(&cluster.state) else { return false };
-                match shard.connect(&attempt, credit, &scratch.alarm, route.timeouts.connect_ms).await {
-                    Ok((upstream, _)) => upstream,
-                    Err(_) => {
-                        attempt.on_failed();
-                        return false;
-                    }
+async fn send<E: Env>(shard: &Shard<E>, copy: Copy<E>, scratch: &mut Scratch) -> bool {
+    let Copy { adopted, route, method, cluster, endpoint, message, body, .. } = copy;
+    let cluster = &adopted.snapshot.clusters[cluster];
+    let route = adopted.snapshot.route(route);
+    let Some(attempt) = shard.enter(cluster, endpoint) else { return false };
+    let upstream = match shard.lease_idle(attempt.endpoint()) {
+        Some(upstream) => upstream,
+        None => {
+            let Some(credit) = shard.queues.try_credit(&cluster.state) else { return false };
+            match shard.connect(&attempt, credit, &scratch.alarm, route.timeouts.connect_ms).await {
+                Ok((upstream, _)) => upstream,
+                Err(_) => {
+                    attempt.on_failed();
+                    return false;
                 }
             }
-        };
-        let sent_ns = shard.env.now_ns();
-        let patience_ms = route.timeouts.body_idle_ms;
-        for part in [Some(message), body].into_iter().flatten() {
-            if write_all(&upstream.stream, part, &scratch.alarm, patience_ms).await.is_err() {
-                return false;
-            }
         }
-        let bounds = Bounds { method, sent_ns, header_ms: route.timeouts.response_header_ms, body_ms: patience_ms };
-        let Some(persists) = drop_answer(shard, &attempt, &upstream, scratch, bounds).await else {
-            attempt.on_failed();
+    };
+    let sent_ns = shard.env.now_ns();
+    let patience_ms = route.timeouts.body_idle_ms;
+    for part in [Some(message), body].into_iter().flatten() {
+        if write_all(&upstream.stream, part, &scratch.alarm, patience_ms).await.is_err() {
             return false;
-        };
-        if persists {
-            shard.give_back(cluster, upstream, scratch.response.keep_alive_timeout());
         }
-        true
     }
+    let bounds = Bounds { method, sent_ns, header_ms: route.timeouts.response_header_ms, body_ms: patience_ms };
+    let Some(persists) = drop_answer(shard, &attempt, &upstream, scratch, bounds).await else {
+        attempt.on_failed();
+        return false;
+    };
+    if persists {
+        shard.give_back(cluster, upstream, scratch.response.keep_alive_timeout());
+    }
+    true
 }
 
 /// What is known of an answer before it comes.

@@ -133,15 +133,15 @@ impl<'a> Tries<'a> {
             return Step::After(0);
         }
         let retry = &self.route.retry;
-        match failure {
-            // A fresh connection that dies says something about its endpoint: only another one is worth a try.
-            _ if is_reset && retry.reset && self.has_another() => self.retry(exchange),
-            Failure::UpstreamTimeout if retry.timeout => {
-                self.again.set(true);
-                self.retry(exchange)
-            }
-            _ => Step::GiveUp,
+        // A fresh connection that dies says something about its endpoint: only another one is worth a try.
+        if is_reset && retry.reset && self.cluster.endpoints.len() > 1 {
+            return self.retry(exchange);
         }
+        if failure == Failure::UpstreamTimeout && retry.timeout {
+            self.again.set(true);
+            return self.retry(exchange);
+        }
+        Step::GiveUp
     }
 
     /// May a connect that failed be followed by one to an endpoint not tried yet? The same ones are not tried again: what
@@ -149,10 +149,6 @@ impl<'a> Tries<'a> {
     pub(super) fn may_go_on(&self, now_ms: u64) -> bool {
         self.again.set(false);
         self.route.retry.connect && now_ms < self.due_ms && !self.tried.get().is_full()
-    }
-
-    fn has_another(&self) -> bool {
-        self.cluster.endpoints.len() > 1
     }
 
     /// One retry more, if the route's attempts, the deadline and the budget allow it.

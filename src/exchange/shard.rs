@@ -172,7 +172,7 @@ impl<E: Env> Shard<E> {
                 let clusters = &adopted.snapshot.clusters;
                 if let Some(cluster) = clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.state, state)) {
                     // The drop closes it and wakes whoever waits.
-                    drop(self.try_take_idle(cluster, None));
+                    drop(self.try_take_idle(cluster));
                 }
             }
         }

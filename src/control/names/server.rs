@@ -58,18 +58,21 @@ impl Server {
     }
 
     fn family_of_error(&self, error: &NetError) -> Family {
-        let why = match error {
-            NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => {
+        if let NetError::Dns(DnsError::NoRecordsFound(none)) = error {
+            if none.response_code == ResponseCode::NXDomain {
                 return Family::Nothing(Nothing::NoName);
             }
-            NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NoError => {
+            if none.response_code == ResponseCode::NoError {
                 return Family::Nothing(Nothing::NoAddress);
             }
-            NetError::Dns(DnsError::ResponseCode(code)) => format!("{} answers: {code}", self.address),
-            NetError::Timeout => self.silence(),
-            other => format!("{}: {other}", self.address),
-        };
-        Family::Unknown(why)
+        }
+        if let NetError::Dns(DnsError::ResponseCode(code)) = error {
+            return Family::Unknown(format!("{} answers: {code}", self.address));
+        }
+        if matches!(error, NetError::Timeout) {
+            return Family::Unknown(self.silence());
+        }
+        Family::Unknown(format!("{}: {error}", self.address))
     }
 
     fn silence(&self) -> String {

@@ -28,16 +28,19 @@ const NDOTS: usize = 1;
 
 /// The files that say how names are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Paths {
+pub(super) struct Files {
     /// Addresses by name, see hosts(5).
     pub(super) hosts: PathBuf,
     /// Name servers, search list and options, see resolv.conf(5).
     pub(super) resolv_conf: PathBuf,
+    /// Milliseconds before they are looked at again.
+    pub(super) fresh_ms: u64,
 }
 
-impl Default for Paths {
+impl Default for Files {
     fn default() -> Self {
-        Self { hosts: PathBuf::from("/etc/hosts"), resolv_conf: PathBuf::from("/etc/resolv.conf") }
+        let (hosts, resolv_conf) = (PathBuf::from("/etc/hosts"), PathBuf::from("/etc/resolv.conf"));
+        Self { hosts, resolv_conf, fresh_ms: FRESH_MS }
     }
 }
 
@@ -45,65 +48,67 @@ impl Default for Paths {
 #[derive(Clone)]
 pub(in crate::control) struct System {
     dns: Dns,
-    paths: Paths,
-    files: Arc<Mutex<Files>>,
+    files: Files,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl System {
-    /// By the settings `dns` and the files at `paths`; reads nothing before it is asked.
-    pub(super) fn new(dns: &Dns, paths: &Paths) -> Self {
-        Self { dns: dns.clone(), paths: paths.clone(), files: Arc::default() }
+    /// By the settings `dns` and by `files`, none of which is read before somebody asks.
+    pub(super) fn new(dns: &Dns, files: &Files) -> Self {
+        Self { dns: dns.clone(), files: files.clone(), seen: Arc::default() }
     }
 
-    /// The directory by what the files say, which are read again when that was some time ago.
+    /// The directory by what the files say, which are looked at again when that was some time ago.
     async fn directory(&self) -> Arc<Directory> {
-        let mut files = self.files.lock().await;
+        let mut seen = self.seen.lock().await;
         let now_ms = clock::now_ns() / 1_000_000;
-        if let Some((read_ms, directory)) = &files.seen
-            && now_ms < read_ms + FRESH_MS
+        if let Some(directory) = &seen.directory
+            && now_ms < seen.at_ms + self.files.fresh_ms
         {
             return Arc::clone(directory);
         }
-        let hosts = tokio::fs::read(&self.paths.hosts).await.unwrap_or_default();
-        let resolv_conf = tokio::fs::read(&self.paths.resolv_conf).await.map_err(|error| error.to_string());
-        let directory = match &files.seen {
-            Some((_, directory)) if files.hosts == hosts && files.resolv_conf.as_ref() == Some(&resolv_conf) => {
-                Arc::clone(directory)
-            }
-            Some(_) | None => Arc::new(self.open(&hosts, &resolv_conf)),
+        let hosts = tokio::fs::read(&self.files.hosts).await.unwrap_or_default();
+        let resolv_conf = tokio::fs::read(&self.files.resolv_conf).await.map_err(|error| error.to_string());
+        let is_same = seen.hosts == hosts && seen.resolv_conf == resolv_conf;
+        // Servers that are asked already keep their sockets.
+        let directory = match seen.directory.take().filter(|_| is_same) {
+            Some(directory) => directory,
+            None => Arc::new(self.open(&hosts, &resolv_conf)),
         };
-        *files = Files { hosts, resolv_conf: Some(resolv_conf), seen: Some((now_ms, Arc::clone(&directory))) };
+        *seen = Seen { at_ms: now_ms, hosts, resolv_conf, directory: Some(Arc::clone(&directory)) };
         directory
     }
 
     fn open(&self, hosts: &[u8], resolv_conf: &Result<Vec<u8>, String>) -> Directory {
-        let mut known = Hosts::default();
-        if let Err(error) = known.read_hosts_conf(hosts) {
-            tracing::warn!(path = %self.paths.hosts.display(), %error, "not read to its end");
+        let mut listed = Hosts::default();
+        if let Err(error) = listed.read_hosts_conf(hosts) {
+            tracing::warn!(path = %self.files.hosts.display(), %error, "not read to its end");
         }
-        let named = |why: &str| format!("no name server: {}: {why}", self.paths.resolv_conf.display());
-        let client = resolv_conf.as_deref().map_err(|why| named(why)).and_then(|text| {
-            let client = if self.dns.servers.is_empty() { Client::parsed(text) } else { Client::searching(text) };
-            client.map_err(|error| named(&error.to_string()))
-        });
-        let client = match client {
-            Err(_) if !self.dns.servers.is_empty() => Ok(Client::default()),
-            other => other,
+        let named = |why: &str| format!("no name server: {}: {why}", self.files.resolv_conf.display());
+        let own = &self.dns.servers;
+        let (client, servers) = match resolv_conf {
+            Ok(text) if own.is_empty() => match Client::parsed(text) {
+                Ok(client) => {
+                    let servers = self.servers(&client.servers);
+                    (client, servers)
+                }
+                Err(error) => (Client::default(), Err(named(&error.to_string()))),
+            },
+            Err(why) if own.is_empty() => (Client::default(), Err(named(why))),
+            Ok(text) => (Client::searching(text).unwrap_or_default(), self.servers(own)),
+            Err(_) => (Client::default(), self.servers(own)),
         };
-        let (client, missing) = match client {
-            Ok(client) => (client, None),
-            Err(why) => (Client::default(), Some(why)),
-        };
-        let addresses = if self.dns.servers.is_empty() { &client.servers } else { &self.dns.servers };
-        let servers: Result<Vec<Server>, String> =
-            addresses.iter().map(|address| Server::new(*address, self.dns.timeout)).collect();
-        Directory { hosts: known, search: client.search, ndots: client.ndots, servers: missing.map_or(servers, Err) }
+        Directory { hosts: listed, search: client.search, ndots: client.ndots, servers }
+    }
+
+    fn servers(&self, addresses: &[SocketAddr]) -> Result<Vec<Server>, String> {
+        addresses.iter().map(|address| Server::new(*address, self.dns.timeout)).collect()
     }
 }
 
 impl Asker for System {
     fn tuned(&self, dns: &Dns) -> Self {
-        Self::new(dns, &self.paths)
+        Self::new(dns, &self.files)
     }
 
     async fn ask(self, host: Arc<str>) -> Answer {
@@ -115,11 +120,18 @@ impl Asker for System {
 }
 
 /// What was read last and when.
-#[derive(Default)]
-struct Files {
+struct Seen {
+    at_ms: u64,
     hosts: Vec<u8>,
-    resolv_conf: Option<Result<Vec<u8>, String>>,
-    seen: Option<(u64, Arc<Directory>)>,
+    /// Or why it could not be read.
+    resolv_conf: Result<Vec<u8>, String>,
+    directory: Option<Arc<Directory>>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { at_ms: 0, hosts: Vec::new(), resolv_conf: Ok(Vec::new()), directory: None }
+    }
 }
 
 /// What resolv.conf(5) says.

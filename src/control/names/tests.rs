@@ -408,10 +408,7 @@ fn an_asker_that_panics_costs_one_turn() {
         script.finds("a.test", 1, &["10.0.0.1"]);
         publishes(&mut names, &config(&["a a.test:80"])).await;
         script.lock().answers.insert("a.test".to_owned(), VecDeque::new());
-        let quiet = std::panic::take_hook();
-        std::panic::set_hook(Box::new(|_| {}));
         passes(&mut names, Duration::from_millis(1_200)).await;
-        std::panic::set_hook(quiet);
         assert_eq!(names.statuses()[0].error.as_deref(), Some("the resolver panicked"));
     });
 }
