@@ -20,6 +20,9 @@ macro_rules! on_both_drivers {
 
 #[path = "e2e/client.rs"]
 mod client;
+#[allow(dead_code, reason = "the unit tests of names use the rest of it")]
+#[path = "../src/control/names/loopback/dns.rs"]
+mod dns;
 #[path = "e2e/endpoint.rs"]
 mod endpoint;
 #[path = "e2e/folder.rs"]
@@ -57,6 +60,8 @@ mod interop;
 mod logs;
 #[path = "e2e/metrics.rs"]
 mod metrics;
+#[path = "e2e/names.rs"]
+mod names;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/requests.rs"]

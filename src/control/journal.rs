@@ -8,6 +8,9 @@ use crate::clock;
 
 /// Environment variable with the filter, such as `debug` or `ringgate=trace`.
 const FILTER_VARIABLE: &str = "RINGGATE_LOG";
+/// Without that variable. The resolver's library complains of every odd packet, and our own log of every name that
+/// fails or comes back.
+const FILTER: &str = "info,hickory_net=off,hickory_proto=off,hickory_resolver=off";
 
 /// Begins to log to standard error; a second call changes nothing.
 pub(super) fn start() {
@@ -17,7 +20,7 @@ pub(super) fn start() {
         .flatten_event(true)
         .with_timer(Rfc3339)
         .with_target(false)
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("info")))
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(FILTER)))
         .with_writer(std::io::stderr);
     // A demonstration and the tests run several gateways in one process; the first one's log serves all.
     drop(subscriber.try_init());

@@ -24,10 +24,15 @@ pub(crate) struct Accepted(Wire);
 impl Endpoint {
     /// Listens on a port of the kernel's choice.
     pub(crate) fn listens() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        Self::listens_at(SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback")
+    }
+
+    /// Listens at this address, unless it is taken.
+    pub(crate) fn listens_at(address: SocketAddr) -> Option<Self> {
+        let listener = TcpListener::bind(address).ok()?;
         // On Linux the time of a receive bounds an accept as well.
         SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).expect("a positive time");
-        Self { listener }
+        Some(Self { listener })
     }
 
     /// Where it listens.

@@ -112,11 +112,17 @@ impl Plan {
     }
 
     /// A further cluster.
-    pub(crate) fn cluster(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
-        if !endpoints.is_empty() {
-            let urls: Vec<String> = endpoints.iter().map(|at| format!("{{ url: 'http://{at}' }}")).collect();
-            let _ = writeln!(self.clusters, "  {name}: {{ endpoints: [{}] }}", urls.join(", "));
+    pub(crate) fn cluster(self, name: &str, endpoints: &[SocketAddr]) -> Self {
+        if endpoints.is_empty() {
+            return self;
         }
+        let urls: Vec<String> = endpoints.iter().map(|at| format!("{{ url: 'http://{at}' }}")).collect();
+        self.cluster_of(name, &urls.join(", "))
+    }
+
+    /// A further cluster, its endpoints as they stand in the file.
+    pub(crate) fn cluster_of(mut self, name: &str, endpoints: &str) -> Self {
+        let _ = writeln!(self.clusters, "  {name}: {{ endpoints: [{endpoints}] }}");
         self
     }
 
