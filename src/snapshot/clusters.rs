@@ -61,8 +61,16 @@ impl Registry {
             for endpoint in &cluster.endpoints {
                 let slot = self.fleet.slot(endpoint.id);
                 slot.set_drained(endpoint.weight == 0, now_ms);
-                if written.active.is_none() {
-                    slot.set_probe(Probe::Unprobed, now_ms);
+                match &written.active {
+                    None => {
+                        slot.set_probe(Probe::Unprobed, now_ms);
+                        slot.set_latency_us(0);
+                    }
+                    // Nobody demands a first probe any more.
+                    Some(active) if !active.require_probe && slot.probe() == Probe::Pending => {
+                        slot.set_probe(Probe::Unprobed, now_ms);
+                    }
+                    Some(_) => {}
                 }
                 slot.on_policies(cluster.breaker.is_some(), cluster.passive.is_some());
             }

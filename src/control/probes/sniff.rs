@@ -49,9 +49,16 @@ impl Seen {
         self.0.first.get().is_some_and(|first| matches!(first, [0, 0, _, SETTINGS, 0, 0, 0, 0]))
     }
 
-    /// The other side cut the connection while something was read.
+    /// The other side cut the connection.
     pub(super) fn is_reset(&self) -> bool {
         self.0.reset.load(Ordering::Relaxed)
+    }
+
+    fn failed(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::ConnectionReset {
+            self.0.reset.store(true, Ordering::Relaxed);
+        }
+        error
     }
 
     fn on_read(&self, bytes: &[u8]) {
@@ -85,8 +92,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sniff<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, into)) {
-            self.seen.0.reset.fetch_or(error.kind() == io::ErrorKind::ConnectionReset, Ordering::Relaxed);
-            return Poll::Ready(Err(error));
+            return Poll::Ready(Err(self.seen.failed(error)));
         }
         self.seen.on_read(&into.filled()[before..]);
         Poll::Ready(Ok(()))
@@ -95,7 +101,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sniff<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Sniff<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(written.map_err(|error| self.seen.failed(error)))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
