@@ -42,6 +42,8 @@ mod wait;
 #[path = "e2e/wire.rs"]
 mod wire;
 
+#[path = "e2e/accept_balance.rs"]
+mod accept_balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
 #[path = "e2e/client_faults.rs"]

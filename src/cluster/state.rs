@@ -3,24 +3,6 @@
 //! Three parties look at one another: who gives a credit back, who waits for one, who holds an idle connection that
 //! keeps one. Each first writes what it has to say, then passes a fence, then reads what the others said, so of two
 //! that meet at least one sees the other and no wake-up is lost. `tests/loom` shows it.
-//!
-//! A waiter, on its worker, is first in, first out among that worker's own waiters (`queue`) and does this:
-//!
-//! ```text
-//! wait:    if try_take(): go on with a credit
-//!          ticket = try_join(max) or answer 503
-//!          queue.push_back(ticket); if it is the front: set_head(worker, ticket); serve()
-//!          if not served: if idle_elsewhere(worker) is a worker: tell it to close an idle connection of the cluster
-//!          sleep until served, cancelled or out of time
-//! serve:   while queue has a front and try_take_turn(worker):            run whenever this worker is named
-//!              pop it; set_head(worker, the new front); named = on_left(); hand it the credit; wake `named`
-//! cancel:  take it out of queue; set_head(worker, the front) if the front changed; wake on_left()
-//!          (one that was handed a credit meanwhile is no waiter: wake on_released() instead)
-//! close:   wake on_released()
-//! rest:    set_idle(worker, count with this one); if waiting() > 0: keep it from resting:
-//!              is_first(worker): hand connection and credit to the front, as `serve` does without try_take_turn
-//!              else: close it
-//! ```
 
 use crossbeam_utils::CachePadded;
 
@@ -49,6 +31,28 @@ struct Said {
 }
 
 /// The state of one cluster that its workers and the control side share; it outlives reloads.
+///
+/// Each worker keeps its own waiters in a queue, first in, first out, and follows these steps, which no other task of
+/// that worker interrupts. Send x: the worker that x names, if any, is sent a message, which is to `serve` unless said.
+///
+/// ```text
+/// begin:    an idle connection, if nobody is waiting(); else open one with a credit of try_take(); else `wait`
+/// wait:     ticket = try_join(max), none: refuse; add it to the queue
+///           if it is the front: set_head(worker, ticket), `serve`
+///           if it was not served: `reclaim`, and sleep until it is served or gives up
+/// serve:    while the queue has a front and try_take_turn(worker): `hand` it the credit
+/// hand:     take the front off; set_head(worker, new front); send on_left(); it goes on with what it has
+/// give up:  take it off; set_head(worker, new front) if it was the front; send on_left()
+///           one that was handed something meanwhile gives that back instead: `close` or `rest`
+/// close:    send on_released()
+/// rest:     add it to the idle; set_idle(worker, count); if somebody is waiting(): `reclaim`
+/// reclaim:  without own idle connections of the cluster: send `reclaim` to idle_elsewhere(worker)
+///           else take one off; set_idle(worker, count); `hand` it with its credit if is_first(worker), else `close` it
+///           as a message: only if somebody is waiting()
+/// tick:     while the queue has a front: `serve`, then `reclaim` once if it still has
+/// ```
+///
+/// The tick is for messages that a full mailbox refused, and for a limit that was lowered.
 ///
 /// A credit stands for one open connection, in use or idle. Without a limit only the count of credits is written, once
 /// as a connection opens and once as it closes, so that a limit set later is exact from the first moment.
@@ -160,7 +164,7 @@ impl ClusterState {
         self.servable()
     }
 
-    /// Says how many idle connections of this cluster `worker` keeps; only that worker calls it, before [`Self::waiting`].
+    /// Says how many idle connections of this cluster `worker` keeps; only it calls this, before [`Self::waiting`].
     pub fn set_idle(&self, worker: usize, idle: usize) {
         self.workers[worker].idle.store(idle, Ordering::Relaxed);
         // Nobody waits without a limit, and most clusters have none: they are spared the fence.

@@ -40,7 +40,7 @@ impl TierGate {
         Self { latency_us_max, tiers: vec![Tier::default(); tiers].into_boxed_slice() }
     }
 
-    /// Told the latencies of one look in microseconds, by tier, `None` where unknown; returns the slow: bit n for tier n.
+    /// Told the latencies of one look in microseconds by tier, `None` where unknown; returns the slow as bits by tier.
     pub fn on_latencies(&mut self, latencies_us: &[Option<u64>]) -> u64 {
         for (tier, latency_us) in self.tiers.iter_mut().zip(latencies_us) {
             if let Some(latency_us) = latency_us {

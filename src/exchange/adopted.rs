@@ -56,7 +56,11 @@ impl Adopted {
     fn lane_of(&self, cluster: &Cluster) -> Option<Rc<RefCell<Lane>>> {
         let at = self.snapshot.clusters.iter().position(|known| Arc::ptr_eq(&known.state, &cluster.state))?;
         let lane = &self.lanes[at];
-        let is_same = lane.borrow().balancer.strategy() == cluster.strategy;
-        is_same.then(|| Rc::clone(lane))
+        if lane.borrow().balancer.strategy() != cluster.strategy {
+            return None;
+        }
+        // Its places belong to the endpoints of the snapshot before.
+        lane.borrow_mut().elsewhere = InFlightView::new();
+        Some(Rc::clone(lane))
     }
 }

@@ -13,7 +13,7 @@ use super::shard::{Scratch, Shard};
 use super::wire::{Received, read_once, write_all};
 use crate::http1::{LocalReply, Progress, RequestHead, Version, encode_local};
 use crate::limits;
-use crate::net::{Buffer, Env, Stream};
+use crate::net::{Buffer, Env, Pending, Stream};
 
 /// Why a connection's busy part ended.
 enum Pause {
@@ -62,11 +62,10 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
 
 /// Waits without a buffer for the next byte; false when the connection is to be closed instead.
 async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
-    let shard = &*client.shard;
-    let _idle = Gauge::new(&shard.counters.connections_idle);
+    let _idle = Gauge::new(&client.shard.counters.connections_idle);
     let mut readable = pin!(client.stream.readable());
     loop {
-        if shard.is_draining() || shard.alarms.now_ms() >= due_ms {
+        if is_over(client, due_ms) {
             return false;
         }
         client.alarm.set(due_ms);
@@ -153,13 +152,13 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     let due_ms = began_ms + first_bytes_bound(shard, client);
     let lent = shard.buffers.lent();
     if is_ready || lent <= limits::BUFFERS_IDLE {
-        return wait_with_buffer(shard, client, buffer, due_ms).await;
+        return wait_with_buffer(client, buffer, due_ms).await;
     }
     if lent > limits::BUFFERS_HOT {
         return Err(Pause::Park(due_ms));
     }
     loop {
-        if shard.is_draining() {
+        if shard.is_draining() && is_over(client, due_ms) {
             return Err(Pause::End(Next::Close));
         }
         client.alarm.set(due_ms.min(began_ms + limits::PARK_AFTER_MS));
@@ -175,17 +174,19 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     }
 }
 
+/// Is the wait for a request over? A worker that drains waits no longer, but what has come already is a request that
+/// was accepted.
+fn is_over<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
+    let shard = &client.shard;
+    shard.alarms.now_ms() >= due_ms || shard.is_draining() && client.stream.pending() != Pending::Bytes
+}
+
 /// Waits for the first bytes to the end, buffer in hand: while few buffers are out, parking would cost more than it saves.
-async fn wait_with_buffer<E: Env>(
-    shard: &Shard<E>,
-    client: &Client<E>,
-    buffer: Buffer,
-    due_ms: u64,
-) -> Result<Buffer, Pause> {
+async fn wait_with_buffer<E: Env>(client: &Client<E>, buffer: Buffer, due_ms: u64) -> Result<Buffer, Pause> {
     let mut read = pin!(client.stream.read(buffer));
     loop {
         // The operation is abandoned only on the way to the close of its connection.
-        if shard.is_draining() || shard.alarms.now_ms() >= due_ms {
+        if is_over(client, due_ms) {
             return Err(Pause::End(Next::Close));
         }
         client.alarm.set(due_ms);

@@ -153,7 +153,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         let place = queues.try_join(&cluster.state, max).ok_or(Failure::UpstreamSaturated)?;
         // From within the queue, so that whoever is about to let a connection rest sees that somebody waits.
-        queues.reclaim(&cluster.state);
+        self.shard.reclaim(cluster);
         let late = if cluster.queue.is_some() { Failure::QueueTimeout } else { Failure::UpstreamSaturated };
         let _waiting = Gauge::new(&self.shard.counters.upstream_waiting);
         let mut turn = pin!(place.turn());
@@ -170,6 +170,8 @@ impl<E: Env> Exchange<'_, E> {
             if self.client.pending() == Pending::Broken {
                 return Err(Failure::ClientAbort);
             }
+            // A full mailbox may have refused the first call.
+            self.shard.reclaim(cluster);
         }
     }
 }
@@ -196,7 +198,18 @@ impl<E: Env> Shard<E> {
     pub(super) fn try_take_idle(&self, cluster: &Cluster) -> Option<Upstream<E::Stream>> {
         let now_ms = self.alarms.now_ms();
         let mut idle = self.idle.borrow_mut();
-        cluster.ids.iter().find_map(|id| idle.try_take(*id, now_ms)).map(|rested| rested.connection)
+        let rested = cluster.ids.iter().find_map(|id| idle.try_take(*id, now_ms))?;
+        rested.connection.credit.set_idle(false);
+        Some(rested.connection)
+    }
+
+    /// Somebody waits for a connection of this cluster: an idle one of this worker goes to whoever is first, here or by its
+    /// close; without one another worker is asked for one of its.
+    pub(super) fn reclaim(&self, cluster: &Cluster) {
+        match self.try_take_idle(cluster) {
+            Some(upstream) => drop(self.queues.grant(upstream)),
+            None => self.queues.reclaim(&cluster.state),
+        }
     }
 
     /// Opens a connection; also says how many nanoseconds it took.

@@ -167,14 +167,17 @@ impl<E: Env> Shard<E> {
     pub fn on_call(&self, call: &Call) {
         match call {
             Call::Wake(state) => self.queues.wake_first(state),
-            Call::Reclaim(state) => {
+            Call::Reclaim(state) if state.waiting() > 0 => {
                 let adopted = Rc::clone(&self.current.borrow());
                 let clusters = &adopted.snapshot.clusters;
-                if let Some(cluster) = clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.state, state)) {
-                    // The drop closes it and wakes whoever waits.
-                    drop(self.try_take_idle(cluster));
+                if let Some(cluster) = clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.state, state))
+                    && let Some(upstream) = self.try_take_idle(cluster)
+                {
+                    // The close wakes whoever is first, unless that one waits here and takes it as it is.
+                    drop(self.queues.grant(upstream));
                 }
             }
+            Call::Reclaim(_) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! A client of the gateway.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 
 use super::message::{Framing, Message};
@@ -14,6 +14,11 @@ impl Client {
     /// Connects to a listener.
     pub(crate) fn to(address: SocketAddr) -> Self {
         Self(Wire::to(address))
+    }
+
+    /// Takes a connection to a listener.
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self(Wire::new(stream))
     }
 
     /// Sends a GET of `target` for the host `a.example`.

@@ -216,9 +216,27 @@ mod model {
             self.messages.extend(named.map(|worker| (worker, Message::Wake)));
         }
 
-        fn reclaim_elsewhere(&mut self, worker: usize) {
-            let holder = self.state.idle_elsewhere(worker);
-            self.messages.extend(holder.map(|holder| (holder, Message::Reclaim)));
+        /// Somebody waits: an idle connection goes to the first waiter, or its credit does.
+        fn reclaim(&mut self, worker: usize) {
+            if self.idle[worker] == 0 {
+                let holder = self.state.idle_elsewhere(worker);
+                self.messages.extend(holder.map(|holder| (holder, Message::Reclaim)));
+                return;
+            }
+            self.set_idle(worker, self.idle[worker] - 1);
+            if self.state.is_first(worker) {
+                self.hand_to_front(worker);
+            } else {
+                let named = self.state.on_released();
+                self.wake(named);
+            }
+        }
+
+        fn tick(&mut self, worker: usize) {
+            self.serve(worker);
+            if !self.queues[worker].is_empty() {
+                self.reclaim(worker);
+            }
         }
 
         fn set_idle(&mut self, worker: usize, idle: usize) {
@@ -242,7 +260,7 @@ mod model {
                     self.serve(worker);
                 }
                 if self.queues[worker].contains(&ticket) {
-                    self.reclaim_elsewhere(worker);
+                    self.reclaim(worker);
                 }
             } else {
                 assert!(self.waiting() >= max_waiting, "refused though the queue has room");
@@ -292,18 +310,7 @@ mod model {
             self.busy[worker] -= 1;
             self.set_idle(worker, self.idle[worker] + 1);
             if self.state.waiting() > 0 {
-                self.give_up_idle(worker);
-            }
-        }
-
-        /// An idle connection goes to the first waiter, or its credit does.
-        fn give_up_idle(&mut self, worker: usize) {
-            self.set_idle(worker, self.idle[worker] - 1);
-            if self.state.is_first(worker) {
-                self.hand_to_front(worker);
-            } else {
-                let named = self.state.on_released();
-                self.wake(named);
+                self.reclaim(worker);
             }
         }
 
@@ -312,8 +319,7 @@ mod model {
                 match self.messages.swap_remove(at) {
                     (worker, Message::Wake) => self.serve(worker),
                     (_, Message::Reclaim) if self.state.waiting() == 0 => {}
-                    (worker, Message::Reclaim) if self.idle[worker] == 0 => self.reclaim_elsewhere(worker),
-                    (worker, Message::Reclaim) => self.give_up_idle(worker),
+                    (worker, Message::Reclaim) => self.reclaim(worker),
                 }
             }
         }
@@ -352,32 +358,65 @@ mod model {
         }
     }
 
+    /// Some requests and what may happen between them.
+    fn play(seed: u64) -> Play {
+        let mut rng = Rng::from_seed(seed);
+        let mut below = |bound: usize| usize::try_from(rng.below(bound as u64)).unwrap();
+        let mut play = Play::new(1 + below(4));
+        // Each play leaves some of the kinds out, so that the others come together in more ways.
+        let kinds = below(1 << 6);
+        for _ in 0..below(60) {
+            let (kind, worker, at) = (below(8), below(WORKERS), below(3));
+            match kind {
+                0 if kinds & 1 > 0 => play.close(worker),
+                1 | 2 if kinds & 2 > 0 => play.rest(worker),
+                3 if kinds & 4 > 0 => play.cancel(worker, at),
+                4 if kinds & 8 > 0 && below(8) == 0 => play.set_limit(below(5)),
+                5 if kinds & 16 > 0 => play.deliver(at),
+                6 if kinds & 32 > 0 && below(4) == 0 => play.check_settled(),
+                _ => play.request(worker, 5),
+            }
+            play.check();
+        }
+        play
+    }
+
     #[test]
     fn nobody_waits_before_a_free_credit_and_all_are_served_in_order() {
         let mut served = 0;
-        for seed in 0..200 {
-            let mut rng = Rng::from_seed(seed);
-            let mut below = |bound: usize| usize::try_from(rng.below(bound as u64)).unwrap();
-            let mut play = Play::new(1 + below(4));
-            for _ in 0..600 {
-                let worker = below(WORKERS);
-                match below(16) {
-                    0..=5 => play.request(worker, 5),
-                    6 | 7 => play.close(worker),
-                    8 | 9 => play.rest(worker),
-                    10 => play.cancel(worker, below(3)),
-                    11 if below(8) == 0 => play.set_limit(below(5)),
-                    12 if below(8) == 0 => play.check_settled(),
-                    _ => {
-                        let at = below(4);
-                        play.deliver(at);
-                    }
-                }
-                play.check();
-            }
+        for seed in 0..4_000 {
+            let mut play = play(seed);
             play.check_settled();
             served += play.served;
         }
         assert!(served > 1_000, "waiters were served: {served}");
+    }
+
+    #[test]
+    fn ticks_make_up_for_messages_that_were_lost_and_limits_that_were_lowered() {
+        for seed in 0..4_000 {
+            let mut play = play(seed);
+            play.messages.clear();
+            // A tick gives up one connection; no play has more open.
+            for _ in 0..60 {
+                (0..WORKERS).for_each(|worker| play.tick(worker));
+                play.deliver(0);
+            }
+            play.check_settled();
+            assert!(play.waiting() == 0 || play.idle == [0; WORKERS], "a connection rests and somebody waits");
+        }
+    }
+
+    #[test]
+    fn a_worker_whose_own_connections_rest_gives_one_up_for_its_waiter() {
+        let mut play = Play::new(2);
+        play.request(0, 9);
+        play.request(0, 9);
+        play.rest(0);
+        play.rest(0);
+        play.request(1, 9);
+        play.request(0, 9);
+        play.check_settled();
+        assert_eq!((play.waiting(), play.served), (0, 2));
     }
 }
