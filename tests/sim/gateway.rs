@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringgate::cluster::EndpointRegistry;
 use ringgate::config::{self, Config, Sources};
-use ringgate::exchange::{Shard, serve_connection};
+use ringgate::exchange::{Belongings, Shard, serve_connection};
 use ringgate::limits;
 use ringgate::rng::Rng;
-use ringgate::snapshot::{Publisher, Resolved, compile};
+use ringgate::snapshot::{Publisher, Registry, Resolved, compile};
 use ringgate::telemetry::{LogDrain, OwnedRecord, WorkerCounters, ring};
 
 use crate::env::{SimEnv, SimStream};
@@ -69,7 +68,7 @@ pub(crate) struct Gateway {
     pub(crate) shard: Rc<Shard<SimEnv>>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) publisher: RefCell<Publisher>,
-    registry: RefCell<EndpointRegistry>,
+    registry: RefCell<Registry>,
     log: RefCell<LogDrain>,
     /// Connections accepted and not yet ended.
     pub(crate) open: Rc<Cell<usize>>,
@@ -82,15 +81,24 @@ impl Gateway {
     pub(crate) fn new(world: &World, endpoints: &[usize]) -> Rc<Self> {
         let env = SimEnv::new(world);
         let config = configuration(endpoints);
-        let mut registry = EndpointRegistry::new();
-        let snapshot = compile(&config, 1, 1, &mut registry, &resolved(&config)).expect("it compiles");
+        let mut registry = Registry::new(1);
+        let snapshot = compile(&config, 1, &mut registry, &resolved(&config)).expect("it compiles");
+        registry.on_publishing(&snapshot, &config, world.now_ms());
         registry.on_published(1);
         let publisher = Publisher::new(snapshot, 1);
         let counters = Arc::new(WorkerCounters::new());
         let (ring, log) = ring();
-        let rng = Rng::from_seed(world.chance().next());
-        let via = b"ringgate-sim".to_vec();
-        let shard = Shard::new(env.clone(), publisher.reader(0), Arc::clone(&counters), ring, rng, via);
+        let shard = Shard::new(Belongings {
+            env: env.clone(),
+            worker: 0,
+            reader: publisher.reader(0),
+            fleet: Arc::clone(registry.fleet()),
+            counters: Arc::clone(&counters),
+            log: ring,
+            rng: Rng::from_seed(world.chance().next()),
+            via: b"ringgate-sim".to_vec(),
+            tell: Box::new(|_, _| {}),
+        });
         let gateway = Rc::new(Self {
             world: world.clone(),
             env,
@@ -143,7 +151,8 @@ impl Gateway {
         registry.retire(publisher.oldest_in_use());
         publisher.retire();
         let config = configuration(endpoints);
-        let snapshot = compile(&config, epoch, 1, &mut registry, &resolved(&config)).expect("it compiles");
+        let snapshot = compile(&config, epoch, &mut registry, &resolved(&config)).expect("it compiles");
+        registry.on_publishing(&snapshot, &config, self.world.now_ms());
         publisher.publish(snapshot);
         registry.on_published(epoch);
         if nudge {
