@@ -31,25 +31,20 @@ impl Adopted {
     /// Takes up `snapshot`; lanes of clusters that `before` had with the same balancer go on.
     pub(super) fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, rng: &mut Rng) -> Self {
         let log = snapshot.log;
-        // Workers start at different endpoints, or the first of each cluster would get every first request.
-        let mut start = |count: usize| u32::try_from(rng.below(count as u64)).unwrap_or(0);
+        // Workers start at different places, or the first endpoint of each cluster would get every first request.
+        let mut start = || u32::try_from(rng.below(1 << 32)).unwrap_or(0);
         let lanes = (snapshot.clusters.iter())
             .map(|cluster| {
                 before.and_then(|before| before.lane_of(cluster)).unwrap_or_else(|| {
                     Rc::new(RefCell::new(Lane {
-                        balancer: Balancer::new(cluster.strategy, start(cluster.endpoints.len())),
+                        balancer: Balancer::new(cluster.strategy, start()),
                         budget: RetryBudget::new(),
                         elsewhere: InFlightView::new(),
                     }))
                 })
             })
             .collect();
-        let splits = (snapshot.splits.iter())
-            .map(|weights| {
-                let cycle: u32 = weights.iter().sum();
-                RefCell::new(Split::new(weights, start(cycle as usize)))
-            })
-            .collect();
+        let splits = (snapshot.splits.iter()).map(|weights| RefCell::new(Split::new(weights, start()))).collect();
         Self { lanes, splits, sampler: Sampler::new(log.ok, log.slow_over, log.slow, log.errors), snapshot }
     }
 

@@ -86,11 +86,17 @@ impl<E: Env> Candidates for Choice<'_, E> {
             0 => 1000,
             slow_start_ms => self.shard.fleet.slot(endpoint.id).ramp(self.now_ms, slow_start_ms),
         };
-        endpoint.weight.saturating_mul(ramp).max(1)
-    }
-
-    fn weight(&self, at: usize) -> u32 {
-        self.cluster.endpoints[at].weight
+        // Where weights do not count, or count as capacity, the share is the ramp alone.
+        let weight = match self.cluster.strategy {
+            Strategy::RoundRobin => 1,
+            Strategy::LeastSaturated if endpoint.capacity > 0 => 1,
+            Strategy::WeightedRoundRobin
+            | Strategy::LeastConnections
+            | Strategy::ConsistentHash
+            | Strategy::LeastSaturated
+            | Strategy::P2c => endpoint.weight,
+        };
+        weight.saturating_mul(ramp).max(1)
     }
 
     fn in_flight(&self, at: usize) -> u32 {

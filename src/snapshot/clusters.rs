@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn endpoints_of_one_priority_are_one_tier() {
         assert_eq!(tiers([0, 0, 1, 5, 5, 5].into_iter()), [0..2, 2..3, 3..6]);
-        assert_eq!(tiers([7].into_iter()), [0..1]);
+        assert_eq!(tiers([7, 8].into_iter()), [0..1, 1..2]);
     }
 
     #[test]

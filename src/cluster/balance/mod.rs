@@ -1,56 +1,66 @@
-//! Balancers: the choice among the fit endpoints of a cluster, one per worker and cluster.
+//! Balancers: the choice among the endpoints of a cluster, and the choice among the clusters of a split.
 //!
-//! A balancer asks what it needs to know of each endpoint and keeps only cursors. Every one of them picks an endpoint
-//! whenever one has a share above 0, and never one without.
+//! One balancer per worker and cluster, so a pick takes no lock and writes nothing that another core reads. What a
+//! balancer may know of the endpoints it asks through [`Candidates`], each number once or twice per pick; a number
+//! that changes in between spoils no pick.
 
 mod least;
 mod p2c;
 mod ring;
 mod round_robin;
 mod split;
+#[cfg(test)]
+mod tests;
 mod weighted;
 
 pub use ring::Ring;
 pub use split::Split;
 
+use least::{Least, Room};
+use p2c::P2c;
 use round_robin::RoundRobin;
-use weighted::Weighted;
+use weighted::Turns;
+
+/// The share of an endpoint of weight 1 that is not ramping.
+const FULL_SHARE: u32 = 1000;
 
 /// What a balancer sees of a cluster's endpoints at one moment.
 pub trait Candidates {
-    /// Endpoints, fit or not.
+    /// Number of endpoints; the others are asked for `0..count`.
     fn count(&self) -> usize;
-    /// Weight in thousandths, scaled by slow start; 0 when it must not be picked now.
+    /// Weight in thousandths scaled by slow start (weight 3 at full ramp: 3000), 0 when it must not be picked now.
     fn share(&self, at: usize) -> u32;
     /// Exchanges in flight to it over all workers.
     fn in_flight(&self, at: usize) -> u32;
-    /// Exchanges it is meant to carry at once; 0 without a cap.
+    /// Exchanges it is meant to carry at once (for `LeastSaturated`), 0 without a cap.
     fn capacity(&self, at: usize) -> u32;
-    /// Moving average of its latency in nanoseconds as this worker saw it; 0 when unknown.
+    /// Moving average of its latency in nanoseconds as this worker saw it, 0 when unknown.
     fn latency_ns(&self, at: usize) -> u64;
-    /// Its weight, at least 1.
-    fn weight(&self, at: usize) -> u32;
-
-    /// Thousandths of its weight that slow start leaves, at most 1000, given its share.
-    fn ramp_of(&self, at: usize, share: u32) -> u32 {
-        (share / self.weight(at).max(1)).min(1000)
-    }
 }
 
-/// How an endpoint is chosen.
+/// How the endpoints of a cluster share its requests.
+///
+/// | strategy | picks | weight | slow start | per pick |
+/// |---|---|---|---|---|
+/// | `RoundRobin` | the next | not heeded | share of its turns | constant, and the unfit in its way |
+/// | `WeightedRoundRobin` | whom most turns are owed | turns | turns | all endpoints |
+/// | `LeastConnections` | least in flight / weight | load and ties | load and ties | all endpoints |
+/// | `ConsistentHash` | the key's place on the ring | points | share of its keys | a binary search |
+/// | `LeastSaturated` | least in flight / capacity | by its capacity | scales the capacity | all endpoints |
+/// | `P2c` | the cheaper of two random ones | cost | cost | constant, unless a choice is unfit |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// One after the other, whatever their weights.
+    /// In turn, whatever the weights.
     RoundRobin,
-    /// In proportion to their weights, spread evenly.
+    /// In turn by weight, smoothly.
     WeightedRoundRobin,
-    /// The one with the fewest exchanges in flight for its weight.
+    /// The fewest exchanges in flight for its weight.
     LeastConnections,
-    /// By the hash of a key, on a ring.
+    /// The same endpoint for the same key.
     ConsistentHash,
-    /// The one with the smallest part of its capacity in use.
+    /// The smallest part of its capacity in use.
     LeastSaturated,
-    /// The better of two drawn at random, by latency and exchanges in flight.
+    /// The cheaper of two random choices by latency, load and weight.
     P2c,
 }
 
@@ -70,59 +80,78 @@ impl Strategy {
 }
 
 /// One worker's balancer of one cluster.
+///
+/// Its storage is made by the first pick, and made anew when the number of endpoints changes; no other pick allocates.
 #[derive(Debug)]
 pub struct Balancer {
-    strategy: Strategy,
-    /// Where a search begins; also what a key that is not there falls back to.
-    turn: RoundRobin,
-    weighted: Weighted,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    RoundRobin(RoundRobin),
+    WeightedRoundRobin(Turns),
+    LeastConnections(Least),
+    /// Turns for requests without a key.
+    ConsistentHash(Turns),
+    LeastSaturated(Least),
+    P2c(P2c),
 }
 
 impl Balancer {
-    /// A balancer whose search begins at `start` modulo the number of endpoints.
-    ///
-    /// Workers begin at different places, or all of them would open on the same endpoint.
-    #[must_use]
-    pub fn new(strategy: Strategy, start: u32) -> Self {
-        Self { strategy, turn: RoundRobin::new(start), weighted: Weighted::new(start) }
+    /// A balancer that begins at `start`, any number: workers with different ones do not begin at the same endpoint.
+    pub const fn new(strategy: Strategy, start: u32) -> Self {
+        let state = match strategy {
+            Strategy::RoundRobin => State::RoundRobin(RoundRobin::new(start)),
+            Strategy::WeightedRoundRobin => State::WeightedRoundRobin(Turns::new(start)),
+            Strategy::LeastConnections => State::LeastConnections(Least::new(Room::Share, start)),
+            Strategy::ConsistentHash => State::ConsistentHash(Turns::new(start)),
+            Strategy::LeastSaturated => State::LeastSaturated(Least::new(Room::Capacity, start)),
+            Strategy::P2c => State::P2c(P2c::new()),
+        };
+        Self { state }
     }
 
-    /// Its strategy.
-    #[must_use]
+    /// The strategy it was made for.
     pub const fn strategy(&self) -> Strategy {
-        self.strategy
+        match self.state {
+            State::RoundRobin(_) => Strategy::RoundRobin,
+            State::WeightedRoundRobin(_) => Strategy::WeightedRoundRobin,
+            State::LeastConnections(_) => Strategy::LeastConnections,
+            State::ConsistentHash(_) => Strategy::ConsistentHash,
+            State::LeastSaturated(_) => Strategy::LeastSaturated,
+            State::P2c(_) => Strategy::P2c,
+        }
     }
 
-    /// The place of an endpoint with a share above 0, `None` when there is none.
+    /// An endpoint for one request, `None` when no share is above 0.
     ///
-    /// `ring` and `key` (the hash of what tells requests apart) are for [`Strategy::ConsistentHash`]; a request without a
-    /// key is dealt out in turn. `draw` gives 64 random bits and is called only when they are needed.
+    /// Only `ConsistentHash` looks at `ring`, compiled from these candidates in this order, and at `key`, the
+    /// [`Ring::hash`] of the request's key; without either it takes turns by weight. `draw` gives 64 random bits;
+    /// only `P2c` calls it, at most twice.
     pub fn try_pick(
         &mut self,
         candidates: &impl Candidates,
         ring: Option<&Ring>,
         key: Option<u32>,
-        mut draw: impl FnMut() -> u64,
+        draw: impl FnMut() -> u64,
     ) -> Option<usize> {
-        match self.strategy {
-            Strategy::RoundRobin => self.turn.try_pick(candidates, &mut draw),
-            Strategy::WeightedRoundRobin => self.weighted.try_pick(candidates),
-            Strategy::LeastConnections => self.least(candidates, least::by_weight),
-            Strategy::LeastSaturated => self.least(candidates, least::by_capacity),
-            Strategy::P2c => p2c::try_pick(candidates, &mut draw),
-            Strategy::ConsistentHash => match (ring, key) {
-                (Some(ring), Some(key)) => ring.walk(key).find(|at| candidates.share(*at) > 0),
-                (Some(_) | None, _) => self.turn.try_pick(candidates, &mut draw),
-            },
+        match &mut self.state {
+            State::RoundRobin(round_robin) => round_robin.try_pick(candidates),
+            State::WeightedRoundRobin(turns) => in_turn(turns, candidates),
+            State::LeastConnections(least) | State::LeastSaturated(least) => least.try_pick(candidates),
+            State::ConsistentHash(turns) => {
+                turns.on_count(candidates.count());
+                ring.zip(key)
+                    .and_then(|(ring, key)| ring.try_pick(key, candidates))
+                    .or_else(|| in_turn(turns, candidates))
+            }
+            State::P2c(p2c) => p2c.try_pick(candidates, draw),
         }
-    }
-
-    /// Among equals the turn decides.
-    fn least<C: Candidates>(&mut self, candidates: &C, load: fn(&C, usize, u32) -> least::Load) -> Option<usize> {
-        let begin = self.turn.place_in(candidates.count());
-        least::try_pick(candidates, begin, load).inspect(|at| self.turn.on_picked(*at))
     }
 }
 
-#[cfg(test)]
-mod tests;
+fn in_turn(turns: &mut Turns, candidates: &impl Candidates) -> Option<usize> {
+    turns.on_count(candidates.count());
+    turns.try_pick(|at| u64::from(candidates.share(at)))
+}
