@@ -18,6 +18,8 @@ macro_rules! on_both_drivers {
     };
 }
 
+#[path = "e2e/child_origin.rs"]
+mod child_origin;
 #[path = "e2e/client.rs"]
 mod client;
 #[allow(dead_code, reason = "the unit tests of names use the rest of it")]
@@ -54,8 +56,12 @@ mod commands;
 mod connections;
 #[path = "e2e/exhaustion.rs"]
 mod exhaustion;
+#[path = "e2e/failover.rs"]
+mod failover;
 #[path = "e2e/forwarding.rs"]
 mod forwarding;
+#[path = "e2e/frozen.rs"]
+mod frozen;
 #[path = "e2e/interop.rs"]
 mod interop;
 #[path = "e2e/logs.rs"]

@@ -40,6 +40,13 @@ impl Client {
         message
     }
 
+    /// Reads a final response of any status, its body included.
+    pub(crate) fn expects_any(&mut self) -> Message {
+        let mut message = self.0.reads_head();
+        self.0.reads_body(&mut message);
+        message
+    }
+
     /// Reads the head of a final response of this status, and no body.
     pub(crate) fn expects_head(&mut self, status: u16) -> Message {
         let mut interims = Vec::new();

@@ -121,8 +121,13 @@ impl Plan {
     }
 
     /// A further cluster, its endpoints as they stand in the file.
-    pub(crate) fn cluster_of(mut self, name: &str, endpoints: &str) -> Self {
-        let _ = writeln!(self.clusters, "  {name}: {{ endpoints: [{endpoints}] }}");
+    pub(crate) fn cluster_of(self, name: &str, endpoints: &str) -> Self {
+        self.cluster_as(name, &format!("endpoints: [{endpoints}]"))
+    }
+
+    /// A further cluster, all its entries as they stand in the file.
+    pub(crate) fn cluster_as(mut self, name: &str, entries: &str) -> Self {
+        let _ = writeln!(self.clusters, "  {name}: {{ {entries} }}");
         self
     }
 

@@ -1,0 +1,89 @@
+//! F16: an endpoint whose process is stopped. The kernel goes on accepting for it; nothing is answered.
+
+use serde_json::Value;
+
+use super::child_origin::ChildOrigin;
+use super::gateway::Gateway;
+use super::plan::{Io, Plan};
+use super::wait::until_true;
+
+const TRANSITIONS: &str = "circuit_breaker_transitions_total";
+
+/// Two endpoints in turn behind a breaker that a second failure in a row opens.
+fn gateway(io: Io, frozen: &ChildOrigin, other: &ChildOrigin) -> Gateway {
+    let (first, second) = (frozen.address(), other.address());
+    let cluster = format!(
+        "endpoints: [{{ url: 'http://{first}' }}, {{ url: 'http://{second}' }}], \
+         breaker: {{ consecutive: 2, open_for: 600ms, close_after: 2 }}"
+    );
+    Plan::bare(io)
+        .cluster_as("app", &cluster)
+        .route("name: everything, cluster: app")
+        .timeouts("response_header: 200ms, connect: 200ms")
+        .start()
+}
+
+/// F16: 504s until the breaker opens, then everything goes elsewhere; a probe after SIGCONT brings the traffic back.
+fn a_stopped_endpoint_is_left_and_taken_up_when_it_goes_on(io: Io) {
+    let (frozen, other) = (ChildOrigin::start("frozen"), ChildOrigin::start("other"));
+    let gateway = gateway(io, &frozen, &other);
+    let state = format!("circuit_breaker_state{{cluster=\"app\",endpoint=\"{}\"}}", frozen.address());
+    let mut client = gateway.client();
+    let mut status = |path: &str| {
+        client.asks(path);
+        let answer = client.expects_any();
+        let said = if answer.status() == 200 { answer.text().to_owned() } else { answer.reason().to_owned() };
+        (answer.status(), said)
+    };
+    let named = |name: &str| (200, name.to_owned());
+    let both = [status("/warm"), status("/warm")];
+    assert!(both.contains(&named("frozen")) && both.contains(&named("other")), "{both:?}");
+
+    frozen.freezes();
+    let timed_out = (504, "upstream_timeout".to_owned());
+    let answers: Vec<_> = (0..4).map(|_| status("/late")).collect();
+    assert_eq!(answers.iter().filter(|answer| **answer == timed_out).count(), 2, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| **answer == named("other")).count(), 2, "{answers:?}");
+    assert_eq!(gateway.metric(TRANSITIONS), 1.0, "two failures in a row open it");
+    for _ in 0..4 {
+        assert_eq!(status("/elsewhere"), named("other"));
+    }
+
+    // A probe that finds it still stopped costs one request and opens the breaker again.
+    until_true("a probe", || {
+        let answer = status("/probe");
+        assert!(answer == timed_out || answer == named("other"), "{answer:?}");
+        answer == timed_out
+    });
+    assert_eq!(gateway.metric(TRANSITIONS), 2.0, "a failed probe opens it again");
+    assert_eq!(status("/elsewhere"), named("other"));
+
+    frozen.thaws();
+    until_true("two probes close it", || status("/back").0 == 200 && gateway.metric(&state) == 0.0);
+    let both = [status("/again"), status("/again")];
+    assert!(both.contains(&named("frozen")) && both.contains(&named("other")), "{both:?}");
+    let is_late = |line: &Value| line["status"] == 504 && line["reason"] == "upstream_timeout";
+    until_true("a line for each", || gateway.log_lines().into_iter().filter(is_late).count() == 3);
+    gateway.stop();
+}
+
+/// F16, with its queue of connections full: the kernel no longer answers for it, and the connect times out.
+fn a_stopped_endpoint_with_a_full_queue_does_not_even_connect(io: Io) {
+    let (frozen, other) = (ChildOrigin::start_with("frozen", &["--backlog", "1"]), ChildOrigin::start("other"));
+    let gateway = gateway(io, &frozen, &other);
+    frozen.freezes();
+    let mut timed_out = 0;
+    until_true("its breaker opens", || {
+        let mut client = gateway.client();
+        client.asks("/x");
+        timed_out += u32::from(client.expects_any().status() == 504);
+        gateway.metric(TRANSITIONS) > 0.0
+    });
+    assert!(timed_out > 0);
+    gateway.stop();
+}
+
+on_both_drivers![
+    a_stopped_endpoint_is_left_and_taken_up_when_it_goes_on,
+    a_stopped_endpoint_with_a_full_queue_does_not_even_connect,
+];
