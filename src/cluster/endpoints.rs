@@ -88,9 +88,15 @@ impl EndpointRegistry {
         Ok(id)
     }
 
-    /// The identities that only the snapshot under construction has, in no order.
+    /// The identities that the snapshot under construction has and the published one has not, in no order: what was
+    /// known of their endpoints, if anything, nobody has watched since they were removed.
     pub fn fresh(&self) -> impl Iterator<Item = EndpointId> {
-        self.entries.values().filter(|entry| entry.stage == Stage::New).map(|entry| entry.id)
+        let is_fresh = |entry: &&Entry| match entry.stage {
+            Stage::New => true,
+            Stage::Live => false,
+            Stage::Resting(since) => entry.epoch > since,
+        };
+        self.entries.values().filter(is_fresh).map(|entry| entry.id)
     }
 
     /// Told that `epoch` was published: identities it did not assign are released; returns those newly so, in order.

@@ -1,6 +1,6 @@
 //! What the running gateway shows: written by the control loop, read by the admin server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,6 +128,9 @@ impl Board {
         live.routes = published.routes;
         live.max_connections = published.max_connections;
         live.overview = published.overview;
+        // An identity may be another endpoint's one day, and what is not probed any more has no last probe.
+        let probed: HashSet<EndpointId> = live.overview.probed().collect();
+        live.probe_details.retain(|id, _| probed.contains(id));
     }
 
     /// An endpoint was probed.
@@ -326,6 +329,7 @@ fn time(unix_ms: u64) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::overview::tests::Scene;
     use super::*;
 
     /// A board of one worker on epoll.
@@ -381,6 +385,35 @@ pub(super) mod tests {
         let shown = &json["dns"]["names"][0];
         assert_eq!((&shown["host"], &shown["addresses"]), (&"db.test".into(), &serde_json::json!(["10.0.0.1"])));
         assert_eq!((&shown["failing"], &shown["error"]), (&true.into(), &"no such name".into()));
+    }
+
+    #[test]
+    fn how_the_last_probe_went_is_forgotten_with_its_endpoint_and_with_its_check() {
+        let board = board();
+        let mut scene = Scene::new();
+        let mut publish = |entries: &str| {
+            let id = scene.publish(entries);
+            board.on_published(Published {
+                epoch: 1,
+                listeners: Vec::new(),
+                routes: Vec::new(),
+                max_connections: 9,
+                overview: Arc::new(std::mem::take(&mut scene.overview)),
+            });
+            id
+        };
+        let detail = || board.clusters()[0].endpoints[0].probe_detail.clone();
+        let probed = "health: { active: { kind: tcp } }";
+        let ids = publish(&format!("{probed}, endpoints: [{{ url: 'http://10.0.0.1' }}]"));
+        board.on_probed(ids[0], false, "connection refused");
+        publish(&format!("{probed}, endpoints: [{{ url: 'http://10.0.0.1' }}]"));
+        assert_eq!(detail(), "connection refused");
+        publish("endpoints: [{ url: 'http://10.0.0.1' }]");
+        assert_eq!(detail(), "", "it is not probed any more");
+        board.on_probed(ids[0], false, "connection refused");
+        publish(&format!("{probed}, endpoints: [{{ url: 'http://10.0.0.2' }}]"));
+        let ids = publish(&format!("{probed}, endpoints: [{{ url: 'http://10.0.0.1' }}]"));
+        assert_eq!((ids[0], detail()), (EndpointId(0), String::new()), "it is another one of the same identity");
     }
 
     #[test]

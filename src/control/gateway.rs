@@ -7,11 +7,12 @@ use super::board::{Board, Published};
 use super::changes::{Held, ListenerChanges, listener_changes, needs_restart};
 use super::crew::Crew;
 use super::log_writer::LogWriter;
-use super::overview::{Overview, Tiers};
+use super::overview::Overview;
 use super::probes::{self, Probes, Report};
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
 use super::tables::Tables;
+use super::tiers::Tiers;
 use super::watch::Watch;
 use crate::clock;
 use crate::cluster::Probe;
@@ -206,7 +207,7 @@ impl Gateway {
     fn watch_over(&mut self, snapshot: &Snapshot, config: &Config) {
         self.probes.follow(probes::targets(config, snapshot));
         self.overview = Arc::new(Overview::new(snapshot, config));
-        self.tiers.clear();
+        self.tiers.follow(&self.overview);
     }
 
     /// Told what a probe found.
@@ -218,7 +219,7 @@ impl Gateway {
         match report.verdict {
             Some(true) => {
                 slot.set_probe(Probe::Healthy, now_ms);
-                tracing::info!(cluster, %endpoint, detail, connect_us = report.latency_us, "endpoint healthy");
+                tracing::info!(cluster, %endpoint, detail, latency_us = report.latency_us, "endpoint healthy");
             }
             Some(false) => {
                 slot.set_probe(Probe::Unhealthy, now_ms);

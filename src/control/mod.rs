@@ -29,6 +29,7 @@ mod sockets;
 mod source;
 mod start;
 mod tables;
+mod tiers;
 mod watch;
 
 use std::fmt;

@@ -1,39 +1,39 @@
-//! Clusters and endpoints as they stand: what pages and metrics show, readiness, and which tiers are too slow.
+//! Clusters and endpoints as they stand: what pages and metrics show, and readiness.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::cluster::{BreakerState, ClusterState, EndpointId, Fitness, Fleet, Probe, Slot, TierGate};
+use crate::cluster::{BreakerState, ClusterState, EndpointId, Fitness, Fleet, Probe, Slot};
 use crate::config::Config;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Endpoint, Snapshot};
 use crate::telemetry::{ClusterView, EndpointView};
 
 /// Clusters of the configuration in force, each with its cells of shared state.
 #[derive(Default)]
 pub(super) struct Overview {
-    clusters: Vec<Shown>,
+    pub(super) clusters: Vec<Shown>,
 }
 
-struct Shown {
-    name: String,
+/// One cluster.
+pub(super) struct Shown {
+    pub(super) name: String,
     balance: &'static str,
     is_required: bool,
-    state: Arc<ClusterState>,
-    endpoints: Vec<ShownEndpoint>,
-    /// How many endpoints each tier has, in order.
-    tiers: Vec<usize>,
-    max_latency_us: Option<u64>,
+    pub(super) state: Arc<ClusterState>,
+    pub(super) endpoints: Vec<ShownEndpoint>,
+    is_probed: bool,
+    pub(super) max_latency_us: Option<u64>,
     /// Milliseconds between two looks at the latencies of tiers.
-    look_ms: u64,
+    pub(super) look_ms: u64,
 }
 
-struct ShownEndpoint {
-    id: EndpointId,
+/// One endpoint.
+pub(super) struct ShownEndpoint {
+    pub(super) id: EndpointId,
     address: SocketAddr,
     weight: u32,
-    /// The number of its tier, best first.
-    tier: u8,
+    pub(super) priority: u8,
 }
 
 impl Overview {
@@ -47,11 +47,8 @@ impl Overview {
                     balance: cluster.strategy.name(),
                     is_required: cluster.is_required,
                     state: Arc::clone(&cluster.state),
-                    endpoints: (cluster.tiers.iter().zip(0_u8..))
-                        .flat_map(|(tier, number)| cluster.endpoints[tier.clone()].iter().map(move |one| (one, number)))
-                        .map(|(one, tier)| ShownEndpoint { id: one.id, address: one.address, weight: one.weight, tier })
-                        .collect(),
-                    tiers: cluster.tiers.iter().map(ExactSizeIterator::len).collect(),
+                    endpoints: cluster.endpoints.iter().map(ShownEndpoint::new).collect(),
+                    is_probed: written.active.is_some(),
                     max_latency_us: written.max_latency.map(|most| u64::try_from(most.as_micros()).unwrap_or(u64::MAX)),
                     look_ms: written
                         .active
@@ -70,13 +67,20 @@ impl Overview {
             .all(|cluster| cluster.endpoints.iter().any(|endpoint| is_fit(fleet.slot(endpoint.id), now_ms)))
     }
 
+    /// Every endpoint that has an active check.
+    pub(super) fn probed(&self) -> impl Iterator<Item = EndpointId> {
+        let probed = self.clusters.iter().filter(|cluster| cluster.is_probed);
+        probed.flat_map(|cluster| &cluster.endpoints).map(|endpoint| endpoint.id)
+    }
+
     /// Everything for pages and metrics; `details` says how the last probe of an endpoint went.
     pub(super) fn views(&self, fleet: &Fleet, now_ms: u64, details: &HashMap<EndpointId, String>) -> Vec<ClusterView> {
         self.clusters.iter().map(|cluster| cluster.view(fleet, now_ms, details)).collect()
     }
 }
 
-fn is_fit(slot: &Slot, now_ms: u64) -> bool {
+/// May it be picked?
+pub(super) fn is_fit(slot: &Slot, now_ms: u64) -> bool {
     matches!(slot.fitness(now_ms), Fitness::Fit | Fitness::Trial)
 }
 
@@ -92,27 +96,14 @@ impl Shown {
             connections: self.state.taken() as u64,
             in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
             waiting: self.state.waiting() as u64,
-            slow_tiers: (0..64).filter(|tier| slow >> tier & 1 == 1).collect(),
+            slow_tiers: (0..64).filter(|priority| slow >> priority & 1 == 1).collect(),
             endpoints,
         }
-    }
-
-    /// The mean latency of each tier as far as it is known.
-    fn latencies_us(&self, fleet: &Fleet) -> Vec<Option<u64>> {
-        let mut first = 0;
-        let tier = |count: &usize| {
-            let endpoints = &self.endpoints[first..first + count];
-            first += count;
-            let known = endpoints.iter().map(|endpoint| latency_us(fleet, endpoint.id)).filter(|us| *us > 0);
-            let (sum, count) = known.fold((0, 0), |(sum, count), us| (sum + us, count + 1));
-            (count > 0).then(|| sum / count)
-        };
-        self.tiers.iter().map(tier).collect()
     }
 }
 
 /// What probes measured, or before the first of them what the workers did when they connected; 0 when nobody did.
-fn latency_us(fleet: &Fleet, id: EndpointId) -> u64 {
+pub(super) fn latency_us(fleet: &Fleet, id: EndpointId) -> u64 {
     match fleet.slot(id).latency_us() {
         0 => (0..fleet.workers()).map(|worker| u64::from(fleet.cell(worker, id).connect_us())).max().unwrap_or(0),
         probed => probed,
@@ -120,6 +111,11 @@ fn latency_us(fleet: &Fleet, id: EndpointId) -> u64 {
 }
 
 impl ShownEndpoint {
+    fn new(endpoint: &Endpoint) -> Self {
+        let Endpoint { id, address, weight, priority, .. } = *endpoint;
+        Self { id, address, weight, priority }
+    }
+
     fn view(&self, fleet: &Fleet, now_ms: u64, details: &HashMap<EndpointId, String>) -> EndpointView {
         let slot = fleet.slot(self.id);
         let fitness = slot.fitness(now_ms);
@@ -127,7 +123,7 @@ impl ShownEndpoint {
         EndpointView {
             address: self.address.to_string(),
             weight: self.weight,
-            priority: self.tier,
+            priority: self.priority,
             fit: is_fit(slot, now_ms),
             unfit: if let Fitness::Unfit(_) = fitness { fitness.name() } else { "" },
             probe: match slot.probe() {
@@ -150,37 +146,99 @@ impl ShownEndpoint {
     }
 }
 
-/// Judges the tiers of clusters that have a `max_latency`, once per probe interval.
-#[derive(Default)]
-pub(super) struct Tiers {
-    gates: HashMap<String, (TierGate, u64)>,
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::{Path, PathBuf};
 
-impl Tiers {
-    /// Another configuration: gates of clusters whose tiers or bound changed begin anew.
-    pub(super) fn clear(&mut self) {
-        self.gates.clear();
+    use super::*;
+    use crate::config::{self, Sources};
+    use crate::snapshot::{Registry, compile};
+
+    /// One cluster, with what outlives its configurations.
+    pub(in crate::control) struct Scene {
+        registry: Registry,
+        epoch: u64,
+        ids: Vec<EndpointId>,
+        pub(in crate::control) overview: Overview,
     }
 
-    /// Looks at every cluster whose time has come.
-    pub(super) fn look(&mut self, overview: &Overview, fleet: &Fleet, now_ms: u64) {
-        for cluster in &overview.clusters {
-            let Some(max_us) = cluster.max_latency_us else { continue };
-            let gate = self.gates.entry(cluster.name.clone());
-            let (gate, due_ms) = gate.or_insert_with(|| (TierGate::new(cluster.tiers.len(), max_us), 0));
-            if now_ms < *due_ms {
-                continue;
+    impl Scene {
+        /// Nothing is published yet.
+        pub(in crate::control) fn new() -> Self {
+            Self { registry: Registry::new(1), epoch: 0, ids: Vec::new(), overview: Overview::default() }
+        }
+
+        /// Publishes the cluster with these entries, its endpoints having addresses for hosts; their identities.
+        pub(in crate::control) fn publish(&mut self, entries: &str) -> Vec<EndpointId> {
+            let config = configuration(entries);
+            let endpoints = config.clusters.iter().flat_map(|cluster| &cluster.endpoints);
+            let address = |host: &str, port: u16| vec![format!("{host}:{port}").parse().unwrap()];
+            let resolved = endpoints.map(|one| ((one.host.clone(), one.port), address(&one.host, one.port))).collect();
+            self.epoch += 1;
+            let snapshot = compile(&config, self.epoch, &mut self.registry, &resolved).unwrap();
+            self.registry.on_publishing(&snapshot, &config, 0);
+            self.registry.on_published(self.epoch);
+            self.ids.clone_from(&snapshot.clusters[0].ids);
+            self.overview = Overview::new(&snapshot, &config);
+            self.ids.clone()
+        }
+
+        pub(in crate::control) fn fleet(&self) -> &Fleet {
+            self.registry.fleet()
+        }
+
+        /// What is shared about an endpoint, by its place among those of rising priority.
+        pub(in crate::control) fn slot(&self, at: usize) -> &Slot {
+            self.fleet().slot(self.ids[at])
+        }
+
+        pub(in crate::control) fn views(&self, now_ms: u64) -> Vec<ClusterView> {
+            self.overview.views(self.fleet(), now_ms, &HashMap::new())
+        }
+    }
+
+    fn configuration(entries: &str) -> Config {
+        struct Text(String);
+        impl Sources for Text {
+            fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+                Ok(self.0.clone().into_bytes())
             }
-            *due_ms = now_ms + cluster.look_ms;
-            let slow = gate.on_latencies(&cluster.latencies_us(fleet));
-            if slow != cluster.state.slow_tiers() {
-                tracing::warn!(
-                    cluster = cluster.name,
-                    slow = format!("{slow:b}"),
-                    "tiers left for their latency changed"
-                );
-                cluster.state.set_slow_tiers(slow);
+            fn env(&self, _: &str) -> Option<String> {
+                None
+            }
+            fn glob(&self, _: &str) -> Vec<PathBuf> {
+                Vec::new()
             }
         }
+        let yaml = format!(
+            "version: 1\nadmin: {{ listen: off }}\nlisteners: {{ web: {{ address: '127.0.0.1:0' }} }}\n\
+             routes: [{{ name: all, match: {{ path: /* }}, cluster: app }}]\nclusters: {{ app: {{ {entries} }} }}\n"
+        );
+        config::load(Path::new("scene.yaml"), &Text(yaml)).unwrap_or_else(|all| panic!("{all}")).config
+    }
+
+    #[test]
+    fn the_priority_shown_is_the_one_written() {
+        let mut scene = Scene::new();
+        scene.publish("endpoints: [{ url: 'http://10.0.0.1', priority: 63 }, { url: 'http://10.0.0.2', priority: 5 }]");
+        let endpoints = &scene.views(0)[0].endpoints;
+        let shown: Vec<_> = endpoints.iter().map(|one| (one.address.as_str(), one.priority)).collect();
+        assert_eq!(shown, [("10.0.0.2:80", 5), ("10.0.0.1:80", 63)]);
+    }
+
+    #[test]
+    fn ready_needs_a_fit_endpoint_in_every_required_cluster() {
+        let mut scene = Scene::new();
+        let entries =
+            "health: { active: { kind: tcp } }, endpoints: [{ url: 'http://10.0.0.1' }, { url: 'http://10.0.0.2' }]";
+        let is_ready = |scene: &Scene| scene.overview.is_ready(scene.fleet(), 0);
+        scene.publish(&format!("required: true, {entries}"));
+        assert!(is_ready(&scene));
+        scene.slot(0).set_probe(Probe::Unhealthy, 0);
+        assert!(is_ready(&scene), "one is enough");
+        scene.slot(1).set_probe(Probe::Unhealthy, 0);
+        assert!(!is_ready(&scene));
+        scene.publish(entries);
+        assert!(is_ready(&scene), "nobody requires it");
     }
 }

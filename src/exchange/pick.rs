@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::held::Exchange;
 use super::lease::Wanted;
 use super::shard::Shard;
-use crate::cluster::{BreakerState, Candidates, Fitness, InFlightView, Now, Pass, Strategy};
+use crate::cluster::{BreakerState, Candidates, Fitness, InFlightView, Now, Pass, Strategy, Unfit};
 use crate::net::Env;
 use crate::snapshot::{Cluster, Endpoint};
 
@@ -136,15 +136,14 @@ impl<E: Env> Shard<E> {
         }
         drop(lane);
         let slow = if cluster.tiers.len() > 1 { cluster.state.slow_tiers() } else { 0 };
-        let is_slow = |tier: usize| slow >> tier.min(63) & 1 == 1;
+        let is_slow = |tier: &Range<usize>| slow != 0 && slow >> (cluster.endpoints[tier.start].priority & 63) & 1 == 1;
         let strict = Lenience::default();
-        for (number, tier) in cluster.tiers.iter().enumerate().filter(|(number, _)| !is_slow(*number)) {
-            debug_assert!(number < 64, "the configuration has at most 64 priorities");
+        for tier in cluster.tiers.iter().filter(|tier| !is_slow(tier)) {
             if let Some(attempt) = self.pick_in(wanted, tier.clone(), strict) {
                 return Some(attempt);
             }
         }
-        for (_, tier) in cluster.tiers.iter().enumerate().filter(|(number, _)| is_slow(*number)) {
+        for tier in cluster.tiers.iter().filter(|tier| is_slow(tier)) {
             if let Some(attempt) = self.pick_in(wanted, tier.clone(), strict) {
                 return Some(attempt);
             }
@@ -218,15 +217,26 @@ impl<E: Env> Shard<E> {
     pub(super) fn enter<'w>(&'w self, cluster: &'w Cluster, index: usize) -> Option<Attempt<'w, E>> {
         let slot = self.fleet.slot(cluster.ids[index]);
         let pass = slot.try_enter(self.alarms.now_ms(), cluster.breaker.as_ref())?;
+        self.on_transition(pass.begins_trial().then_some(BreakerState::HalfOpen));
         self.fleet.cell(self.worker, cluster.ids[index]).begin();
         Some(Attempt { shard: self, cluster, index, pass: Cell::new(Some(pass)) })
     }
 
-    /// With no endpoint to try: is it because breakers are open? Then when may the first be tried again?
+    fn on_transition(&self, entered: Option<BreakerState>) {
+        if let Some(state) = entered {
+            self.counters.breaker_transitions[state as usize].add(1);
+        }
+    }
+
+    /// With no endpoint to try: does nothing but its breaker keep one away? Then when may the first be tried again?
     pub(super) fn breaker_wait_ms(&self, cluster: &Cluster) -> Option<u64> {
         let now_ms = self.alarms.now_ms();
         let slots = cluster.ids.iter().map(|id| self.fleet.slot(*id));
-        let open = slots.filter(|slot| !slot.is_drained() && slot.breaker(now_ms) != BreakerState::Closed);
+        let open = slots.filter(|slot| {
+            let fitness = if cluster.fail_open { slot.fitness_at_last(now_ms) } else { slot.fitness(now_ms) };
+            // Another worker's trial may have ended since.
+            matches!(fitness, Fitness::Unfit(Unfit::Breaker) | Fitness::Trial | Fitness::Fit)
+        });
         open.map(|slot| slot.open_until_ms().saturating_sub(now_ms)).min()
     }
 }
@@ -271,9 +281,7 @@ impl<'a, E: Env> Attempt<'a, E> {
         let now = Now { ms: shard.alarms.now_ms(), ns: now_ns };
         let closed =
             shard.fleet.on_success(shard.worker, id, pass, now, cluster.breaker.as_ref(), cluster.passive.as_ref());
-        if closed.is_some() {
-            shard.counters.breaker_transitions.add(1);
-        }
+        shard.on_transition(closed.map(|transition| transition.to));
     }
 
     /// The endpoint failed, before or in its response.
@@ -284,9 +292,7 @@ impl<'a, E: Env> Attempt<'a, E> {
         let (breaker, passive) = (cluster.breaker.as_ref(), cluster.passive.as_ref());
         let gate = cluster.state.ejecting();
         let outcome = shard.fleet.on_failure(shard.worker, id, pass, now, breaker, passive, &cluster.ids, gate);
-        if outcome.opened.is_some() {
-            shard.counters.breaker_transitions.add(1);
-        }
+        shard.on_transition(outcome.opened.map(|transition| transition.to));
         if outcome.ejected {
             shard.counters.ejections.add(1);
         }

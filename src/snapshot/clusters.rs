@@ -116,9 +116,8 @@ pub(super) fn cluster(
 ) -> Result<Cluster, CompileError> {
     let mut endpoints = addresses(cluster, epoch, registry, resolved)?;
     // Stable: within a priority the order is as written.
-    endpoints.sort_by_key(|(priority, _)| *priority);
-    let tiers = tiers(endpoints.iter().map(|(priority, _)| *priority));
-    let mut endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(_, endpoint)| endpoint).collect();
+    endpoints.sort_by_key(|endpoint| endpoint.priority);
+    let tiers = tiers(endpoints.iter().map(|endpoint| endpoint.priority));
     share_capacity(&mut endpoints, cluster.max_connections);
     let strategy = strategy(cluster.balance);
     let ring = (strategy == Strategy::ConsistentHash).then(|| {
@@ -152,14 +151,14 @@ pub(super) fn cluster(
     })
 }
 
-/// Every address of every endpoint, with its priority.
+/// Every address of every endpoint.
 fn addresses(
     cluster: &config::Cluster,
     epoch: u64,
     registry: &mut Registry,
     resolved: &Resolved,
-) -> Result<Vec<(u8, Endpoint)>, CompileError> {
-    let mut endpoints: Vec<(u8, Endpoint)> = Vec::new();
+) -> Result<Vec<Endpoint>, CompileError> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
     let needs_probe = cluster.active.as_ref().is_some_and(|active| active.require_probe);
     for written in &cluster.endpoints {
         let addresses = resolved.get(&(written.host.clone(), written.port)).map_or(&[][..], Vec::as_slice);
@@ -170,10 +169,10 @@ fn addresses(
             let id = assign(cluster, address, epoch, registry)?;
             registry.probes.insert(id, if needs_probe { Probe::Pending } else { Probe::Unprobed });
             // Two names of one cluster may share an address; it is one endpoint.
-            if endpoints.iter().all(|(_, known)| known.id != id) {
+            if endpoints.iter().all(|known| known.id != id) {
                 let authority = written.authority().into_bytes();
-                let endpoint = Endpoint { id, address, authority, weight: written.weight, capacity: 0 };
-                endpoints.push((written.priority, endpoint));
+                let (weight, priority) = (written.weight, written.priority);
+                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0 });
             }
         }
     }
@@ -272,6 +271,7 @@ mod tests {
             address: "127.0.0.1:1".parse().expect("an address"),
             authority: Vec::new(),
             weight,
+            priority: 0,
             capacity: 0,
         };
         let mut endpoints = [endpoint(3), endpoint(1), endpoint(0)];

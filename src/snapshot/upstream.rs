@@ -54,6 +54,8 @@ pub struct Endpoint {
     pub authority: Vec<u8>,
     /// Its weight; 0 is drained.
     pub weight: u32,
+    /// Its priority, below 64; the lowest number is the best.
+    pub priority: u8,
     /// Its part of the cluster's cap by weight, at least 1; 0 without a cap.
     pub capacity: u32,
 }

@@ -182,8 +182,8 @@ pub struct Cells {
     pub retries_denied: Counter,
     /// Gauge: requests waiting for a connection to a cluster at its cap.
     pub upstream_waiting: Counter,
-    /// Breakers that opened or closed.
-    pub breaker_transitions: Counter,
+    /// Breakers that closed, opened, and became half-open, in this order.
+    pub breaker_transitions: [Counter; 3],
     /// Endpoints ejected for their errors.
     pub ejections: Counter,
     /// Copies of requests sent to mirrors.
@@ -241,7 +241,7 @@ impl WorkerCounters {
                 retries: Counter::new(),
                 retries_denied: Counter::new(),
                 upstream_waiting: Counter::new(),
-                breaker_transitions: Counter::new(),
+                breaker_transitions: [const { Counter::new() }; 3],
                 ejections: Counter::new(),
                 mirrors_sent: Counter::new(),
                 mirrors_failed: Counter::new(),

@@ -234,8 +234,11 @@ impl Scrape {
         page.counter("upstream_retries_denied", help, sum(|w| &w.retries_denied))?;
         let help = "Requests that wait for a connection to a cluster at its cap.";
         page.gauge("upstream_requests_waiting", help, sum(|w| &w.upstream_waiting))?;
-        let help = "Changes of a circuit breaker's state by traffic.";
-        page.counter("circuit_breaker_transitions", help, sum(|w| &w.breaker_transitions))?;
+        let help = "Changes of a circuit breaker's state by traffic, by the state entered.";
+        let mut family = page.open("circuit_breaker_transitions", help, MetricType::Counter)?;
+        count_in(&mut family, &[("to", "closed")], sum(|w| &w.breaker_transitions[0]))?;
+        count_in(&mut family, &[("to", "open")], sum(|w| &w.breaker_transitions[1]))?;
+        count_in(&mut family, &[("to", "half_open")], sum(|w| &w.breaker_transitions[2]))?;
         page.counter("upstream_ejections", "Endpoints ejected for their errors.", sum(|w| &w.ejections))?;
         let mut family = page.open("mirror_requests", "Copies for mirrors by result.", MetricType::Counter)?;
         count_in(&mut family, &[("result", "sent")], sum(|w| &w.mirrors_sent))?;

@@ -50,7 +50,11 @@ fn an_endpoint_that_comes_back_in_time_gets_its_identity_back() {
     assert_eq!(registry.assign(3, &key(80)), Ok(EndpointId(0)));
     registry.retire(2);
     assert_eq!(registry.assign(3, &key(82)), Ok(EndpointId(2)), "0 is about to be published again");
+    let mut fresh: Vec<_> = registry.fresh().collect();
+    fresh.sort_unstable();
+    assert_eq!(fresh, [EndpointId(0), EndpointId(2)], "what was known of 0 is as old as its removal");
     assert_eq!(registry.on_published(3), [EndpointId(1)]);
+    assert_eq!(registry.fresh().count(), 0);
 }
 
 #[test]

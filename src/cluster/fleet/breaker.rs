@@ -60,6 +60,7 @@ pub struct Transition {
 pub struct Pass {
     pub(super) term: u16,
     pub(super) is_probe: bool,
+    pub(super) begins_trial: bool,
 }
 
 impl Pass {
@@ -67,6 +68,17 @@ impl Pass {
     #[must_use]
     pub const fn is_probe(self) -> bool {
         self.is_probe
+    }
+
+    /// Whether the breaker became half-open by it.
+    #[must_use]
+    pub const fn begins_trial(self) -> bool {
+        self.begins_trial
+    }
+
+    /// The pass of a closed breaker.
+    pub(super) const fn plain(term: u16) -> Self {
+        Self { term, is_probe: false, begins_trial: false }
     }
 }
 
@@ -165,11 +177,11 @@ impl BreakerWord {
     pub(super) fn try_enter(self, now_ms: u64, policy: &BreakerPolicy) -> (Self, Option<Pass>) {
         let limit = policy.limit();
         match self.stage() {
-            Stage::Closed => (self, Some(Pass { term: self.term(), is_probe: false })),
+            Stage::Closed => (self, Some(Pass::plain(self.term()))),
             Stage::Open { until_ms } if now_ms < until_ms || self.out() >= limit => (self.with_limit(limit), None),
-            Stage::Open { .. } => self.next(Stage::HalfOpen { successes: 0 }, limit).with_probe(),
+            Stage::Open { .. } => self.next(Stage::HalfOpen { successes: 0 }, limit).with_probe(true),
             Stage::HalfOpen { .. } if self.out() >= limit => (self.with_limit(limit), None),
-            Stage::HalfOpen { .. } => self.with_limit(limit).with_probe(),
+            Stage::HalfOpen { .. } => self.with_limit(limit).with_probe(false),
         }
     }
 
@@ -243,9 +255,9 @@ impl BreakerWord {
         Self::new(self.stage(), self.term(), self.out(), limit)
     }
 
-    fn with_probe(self) -> (Self, Option<Pass>) {
+    fn with_probe(self, begins_trial: bool) -> (Self, Option<Pass>) {
         let word = Self::new(self.stage(), self.term(), self.out() + 1, self.limit());
-        (word, Some(Pass { term: self.term(), is_probe: true }))
+        (word, Some(Pass { term: self.term(), is_probe: true, begins_trial }))
     }
 }
 

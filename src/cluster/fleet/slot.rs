@@ -207,7 +207,7 @@ impl Slot {
     pub fn try_enter(&self, now_ms: u64, policy: Option<&BreakerPolicy>) -> Option<Pass> {
         let Some(policy) = policy else {
             let word = self.close_for_good();
-            return Some(Pass { term: word.term(), is_probe: false });
+            return Some(Pass::plain(word.term()));
         };
         let mut seen = self.breaker_word();
         loop {

@@ -18,14 +18,28 @@ use crate::config::ProbeKind;
 pub(super) struct Outcome {
     /// What the endpoint said, or why it is not well.
     pub(super) result: Result<Cow<'static, str>, Trouble>,
-    /// Microseconds to the connection, 0 without one.
-    pub(super) connect_us: u64,
+    /// Microseconds of its slowest wait, 0 without a connection.
+    pub(super) latency_us: u64,
 }
 
 impl Outcome {
     /// Is it about this machine rather than the endpoint?
     pub(super) fn is_ours(&self) -> bool {
         self.result.as_ref().is_err_and(Trouble::is_ours)
+    }
+}
+
+/// The longest that one probe waited for the endpoint: for the connection, or for the head of the answer. The two are
+/// about as far apart as the endpoint is slow at its work; a TLS handshake, which takes several ways, is left out.
+#[derive(Default)]
+pub(super) struct Latency {
+    us: u64,
+}
+
+impl Latency {
+    /// What was asked for at `began_ns` is there.
+    pub(super) fn on_answer(&mut self, began_ns: u64) {
+        self.us = self.us.max((clock::now_ns() - began_ns) / 1_000).max(1);
     }
 }
 
@@ -59,20 +73,20 @@ impl Prober {
         Ok(self.connector.clone())
     }
 
-    async fn ask(&mut self, connect_us: &mut u64) -> Result<Cow<'static, str>, Trouble> {
+    async fn ask(&mut self, latency: &mut Latency) -> Result<Cow<'static, str>, Trouble> {
         let connector = self.connector().await?;
         let mut deadline = Deadline::new(self.target.health.timeout);
         let began = clock::now_ns();
         let stream = deadline.before(Phase::Connect, TcpStream::connect(self.target.probed())).await?;
         let stream = stream.map_err(|error| Trouble::from_io(&error))?;
-        *connect_us = ((clock::now_ns() - began) / 1_000).max(1);
+        latency.on_answer(began);
         match (self.target.health.kind, connector) {
             (ProbeKind::Tcp, _) => Ok("connected".into()),
-            (ProbeKind::Grpc, _) => grpc::ask(stream, &self.target, &mut deadline).await,
-            (ProbeKind::Http | ProbeKind::Https, None) => http::ask(stream, &self.target, &mut deadline).await,
+            (ProbeKind::Grpc, _) => grpc::ask(stream, &self.target, &mut deadline, latency).await,
+            (ProbeKind::Http | ProbeKind::Https, None) => http::ask(stream, &self.target, &mut deadline, latency).await,
             (ProbeKind::Http | ProbeKind::Https, Some(connector)) => {
                 let stream = tls::secure(stream, &connector, &self.target, &mut deadline).await?;
-                http::ask(stream, &self.target, &mut deadline).await
+                http::ask(stream, &self.target, &mut deadline, latency).await
             }
         }
     }
@@ -80,11 +94,11 @@ impl Prober {
 
 impl Check for Prober {
     async fn check(&mut self) -> Outcome {
-        let mut connect_us = 0;
-        let result = self.ask(&mut connect_us).await;
+        let mut latency = Latency::default();
+        let result = self.ask(&mut latency).await;
         if matches!(result, Err(Trouble::Certificate(_))) {
             self.connector = None;
         }
-        Outcome { result, connect_us }
+        Outcome { result, latency_us: latency.us }
     }
 }

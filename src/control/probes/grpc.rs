@@ -15,12 +15,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::attempt::Latency;
 use super::deadline::Deadline;
 use super::health_message::{self, ServingStatus};
 use super::http::{BODY_BYTES, NAME};
 use super::sniff::{Seen, Sniff};
 use super::target::Target;
 use super::trouble::{Phase, Trouble};
+use crate::clock;
 
 /// The method that is called.
 const METHOD: &str = "/grpc.health.v1.Health/Check";
@@ -55,6 +57,7 @@ pub(super) async fn ask(
     stream: TcpStream,
     target: &Target,
     deadline: &mut Deadline,
+    latency: &mut Latency,
 ) -> Result<Cow<'static, str>, Trouble> {
     let request = request(target)?;
     let (stream, seen) = Sniff::new(stream);
@@ -62,11 +65,13 @@ pub(super) async fn ask(
     let tasks = Tasks::default();
     let mut client = http2::Builder::new(Starter(Arc::clone(&tasks.0)));
     client.max_header_list_size(HEAD_BYTES);
+    let began = clock::now_ns();
     let opened = deadline.before(Phase::Answer, client.handshake(TokioIo::new(stream))).await?;
     let (mut sender, connection) = opened.map_err(told)?;
     let mut connection = pin!(connection.fuse());
     let exchange = async {
         let response = sender.send_request(request).await.map_err(told)?;
+        latency.on_answer(began);
         verdict(response, &seen).await
     };
     let mut exchange = pin!(exchange);

@@ -12,10 +12,12 @@ use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::attempt::Latency;
 use super::deadline::Deadline;
 use super::sniff::Sniff;
 use super::target::Target;
 use super::trouble::{Phase, Trouble};
+use crate::clock;
 use crate::limits::{HEADER_BYTES_DEFAULT, HEADER_COUNT_DEFAULT};
 
 /// How probes name themselves.
@@ -27,7 +29,12 @@ pub(super) const BODY_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// Anything but an expected status in time.
-pub(super) async fn ask<S>(stream: S, target: &Target, deadline: &mut Deadline) -> Result<Cow<'static, str>, Trouble>
+pub(super) async fn ask<S>(
+    stream: S,
+    target: &Target,
+    deadline: &mut Deadline,
+    latency: &mut Latency,
+) -> Result<Cow<'static, str>, Trouble>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -47,7 +54,9 @@ where
             _ = &mut connection => answer.await,
         }
     };
+    let began = clock::now_ns();
     let head = deadline.before(Phase::Answer, head).await?.map_err(told)?;
+    latency.on_answer(began);
     let status = head.status().as_u16();
     // Closing before a short body was read would reset the connection, which the endpoint may log as an error.
     let rest = async {

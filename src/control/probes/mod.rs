@@ -44,8 +44,8 @@ pub(super) struct Report {
     pub(super) ok: bool,
     /// The verdict, when this probe changed it: is the endpoint healthy? See [`crate::cluster::HealthCount`].
     pub(super) verdict: Option<bool>,
-    /// Microseconds it took to connect, without TLS and request; 0 when no connection came about. That is what a worker
-    /// measures when it connects, so the two may be averaged, whatever the kind of the probe.
+    /// Microseconds that the slower of the connection and the answer took, a TLS handshake left out; 0 when no
+    /// connection came about.
     pub(super) latency_us: u64,
     /// What happened, for logs and the admin pages: `status 503`, `connection refused`.
     pub(super) detail: Cow<'static, str>,

@@ -17,9 +17,11 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, term: u64, mut chec
     }
     let mut was_ours = false;
     loop {
-        let outcome = {
+        let (next, outcome) = {
             let _permit = shared.permits.acquire().await.expect("nobody closes the semaphore");
-            check.check().await
+            // It runs from here on, or what answers slowly would be found out slowly.
+            let next = tokio::time::sleep(jitter::pause(health.interval, shared.draw()));
+            (next, check.check().await)
         };
         let is_ours = outcome.is_ours();
         let report = counted(&mut count, &target, term, outcome);
@@ -31,7 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, term: u64, mut chec
         if shared.reports.send(report).is_err() {
             return;
         }
-        tokio::time::sleep(jitter::pause(health.interval, shared.draw())).await;
+        next.await;
     }
 }
 
@@ -42,7 +44,7 @@ fn counted(count: &mut HealthCount, target: &Target, term: u64, outcome: Outcome
         id: target.id,
         ok,
         verdict: if is_ours { None } else { count.on_result(ok) },
-        latency_us: outcome.connect_us,
+        latency_us: outcome.latency_us,
         detail: outcome.result.unwrap_or_else(|trouble| trouble.detail()),
         term,
     }

@@ -68,6 +68,7 @@ fn workers_are_summed_under_the_documented_names() {
         "upstream_connection_saturation_ratio{cluster=\"app\"} 0.25",
         "upstream_cluster_connections{cluster=\"app\"} 5",
         "circuit_breaker_state{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 1",
+        "circuit_breaker_transitions_total{to=\"half_open\"} 0",
         "upstream_endpoint_healthy{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 0",
         "upstream_endpoint_requests_active{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 2",
         "health_probes_total{result=\"failed\"} 2",

@@ -42,10 +42,10 @@ fn transition_table() -> String {
     let now_ms = RULES.open_ms;
     let mut table = String::new();
     for (name, word, passes) in states() {
-        let current = passes.last().copied().unwrap_or(Pass { term: word.term(), is_probe: false });
-        let late_attempt = Pass { term: word.term().wrapping_sub(1), is_probe: false };
-        let late_probe = Pass { term: word.term().wrapping_sub(1), is_probe: true };
-        let plain = Pass { term: word.term(), is_probe: false };
+        let current = passes.last().copied().unwrap_or(Pass::plain(word.term()));
+        let late_attempt = Pass::plain(word.term().wrapping_sub(1));
+        let late_probe = Pass { is_probe: true, ..late_attempt };
+        let plain = Pass::plain(word.term());
         let (entered, pass) = word.try_enter(now_ms, &RULES);
         let enter = match pass {
             Some(Pass { is_probe: true, .. }) => "enters as a probe",
@@ -205,7 +205,10 @@ fn a_probe_that_outlives_its_trial_takes_up_its_place_and_gives_it_back() {
     let next = enter(&fleet, A, 121, &rules);
     assert_eq!(fleet.slot(A).try_enter(121, Some(&rules)), None, "two are out, one of them of the trial before");
     assert_eq!(fleet.on_failure(0, A, slow, now(122), Some(&rules), None, &[], &flag), Outcome::default());
-    assert!(enter(&fleet, A, 122, &rules).is_probe() && next.is_probe());
+    let last = enter(&fleet, A, 122, &rules);
+    assert!(last.is_probe() && next.is_probe());
+    let begun = [slow, quick, next, last].map(Pass::begins_trial);
+    assert_eq!(begun, [true, false, true, false], "the first of each trial");
 }
 
 #[test]

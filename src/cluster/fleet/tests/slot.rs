@@ -77,7 +77,7 @@ fn whatever_brings_an_endpoint_back_starts_its_ramp() {
 
 /// A failure of `A` for both policies, whatever the breaker says.
 fn fail(fleet: &Fleet, worker: usize, ms: u64, rules: &BreakerPolicy) -> Outcome {
-    let pass = fleet.slot(A).try_enter(ms, Some(rules)).unwrap_or(Pass { term: 0, is_probe: false });
+    let pass = fleet.slot(A).try_enter(ms, Some(rules)).unwrap_or(Pass::plain(0));
     fleet.on_failure(worker, A, pass, now(ms), Some(rules), Some(&PASSIVE), &[A, B], &AtomicBool::new(false))
 }
 
@@ -138,7 +138,7 @@ fn policies_that_stay_keep_what_they_decided() {
     let rules = BreakerPolicy { consecutive: 1, ..BREAKER };
     attempt(&fleet, 0, 100, false, &rules);
     for _ in 0..4 {
-        let pass = Pass { term: 0, is_probe: false };
+        let pass = Pass::plain(0);
         fleet.on_failure(0, A, pass, now(100), None, Some(&PASSIVE), &[A, B], &AtomicBool::new(false));
     }
     let slot = fleet.slot(A);

@@ -69,7 +69,7 @@ fn racing_workers_eject_no_more_than_the_share() {
         let mut random = Seeded::new(worker as u64);
         for _ in 0..5_000 {
             let id = random.one_of(&peers);
-            let pass = Pass { term: 0, is_probe: false };
+            let pass = Pass::plain(0);
             let outcome = fleet.on_failure(worker, id, pass, now(5), None, Some(&PASSIVE), &peers, &flag);
             told.fetch_add(u32::from(outcome.ejected), Ordering::Relaxed);
             assert!(peers.iter().filter(|id| fleet.slot(**id).is_ejected(5)).count() <= 5);

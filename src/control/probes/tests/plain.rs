@@ -8,7 +8,21 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 async fn a_port_that_accepts_is_up_for_tcp() {
     let outcome = probe(&target(ProbeKind::Tcp, silent().await)).await;
     assert_eq!(outcome.result, Ok("connected".into()));
-    assert!(outcome.connect_us >= 1);
+    assert!(outcome.latency_us >= 1);
+}
+
+#[tokio::test]
+async fn the_latency_is_that_of_the_answer_when_it_is_slower_than_the_connection() {
+    let slow = Duration::from_millis(60);
+    let address = server(move |mut stream| async move {
+        drop(read_head(&mut stream).await);
+        tokio::time::sleep(slow).await;
+        drop(stream.write_all(OK).await);
+    })
+    .await;
+    let outcome = probe(&target(ProbeKind::Http, address)).await;
+    assert_eq!(outcome.result, Ok("status 200".into()));
+    assert!(outcome.latency_us >= 60_000, "{}", outcome.latency_us);
 }
 
 #[tokio::test]
@@ -17,7 +31,7 @@ async fn a_closed_port_is_refused_for_every_kind() {
     for kind in [ProbeKind::Tcp, ProbeKind::Http, ProbeKind::Https, ProbeKind::Grpc] {
         let mut target = target(kind, address);
         target.health.insecure_skip_verify = true;
-        assert_eq!(probe(&target).await, Outcome { result: Err(Trouble::Refused), connect_us: 0 });
+        assert_eq!(probe(&target).await, Outcome { result: Err(Trouble::Refused), latency_us: 0 });
     }
 }
 
@@ -115,7 +129,7 @@ async fn a_server_that_never_answers_times_out_and_the_phase_is_told() {
         target.health.insecure_skip_verify = true;
         let outcome = probe(&target).await;
         assert_eq!(outcome.result, Err(Trouble::TimedOut { after: IMPATIENCE, phase }), "{kind:?}");
-        assert!(outcome.connect_us >= 1, "it was connected");
+        assert!(outcome.latency_us >= 1, "it was connected");
     }
     let late = Trouble::TimedOut { after: Duration::from_secs(2), phase: Phase::Connect };
     assert_eq!(late.detail(), "timed out after 2s while connecting");
@@ -138,7 +152,7 @@ async fn a_full_accept_queue_times_out_while_connecting() {
         }
     }
     let expected = Trouble::TimedOut { after: IMPATIENCE, phase: Phase::Connect };
-    assert_eq!(probe(&target).await, Outcome { result: Err(expected), connect_us: 0 });
+    assert_eq!(probe(&target).await, Outcome { result: Err(expected), latency_us: 0 });
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ impl Scripted {
 impl Check for Scripted {
     async fn check(&mut self) -> Outcome {
         let result = if self.0.len() > 1 { self.0.pop_front() } else { self.0.front().cloned() };
-        Outcome { result: result.unwrap(), connect_us: 3 }
+        Outcome { result: result.unwrap(), latency_us: 3 }
     }
 }
 
@@ -67,9 +67,28 @@ async fn a_target_that_must_be_probed_first_is_probed_at_once() {
     assert_eq!((report.ok, report.verdict, report.latency_us, &*report.detail), (true, Some(true), 3, "up"));
 }
 
+/// Takes two seconds each time.
+struct Slow;
+
+impl Check for Slow {
+    async fn check(&mut self) -> Outcome {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Outcome { result: UP, latency_us: 2_000_000 }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn probes_come_an_interval_apart_give_or_take_a_tenth() {
-    let mut inbox = start(scheduled(true), Scripted::new([UP]));
+    come_an_interval_apart(start(scheduled(true), Scripted::new([UP]))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_that_take_their_time_come_no_less_often() {
+    // Reports are told at the end of a probe, each as late as the last one.
+    come_an_interval_apart(start(scheduled(true), Slow)).await;
+}
+
+async fn come_an_interval_apart(mut inbox: mpsc::UnboundedReceiver<Report>) {
     inbox.recv().await.unwrap();
     let mut last = Instant::now();
     let mut pauses = Vec::new();
@@ -123,7 +142,7 @@ impl Check for Waiting {
         self.most.fetch_max(self.under_way.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.leave.acquire().await.unwrap().forget();
         self.under_way.fetch_sub(1, Ordering::Relaxed);
-        Outcome { result: UP, connect_us: 1 }
+        Outcome { result: UP, latency_us: 1 }
     }
 }
 
