@@ -54,6 +54,8 @@ mod client_faults;
 mod commands;
 #[path = "e2e/connections.rs"]
 mod connections;
+#[path = "e2e/deadlines.rs"]
+mod deadlines;
 #[path = "e2e/exhaustion.rs"]
 mod exhaustion;
 #[path = "e2e/failover.rs"]
@@ -76,6 +78,8 @@ mod reload;
 mod requests;
 #[path = "e2e/responses.rs"]
 mod responses;
+#[path = "e2e/retries.rs"]
+mod retries;
 #[path = "e2e/routes.rs"]
 mod routes;
 #[path = "e2e/rust_clients.rs"]

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::held::{Exchange, Sending};
 use super::local::cannot_tell;
 use super::pick::Attempt;
+use super::presence::{LOOK_MS, Watch};
 use super::relay::{Inbound, Portion};
 use super::retry::Tries;
 use super::wire::{Received, frame_chunk, read_once, received, write_all};
@@ -17,12 +18,10 @@ use crate::http1::{
     encode_interim, encode_response,
 };
 use crate::limits;
-use crate::net::{Buffer, Env, Pending, Stream};
+use crate::net::{Buffer, Env, Stream};
 
 /// Free bytes before a response head, so that our own head fits in front of its body without a copy of the body.
 const HEAD_HEADROOM: usize = 512;
-/// How often a waiting exchange looks at its deadlines and its client.
-const LOOK_MS: u64 = 250;
 /// Bounds of a response head (the defaults of a request head: endpoints are ours, but not trusted with memory).
 pub(super) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
     bytes: limits::HEADER_BYTES_DEFAULT,
@@ -57,9 +56,8 @@ impl<E: Env> Awaited<'_, E> {
         if !self.sending.done.get() {
             return (now_ms + timeouts.response_header_ms, Failure::UpstreamTimeout);
         }
-        let done_ms = self.sending.done_ms.get();
-        let header_due = done_ms + timeouts.response_header_ms;
-        let request_due = self.tries.due_ms + (done_ms - self.tries.began_ms);
+        let header_due = self.sending.done_ms.get() + timeouts.response_header_ms;
+        let request_due = self.sending.due_ms.get();
         if request_due < header_due {
             (request_due, Failure::RequestTimeout)
         } else {
@@ -189,7 +187,14 @@ impl<E: Env> Exchange<'_, E> {
         inbound: &mut Inbound<'_>,
         buffer: Buffer,
     ) -> Result<(Buffer, Portion), Failure> {
-        match read_once(awaited.stream, buffer, self.alarm, awaited.tries.route.timeouts.body_idle_ms).await {
+        let idle_ms = awaited.tries.route.timeouts.body_idle_ms;
+        let mut reading = pin!(read_once(awaited.stream, buffer, self.alarm, idle_ms));
+        // An upload under way reads from the client, and finds out by itself when it is gone.
+        let received = match awaited.sending.done.get() {
+            true => self.guarding(reading.as_mut()).await?,
+            false => reading.await,
+        };
+        match received {
             Received::Bytes(mut buffer) => {
                 let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
                 Ok((buffer, portion))
@@ -250,12 +255,12 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     async fn read_answer_once(&self, awaited: &Awaited<'_, E>, into: Buffer) -> Result<Buffer, Failure> {
-        let is_fresh = into.is_empty();
+        let has_begun = !into.is_empty();
         let completed = self.read_watching(awaited, into).await?;
         match received(completed) {
             Received::Bytes(buffer) => Ok(buffer),
-            Received::End(_) if is_fresh => Err(Failure::UpstreamEof),
-            Received::End(_) => Err(Failure::ResponseHeadCut),
+            Received::End(_) | Received::Broken | Received::Expired if has_begun => Err(Failure::ResponseHeadCut),
+            Received::End(_) => Err(Failure::UpstreamEof),
             Received::Broken | Received::Expired => Err(Failure::UpstreamReset),
         }
     }
@@ -298,7 +303,12 @@ impl<E: Env> Exchange<'_, E> {
             let watched = watch == Watch::Open && awaited.sending.done.get();
             match self.wait(read.as_mut(), watched).await {
                 Woken::Read(completed) => return Ok(completed),
-                Woken::Look => watch = self.look_at_client(watch, awaited).await?,
+                Woken::Look => {
+                    // An upload under way reads from the client, and finds out by itself.
+                    if awaited.sending.done.get() {
+                        watch = self.look_at_client().await?;
+                    }
+                }
             }
         }
     }
@@ -319,30 +329,6 @@ impl<E: Env> Exchange<'_, E> {
         })
         .await
     }
-
-    /// Is the client still there? An end of its stream may be a half-close, after which it waits for its
-    /// response, or a full close. Only a write tells: an unasked 100 (Continue) is legal and ignored
-    /// (RFC 9110 section 15.2.1), and a client that is gone answers it with a reset.
-    async fn look_at_client(&self, watch: Watch, awaited: &Awaited<'_, E>) -> Result<Watch, Failure> {
-        if !awaited.sending.done.get() {
-            // The upload reads from the client and finds out by itself.
-            return Ok(watch);
-        }
-        match self.client.pending() {
-            Pending::Broken => Err(Failure::ClientAbort),
-            Pending::Nothing => Ok(watch),
-            // A pipelined request: nothing more can be learnt without reading it.
-            Pending::Bytes => Ok(Watch::Closed),
-            Pending::End if watch == Watch::Closed || self.head.version() == Version::Http10 => Ok(Watch::Closed),
-            Pending::End => {
-                let mut probe = self.shard.buffers.lend();
-                probe.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
-                self.tally.committed.set(true);
-                drop(write_all(self.client, probe, self.client_alarm, LOOK_MS).await.map_err(cannot_tell)?);
-                Ok(Watch::Closed)
-            }
-        }
-    }
 }
 
 /// What the body of a response needs to know of its head.
@@ -350,15 +336,6 @@ struct Reply {
     status: u16,
     body: ResponseBody,
     hops: Vec<Vec<u8>>,
-}
-
-/// What is known of the client's direction while it waits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Watch {
-    /// Open as far as we know.
-    Open,
-    /// Ended, or with a further request in it: only errors are of interest.
-    Closed,
 }
 
 enum Woken {

@@ -92,14 +92,14 @@ impl<E: Env> Exchange<'_, E> {
         let lane = &self.adopted.lanes[cluster];
         let cluster = &self.adopted.snapshot.clusters[cluster];
         let key = cluster.key.as_ref().and_then(|from| self.key(from));
-        let tries = Tries::new(route, cluster, lane, key, self.shard.alarms.now_ms());
-        sending.due_ms.set(tries.due_ms);
+        let tries = Tries::new(route, cluster, lane, key);
+        sending.due_ms.set(self.shard.alarms.now_ms() + route.timeouts.request_ms);
         let mut last = None;
         loop {
             let tried = tries.tried();
             let is_first = self.tally.attempts.get() == 0;
             let now_ns = if is_first { self.tally.started_ns } else { self.shard.env.now_ns() };
-            let pause_ms = match self.open(&tries.wanted(&tried, now_ns)).await {
+            let pause_ms = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
                     let reused = upstream.reused;
                     self.on_attempt(&attempt);
@@ -121,14 +121,15 @@ impl<E: Env> Exchange<'_, E> {
                 Err(Refused::Connect(attempt, failure)) => {
                     self.on_attempt(&attempt);
                     self.on_attempt_failed(failure);
-                    if failure.verdict().fault != Fault::Upstream {
+                    // It may have been about to answer when the deadline of the request passed.
+                    if failure.verdict().fault != Fault::Upstream || failure == Failure::RequestTimeout {
                         return Err(failure);
                     }
                     attempt.on_failed();
                     attempt.rest_for(limits::CONNECT_REST_MS);
-                    tries.on_tried(attempt.index);
+                    tries.on_unreachable(attempt.index);
                     last = Some(failure);
-                    if !tries.may_go_on(self.shard.alarms.now_ms()) {
+                    if !tries.may_go_on(self.shard.alarms.now_ms(), sending.due_ms.get()) {
                         return Err(failure);
                     }
                     continue;
@@ -146,6 +147,7 @@ impl<E: Env> Exchange<'_, E> {
     fn on_attempt(&self, attempt: &Attempt<'_, E>) {
         self.tally.attempts.set(self.tally.attempts.get() + 1);
         self.tally.endpoint.set(Some(attempt.endpoint().address));
+        self.tally.first_byte_ns.set(0);
     }
 
     fn none_fit(&self, cluster: &Cluster) -> Failure {

@@ -155,7 +155,7 @@ impl Drop for Gauge<'_> {
 /// How far the request has gone upstream; both directions look at it.
 #[derive(Default)]
 pub(super) struct Sending {
-    /// When all attempts together must have an answer.
+    /// When all attempts together must have an answer; later by the time that a body took to come.
     pub(super) due_ms: Cell<u64>,
     /// Did all of the request go out?
     pub(super) done: Cell<bool>,

@@ -133,13 +133,20 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Opened<'w, E> {
         let left_ms = wanted.due_ms.saturating_sub(self.shard.alarms.now_ms());
         let patience_ms = wanted.route.timeouts.connect_ms.min(left_ms.max(limits::TICK_MS));
-        match self.shard.connect(&attempt, credit, self.alarm, patience_ms).await {
-            Ok((upstream, took_ns)) => {
+        let connected = {
+            let mut connecting = pin!(self.shard.connect(&attempt, credit, self.alarm, patience_ms));
+            self.watching(connecting.as_mut()).await
+        };
+        match connected {
+            Ok(Ok((upstream, took_ns))) => {
                 self.tally.reused.set(false);
                 self.tally.connect_ns.set(took_ns);
                 Ok((attempt, upstream))
             }
-            Err(failure) => Err(Refused::Connect(attempt, failure)),
+            Ok(Err(Failure::ConnectTimeout)) if patience_ms < wanted.route.timeouts.connect_ms => {
+                Err(Refused::Connect(attempt, Failure::RequestTimeout))
+            }
+            Ok(Err(failure)) | Err(failure) => Err(Refused::Connect(attempt, failure)),
         }
     }
 
@@ -167,9 +174,7 @@ impl<E: Env> Exchange<'_, E> {
             if let Ok(turn) = self.alarm.race(turn.as_mut()).await {
                 return Ok(turn);
             }
-            if self.client.pending() == Pending::Broken {
-                return Err(Failure::ClientAbort);
-            }
+            self.look_at_client().await?;
             // A full mailbox may have refused the first call.
             self.shard.reclaim(cluster);
         }

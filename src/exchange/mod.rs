@@ -18,6 +18,7 @@ mod lease;
 mod local;
 mod mirror;
 mod pick;
+mod presence;
 mod queue;
 mod relay;
 mod retry;

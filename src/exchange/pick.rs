@@ -13,11 +13,13 @@ use crate::snapshot::{Cluster, Endpoint};
 /// Most endpoints one request tries.
 const TRIED_MAX: usize = 16;
 
-/// Endpoints that a request has tried, by their places in the cluster.
+/// Endpoints that a request has tried, by their places in the cluster, and which of them it may not try again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tried {
     places: [u16; TRIED_MAX],
     count: usize,
+    /// Bit n is for the endpoint at `places[n]`.
+    barred: u16,
 }
 
 impl Tried {
@@ -28,8 +30,24 @@ impl Tried {
         }
     }
 
+    /// Tried, and not to be tried again.
+    pub(super) fn bar(&mut self, place: usize) {
+        self.push(place);
+        if let Some(at) = self.find(place) {
+            self.barred |= 1 << at;
+        }
+    }
+
     pub(super) fn has(&self, place: usize) -> bool {
-        self.places[..self.count].iter().any(|tried| usize::from(*tried) == place)
+        self.find(place).is_some()
+    }
+
+    fn is_barred(&self, place: usize) -> bool {
+        self.find(place).is_some_and(|at| self.barred >> at & 1 == 1)
+    }
+
+    fn find(&self, place: usize) -> Option<usize> {
+        self.places[..self.count].iter().position(|tried| usize::from(*tried) == place)
     }
 
     /// May no more endpoints be tried?
@@ -68,7 +86,7 @@ impl<E: Env> Choice<'_, E> {
             if self.lenience.unhealthy { slot.fitness_at_last(self.now_ms) } else { slot.fitness(self.now_ms) };
         matches!(fitness, Fitness::Fit | Fitness::Trial)
             && (self.lenience.resting || !slot.is_resting(self.now_ms))
-            && (self.lenience.tried || !self.tried.has(at))
+            && (!self.tried.has(at) || self.lenience.tried && !self.tried.is_barred(at))
     }
 }
 
@@ -169,9 +187,8 @@ impl<E: Env> Shard<E> {
 
     fn pick_in<'w>(&'w self, wanted: &Wanted<'w>, tier: Range<usize>, lenience: Lenience) -> Option<Attempt<'w, E>> {
         let cluster = wanted.cluster;
-        // Endpoints whose one trial somebody else has just taken.
-        let mut barred = *wanted.tried;
-        let mut lenience = lenience;
+        // With those whose one trial somebody else has just taken.
+        let mut tried = *wanted.tried;
         loop {
             let index = {
                 let lane = &mut *wanted.lane.borrow_mut();
@@ -179,7 +196,7 @@ impl<E: Env> Shard<E> {
                     shard: self,
                     cluster,
                     tier: tier.clone(),
-                    tried: &barred,
+                    tried: &tried,
                     lenience,
                     elsewhere: &lane.elsewhere,
                     now_ms: self.alarms.now_ms(),
@@ -191,11 +208,10 @@ impl<E: Env> Shard<E> {
             if let Some(attempt) = self.enter(cluster, index) {
                 return Some(attempt);
             }
-            if barred.is_full() || barred.has(index) {
+            if tried.is_full() {
                 return None;
             }
-            barred.push(index);
-            lenience.tried = false;
+            tried.bar(index);
         }
     }
 
@@ -312,5 +328,31 @@ impl<E: Env> Drop for Attempt<'_, E> {
         if let Some(pass) = self.pass.take() {
             self.shard.fleet.slot(id).on_abandoned(pass);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_barred_was_tried_and_others_who_were_tried_are_not_barred() {
+        let mut tried = Tried::default();
+        tried.push(7);
+        tried.bar(3);
+        tried.push(3);
+        assert!(tried.has(7) && tried.has(3) && !tried.has(0));
+        assert!(!tried.is_barred(7) && tried.is_barred(3) && !tried.is_barred(0));
+        tried.bar(7);
+        assert!(tried.is_barred(7));
+    }
+
+    #[test]
+    fn no_more_than_the_most_are_tried() {
+        let mut tried = Tried::default();
+        (0..TRIED_MAX).for_each(|place| tried.bar(place));
+        assert!(tried.is_full());
+        tried.bar(TRIED_MAX);
+        assert!(!tried.has(TRIED_MAX) && (0..TRIED_MAX).all(|place| tried.is_barred(place)));
     }
 }

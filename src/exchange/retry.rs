@@ -1,6 +1,9 @@
 //! After a failed attempt: whether another follows, where and when (requirement F2).
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::pin;
 
 use super::adopted::Lane;
 use super::failure::Failure;
@@ -8,8 +11,7 @@ use super::held::{Exchange, Sending};
 use super::lease::Wanted;
 use super::pick::Tried;
 use crate::cluster::backoff_ms;
-use crate::limits;
-use crate::net::{Env, Expired, Pending, Stream};
+use crate::net::{Env, Expired};
 use crate::snapshot::{Cluster, Route};
 
 /// The attempts of one exchange.
@@ -17,9 +19,6 @@ pub(super) struct Tries<'a> {
     pub(super) route: &'a Route,
     pub(super) cluster: &'a Cluster,
     pub(super) lane: &'a RefCell<Lane>,
-    /// When all attempts together must have an answer, had the request no body.
-    pub(super) due_ms: u64,
-    pub(super) began_ms: u64,
     key: Option<u32>,
     tried: Cell<Tried>,
     /// Attempts made once more, but not those that only went on from an endpoint that could not be reached.
@@ -40,20 +39,12 @@ pub(super) enum Step {
 }
 
 impl<'a> Tries<'a> {
-    pub(super) fn new(
-        route: &'a Route,
-        cluster: &'a Cluster,
-        lane: &'a RefCell<Lane>,
-        key: Option<u32>,
-        now_ms: u64,
-    ) -> Self {
+    pub(super) fn new(route: &'a Route, cluster: &'a Cluster, lane: &'a RefCell<Lane>, key: Option<u32>) -> Self {
         lane.borrow_mut().budget.on_request(route.retry.budget);
         Self {
             route,
             cluster,
             lane,
-            due_ms: now_ms + route.timeouts.request_ms,
-            began_ms: now_ms,
             key,
             tried: Cell::default(),
             retries: Cell::new(0),
@@ -63,8 +54,8 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// What the next attempt may use.
-    pub(super) fn wanted<'w>(&'w self, tried: &'w Tried, now_ns: u64) -> Wanted<'w> {
+    /// What the next attempt may use, and until when.
+    pub(super) fn wanted<'w>(&'w self, tried: &'w Tried, now_ns: u64, due_ms: u64) -> Wanted<'w> {
         Wanted {
             route: self.route,
             cluster: self.cluster,
@@ -74,7 +65,7 @@ impl<'a> Tries<'a> {
             key: self.key,
             now_ns: Cell::new(now_ns),
             may_reuse: self.may_reuse.get(),
-            due_ms: self.due_ms,
+            due_ms,
         }
     }
 
@@ -88,6 +79,14 @@ impl<'a> Tries<'a> {
         self.tried.set(tried);
     }
 
+    /// Told that the endpoint at `place` could not be reached. It is not tried again: what refused a connection would most
+    /// likely refuse it again, and the client would wait for nothing.
+    pub(super) fn on_unreachable(&self, place: usize) {
+        let mut tried = self.tried.get();
+        tried.bar(place);
+        self.tried.set(tried);
+    }
+
     /// After a response with this status: gives it up for a retry if there may be one. Nothing of it was sent downstream.
     pub(super) fn try_give_up_status<E: Env>(
         &self,
@@ -98,7 +97,7 @@ impl<'a> Tries<'a> {
         if !self.route.retry.statuses.has(status) || !sending.done.get() || !exchange.may_replay(self.route, sending) {
             return false;
         }
-        match self.retry(exchange) {
+        match self.retry(exchange, sending) {
             Step::GiveUp => false,
             Step::After(ms) => {
                 self.granted.set(Some(ms));
@@ -123,7 +122,8 @@ impl<'a> Tries<'a> {
             return Step::GiveUp;
         }
         let is_reset = matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
-        if is_reset && reused && self.may_reuse.get() {
+        let is_unanswered = exchange.tally.first_byte_ns.get() == 0;
+        if is_reset && reused && is_unanswered && self.may_reuse.get() {
             // RFC 9110 section 9.2.2: the endpoint may just have closed a connection that rested; that is nobody's fault,
             // costs no budget and is tried once more at once. It goes to another endpoint if there is one: what killed one
             // connection may have killed its endpoint.
@@ -135,24 +135,22 @@ impl<'a> Tries<'a> {
         let retry = &self.route.retry;
         // A fresh connection that dies says something about its endpoint: only another one is worth a try.
         if is_reset && retry.reset && self.cluster.endpoints.len() > 1 {
-            return self.retry(exchange);
+            return self.retry(exchange, sending);
         }
         if failure == Failure::UpstreamTimeout && retry.timeout {
             self.again.set(true);
-            return self.retry(exchange);
+            return self.retry(exchange, sending);
         }
         Step::GiveUp
     }
 
-    /// May a connect that failed be followed by one to an endpoint not tried yet? The same ones are not tried again: what
-    /// refused a connection would most likely refuse it again, and the client would wait for nothing.
-    pub(super) fn may_go_on(&self, now_ms: u64) -> bool {
-        self.again.set(false);
-        self.route.retry.connect && now_ms < self.due_ms && !self.tried.get().is_full()
+    /// May a connect that failed be followed by one to another endpoint?
+    pub(super) fn may_go_on(&self, now_ms: u64, due_ms: u64) -> bool {
+        self.route.retry.connect && now_ms < due_ms && !self.tried.get().is_full()
     }
 
     /// One retry more, if the route's attempts, the deadline and the budget allow it.
-    fn retry<E: Env>(&self, exchange: &Exchange<'_, E>) -> Step {
+    fn retry<E: Env>(&self, exchange: &Exchange<'_, E>, sending: &Sending) -> Step {
         let (retry, made) = (&self.route.retry, self.retries.get());
         if made + 1 >= retry.attempts {
             return Step::GiveUp;
@@ -160,7 +158,7 @@ impl<'a> Tries<'a> {
         let shard = exchange.shard;
         let pause_ms = backoff_ms(retry.backoff_ms, made, shard.rng.borrow_mut().u64());
         let now_ms = shard.alarms.now_ms();
-        if now_ms + pause_ms >= self.due_ms {
+        if now_ms + pause_ms >= sending.due_ms.get() {
             return Step::GiveUp;
         }
         if !self.lane.borrow_mut().budget.try_take(now_ms) {
@@ -186,18 +184,9 @@ impl<E: Env> Exchange<'_, E> {
         if ms == 0 {
             return Ok(());
         }
-        let due_ms = self.shard.alarms.now_ms() + ms;
-        loop {
-            let now_ms = self.shard.alarms.now_ms();
-            if self.client.pending() == Pending::Broken {
-                return Err(Failure::ClientAbort);
-            }
-            if now_ms >= due_ms {
-                return Ok(());
-            }
-            self.alarm.set(due_ms.min(now_ms + limits::CLIENT_WATCH_MS));
-            let Err(Expired) =
-                self.alarm.race(std::pin::pin!(std::future::pending::<std::convert::Infallible>())).await;
-        }
+        let nothing = pin!(pending::<Infallible>());
+        let mut waiting = pin!(self.alarm.within(ms, nothing));
+        let Err(Expired) = self.watching(waiting.as_mut()).await?;
+        Ok(())
     }
 }

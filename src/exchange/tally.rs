@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) status: Cell<u16>,
     /// Has any byte gone to the client, an interim response included? Then the request is not sent again.
     pub(super) committed: Cell<bool>,
+    /// Was a client that ended its direction asked whether it is still there?
+    pub(super) is_probed: Cell<bool>,
     /// Does the response end with its connection, so that only a reset shows that it was cut?
     pub(super) open_ended: Cell<bool>,
     pub(super) failure: Cell<Option<Failure>>,

@@ -62,6 +62,7 @@ impl<E: Env> Exchange<'_, E> {
             *sending.kept.borrow_mut() = Some(self.shard.buffers.lend());
         }
         let mut total = sent as u64;
+        let began_ms = self.shard.alarms.now_ms();
         loop {
             if buffer.is_empty() {
                 buffer = self.read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace).await?;
@@ -85,7 +86,10 @@ impl<E: Env> Exchange<'_, E> {
             }
             if portion.done {
                 sending.leftover.set(portion.extra);
-                sending.on_done(self.shard.alarms.now_ms());
+                let now_ms = self.shard.alarms.now_ms();
+                // The time that a body takes counts for nothing: it has a minimum rate instead.
+                sending.due_ms.set(sending.due_ms.get() + (now_ms - began_ms));
+                sending.on_done(now_ms);
                 return Ok(());
             }
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);

@@ -1,0 +1,268 @@
+//! The deadline of a request, and clients that leave: requirements B12 and F2, wherever the exchange happens to be.
+
+use super::client::Client;
+use super::endpoint::Endpoint;
+use super::gateway::Gateway;
+use super::origin::Origin;
+use super::plan::{Io, Plan};
+use super::retries::{first_then_second, two};
+use super::wait::{now_ms, until_true};
+
+/// Ends a client, by a close or a reset.
+fn ends(client: Client, resets: bool) {
+    if resets {
+        client.resets();
+    } else {
+        client.closes();
+    }
+}
+
+/// Waits for the log line of a request whose client left now; it comes within a second and a half.
+fn is_over_at_once(gateway: &Gateway, path: &str, attempts: u64) {
+    let began_ms = now_ms();
+    let line = gateway.log_of(path);
+    assert!(now_ms() - began_ms < 1_500, "{path}: {} ms", now_ms() - began_ms);
+    let seen = (&line["status"], &line["reason"], &line["attempts"]);
+    assert_eq!(seen, (&499.into(), &"client_abort".into(), &attempts.into()), "{line}");
+}
+
+/// F2: a client that leaves during the pause, by a close or a reset, ends the exchange there: nobody is asked any more.
+fn a_client_that_leaves_during_the_pause_ends_the_exchange(io: Io) {
+    let (first, second, gateway) = two(io, "on: [503], attempts: 3, backoff: 8s", "");
+    for resets in [false, true] {
+        let mut client = gateway.client();
+        let path = format!("/left-{resets}");
+        client.asks(&path);
+        let mut upstream = first.accepts();
+        upstream.expects(&format!("GET {path}"));
+        upstream.replies("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+        // Its response was given up: the pause has begun.
+        upstream.sees_end();
+        ends(client, resets);
+        is_over_at_once(&gateway, &path, 1);
+    }
+    assert!(first.is_alone() && second.is_alone());
+    gateway.waits_for("client_aborts_total", 2.0);
+    gateway.stop();
+}
+
+/// F2 with F27: a client that only ended its direction waits through the pause and gets the answer of the retry.
+fn a_client_that_half_closed_waits_through_the_pause(io: Io) {
+    let (first, second, gateway) = two(io, "on: [503], backoff: 200ms", "");
+    let mut client = gateway.client();
+    client.asks("/half").half_closes();
+    let mut upstream = first.accepts();
+    upstream.expects("GET /half");
+    upstream.replies("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let mut upstream = second.accepts();
+    upstream.expects("GET /half");
+    upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(client.expects(200).text(), "ok");
+    gateway.stop();
+}
+
+/// B12: a client that leaves while a connection is being opened ends that, and nobody else is asked.
+fn a_client_that_leaves_during_a_connect_ends_the_exchange(io: Io) {
+    let ((deaf, held), second) = (Endpoint::deaf(), Endpoint::listens());
+    let gateway = first_then_second(Plan::bare(io), deaf.address(), second.address())
+        .route("name: all, cluster: app, timeouts: { connect: 9s }")
+        .start();
+    // The first connect of a worker opens what it keeps.
+    let mut client = gateway.client();
+    client.asks("/before");
+    ends(client, false);
+    is_over_at_once(&gateway, "/before", 1);
+    let before = gateway.process.descriptors();
+    for resets in [false, true] {
+        for body in ["", "Content-Length: 5\r\n"] {
+            let path = format!("/left-{resets}-{}", body.len());
+            let mut client = gateway.client();
+            client.sends(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{body}\r\n"));
+            gateway.waits_for("http_requests_active", 1.0);
+            ends(client, resets);
+            is_over_at_once(&gateway, &path, 1);
+        }
+    }
+    assert!(second.is_alone());
+    until_true("no descriptor is lost", || gateway.process.descriptors() <= before);
+    assert_eq!(gateway.metric_sum("upstream_errors_total"), 0.0, "the endpoint is not to blame");
+    drop(held);
+    gateway.stop();
+}
+
+/// B12: a client that leaves while it waits for a connection gives its place up.
+fn a_client_that_leaves_the_queue_ends_the_exchange(io: Io) {
+    let endpoint = Endpoint::listens();
+    let entries = format!(
+        "endpoints: [{{ url: 'http://{}' }}], max_connections: 1, queue: {{ max: 8, timeout: 9s }}",
+        endpoint.address()
+    );
+    let gateway = Plan::bare(io).cluster_as("app", &entries).route("name: all, cluster: app").start();
+    let mut first = gateway.client();
+    first.asks("/first");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /first");
+    for resets in [false, true] {
+        let path = format!("/left-{resets}");
+        let mut client = gateway.client();
+        client.asks(&path);
+        gateway.waits_for("upstream_requests_waiting", 1.0);
+        ends(client, resets);
+        is_over_at_once(&gateway, &path, 0);
+        gateway.waits_for("upstream_requests_waiting", 0.0);
+    }
+    upstream.replies_with("first");
+    first.expects(200);
+    assert!(upstream.is_silent() && endpoint.is_alone(), "nobody asks for those who left");
+    gateway.stop();
+}
+
+/// B12, F26: a client that resets its connection in the middle of a response ends the work upstream, although the endpoint is
+/// silent and nothing can be written that would tell.
+fn a_client_that_resets_in_a_silent_response_ends_the_work_upstream(io: Io) {
+    let (first, _, gateway) = two(io, "attempts: 1", "body_idle: 20s");
+    for body in ["", "hello"] {
+        let path = format!("/left-{}", body.len());
+        let mut client = gateway.client();
+        client.sends(format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+        let mut upstream = first.accepts();
+        let mut request = upstream.expects_head(&format!("PUT {path}"));
+        client.sends(body);
+        upstream.reads_body(&mut request);
+        upstream.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.expects_head(200);
+        ends(client, true);
+        let began_ms = now_ms();
+        upstream.reads_to_end();
+        assert!(now_ms() - began_ms < 1_500, "{} ms", now_ms() - began_ms);
+        assert_eq!(gateway.log_of(&path)["reason"], "client_abort");
+    }
+    gateway.waits_for("client_aborts_total", 2.0);
+    gateway.stop();
+}
+
+/// F27: a client that half-closed in the middle of a response gets the rest of it.
+fn a_client_that_half_closed_gets_the_rest_of_a_slow_response(io: Io) {
+    let (first, _, gateway) = two(io, "attempts: 1", "body_idle: 20s");
+    let mut client = gateway.client();
+    client.asks("/half");
+    let mut upstream = first.accepts();
+    upstream.expects("GET /half");
+    upstream.replies("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe");
+    client.expects_head(200);
+    assert_eq!(client.reads(2), b"he");
+    client.half_closes();
+    // Long enough for the gateway to look at its client more than once.
+    std::thread::park_timeout(std::time::Duration::from_millis(600));
+    upstream.replies("re");
+    assert_eq!(client.reads(2), b"re");
+    gateway.stop();
+}
+
+/// F2: no pause that would end past the deadline is begun; what there is is relayed at once.
+fn a_pause_never_goes_past_the_deadline(io: Io) {
+    let (first, second, gateway) = two(io, "on: [503, timeout], attempts: 3, backoff: 4s", "request: 1s");
+    let mut client = gateway.client();
+    let began_ms = now_ms();
+    client.asks("/x");
+    let mut upstream = first.accepts();
+    upstream.expects("GET /x");
+    upstream.replies("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy");
+    assert_eq!(client.expects(503).text(), "busy");
+    assert!(now_ms() - began_ms < 900, "{} ms", now_ms() - began_ms);
+    assert!(second.is_alone());
+    gateway.stop();
+}
+
+/// F2 and B2: the deadline is that of all attempts, connects and pauses together: it is the same for the last one.
+fn the_deadline_is_that_of_all_attempts_together(io: Io) {
+    let slow = Origin::serving(|mut wire| {
+        while wire.has_bytes() {
+            let request = wire.reads_head();
+            if request.start.starts_with("GET /late ") {
+                std::thread::park_timeout(std::time::Duration::from_millis(400));
+                drop(wire.try_send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"));
+            }
+        }
+    });
+    let (mute, (deaf, held)) = (Endpoint::listens(), Endpoint::deaf());
+    let retry = "retry: { on: [connect, timeout, 503], attempts: 9, backoff: 1ms, budget: 100% }";
+    let plan = first_then_second(Plan::bare(io), slow.address(), mute.address());
+    let unreachable =
+        format!("{{ url: 'http://{}' }}, {{ url: 'http://{}', priority: 1 }}", deaf.address(), mute.address());
+    let gateway = plan
+        .cluster_of("unreachable", &unreachable)
+        .route(&format!(
+            "name: late, match: {{ path: /late }}, cluster: app, timeouts: {{ request: 600ms, response_header: 20s }}, \
+             {retry}"
+        ))
+        .route(&format!(
+            "name: mute, match: {{ path: /mute }}, cluster: app, \
+             timeouts: {{ request: 600ms, response_header: 250ms }}, {retry}"
+        ))
+        .route(&format!(
+            "name: deaf, match: {{ path: /deaf }}, cluster: unreachable, \
+             timeouts: {{ request: 600ms, connect: 400ms }}, {retry}"
+        ))
+        .start();
+    for path in ["/late", "/mute", "/deaf"] {
+        let mut client = gateway.client();
+        let began_ms = now_ms();
+        client.asks(path);
+        assert_eq!(client.expects(504).reason(), "request_timeout", "{path}");
+        let took_ms = now_ms() - began_ms;
+        assert!((540..800).contains(&took_ms), "{path}: {took_ms} ms");
+        assert!(gateway.log_of(path)["attempts"].as_u64() > Some(1), "{path}");
+    }
+    drop(held);
+    gateway.stop();
+}
+
+/// F2 and B2: a body takes as long as it takes; the deadline of the answer begins anew when it has been sent.
+fn a_slow_body_does_not_eat_up_the_deadline(io: Io) {
+    let (first, _, gateway) = two(io, "attempts: 1", "request: 400ms, response_header: 20s");
+    let mut client = gateway.client();
+    client.sends("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+    let mut upstream = first.accepts();
+    upstream.expects_head("POST /slow");
+    for _ in 0..10 {
+        client.sends("x");
+        upstream.reads(1);
+        std::thread::park_timeout(std::time::Duration::from_millis(60));
+    }
+    let began_ms = now_ms();
+    assert_eq!(client.expects(504).reason(), "request_timeout");
+    let took_ms = now_ms() - began_ms;
+    assert!((200..700).contains(&took_ms), "{took_ms} ms after the end of the body");
+    gateway.stop();
+}
+
+/// B2: the deadline of the request ends a connect too; that says nothing about the endpoint.
+fn the_deadline_ends_a_connect(io: Io) {
+    let (deaf, held) = Endpoint::deaf();
+    let gateway = Plan::bare(io)
+        .cluster("app", &[deaf.address()])
+        .route("name: all, cluster: app, timeouts: { request: 300ms, connect: 9s }")
+        .start();
+    let mut client = gateway.client();
+    let began_ms = now_ms();
+    client.asks("/x");
+    assert_eq!(client.expects(504).reason(), "request_timeout");
+    let took_ms = now_ms() - began_ms;
+    assert!((270..500).contains(&took_ms), "{took_ms} ms");
+    drop(held);
+    gateway.stop();
+}
+
+on_both_drivers![
+    a_client_that_leaves_during_the_pause_ends_the_exchange,
+    a_client_that_half_closed_waits_through_the_pause,
+    a_client_that_leaves_during_a_connect_ends_the_exchange,
+    a_client_that_leaves_the_queue_ends_the_exchange,
+    a_client_that_resets_in_a_silent_response_ends_the_work_upstream,
+    a_client_that_half_closed_gets_the_rest_of_a_slow_response,
+    a_pause_never_goes_past_the_deadline,
+    the_deadline_is_that_of_all_attempts_together,
+    a_slow_body_does_not_eat_up_the_deadline,
+    the_deadline_ends_a_connect,
+];
