@@ -61,6 +61,10 @@ pub const RECLAIM_MS: u64 = 100;
 pub const RECLAIM_QUEUE: usize = 64;
 /// Copies of requests that one worker has under way to mirrors.
 pub const MIRRORS: usize = 64;
+/// Milliseconds for a TLS handshake, from the accepted connection to its end.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// TLS handshakes that one worker has under way, once their first byte has come; further ones are closed.
+pub const HANDSHAKES_PER_WORKER: u64 = 4096;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).

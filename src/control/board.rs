@@ -41,6 +41,8 @@ pub(super) struct Fixed {
     pub(super) seats: Vec<Seat>,
     /// Reason codes by index.
     pub(super) reasons: Vec<&'static str>,
+    /// Names of failed TLS handshakes, in the order of their counters.
+    pub(super) tls_failures: Vec<&'static str>,
     /// Lines the log writer lost.
     pub(super) log_lost: Arc<AtomicU64>,
     /// The endpoints as all cores see them.
@@ -219,6 +221,7 @@ impl Board {
         Scrape {
             workers: self.fixed.seats.iter().map(|seat| Arc::clone(&seat.counters)).collect(),
             reasons: self.fixed.reasons.clone(),
+            tls_failures: self.fixed.tls_failures.clone(),
             routes: live.routes.clone(),
             max_connections: live.max_connections,
             memory_bytes: memory::resident_bytes(),
@@ -340,6 +343,7 @@ pub(super) mod tests {
             driver_why: "asked for".to_owned(),
             seats,
             reasons: Vec::new(),
+            tls_failures: Vec::new(),
             log_lost: Arc::default(),
             fleet: Arc::new(Fleet::new(1)),
         };

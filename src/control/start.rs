@@ -19,7 +19,7 @@ use super::tiers::Tiers;
 use super::watch::Watch;
 use super::{Failure, cpus, driver, memory};
 use crate::config::Config;
-use crate::net::Driver;
+use crate::net::{Driver, TlsFailure};
 use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::{LogRing, ring};
 use crate::worker::{self, Credit, Loads};
@@ -87,6 +87,7 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
         driver_why,
         seats: seats.clone(),
         reasons,
+        tls_failures: TlsFailure::ALL.map(TlsFailure::label).to_vec(),
         log_lost,
         fleet: Arc::clone(tables.fleet()),
     }));

@@ -18,7 +18,7 @@ use crate::http1::{
     encode_interim, encode_response,
 };
 use crate::limits;
-use crate::net::{Buffer, Env, Stream};
+use crate::net::{Buffer, Channel, Env, Stream};
 
 /// Free bytes before a response head, so that our own head fits in front of its body without a copy of the body.
 const HEAD_HEADROOM: usize = 512;
@@ -42,7 +42,7 @@ pub(super) type Outcome = Result<Answer, Failure>;
 
 /// One endpoint's side of an exchange that waits for its answer.
 pub(super) struct Awaited<'a, E: Env> {
-    pub(super) stream: &'a E::Stream,
+    pub(super) stream: &'a Channel<E::Stream>,
     pub(super) tries: &'a Tries<'a>,
     pub(super) attempt: &'a Attempt<'a, E>,
     pub(super) sending: &'a Sending,
@@ -231,7 +231,10 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             if !buffer.is_empty() {
                 let progress = response.parse(buffer.filled(), &RESPONSE_LIMITS, self.head.method());
-                match progress.map_err(bad_response)? {
+                match progress.map_err(|why| match is_tls_record(buffer.filled()) {
+                    true => Failure::SpeaksTls,
+                    false => bad_response(why),
+                })? {
                     Progress::Partial => {}
                     Progress::Complete if response.status() == 101 => return Err(Failure::UnaskedSwitch),
                     Progress::Complete if !response.is_interim() => return Ok(buffer),
@@ -349,6 +352,11 @@ fn decimal(value: &[u8]) -> Option<u64> {
 
 fn bad_response(why: HeadError) -> Failure {
     if why.status() == 431 || why.status() == 414 { Failure::ResponseHeaderTooLarge } else { Failure::BadResponse(why) }
+}
+
+/// A TLS record with an alert or a handshake message instead of a status line (RFC 8446 section 5.1).
+const fn is_tls_record(bytes: &[u8]) -> bool {
+    matches!(bytes, [21 | 22, 3, 0..=4, ..])
 }
 
 /// Runs the upload beside the answer until the answer is complete, or the upload fails for the client's sake.

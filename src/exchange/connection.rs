@@ -5,15 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::future::Either;
 
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
+use super::secure::{Unsecured, secure};
 use super::serve::serve_exchange;
 use super::shard::{Scratch, Shard};
 use super::wire::{Received, read_once, write_all};
 use crate::http1::{LocalReply, Progress, RequestHead, Version, encode_local};
 use crate::limits;
-use crate::net::{Buffer, Env, Pending, Stream};
+use crate::net::{Buffer, Channel, Env, Pending, Stream};
 
 /// Why a connection's busy part ended.
 enum Pause {
@@ -37,10 +41,25 @@ pub fn serve_connection<E: Env>(
     peer: SocketAddr,
     listener: Rc<str>,
 ) -> impl Future<Output = ()> {
-    shard.counters.connections_active.add(1);
-    let alarm = shard.alarms.register();
-    // In a box, because a future holds what is passed into it twice: as passed and as used.
-    serve(Box::new(Client { shard, stream, peer, listener, alarm, is_proven: false, is_ready: false }))
+    let tls = shard.adopt().snapshot.listener(&listener).and_then(|listener| listener.tls.as_ref().map(Arc::clone));
+    match tls {
+        Some(config) => {
+            let unsecured = Unsecured { shard, stream, peer, listener, config };
+            Either::Right(Box::pin(serve_secured(unsecured)))
+        }
+        None => {
+            let alarm = shard.alarms.register();
+            // In a box, because a future holds what is passed into it twice: as passed and as used.
+            Either::Left(serve(Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm))))
+        }
+    }
+}
+
+async fn serve_secured<E: Env>(unsecured: Unsecured<E>) {
+    // What a handshake needs is gone when it is done.
+    if let Some(client) = Box::pin(secure(unsecured)).await {
+        serve(client).await;
+    }
 }
 
 async fn serve<E: Env>(mut client: Box<Client<E>>) {
@@ -206,7 +225,7 @@ fn first_bytes_bound<E: Env>(shard: &Shard<E>, client: &Client<E>) -> u64 {
 }
 
 /// Tells a client why its request is not served, before there is one to speak of.
-async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, started_ns: u64) -> Next {
+pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, started_ns: u64) -> Next {
     let adopted = shard.adopt();
     let verdict = failure.verdict();
     shard.counters.client_glitches.add(1);
@@ -236,7 +255,7 @@ async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, 
 
 /// Ends our direction and drops what still comes, for a while: a close with unread bytes would reset the
 /// connection and take the response with it (RFC 9112 section 9.6).
-async fn linger<E: Env>(client: &Client<E>) {
+pub(super) async fn linger<E: Env>(client: &Client<E>) {
     let shard = &client.shard;
     client.stream.shutdown_write();
     let mut buffer = shard.buffers.lend();

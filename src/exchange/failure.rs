@@ -43,6 +43,8 @@ pub enum Failure {
     BadRequest(HeadError),
     /// The request's chunked body breaks the grammar.
     BadRequestBody(ChunkError),
+    /// The client speaks HTTP where TLS is spoken.
+    PlainHttp,
     /// The request's head took too long.
     ClientHeaderTimeout,
     /// The request's body came too slowly.
@@ -77,6 +79,20 @@ pub enum Failure {
     ConnectTimeout,
     /// The connection failed in another way.
     ConnectFailed,
+    /// The endpoint's certificate is signed by nobody we know.
+    CertificateUnknown,
+    /// The endpoint's certificate is for another name.
+    CertificateName,
+    /// The endpoint's certificate is not valid now.
+    CertificateExpired,
+    /// The endpoint does not speak TLS, although its URL says so.
+    NotTls,
+    /// The endpoint and the gateway have no TLS version, suite or protocol in common.
+    NoSharedTls,
+    /// The TLS handshake with the endpoint failed in another way.
+    TlsFailed,
+    /// The endpoint speaks TLS, although its URL does not say so.
+    SpeaksTls,
     /// The endpoint reset the connection before its response.
     UpstreamReset,
     /// The endpoint closed the connection before its response.
@@ -148,9 +164,10 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 33] = [
+    pub const KINDS: [Self; 41] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
+        Self::PlainHttp,
         Self::ClientHeaderTimeout,
         Self::ClientBodyTimeout,
         Self::ClientWriteTimeout,
@@ -168,6 +185,13 @@ impl Failure {
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::ConnectFailed,
+        Self::CertificateUnknown,
+        Self::CertificateName,
+        Self::CertificateExpired,
+        Self::NotTls,
+        Self::NoSharedTls,
+        Self::TlsFailed,
+        Self::SpeaksTls,
         Self::UpstreamReset,
         Self::UpstreamEof,
         Self::UpstreamStatus,
@@ -198,6 +222,7 @@ impl Failure {
         match self {
             Self::BadRequest(why) => client(why.status(), "bad_request", why.explain()),
             Self::BadRequestBody(why) => client(why.status(), "bad_request_body", why.explain()),
+            Self::PlainHttp => client(400, "plain_http", "this port speaks TLS: use https"),
             Self::ClientHeaderTimeout => client(408, "client_header_timeout", "the request head took too long"),
             Self::ClientBodyTimeout => client(408, "client_body_timeout", "the request body came too slowly"),
             Self::ClientWriteTimeout => client(499, "client_write_timeout", "the client took nothing of its response"),
@@ -217,6 +242,17 @@ impl Failure {
             Self::ConnectRefused => unanswered(502, "connect_refused", "upstream refused the connection"),
             Self::ConnectTimeout => unanswered(504, "connect_timeout", "upstream connection timed out"),
             Self::ConnectFailed => unanswered(502, "connect_failed", "upstream connection failed"),
+            Self::CertificateUnknown => {
+                unanswered(502, "tls_unknown_issuer", "upstream certificate signed by an unknown issuer")
+            }
+            Self::CertificateName => unanswered(502, "tls_wrong_name", "upstream certificate for another name"),
+            Self::CertificateExpired => unanswered(502, "tls_expired", "upstream certificate not valid now"),
+            Self::NotTls => unanswered(502, "tls_plain_peer", "upstream does not speak TLS"),
+            Self::NoSharedTls => {
+                unanswered(502, "tls_no_shared_version", "no TLS version or protocol shared with upstream")
+            }
+            Self::TlsFailed => unanswered(502, "tls_failed", "TLS handshake with upstream failed"),
+            Self::SpeaksTls => upstream(502, "upstream_speaks_tls", "upstream speaks TLS: use https in its url"),
             Self::UpstreamReset => unanswered(502, "upstream_reset", "upstream reset the connection"),
             Self::UpstreamEof => unanswered(502, "upstream_eof", "upstream closed the connection"),
             Self::UpstreamStatus => unanswered(502, "upstream_status", "upstream failed"),

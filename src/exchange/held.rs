@@ -8,14 +8,14 @@ use super::adopted::Adopted;
 use super::shard::Shard;
 use super::tally::Tally;
 use crate::http1::{BodyLength, FieldKind, RequestHead, Version};
-use crate::net::{Alarm, Buffer, Env};
+use crate::net::{Alarm, Buffer, Channel, Env};
 use crate::snapshot::{Listener, Route};
 use crate::telemetry::Counter;
 
 /// A client's connection between its exchanges.
 pub(super) struct Client<E: Env> {
     pub(super) shard: Rc<Shard<E>>,
-    pub(super) stream: E::Stream,
+    pub(super) stream: Channel<E::Stream>,
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<str>,
     pub(super) alarm: Alarm,
@@ -23,6 +23,20 @@ pub(super) struct Client<E: Env> {
     pub(super) is_proven: bool,
     /// Did its rest end because bytes are there?
     pub(super) is_ready: bool,
+}
+
+impl<E: Env> Client<E> {
+    /// A connection that has carried nothing yet.
+    pub(super) fn new(
+        shard: Rc<Shard<E>>,
+        stream: Channel<E::Stream>,
+        peer: SocketAddr,
+        listener: Rc<str>,
+        alarm: Alarm,
+    ) -> Self {
+        shard.counters.connections_active.add(1);
+        Self { shard, stream, peer, listener, alarm, is_proven: false, is_ready: false }
+    }
 }
 
 /// How a connection goes on after an exchange.
@@ -69,7 +83,7 @@ pub(super) struct Arrival {
 /// One request being served: what is known of it, and what it may use.
 pub(super) struct Exchange<'a, E: Env> {
     pub(super) shard: &'a Rc<Shard<E>>,
-    pub(super) client: &'a E::Stream,
+    pub(super) client: &'a Channel<E::Stream>,
     /// Guards what the client sends.
     pub(super) client_alarm: &'a Alarm,
     /// Guards what the endpoint sends and the client takes.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 
 use super::adopted::Lane;
 use super::failure::Failure;
@@ -11,8 +12,8 @@ use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
 use super::shard::{Shard, Upstream};
 use crate::limits;
-use crate::net::{Alarm, Env, Expired, Pending, Stream};
-use crate::snapshot::{Cluster, Endpoint, Route};
+use crate::net::{Alarm, Channel, Env, Expired, Pending, Stream, Tls, TlsFailure, connect_tls};
+use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route};
 
 /// Why there is no connection.
 pub(super) enum Refused<'a, E: Env> {
@@ -228,6 +229,7 @@ impl<E: Env> Shard<E> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
         let connect = pin!(self.env.connect(endpoint.address));
+        let due_ms = alarm.now_ms() + patience_ms;
         let stream = match alarm.within(patience_ms, connect).await {
             Err(Expired) => return Err(Failure::ConnectTimeout),
             Ok(Err(error)) => return Err(connect_failure(&error)),
@@ -236,10 +238,26 @@ impl<E: Env> Shard<E> {
         if cluster.keep_alive_s > 0 {
             stream.keep_alive(cluster.keep_alive_s);
         }
+        let stream = match &endpoint.tls {
+            None => Channel::Plain(stream),
+            // In a box, as what it needs is only needed for a moment.
+            Some(tls) => Channel::Tls(Box::pin(self.secure(stream, tls, alarm, due_ms)).await?),
+        };
         self.counters.upstream_connects.add(1);
         let took_ns = self.env.now_ns().saturating_sub(began_ns);
         attempt.on_connected(took_ns);
         Ok((Upstream { stream, endpoint: endpoint.id, reused: false, credit }, took_ns))
+    }
+
+    async fn secure(
+        &self,
+        stream: E::Stream,
+        tls: &EndpointTls,
+        alarm: &Alarm,
+        due_ms: u64,
+    ) -> Result<Box<Tls<E::Stream>>, Failure> {
+        let (config, name) = (Arc::clone(&tls.config), tls.name.clone());
+        connect_tls(stream, config, name, &self.buffers, alarm, due_ms).await.map_err(tls_failure)
     }
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
@@ -268,6 +286,23 @@ impl<E: Env> Shard<E> {
         }
         let evicted = self.idle.borrow_mut().on_return(upstream.endpoint, upstream, now_ms, expires_ms, &cluster.idle);
         drop(evicted);
+    }
+}
+
+const fn tls_failure(why: TlsFailure) -> Failure {
+    match why {
+        TlsFailure::Timeout => Failure::ConnectTimeout,
+        TlsFailure::UnknownIssuer => Failure::CertificateUnknown,
+        TlsFailure::WrongName => Failure::CertificateName,
+        TlsFailure::Expired => Failure::CertificateExpired,
+        TlsFailure::NotTls | TlsFailure::PlainHttp => Failure::NotTls,
+        TlsFailure::NoSharedVersion | TlsFailure::NoSharedProtocol => Failure::NoSharedTls,
+        TlsFailure::Closed
+        | TlsFailure::UnknownName
+        | TlsFailure::BadCertificate
+        | TlsFailure::NoCertificate
+        | TlsFailure::Refused
+        | TlsFailure::Broken => Failure::TlsFailed,
     }
 }
 

@@ -22,6 +22,7 @@ mod presence;
 mod queue;
 mod relay;
 mod retry;
+mod secure;
 mod send;
 mod serve;
 mod settle;

@@ -13,6 +13,7 @@ use std::task::{Poll, Waker};
 
 use super::shard::Upstream;
 use crate::cluster::{ClusterState, Ticket};
+use crate::net::Stream;
 
 /// What one worker asks of another.
 #[derive(Debug)]
@@ -27,19 +28,19 @@ pub enum Call {
 pub type Tell = Box<dyn Fn(usize, Call)>;
 
 /// The waiters of one worker, by cluster.
-pub(super) struct Queues<S> {
+pub(super) struct Queues<S: Stream> {
     worker: usize,
     tell: Tell,
     lines: RefCell<Vec<Line<S>>>,
 }
 
-struct Line<S> {
+struct Line<S: Stream> {
     state: Arc<ClusterState>,
     waiters: VecDeque<Rc<Waiter<S>>>,
 }
 
 /// One who waits.
-struct Waiter<S> {
+struct Waiter<S: Stream> {
     ticket: Ticket,
     waker: Cell<Option<Waker>>,
     is_woken: Cell<bool>,
@@ -47,14 +48,14 @@ struct Waiter<S> {
 }
 
 /// What ended a wait.
-pub(super) enum Turn<S> {
+pub(super) enum Turn<S: Stream> {
     /// A connection that somebody returned.
     Connection(Upstream<S>),
     /// Leave to open one.
     Credit(Credit<S>),
 }
 
-impl<S> Queues<S> {
+impl<S: Stream> Queues<S> {
     pub(super) fn new(worker: usize, tell: Tell) -> Rc<Self> {
         Rc::new(Self { worker, tell, lines: RefCell::default() })
     }
@@ -156,7 +157,7 @@ impl<S> Queues<S> {
     }
 }
 
-impl<S> Waiter<S> {
+impl<S: Stream> Waiter<S> {
     fn wake(&self) {
         self.is_woken.set(true);
         if let Some(waker) = self.waker.take() {
@@ -173,14 +174,14 @@ impl<S> Waiter<S> {
 }
 
 /// A place in a queue, left by drop.
-pub(super) struct Place<S> {
+pub(super) struct Place<S: Stream> {
     queues: Rc<Queues<S>>,
     state: Arc<ClusterState>,
     waiter: Rc<Waiter<S>>,
     is_left: Cell<bool>,
 }
 
-impl<S> Place<S> {
+impl<S: Stream> Place<S> {
     /// Completes when it is this one's turn; may be dropped and called again.
     pub(super) async fn turn(&self) -> Turn<S> {
         poll_fn(|poller| {
@@ -213,7 +214,7 @@ impl<S> Place<S> {
     }
 }
 
-impl<S> Drop for Place<S> {
+impl<S: Stream> Drop for Place<S> {
     fn drop(&mut self) {
         self.leave();
         // A connection granted to one who left in the same moment goes on to the next, or its credit does.
@@ -224,13 +225,13 @@ impl<S> Drop for Place<S> {
 }
 
 /// Leave to have one connection of a cluster open, given back by drop.
-pub(super) struct Credit<S> {
+pub(super) struct Credit<S: Stream> {
     queues: Rc<Queues<S>>,
     pub(super) state: Arc<ClusterState>,
     is_idle: Cell<bool>,
 }
 
-impl<S> Credit<S> {
+impl<S: Stream> Credit<S> {
     fn new(queues: &Rc<Queues<S>>, state: &Arc<ClusterState>) -> Self {
         Self { queues: Rc::clone(queues), state: Arc::clone(state), is_idle: Cell::new(false) }
     }
@@ -243,7 +244,7 @@ impl<S> Credit<S> {
     }
 }
 
-impl<S> Drop for Credit<S> {
+impl<S: Stream> Drop for Credit<S> {
     fn drop(&mut self) {
         self.set_idle(false);
         self.queues.wake(self.state.on_released(), &self.state);

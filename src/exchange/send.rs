@@ -114,7 +114,7 @@ impl<E: Env> Exchange<'_, E> {
             host: if route.host_of_endpoint { &endpoint.authority } else { self.host_for(endpoint) },
             forwarded: Forwarded {
                 peer_ip: self.peer_text,
-                proto: "http",
+                proto: if self.client.is_secure() { "https" } else { "http" },
                 trusted: self.listener.trusts(self.peer.ip()),
             },
             request_id: self.request_id(),

@@ -74,7 +74,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             return Decision::Answer(Local::Failed(Failure::LoopDetected));
         }
         // RFC 9110 section 7.4: a plain connection has no authority over https resources.
-        if head.scheme() == Some("https") {
+        if head.scheme() == Some("https") && !self.client.is_secure() {
             return Decision::Answer(Local::Failed(Failure::Misdirected));
         }
         if self.asks_for_health() {

@@ -10,14 +10,14 @@ use crate::clock;
 use crate::cluster::{EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
-use crate::net::{Alarm, Alarms, BufferPool, Env, Pending, Stream};
+use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
 use crate::rng::Rng;
 use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::{LogRing, WorkerCounters};
 
 /// A connection to an endpoint.
-pub struct Upstream<S> {
-    pub(super) stream: S,
+pub struct Upstream<S: Stream> {
+    pub(super) stream: Channel<S>,
     pub(super) endpoint: EndpointId,
     /// Has it carried an exchange before?
     pub(super) reused: bool,

@@ -58,6 +58,18 @@ pub trait Stream: 'static {
     /// Completes when a read would not block. May be dropped at any point.
     fn readable(&self) -> impl Future<Output = io::Result<()>>;
 
+    /// Reads what is there, behind the filled part of `into`; zero is the peer's end of stream. No read may be in flight.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::WouldBlock`] when nothing is there, or the transport's own.
+    fn try_read(&self, into: &mut Buffer) -> io::Result<usize>;
+
+    /// Writes what the transport takes at once. No write may be in flight.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::WouldBlock`] when it takes nothing, or the transport's own.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
     /// What would a read find right now? Does not block and takes nothing.
     fn pending(&self) -> Pending;
 

@@ -8,13 +8,17 @@
 //! outside this room names monoio.
 
 mod buffer;
+mod channel;
 mod deadline;
 mod env;
 mod probe;
+mod tls;
 mod uring;
 
 pub use buffer::{Buffer, BufferPool, map_buffers_apart};
+pub use channel::Channel;
 pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};
 pub use probe::{Driver, probe_io_uring};
+pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
 pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};

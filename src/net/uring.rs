@@ -234,6 +234,20 @@ impl Stream for TcpPeer {
         self.stream().readable(false).await
     }
 
+    fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
+        let room = into.spare();
+        let descriptor = self.socket();
+        let spare = &mut into.sink().spare_capacity_mut()[..room];
+        let count = SockRef::from(&descriptor).recv_with_flags(spare, libc::MSG_DONTWAIT)?;
+        // SAFETY: the kernel initialised `count` bytes behind the length, within the capacity.
+        unsafe { monoio::buf::IoBufMut::set_init(into, count) };
+        Ok(count)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        SockRef::from(&self.socket()).send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    }
+
     fn pending(&self) -> Pending {
         let descriptor = self.socket();
         let socket = SockRef::from(&descriptor);

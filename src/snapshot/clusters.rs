@@ -172,7 +172,7 @@ fn addresses(
             if endpoints.iter().all(|known| known.id != id) {
                 let authority = written.authority().into_bytes();
                 let (weight, priority) = (written.weight, written.priority);
-                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0 });
+                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0, tls: None });
             }
         }
     }
@@ -273,6 +273,7 @@ mod tests {
             weight,
             priority: 0,
             capacity: 0,
+            tls: None,
         };
         let mut endpoints = [endpoint(3), endpoint(1), endpoint(0)];
         share_capacity(&mut endpoints, 8);

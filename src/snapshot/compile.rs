@@ -207,6 +207,7 @@ fn listener(listener: &config::Listener) -> Listener {
         write_timeout_ms: ms(limits.write_timeout),
         trusted: listener.trusted_proxies.clone(),
         strict_host: listener.strict_host,
+        tls: None,
     }
 }
 

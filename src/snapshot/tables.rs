@@ -1,9 +1,11 @@
 //! The compiled tables of one epoch.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::ServerConfig;
 
 use super::{Cluster, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
@@ -68,6 +70,8 @@ pub struct Listener {
     pub trusted: Vec<IpNet>,
     /// Is a host that no route names answered with 421?
     pub strict_host: bool,
+    /// With what its connections are secured; they are plain without it.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Listener {

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
 use crate::cluster::{BreakerPolicy, ClusterState, EndpointId, IdleLimits, PassivePolicy, Ring, Strategy};
 
 /// A named set of endpoints.
@@ -58,6 +61,17 @@ pub struct Endpoint {
     pub priority: u8,
     /// Its part of the cluster's cap by weight, at least 1; 0 without a cap.
     pub capacity: u32,
+    /// With what connections to it are secured; they are plain without it.
+    pub tls: Option<EndpointTls>,
+}
+
+/// TLS to one endpoint.
+#[derive(Clone)]
+pub struct EndpointTls {
+    /// Whose certificates are believed, and our own.
+    pub config: Arc<ClientConfig>,
+    /// The name that its certificate must have.
+    pub name: ServerName<'static>,
 }
 
 /// A bounded wait for a connection.

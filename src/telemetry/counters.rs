@@ -8,6 +8,8 @@ use crate::limits;
 
 /// Most distinct reasons of local replies and of upstream errors.
 pub const REASONS_MAX: usize = 64;
+/// Kinds of failed TLS handshakes.
+pub const TLS_FAILURES: usize = 14;
 /// Labels of the `method` dimension, by the index of [`method_index`].
 pub const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "OTHER"];
@@ -190,6 +192,16 @@ pub struct Cells {
     pub mirrors_sent: Counter,
     /// Copies that got no answer.
     pub mirrors_failed: Counter,
+    /// Gauge: TLS handshakes with clients under way.
+    pub tls_handshakes_active: Counter,
+    /// TLS handshakes with clients that were done in full.
+    pub tls_handshakes_full: Counter,
+    /// TLS handshakes with clients that resumed a session.
+    pub tls_handshakes_resumed: Counter,
+    /// TLS handshakes that were not begun because too many were under way.
+    pub tls_handshakes_refused: Counter,
+    /// TLS handshakes with clients that failed, by the order of the failures.
+    pub tls_failures: [Counter; TLS_FAILURES],
     /// Requests that were to be copied and were not, for want of room or of their body.
     pub mirrors_skipped: Counter,
     /// Gauge: buffers lent to connections.
@@ -246,6 +258,11 @@ impl WorkerCounters {
                 mirrors_sent: Counter::new(),
                 mirrors_failed: Counter::new(),
                 mirrors_skipped: Counter::new(),
+                tls_handshakes_active: Counter::new(),
+                tls_handshakes_full: Counter::new(),
+                tls_handshakes_resumed: Counter::new(),
+                tls_handshakes_refused: Counter::new(),
+                tls_failures: std::array::from_fn(|_| Counter::new()),
                 buffers_out: Counter::new(),
                 tasks: Counter::new(),
                 stalls: Counter::new(),

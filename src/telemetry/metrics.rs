@@ -12,7 +12,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::clusters::{ClusterView, EndpointView};
-use super::counters::{CLASSES, Counter, DURATION_BOUNDS_NS, METHODS, REASONS_MAX, STATUS_FIRST, WorkerCounters};
+use super::counters::{
+    CLASSES, Counter, DURATION_BOUNDS_NS, METHODS, REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters,
+};
 use crate::limits;
 
 const NS_PER_SECOND: f64 = 1e9;
@@ -61,6 +63,8 @@ pub struct Scrape {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// Reason codes by reason index, for rejected requests and for upstream errors.
     pub reasons: Vec<&'static str>,
+    /// Names of failed TLS handshakes, in the order of their counters.
+    pub tls_failures: Vec<&'static str>,
     /// Route names by series slot.
     pub routes: Vec<String>,
     /// Most connections this process accepts.
@@ -207,7 +211,26 @@ impl Scrape {
             "Failed accepts, for example for want of descriptors.",
             sum(|w| &w.accept_errors),
         )?;
-        page.counter("client_glitches", "Legal but odd messages from clients.", sum(|w| &w.client_glitches))
+        page.counter("client_glitches", "Legal but odd messages from clients.", sum(|w| &w.client_glitches))?;
+        self.encode_handshakes(page)
+    }
+
+    fn encode_handshakes(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
+        let active = sum(|w| &w.tls_handshakes_active);
+        page.gauge("tls_handshakes_active", "TLS handshakes with clients under way.", active)?;
+        let mut family = page.open("tls_handshakes", "TLS handshakes with clients by kind.", MetricType::Counter)?;
+        count_in(&mut family, &[("kind", "full")], sum(|w| &w.tls_handshakes_full))?;
+        count_in(&mut family, &[("kind", "resumed")], sum(|w| &w.tls_handshakes_resumed))?;
+        let help = "TLS handshakes with clients that failed, by reason; refused are those above the bound.";
+        let mut family = page.open("tls_handshake_failures", help, MetricType::Counter)?;
+        for (index, reason) in self.tls_failures.iter().enumerate().take(TLS_FAILURES) {
+            let count = self.sum(|worker| worker.tls_failures[index].value());
+            if count > 0 {
+                count_in(&mut family, &[("reason", *reason)], count)?;
+            }
+        }
+        count_in(&mut family, &[("reason", "too_many")], sum(|w| &w.tls_handshakes_refused))
     }
 
     fn encode_upstream(&self, page: &mut Page<'_, '_>) -> fmt::Result {

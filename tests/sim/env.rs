@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use ringgate::net::{Alarm, Buffer, Env, Pending, Stream};
 
@@ -126,6 +126,14 @@ impl Drop for Operation<'_> {
     }
 }
 
+/// What an operation gives now, or that it would have to wait.
+fn at_once<T>(poll: impl FnOnce(&Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+    match poll(&Context::from_waker(Waker::noop())) {
+        Poll::Ready(completed) => completed,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
 impl Stream for SimStream {
     async fn read(&self, into: Buffer) -> (io::Result<usize>, Buffer) {
         Operation::new(&self.end, into, true).run().await
@@ -157,6 +165,16 @@ impl Stream for SimStream {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
+        let received = at_once(|poller| self.end.poll_recv(poller, into.spare()))?;
+        into.extend(&received);
+        Ok(received.len())
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        at_once(|poller| self.end.poll_send(poller, bytes))
     }
 
     fn pending(&self) -> Pending {

@@ -15,6 +15,7 @@ fn scrape() -> Scrape {
     Scrape {
         workers,
         reasons: vec!["connect_refused", "route_not_found"],
+        tls_failures: vec!["timeout"],
         routes: vec!["everything".to_owned(), "a\"b".to_owned()],
         max_connections: 50_000,
         memory_bytes: 1 << 20,

@@ -1,0 +1,71 @@
+//! The handshake of a client's connection, before its first exchange.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::{HandshakeKind, ServerConfig};
+
+use super::connection::{linger, refuse};
+use super::failure::Failure;
+use super::held::{Client, Gauge, Next};
+use super::shard::Shard;
+use crate::limits;
+use crate::net::{Accepted, Channel, Env, Stream, TlsFailure, accept_tls};
+use crate::telemetry::TLS_FAILURES;
+
+/// A connection that has yet to be secured.
+pub(super) struct Unsecured<E: Env> {
+    pub(super) shard: Rc<Shard<E>>,
+    pub(super) stream: E::Stream,
+    pub(super) peer: SocketAddr,
+    pub(super) listener: Rc<str>,
+    pub(super) config: Arc<ServerConfig>,
+}
+
+/// Secures a connection; `None` when that failed, which is counted, and the connection closed.
+pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
+    let Unsecured { shard, stream, peer, listener, config } = unsecured;
+    let _open = Gauge::new(&shard.counters.connections_active);
+    let alarm = shard.alarms.register();
+    let began_ns = shard.env.now_ns();
+    let due_ms = shard.alarms.now_ms() + limits::HANDSHAKE_MS;
+    // A client that says nothing costs a socket and no session.
+    if alarm.within(limits::HANDSHAKE_MS, pin!(stream.readable())).await.is_err() {
+        count_failure(&shard, TlsFailure::Timeout);
+        return None;
+    }
+    if shard.counters.tls_handshakes_active.value() >= limits::HANDSHAKES_PER_WORKER {
+        shard.counters.tls_handshakes_refused.add(1);
+        return None;
+    }
+    let accepted = {
+        let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
+        accept_tls(stream, config, &shard.buffers, &alarm, due_ms).await
+    };
+    match accepted {
+        Accepted::Secured(tls) => {
+            let full = tls.kind() != Some(HandshakeKind::Resumed);
+            let count = if full { &shard.counters.tls_handshakes_full } else { &shard.counters.tls_handshakes_resumed };
+            count.add(1);
+            Some(Box::new(Client::new(Rc::clone(&shard), Channel::Tls(tls), peer, listener, alarm)))
+        }
+        Accepted::Failed(stream, why) => {
+            count_failure(&shard, why);
+            if why == TlsFailure::PlainHttp {
+                let client = Client::new(Rc::clone(&shard), Channel::Plain(stream), peer, listener, alarm);
+                if refuse(&shard, &client, Failure::PlainHttp, began_ns).await == Next::Linger {
+                    linger(&client).await;
+                }
+            }
+            None
+        }
+    }
+}
+
+const _: () = assert!(TlsFailure::ALL.len() == TLS_FAILURES);
+
+fn count_failure<E: Env>(shard: &Shard<E>, why: TlsFailure) {
+    shard.counters.tls_failures[why.index()].add(1);
+}
