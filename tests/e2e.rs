@@ -18,6 +18,8 @@ macro_rules! on_both_drivers {
     };
 }
 
+#[path = "e2e/census.rs"]
+mod census;
 #[path = "e2e/child_origin.rs"]
 mod child_origin;
 #[path = "e2e/client.rs"]
@@ -29,6 +31,8 @@ mod dns;
 mod endpoint;
 #[path = "e2e/folder.rs"]
 mod folder;
+#[path = "e2e/gate.rs"]
+mod gate;
 #[path = "e2e/gateway.rs"]
 mod gateway;
 #[path = "e2e/message.rs"]
@@ -48,6 +52,8 @@ mod wire;
 mod accept_balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
+#[path = "e2e/caps.rs"]
+mod caps;
 #[path = "e2e/client_faults.rs"]
 mod client_faults;
 #[path = "e2e/commands.rs"]

@@ -12,7 +12,7 @@ use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
 use super::shard::{Shard, Upstream};
 use crate::limits;
-use crate::net::{Alarm, Channel, Env, Expired, Pending, Stream, Tls, TlsFailure, connect_tls};
+use crate::net::{Alarm, Channel, Env, Pending, Stream, Tls, TlsFailure, connect_tls};
 use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route};
 
 /// Why there is no connection.
@@ -228,13 +228,17 @@ impl<E: Env> Shard<E> {
     ) -> Result<(Upstream<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
-        let connect = pin!(self.env.connect(endpoint.address));
         let due_ms = alarm.now_ms() + patience_ms;
-        let stream = match alarm.within(patience_ms, connect).await {
-            Err(Expired) => return Err(Failure::ConnectTimeout),
-            Ok(Err(error)) => return Err(connect_failure(&error)),
-            Ok(Ok(stream)) => stream,
+        let (stream, credit) = {
+            let opening = Opening { env: &self.env, credit: Some(credit) };
+            let connect = pin!(self.env.connect(endpoint.address));
+            let Ok(connected) = alarm.within(patience_ms, connect).await else { return Err(Failure::ConnectTimeout) };
+            (connected.map_err(|error| connect_failure(&error)), opening.done())
         };
+        let stream = stream?;
+        if credit.is_capped() {
+            stream.hang_up_on_drop();
+        }
         if cluster.keep_alive_s > 0 {
             stream.keep_alive(cluster.keep_alive_s);
         }
@@ -272,6 +276,8 @@ impl<E: Env> Shard<E> {
             return;
         }
         let upstream = if cluster.is_capped {
+            // It may have been opened before there was a cap.
+            upstream.stream.hang_up_on_drop();
             match self.queues.grant(upstream) {
                 Some(upstream) => upstream,
                 None => return,
@@ -286,6 +292,32 @@ impl<E: Env> Shard<E> {
         }
         let evicted = self.idle.borrow_mut().on_return(upstream.endpoint, upstream, now_ms, expires_ms, &cluster.idle);
         drop(evicted);
+    }
+}
+
+/// The credit of a connect in flight. When that is abandoned, the reactor has yet to cancel it, and until then it may
+/// succeed: the credit comes back a tick later.
+struct Opening<'a, E: Env> {
+    env: &'a E,
+    credit: Option<Credit<E::Stream>>,
+}
+
+impl<E: Env> Opening<'_, E> {
+    /// The connect is over, whatever came of it.
+    fn done(mut self) -> Credit<E::Stream> {
+        self.credit.take().expect("taken here alone, which consumes it")
+    }
+}
+
+impl<E: Env> Drop for Opening<'_, E> {
+    fn drop(&mut self) {
+        if let Some(credit) = self.credit.take().filter(Credit::is_capped) {
+            let env = self.env.clone();
+            self.env.spawn(async move {
+                env.sleep_ms(limits::TICK_MS).await;
+                drop(credit);
+            });
+        }
     }
 }
 

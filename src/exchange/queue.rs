@@ -236,6 +236,11 @@ impl<S: Stream> Credit<S> {
         Self { queues: Rc::clone(queues), state: Arc::clone(state), is_idle: Cell::new(false) }
     }
 
+    /// Is there a cap that it counts toward?
+    pub(super) fn is_capped(&self) -> bool {
+        self.state.limit() != 0
+    }
+
     /// Told that its connection begins or ends a rest.
     pub(super) fn set_idle(&self, is_idle: bool) {
         if self.is_idle.replace(is_idle) != is_idle {

@@ -17,6 +17,7 @@ use crate::telemetry::{LogRing, WorkerCounters};
 
 /// A connection to an endpoint.
 pub struct Upstream<S: Stream> {
+    /// Before the credit, so that it is dropped before it.
     pub(super) stream: Channel<S>,
     pub(super) endpoint: EndpointId,
     /// Has it carried an exchange before?

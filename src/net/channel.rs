@@ -91,6 +91,13 @@ impl<S: Stream> Stream for Channel<S> {
         }
     }
 
+    fn hang_up_on_drop(&self) {
+        match self {
+            Self::Plain(stream) => stream.hang_up_on_drop(),
+            Self::Tls(stream) => stream.hang_up_on_drop(),
+        }
+    }
+
     fn keep_alive(&self, seconds: u32) {
         match self {
             Self::Plain(stream) => stream.keep_alive(seconds),

@@ -79,6 +79,10 @@ pub trait Stream: 'static {
     /// Makes the coming close a reset, so that the peer cannot take what it has for a complete message.
     fn reset_on_close(&self);
 
+    /// Makes the drop end both directions for the peer as well before it returns: only the network may delay that, no
+    /// operation in flight here, and no byte that the peer does not take.
+    fn hang_up_on_drop(&self);
+
     /// Sets the keep-alive probe interval of the transport, in seconds.
     fn keep_alive(&self, seconds: u32);
 }

@@ -11,6 +11,7 @@ mod buffer;
 mod channel;
 mod deadline;
 mod env;
+mod hang_up;
 mod probe;
 mod tls;
 mod uring;

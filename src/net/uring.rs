@@ -15,6 +15,7 @@ use monoio::net::{TcpListener, TcpStream};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use socket2::SockRef;
 
+use super::hang_up::HangUp;
 use super::{Alarm, Buffer, Driver, Env, Pending, Stream};
 use crate::{clock, limits};
 
@@ -162,6 +163,8 @@ impl ReactorListener {
 
 /// A TCP connection on monoio.
 pub struct TcpPeer {
+    // Before the descriptor, so that it is dropped before it.
+    hang_up: HangUp,
     // Both directions are in use at once, each by one operation that holds its own reference to the descriptor.
     inner: UnsafeCell<TcpStream>,
     canceller: Cell<Option<Canceller>>,
@@ -169,13 +172,14 @@ pub struct TcpPeer {
 
 impl TcpPeer {
     fn new(stream: TcpStream) -> Self {
-        Self { inner: UnsafeCell::new(stream), canceller: Cell::new(None) }
+        Self { hang_up: HangUp::default(), inner: UnsafeCell::new(stream), canceller: Cell::new(None) }
     }
 
     /// Takes the connection out of this reactor, so that another may [`Reactor::adopt`] it. No operation may be in
     /// flight, which holds for a connection that has just been accepted.
     #[must_use]
     pub fn into_std(self) -> std::net::TcpStream {
+        self.hang_up.call_off();
         // On epoll this ends the registration; io_uring knows a descriptor only while an operation is in flight, and
         // then this panics instead of letting two reactors read from one socket.
         let descriptor = self.inner.into_inner().into_raw_fd();
@@ -272,6 +276,10 @@ impl Stream for TcpPeer {
         drop(SockRef::from(&self.socket()).set_linger(Some(Duration::ZERO)));
     }
 
+    fn hang_up_on_drop(&self) {
+        self.hang_up.on(self.socket().as_raw_fd());
+    }
+
     fn keep_alive(&self, seconds: u32) {
         let interval = Duration::from_secs(u64::from(seconds.max(1)));
         let probes = socket2::TcpKeepalive::new().with_time(interval).with_interval(interval);
@@ -347,6 +355,47 @@ mod tests {
                 echo_twice(stream).await;
             });
             dialogue.expect("a test may have threads").join().expect("the dialogue went as written");
+        }
+    }
+
+    /// Reads, and fills the peer's window if it is told to; all of it stays in flight until it is dropped.
+    async fn keep_busy(stream: TcpPeer, floods: bool) {
+        let pool = BufferPool::new();
+        let read = stream.read(pool.lend());
+        let flood = async {
+            loop {
+                let mut full = pool.lend();
+                full.extend(&vec![b'x'; if floods { full.spare() } else { 0 }]);
+                if full.is_empty() {
+                    return std::future::pending().await;
+                }
+                stream.write(full).await.0.expect("an open socket");
+            }
+        };
+        let ((read, _), ()) = futures_util::future::join(read, flood).await;
+        drop(read);
+    }
+
+    /// Whoever is told that a connection is closed may open another one in its place.
+    #[test]
+    fn a_hang_up_is_the_peers_at_once_whatever_is_in_flight() {
+        for (driver, floods) in DRIVERS.into_iter().flat_map(|driver| [true, false].map(|floods| (driver, floods))) {
+            let (socket, client) = listener();
+            let server = socket.accept().expect("a connection").0;
+            server.set_nonblocking(true).expect("an open socket");
+            on_reactor(driver, move |reactor| async move {
+                let stream = reactor.adopt(client).expect("a connection");
+                stream.hang_up_on_drop();
+                let busy = Box::pin(keep_busy(stream, floods));
+                let rest = Box::pin(reactor.sleep_ms(50));
+                drop(futures_util::future::select(busy, rest).await);
+                if floods {
+                    let broken = server.take_error().expect("an open socket").map(|error| error.kind());
+                    assert_eq!(broken, Some(io::ErrorKind::ConnectionReset), "{driver:?}");
+                } else {
+                    assert_eq!((&server).read(&mut [0; 8]).expect("the end"), 0, "{driver:?}");
+                }
+            });
         }
     }
 

@@ -105,6 +105,13 @@ impl Gateway {
         json(self.asks_admin("GET", "/status").text())
     }
 
+    /// A cluster as the page `/clusters` shows it.
+    pub(crate) fn cluster(&self, name: &str) -> Value {
+        let page = json(self.asks_admin("GET", "/clusters").text());
+        let all = page["clusters"].as_array().unwrap_or_else(|| panic!("no list in {page}"));
+        all.iter().find(|cluster| cluster["name"] == name).unwrap_or_else(|| panic!("no {name} in {page}")).clone()
+    }
+
     /// The page `/metrics`.
     pub(crate) fn metrics(&self) -> String {
         self.asks_admin("GET", "/metrics").text().to_owned()

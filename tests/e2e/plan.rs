@@ -113,11 +113,12 @@ impl Plan {
 
     /// A further cluster.
     pub(crate) fn cluster(self, name: &str, endpoints: &[SocketAddr]) -> Self {
-        if endpoints.is_empty() {
-            return self;
-        }
-        let urls: Vec<String> = endpoints.iter().map(|at| format!("{{ url: 'http://{at}' }}")).collect();
-        self.cluster_of(name, &urls.join(", "))
+        if endpoints.is_empty() { self } else { self.cluster_of(name, &urls(endpoints)) }
+    }
+
+    /// A further cluster with entries beside its endpoints.
+    pub(crate) fn cluster_with(self, name: &str, endpoints: &[SocketAddr], entries: &str) -> Self {
+        self.cluster_as(name, &format!("{entries}, endpoints: [{}]", urls(endpoints)))
     }
 
     /// A further cluster, its endpoints as they stand in the file.
@@ -183,6 +184,11 @@ impl Plan {
     pub(crate) fn start(&self) -> Gateway {
         Gateway::start(&self.yaml())
     }
+}
+
+fn urls(endpoints: &[SocketAddr]) -> String {
+    let urls: Vec<String> = endpoints.iter().map(|at| format!("{{ url: 'http://{at}' }}")).collect();
+    urls.join(", ")
 }
 
 fn append(entries: &mut String, more: &str) {

@@ -121,6 +121,31 @@ impl Wire {
         Message::parse(&self.reads_through(b"\r\n\r\n"))
     }
 
+    /// Reads one head; nothing when the peer is gone before its end.
+    pub(crate) fn try_reads_head(&mut self) -> Option<Message> {
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.unread, b"\r\n\r\n") {
+                return Some(Message::parse(&self.reads(at + 4)));
+            }
+            if !self.try_read().is_ok_and(|count| count > 0) {
+                return None;
+            }
+        }
+    }
+
+    /// Drops `count` bytes; false when the peer is gone before that.
+    pub(crate) fn try_drops(&mut self, count: usize) -> bool {
+        let mut left = count;
+        loop {
+            let dropped = left.min(self.unread.len());
+            drop(self.unread.drain(..dropped));
+            left -= dropped;
+            if left == 0 || !self.try_read().is_ok_and(|count| count > 0) {
+                return left == 0;
+            }
+        }
+    }
+
     /// Reads a body of the framing that `message` announces.
     pub(crate) fn reads_body(&mut self, message: &mut Message) {
         match message.framing() {

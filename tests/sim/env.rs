@@ -194,5 +194,9 @@ impl Stream for SimStream {
         self.end.reset_on_close();
     }
 
+    fn hang_up_on_drop(&self) {
+        // Every drop does.
+    }
+
     fn keep_alive(&self, _seconds: u32) {}
 }

@@ -340,6 +340,10 @@ impl<S: Stream> Stream for Tls<S> {
         self.transport.reset_on_close();
     }
 
+    fn hang_up_on_drop(&self) {
+        self.transport.hang_up_on_drop();
+    }
+
     fn keep_alive(&self, seconds: u32) {
         self.transport.keep_alive(seconds);
     }
