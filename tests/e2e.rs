@@ -50,6 +50,8 @@ mod wire;
 
 #[path = "e2e/accept_balance.rs"]
 mod accept_balance;
+#[path = "e2e/balance.rs"]
+mod balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
 #[path = "e2e/caps.rs"]
@@ -90,6 +92,8 @@ mod retries;
 mod routes;
 #[path = "e2e/rust_clients.rs"]
 mod rust_clients;
+#[path = "e2e/shares.rs"]
+mod shares;
 #[path = "e2e/shutdown.rs"]
 mod shutdown;
 #[path = "e2e/streaming.rs"]
