@@ -65,6 +65,8 @@ pub const MIRRORS: usize = 64;
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// TLS handshakes that one worker has under way, once their first byte has come; further ones are closed.
 pub const HANDSHAKES_PER_WORKER: u64 = 4096;
+/// Milliseconds for which one side of a tunnel may stay silent once the other has ended.
+pub const TUNNEL_HALF_CLOSED_MS: u64 = 30_000;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).

@@ -98,5 +98,7 @@ mod shares;
 mod shutdown;
 #[path = "e2e/streaming.rs"]
 mod streaming;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
 #[path = "e2e/upstream_faults.rs"]
 mod upstream_faults;

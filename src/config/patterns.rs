@@ -158,6 +158,28 @@ impl Kind for Method {
     }
 }
 
+/// A protocol to switch to (RFC 9110 section 7.8), in lower case.
+pub(super) struct UpgradeName;
+
+impl Kind for UpgradeName {
+    type Out = String;
+    const EXPECTED: &'static str = "the name of a protocol such as `websocket`";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        let lower = text.to_ascii_lowercase();
+        // A version may follow the name behind a slash.
+        if !lower.split('/').all(is_token) || lower.split('/').count() > 2 {
+            return Err(Refusal::expected::<Self>());
+        }
+        // Behind such a switch requests would pass that nobody looks at.
+        if lower == "h2c" || lower == "h2" || lower.starts_with("http/") || lower.starts_with("tls") {
+            let refusal = Refusal::new("behind a switch to this protocol requests would pass unseen");
+            return Err(refusal.hint("only protocols other than HTTP and TLS are switched to"));
+        }
+        Ok(lower)
+    }
+}
+
 /// Whether this is a token (RFC 9110 section 5.6.2).
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))

@@ -115,6 +115,7 @@ fn what_is_left_out_has_its_documented_default() {
         response_header: Duration::from_secs(10),
         request: Duration::from_secs(30),
         body_idle: Duration::from_secs(30),
+        tunnel_idle: Duration::from_secs(3600),
     };
     assert_eq!((route.timeouts, route.host_header), (timeouts, HostHeader::Preserve));
     let sample = Sample { ok: 1.0, slow_over: Duration::from_millis(500), slow_share: 1.0, errors: 1.0 };

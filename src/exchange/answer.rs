@@ -77,6 +77,10 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Outcome {
         let mut buffer = self.read_answer(awaited, response).await?;
         self.on_answer(awaited, response, buffer.filled());
+        if response.status() == 101 {
+            // In a box, because a tunnel is rare and what it needs is large.
+            return Box::pin(self.tunnel(awaited, response, buffer)).await;
+        }
         if awaited.tries.try_give_up_status(self, response.status(), awaited.sending) {
             return Err(Failure::UpstreamStatus);
         }
@@ -236,6 +240,9 @@ impl<E: Env> Exchange<'_, E> {
                     false => bad_response(why),
                 })? {
                     Progress::Partial => {}
+                    Progress::Complete if self.is_asked_switch(awaited.tries.route, response, buffer.filled()) => {
+                        return Ok(buffer);
+                    }
                     Progress::Complete if response.status() == 101 => return Err(Failure::UnaskedSwitch),
                     Progress::Complete if !response.is_interim() => return Ok(buffer),
                     Progress::Complete => {

@@ -121,6 +121,8 @@ pub enum Failure {
     UpstreamBodyTimeout,
     /// The endpoint's chunked body breaks the grammar.
     BadResponseBody(ChunkError),
+    /// Neither side of a tunnel said anything for too long.
+    TunnelIdle,
 }
 
 /// What follows from a failure.
@@ -164,7 +166,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 41] = [
+    pub const KINDS: [Self; 42] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -206,6 +208,7 @@ impl Failure {
         Self::UpstreamTruncated,
         Self::UpstreamBodyTimeout,
         Self::BadResponseBody(ChunkError::ALL[0]),
+        Self::TunnelIdle,
     ];
 
     /// Its place in [`Failure::KINDS`], the index of its counters.
@@ -271,6 +274,7 @@ impl Failure {
             Self::UpstreamTruncated => cut(502, "upstream_truncated", "upstream cut its response short"),
             Self::UpstreamBodyTimeout => cut(504, "upstream_body_timeout", "upstream stalled in its response"),
             Self::BadResponseBody(_) => cut(502, "bad_response_body", "upstream sent a malformed body"),
+            Self::TunnelIdle => client(499, "tunnel_idle", "nothing came through the tunnel"),
         }
     }
 

@@ -28,6 +28,7 @@ mod serve;
 mod settle;
 mod shard;
 mod tally;
+mod tunnel;
 mod upload;
 mod wire;
 

@@ -123,6 +123,7 @@ impl<E: Env> Exchange<'_, E> {
             body: self.head.body(),
             timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
             close: false,
+            upgrade: self.upgrade(route),
         };
         encode_request(out, self.bytes, self.head, &how);
     }

@@ -40,7 +40,12 @@ impl<E: Env> Exchange<'_, E> {
         };
         let method = self.head.method_name(self.bytes);
         let series = self.route().map(|route| route.series);
-        self.shard.counters.on_exchange(method_index(method), status, series, duration_ns);
+        // A tunnel says nothing about how long answers take, but for the one that opened it.
+        let answered_ns = match tally.switched_ns.get() {
+            0 => duration_ns,
+            switched_ns => switched_ns.saturating_sub(tally.started_ns),
+        };
+        self.shard.counters.on_exchange(method_index(method), status, series, answered_ns);
         let cut = tally.failure.get().is_some();
         let class = self.adopted.sampler.class(status, cut, duration_ns);
         if self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64()) {

@@ -35,6 +35,8 @@ pub(super) struct Tally {
     pub(super) connect_ns: Cell<u64>,
     pub(super) sent_ns: Cell<u64>,
     pub(super) first_byte_ns: Cell<u64>,
+    /// When the protocol was switched; 0 when it was not.
+    pub(super) switched_ns: Cell<u64>,
 }
 
 impl Tally {

@@ -41,6 +41,8 @@ pub struct RequestOut<'a> {
     pub timeout_ms: Option<(&'a [u8], u64)>,
     /// Whether the connection will not be used again.
     pub close: bool,
+    /// The protocol to ask for a switch to; empty for none.
+    pub upgrade: &'a [u8],
 }
 
 /// Fields that are written by ourselves or not at all.
@@ -71,6 +73,7 @@ const UNTRUSTED: KindSet = KindSet::of(&[
 /// | Content-Length, Transfer-Encoding | at most one of both, by `how.body` (RFC 9112 section 6.2) |
 /// | Expect | `100-continue` if the client asked (RFC 9110 section 10.1.1) |
 /// | TE | `trailers` with `Connection: TE` if the client asked (RFC 9110 section 10.1.4) |
+/// | Upgrade | `how.upgrade` with `Connection: Upgrade` (RFC 9110 section 7.8) |
 /// | Trailer | as received if the body goes on in chunks |
 /// | Max-Forwards | one less for OPTIONS and TRACE (RFC 9110 section 7.6.2) |
 /// | Via | appended (RFC 9110 section 7.6.3) |
@@ -198,6 +201,11 @@ fn push_own(out: &mut Vec<u8>, head: &RequestHead, how: &RequestOut<'_>) {
         BodyLength::Exact(length) => push_length(out, length),
         BodyLength::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         BodyLength::None | BodyLength::UntilClose => {}
+    }
+    if !how.upgrade.is_empty() {
+        // RFC 9110 section 7.8: Upgrade goes with the connection option of its name. A switch leaves no trailers to take.
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        return push_line(out, b"Upgrade", how.upgrade);
     }
     // RFC 9110 section 10.1.4: TE goes with the connection option of its name.
     out.extend_from_slice(match (head.accepts_trailers(), how.close) {

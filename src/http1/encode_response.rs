@@ -109,6 +109,21 @@ pub fn encode_interim(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the head of a switch to `protocol` (RFC 9110 section 15.2.2): an interim response with the fields of this hop.
+pub fn encode_switch(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, protocol: &[u8], how: &ResponseOut<'_>) {
+    push_status_line(out, head.status(), head.reason(bytes));
+    push_fields(out, bytes, head.fields(), |field| {
+        !field.hop && !OWN.contains(field.kind) && !how.edits.drops(field.kind, field.name.of(bytes))
+    });
+    if !how.request_id.is_empty() && !how.edits.drops(FieldKind::XRequestId, b"x-request-id") {
+        push_line(out, b"X-Request-ID", how.request_id);
+    }
+    out.extend_from_slice(b"Connection: Upgrade\r\n");
+    push_line(out, b"Upgrade", protocol);
+    out.extend_from_slice(how.edits.lines());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends a response of our own, head and body.
 pub fn encode_local(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
     out.reserve(reply.body.len() + 512);

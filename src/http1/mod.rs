@@ -28,6 +28,7 @@ mod span;
 mod status;
 mod target;
 mod trailers;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,9 @@ pub use chunked::{ChunkedDecoder, Decoded, encode_chunk_line};
 pub use edits::{FieldEditError, FieldEdits};
 pub use encode::is_valid_request_id;
 pub use encode_request::{Forwarded, RequestOut, encode_request};
-pub use encode_response::{LocalReply, ResponseBody, ResponseOut, encode_interim, encode_local, encode_response};
+pub use encode_response::{
+    LocalReply, ResponseBody, ResponseOut, encode_interim, encode_local, encode_response, encode_switch,
+};
 pub use error::{ChunkError, HeadError};
 pub use fields::{Field, FieldKind};
 pub use framing::BodyLength;
@@ -46,6 +49,7 @@ pub use response::ResponseHead;
 pub use span::Span;
 pub use status::reason_phrase;
 pub use trailers::encode_trailers;
+pub use upgrade::{is_switched_to, offered_protocols};
 
 use crate::limits::{HEADER_BYTES_MAX, HEADER_COUNT_MAX};
 

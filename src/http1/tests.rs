@@ -222,6 +222,7 @@ fn whatever_is_accepted_is_forwarded_as_one_unambiguous_message() {
             continue;
         }
         let how = RequestOut {
+            upgrade: b"",
             path: head.path(&bytes),
             query: head.query(&bytes),
             host: b"up.example",

@@ -94,6 +94,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// When a failed attempt is followed by another.
     pub retry: Retry,
+    /// Protocols that a client may have its connection switched to.
+    pub upgrades: Vec<Vec<u8>>,
     /// Who gets copies of its requests.
     pub mirror: Option<Mirror>,
     /// Most bytes of a request body; `u64::MAX` is no limit.
@@ -150,6 +152,8 @@ pub struct Timeouts {
     pub request_ms: u64,
     /// Between two reads of the response's body.
     pub body_idle_ms: u64,
+    /// Without a byte in either direction, once the protocol was switched.
+    pub tunnel_idle_ms: u64,
 }
 
 /// Replaces the front of a path.

@@ -192,6 +192,10 @@ pub struct Cells {
     pub mirrors_sent: Counter,
     /// Copies that got no answer.
     pub mirrors_failed: Counter,
+    /// Gauge: connections that were switched to another protocol.
+    pub tunnels_active: Counter,
+    /// Connections that were switched to another protocol.
+    pub tunnels: Counter,
     /// Gauge: TLS handshakes with clients under way.
     pub tls_handshakes_active: Counter,
     /// TLS handshakes with clients that were done in full.
@@ -258,6 +262,8 @@ impl WorkerCounters {
                 mirrors_sent: Counter::new(),
                 mirrors_failed: Counter::new(),
                 mirrors_skipped: Counter::new(),
+                tunnels_active: Counter::new(),
+                tunnels: Counter::new(),
                 tls_handshakes_active: Counter::new(),
                 tls_handshakes_full: Counter::new(),
                 tls_handshakes_resumed: Counter::new(),

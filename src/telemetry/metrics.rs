@@ -212,6 +212,9 @@ impl Scrape {
             sum(|w| &w.accept_errors),
         )?;
         page.counter("client_glitches", "Legal but odd messages from clients.", sum(|w| &w.client_glitches))?;
+        let help = "Connections switched to another protocol, such as WebSocket.";
+        page.gauge("tunnels_active", help, sum(|w| &w.tunnels_active))?;
+        page.counter("tunnels", help, sum(|w| &w.tunnels))?;
         self.encode_handshakes(page)
     }
 

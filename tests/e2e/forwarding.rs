@@ -296,16 +296,6 @@ fn te_is_said_anew_with_its_connection_option(io: Io) {
     dialogue.gateway.stop();
 }
 
-/// Item 54, RFC 9110 section 7.8: an upgrade that we do not serve is not asked for, and the request is served as it is.
-fn an_upgrade_is_not_forwarded(io: Io) {
-    let mut dialogue = Dialogue::plain(io);
-    let seen = dialogue.sees(
-        "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
-    );
-    assert_eq!((seen.field("upgrade"), seen.field("connection")), (None, None));
-    dialogue.gateway.stop();
-}
-
 on_both_drivers![
     fields_of_the_connection_end_here_and_others_pass,
     an_endpoint_cannot_take_off_end_to_end_fields,
@@ -320,5 +310,4 @@ on_both_drivers![
     max_forwards_counts_hops_of_options,
     an_expectation_is_the_endpoints_to_meet,
     te_is_said_anew_with_its_connection_option,
-    an_upgrade_is_not_forwarded,
 ];

@@ -145,6 +145,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
         body: head.body(),
         timeout_ms: None,
         close: false,
+        upgrade: b"",
     };
     let mut out = Vec::new();
     encode_request(&mut out, input, head, &how);

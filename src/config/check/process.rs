@@ -14,6 +14,8 @@ use super::super::problems::{Pending, Subject};
 use super::{Check, Written, retry};
 use crate::limits::WORKERS_MAX;
 
+/// The protocol that connections may be switched to when nothing else is said (RFC 6455 section 1.3).
+const WEBSOCKET: &str = "websocket";
 /// The port of the admin endpoint when neither the file nor `CONFIG_PORT` gives one.
 const ADMIN_PORT: u16 = 9090;
 /// Accepted connections of the process when the file does not say.
@@ -26,6 +28,7 @@ pub(super) struct Defaults {
     pub(super) timeouts: Timeouts,
     pub(super) retry: Retry,
     pub(super) body_limit: Option<u64>,
+    pub(super) upgrades: Vec<String>,
     pub(super) keepalive: Keepalive,
 }
 
@@ -35,9 +38,12 @@ const BUILT_IN: Defaults = Defaults {
         response_header: Duration::from_secs(10),
         request: Duration::from_secs(30),
         body_idle: Duration::from_secs(30),
+        tunnel_idle: Duration::from_secs(3600),
     },
     retry: retry::BUILT_IN,
     body_limit: Some(10 << 20),
+    // A list with something in it is no constant: `check_defaults` fills it in.
+    upgrades: Vec::new(),
     keepalive: Keepalive {
         idle_per_endpoint: 1000,
         idle_total: 10_000,
@@ -66,6 +72,10 @@ pub(super) fn check_defaults(check: &mut Check<'_>, main: &Written) -> Defaults 
             Some(bytes) => (bytes > 0).then_some(bytes),
             None => BUILT_IN.body_limit,
         },
+        upgrades: match route.and_then(|route| route.upgrades.as_ref()) {
+            Some(names) => check.values(at_route.key("upgrades"), Some(names)),
+            None => vec![WEBSOCKET.to_owned()],
+        },
         keepalive: check_keepalive(check, at_cluster.key("keepalive"), keepalive, BUILT_IN.keepalive),
     }
 }
@@ -84,6 +94,7 @@ pub(super) fn check_timeouts(
             .unwrap_or(default.response_header),
         request: check.value(at.key("request"), file.request.as_ref()).unwrap_or(default.request),
         body_idle: check.value(at.key("body_idle"), file.body_idle.as_ref()).unwrap_or(default.body_idle),
+        tunnel_idle: check.value(at.key("tunnel_idle"), file.tunnel_idle.as_ref()).unwrap_or(default.tunnel_idle),
     }
 }
 

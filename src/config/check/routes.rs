@@ -69,6 +69,10 @@ fn check_one(
             Some(bytes) => (bytes > 0).then_some(bytes),
             None => defaults.body_limit,
         },
+        upgrades: match &file.upgrades {
+            Some(names) => check.values(at.key("upgrades"), Some(names)),
+            None => defaults.upgrades.clone(),
+        },
         request_headers: edits::check(check, at_headers.key("request"), request, Direction::Request),
         response_headers: edits::check(check, at_headers.key("response"), response, Direction::Response),
     }
@@ -209,6 +213,7 @@ fn refuse_forward_keys(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
         (file.timeouts.is_some(), at.key("timeouts"), "timeouts"),
         (file.retry.is_some(), at.key("retry"), "retry"),
         (file.mirror.is_some(), at.key("mirror"), "mirror"),
+        (file.upgrades.is_some(), at.key("upgrades"), "upgrades"),
         (file.rewrite.is_some(), at.key("rewrite"), "rewrite"),
         (
             file.headers.as_ref().is_some_and(|headers| headers.request.is_some()),

@@ -24,6 +24,7 @@ pub(super) use self::route::{
     EditsFile, MatchFile, MirrorFile, RedirectFile, RespondFile, RetryFile, RouteFile, SplitFile, TimeoutsFile,
 };
 use super::leaf::Leaf;
+use super::patterns::UpgradeName;
 use super::units::{Count, Size, Text};
 
 /// A Ringgate configuration.
@@ -74,6 +75,8 @@ pub(in crate::config) struct RouteDefaultsFile {
     pub(in crate::config) timeouts: Option<TimeoutsFile>,
     /// Bytes of a request body, 10MiB; 0 is no limit.
     pub(in crate::config) body_limit: Option<Leaf<Size>>,
+    /// Protocols that a client may have its connection switched to, [websocket]; [] for none.
+    pub(in crate::config) upgrades: Option<Vec<Leaf<UpgradeName>>>,
     /// When a failed attempt is tried again.
     pub(in crate::config) retry: Option<RetryFile>,
 }

@@ -7,7 +7,7 @@ use super::super::bounds::{ATTEMPTS_MAX, SPLIT_WEIGHT_MAX};
 use super::super::choices::{HostHeaderName, RetryCause, RetryMethods};
 use super::super::leaf::Leaf;
 use super::super::patterns::{
-    DeadlineField, FieldName, FieldValue, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget,
+    DeadlineField, FieldName, FieldValue, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget, UpgradeName,
 };
 use super::super::units::{Count, Percent, Size, Span, Text, Wait};
 use super::HashKeyFile;
@@ -44,6 +44,8 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) body_limit: Option<Leaf<Size>>,
     /// When a failed attempt is tried again.
     pub(in crate::config) retry: Option<RetryFile>,
+    /// Protocols that a client may have its connection switched to, [websocket]; [] for none.
+    pub(in crate::config) upgrades: Option<Vec<Leaf<UpgradeName>>>,
     /// Sends a copy of some requests to a further cluster, whose answers nobody waits for.
     pub(in crate::config) mirror: Option<MirrorFile>,
     /// Changes the path on the way to the upstream.
@@ -64,6 +66,8 @@ pub(in crate::config) struct TimeoutsFile {
     pub(in crate::config) request: Option<Leaf<Wait>>,
     /// In which an upstream must send something while its response body is read, 30s.
     pub(in crate::config) body_idle: Option<Leaf<Wait>>,
+    /// In which either side must send something once the protocol was switched, 1h.
+    pub(in crate::config) tunnel_idle: Option<Leaf<Wait>>,
 }
 
 /// One cluster of a split.

@@ -29,6 +29,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// When a failed attempt is tried again.
     pub retry: Retry,
+    /// Protocols that a client may have its connection switched to, in lower case; never one of HTTP itself.
+    pub upgrades: Vec<String>,
     /// Where a copy of some requests goes.
     pub mirror: Option<Mirror>,
     /// Bytes of a request body, `None` without a limit.
@@ -119,6 +121,8 @@ pub struct Timeouts {
     pub request: Duration,
     /// In which an upstream must send something while its response body is read.
     pub body_idle: Duration,
+    /// In which either side must send something once the protocol was switched.
+    pub tunnel_idle: Duration,
 }
 
 /// When a failed attempt is tried again.

@@ -14,6 +14,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         body: head.body(),
         timeout_ms: None,
         close: false,
+        upgrade: b"",
     }
 }
 

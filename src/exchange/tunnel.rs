@@ -1,0 +1,205 @@
+//! What follows a switch of protocols: bytes both ways, until both sides have ended (RFC 9110 section 7.8).
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use super::answer::{Answer, Awaited, Outcome};
+use super::failure::Failure;
+use super::held::{Exchange, Gauge};
+use super::local::cannot_tell;
+use super::wire::{Received, WriteError, read_once, write_all};
+use crate::http1::{
+    BodyLength, FieldKind, ResponseBody, ResponseHead, ResponseOut, encode_switch, is_switched_to, offered_protocols,
+};
+use crate::limits;
+use crate::net::{Alarm, Buffer, Channel, Env, Expired, Stream};
+use crate::snapshot::Route;
+
+/// How one direction of a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Whoever sends said that nothing more comes; the other side was told.
+    HalfClosed,
+    /// Whoever sends is gone, and takes nothing more either.
+    SenderGone,
+    /// Whoever receives is gone; it may still be heard.
+    ReceiverGone,
+    /// Nothing came for too long, in either direction.
+    Idle,
+}
+
+/// One direction of a tunnel.
+struct Direction<'a, E: Env> {
+    from: &'a Channel<E::Stream>,
+    to: &'a Channel<E::Stream>,
+    alarm: &'a Alarm,
+    life: &'a Life,
+}
+
+/// What both directions know of one another.
+struct Life {
+    /// The longest either may be silent while the other is.
+    idle_ms: Cell<u64>,
+    /// When anything came last in either direction.
+    last_ms: Cell<u64>,
+}
+
+/// How often a direction that waits looks whether it still may.
+const LOOK_MS: u64 = 5_000;
+
+impl<'a, E: Env> Exchange<'a, E> {
+    /// The protocol to ask the endpoint for: the first that the client offers and the route lets pass; empty for none.
+    ///
+    /// A request with a body is served without a switch: RFC 9110 section 7.8 would have the protocol begin behind it.
+    pub(super) fn upgrade(&self, route: &Route) -> &'a [u8] {
+        if route.upgrades.is_empty()
+            || self.head.body() != BodyLength::None
+            || self.head.find(self.bytes, FieldKind::Upgrade).is_none()
+        {
+            return b"";
+        }
+        let passes = |name: &&[u8]| route.upgrades.iter().any(|upgrade| upgrade.eq_ignore_ascii_case(name));
+        offered_protocols(self.head, self.bytes).find(passes).unwrap_or_default()
+    }
+
+    /// Does this response switch to what was asked for?
+    pub(super) fn is_asked_switch(&self, route: &Route, response: &ResponseHead, bytes: &[u8]) -> bool {
+        let protocol = self.upgrade(route);
+        !protocol.is_empty() && is_switched_to(response, bytes, protocol)
+    }
+
+    /// Tells the client of the switch, and carries bytes until both directions have ended. `buffer` holds the endpoint's
+    /// response and what came behind it; what the client sent early waits behind its request.
+    pub(super) async fn tunnel(&self, awaited: &Awaited<'_, E>, response: &ResponseHead, buffer: Buffer) -> Outcome {
+        let counters = &self.shard.counters;
+        let _tunnel = Gauge::new(&counters.tunnels_active);
+        counters.tunnels.add(1);
+        self.switch(awaited, response, buffer).await?;
+        let idle_ms = awaited.tries.route.timeouts.tunnel_idle_ms;
+        let early = self.behind_head();
+        if !early.is_empty() {
+            let mut out = self.shard.buffers.lend();
+            out.extend(early);
+            self.tally.on_body_in(early.len());
+            // An endpoint that is gone already may still have said something.
+            drop(write_all(awaited.stream, out, self.alarm, idle_ms).await);
+        }
+        let life = &Life { idle_ms: Cell::new(idle_ms), last_ms: Cell::new(self.shard.alarms.now_ms()) };
+        let up = Direction::<E> { from: self.client, to: awaited.stream, alarm: self.client_alarm, life };
+        let down = Direction::<E> { from: awaited.stream, to: self.client, alarm: self.alarm, life };
+        let (mut up, mut down) = (pin!(self.carry(up, true)), pin!(self.carry(down, false)));
+        match until_both_ended(up.as_mut(), down.as_mut()).await {
+            Ended::Idle => self.on_failure(Failure::TunnelIdle),
+            Ended::HalfClosed | Ended::SenderGone | Ended::ReceiverGone => {}
+        }
+        Ok(Answer { client_persists: false, upstream_persists: false })
+    }
+
+    /// Relays the response that switches, with what came behind it.
+    async fn switch(
+        &self,
+        awaited: &Awaited<'_, E>,
+        response: &ResponseHead,
+        mut buffer: Buffer,
+    ) -> Result<(), Failure> {
+        let route = awaited.tries.route;
+        let mut head = self.shard.buffers.lend();
+        let how = ResponseOut {
+            version: self.head.version(),
+            request_id: self.request_id(),
+            date: &self.shard.date(),
+            edits: &route.response_edits,
+            body: ResponseBody::AsReceived,
+            close: false,
+            keep_alive_10: false,
+            trailers: false,
+        };
+        encode_switch(head.sink(), buffer.filled(), response, self.upgrade(route), &how);
+        buffer.consume(response.len());
+        self.tally.on_body_out(buffer.len());
+        self.tally.status.set(response.status());
+        self.tally.switched_ns.set(self.shard.env.now_ns());
+        self.tally.open_ended.set(true);
+        let patience_ms = self.listener.write_timeout_ms;
+        drop(write_all(self.client, head, self.alarm, patience_ms).await.map_err(cannot_tell)?);
+        drop(write_all(self.client, buffer, self.alarm, patience_ms).await.map_err(cannot_tell)?);
+        Ok(())
+    }
+
+    /// Carries one direction to its end.
+    async fn carry(&self, direction: Direction<'_, E>, is_up: bool) -> Ended {
+        let Direction { from, to, alarm, life } = direction;
+        let Life { idle_ms, last_ms } = life;
+        loop {
+            // A tunnel that rests holds no buffer.
+            if let Err(ended) = self.wait_for_bytes(from, alarm, life).await {
+                return ended;
+            }
+            let buffer = match read_once(from, self.shard.buffers.lend(), alarm, idle_ms.get()).await {
+                Received::Bytes(buffer) => buffer,
+                Received::End(_) => {
+                    to.shutdown_write();
+                    // It may have closed altogether: what the other still has to say must come soon.
+                    idle_ms.set(idle_ms.get().min(limits::TUNNEL_HALF_CLOSED_MS));
+                    return Ended::HalfClosed;
+                }
+                Received::Broken => return Ended::SenderGone,
+                Received::Expired => return Ended::Idle,
+            };
+            last_ms.set(self.shard.alarms.now_ms());
+            let count = if is_up { &self.tally.bytes_in } else { &self.tally.bytes_out };
+            count.set(count.get() + buffer.len() as u64);
+            match write_all(to, buffer, alarm, idle_ms.get()).await {
+                Ok(_) => last_ms.set(self.shard.alarms.now_ms()),
+                Err(WriteError::Expired) => return Ended::Idle,
+                Err(WriteError::Broken) => return Ended::ReceiverGone,
+            }
+        }
+    }
+
+    async fn wait_for_bytes(&self, from: &Channel<E::Stream>, alarm: &Alarm, life: &Life) -> Result<(), Ended> {
+        let mut readable = pin!(from.readable());
+        loop {
+            let (now_ms, due_ms) = (self.shard.alarms.now_ms(), life.last_ms.get() + life.idle_ms.get());
+            if now_ms >= due_ms {
+                return Err(Ended::Idle);
+            }
+            alarm.set(due_ms.min(now_ms + LOOK_MS));
+            match alarm.race(readable.as_mut()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(_)) => return Err(Ended::SenderGone),
+                // The other direction may have been busy, or the worker drains, which a tunnel outlasts.
+                Err(Expired) => {}
+            }
+        }
+    }
+}
+
+/// Runs both directions: to the end of both, unless what ended one leaves nothing for the other.
+async fn until_both_ended(
+    mut up: Pin<&mut impl Future<Output = Ended>>,
+    mut down: Pin<&mut impl Future<Output = Ended>>,
+) -> Ended {
+    let (mut up_ended, mut down_ended) = (None, None);
+    poll_fn(|poller| {
+        if up_ended.is_none()
+            && let Poll::Ready(ended) = up.as_mut().poll(poller)
+        {
+            up_ended = Some(ended);
+        }
+        if down_ended.is_none()
+            && let Poll::Ready(ended) = down.as_mut().poll(poller)
+        {
+            down_ended = Some(ended);
+        }
+        match (up_ended, down_ended) {
+            (Some(last @ (Ended::SenderGone | Ended::Idle)), _)
+            | (_, Some(last @ (Ended::SenderGone | Ended::Idle))) => Poll::Ready(last),
+            (Some(_), Some(last)) => Poll::Ready(last),
+            (Some(_), None) | (None, Some(_) | None) => Poll::Pending,
+        }
+    })
+    .await
+}
