@@ -81,6 +81,8 @@ pub struct Shard<E: Env> {
     current: RefCell<Rc<Adopted>>,
     left: RefCell<Vec<Rc<Adopted>>>,
     scratches: RefCell<Vec<Scratch>>,
+    /// Fewest of them at hand since the last trim: nobody needed those.
+    scratches_fewest: Cell<usize>,
     closed: RefCell<Vec<Upstream<E::Stream>>>,
 }
 
@@ -115,6 +117,7 @@ impl<E: Env> Shard<E> {
             current: RefCell::new(adopted),
             left: RefCell::default(),
             scratches: RefCell::default(),
+            scratches_fewest: Cell::new(0),
             closed: RefCell::default(),
         }
     }
@@ -206,7 +209,7 @@ impl<E: Env> Shard<E> {
         self.unix_ms.set(unix_ms);
         if now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
             self.buffers.trim();
-            drop(self.scratches.borrow_mut().pop());
+            self.trim_scratches();
         }
         self.alarms.on_tick(now_ms);
         let mut closed = self.closed.borrow_mut();
@@ -267,8 +270,21 @@ impl<E: Env> Shard<E> {
         self.unix_ms.get()
     }
 
+    /// Frees one of those that nobody needed since the last trim.
+    fn trim_scratches(&self) {
+        let mut scratches = self.scratches.borrow_mut();
+        if self.scratches_fewest.get() > 0 {
+            drop(scratches.pop());
+        }
+        self.scratches_fewest.set(scratches.len());
+    }
+
     pub(super) fn lend_scratch(&self) -> Scratch {
-        self.scratches.borrow_mut().pop().unwrap_or_else(|| Scratch {
+        let mut scratches = self.scratches.borrow_mut();
+        let lent = scratches.pop();
+        self.scratches_fewest.set(self.scratches_fewest.get().min(scratches.len()));
+        drop(scratches);
+        lent.unwrap_or_else(|| Scratch {
             request: RequestHead::new(),
             response: ResponseHead::new(),
             upload: ChunkedDecoder::new(),
