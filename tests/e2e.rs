@@ -39,10 +39,14 @@ mod gateway;
 mod message;
 #[path = "e2e/origin.rs"]
 mod origin;
+#[path = "e2e/patient.rs"]
+mod patient;
 #[path = "e2e/plan.rs"]
 mod plan;
 #[path = "e2e/process.rs"]
 mod process;
+#[path = "e2e/secure_origin.rs"]
+mod secure_origin;
 #[path = "e2e/wait.rs"]
 mod wait;
 #[path = "e2e/wire.rs"]
@@ -54,6 +58,8 @@ mod accept_balance;
 mod balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
+#[path = "e2e/breakers.rs"]
+mod breakers;
 #[path = "e2e/caps.rs"]
 mod caps;
 #[path = "e2e/client_faults.rs"]
@@ -64,10 +70,14 @@ mod commands;
 mod connections;
 #[path = "e2e/deadlines.rs"]
 mod deadlines;
+#[path = "e2e/ejection.rs"]
+mod ejection;
 #[path = "e2e/exhaustion.rs"]
 mod exhaustion;
 #[path = "e2e/failover.rs"]
 mod failover;
+#[path = "e2e/fitness.rs"]
+mod fitness;
 #[path = "e2e/forwarding.rs"]
 mod forwarding;
 #[path = "e2e/frozen.rs"]
@@ -80,6 +90,8 @@ mod logs;
 mod metrics;
 #[path = "e2e/names.rs"]
 mod names;
+#[path = "e2e/probes.rs"]
+mod probes;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/requests.rs"]
@@ -92,6 +104,8 @@ mod retries;
 mod routes;
 #[path = "e2e/rust_clients.rs"]
 mod rust_clients;
+#[path = "e2e/secure_probes.rs"]
+mod secure_probes;
 #[path = "e2e/shares.rs"]
 mod shares;
 #[path = "e2e/shutdown.rs"]

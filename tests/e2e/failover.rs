@@ -2,6 +2,7 @@
 
 use super::child_origin::ChildOrigin;
 use super::gateway::Gateway;
+use super::patient::Patient;
 use super::plan::{Io, Plan};
 use super::wait::until_true;
 
@@ -41,6 +42,61 @@ fn the_next_tier_takes_over_from_a_dead_one_at_once_and_gives_back(io: Io) {
     for _ in 0..4 {
         assert_eq!(said_by(&gateway, "/after"), "again");
     }
+    gateway.stop();
+}
+
+/// A cluster whose second tier is taken when the first is slower than 50 ms, by HTTP probes.
+fn by_latency(first: &Patient, second: &Patient) -> Gateway {
+    let (best, next) = (first.address(), second.address());
+    let active = "health: { active: { kind: http, interval: 200ms, timeout: 200ms, unhealthy_after: 100000 } }";
+    Plan::bare(Io::Uring)
+        .cluster_as(
+            "app",
+            &format!(
+                "endpoints: [{{ url: 'http://{best}' }}, {{ url: 'http://{next}', priority: 1 }}], \
+                 max_latency: 50ms, {active}"
+            ),
+        )
+        .route("name: everything, cluster: app")
+        .start()
+}
+
+/// Some requests are served by this one while these priorities are left for their latency. On a busy machine another one
+/// may be slow for a moment.
+fn while_left(gateway: &Gateway, priorities: &[u8], name: &str) {
+    let left = || gateway.cluster("app")["slow_tiers"].clone();
+    let expected = serde_json::json!(priorities);
+    let mut served = 0;
+    until_true(&format!("{priorities:?} are left"), || {
+        let is_before = left() == expected;
+        let said = said_by(gateway, "/x");
+        if is_before && left() == expected {
+            assert_eq!(said, name, "{priorities:?}");
+            served += 1;
+        }
+        served == 5
+    });
+}
+
+/// B13: a slow tier is left while another is in budget, and taken up again once it is well within it.
+#[test]
+fn a_tier_that_answers_slowly_is_left_until_it_is_quick_again() {
+    let (first, second) = (Patient::start("first"), Patient::start("second"));
+    let gateway = by_latency(&first, &second);
+    gateway.waits_to_show("app", second.address(), &[("probe", "healthy")]);
+    while_left(&gateway, &[], "first");
+    first.lags(150);
+    while_left(&gateway, &[0], "second");
+    let left = gateway.notices_of("tier left, it is slow");
+    assert!(left.iter().any(|told| told["cluster"] == "app" && told["priority"] == 0), "{left:?}");
+    assert_eq!(gateway.shows("app", first.address())["fit"], true, "slow is not unfit");
+    // As slow as the other: whom else should be asked?
+    second.lags(150);
+    while_left(&gateway, &[0, 1], "first");
+    second.lags(0);
+    first.lags(0);
+    gateway.notice("tier taken up again");
+    while_left(&gateway, &[], "first");
     gateway.stop();
 }
 

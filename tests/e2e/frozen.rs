@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::child_origin::ChildOrigin;
 use super::gateway::Gateway;
+use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::until_true;
 
 const OPENED: &str = "circuit_breaker_transitions_total{to=\"open\"}";
 
 /// Two endpoints in turn behind a breaker that a second failure in a row opens.
-fn gateway(io: Io, frozen: &ChildOrigin, other: &ChildOrigin) -> Gateway {
+fn gateway(io: Io, frozen: &ChildOrigin, other: &Origin) -> Gateway {
     let (first, second) = (frozen.address(), other.address());
     let cluster = format!(
         "endpoints: [{{ url: 'http://{first}' }}, {{ url: 'http://{second}' }}], \
@@ -19,13 +20,13 @@ fn gateway(io: Io, frozen: &ChildOrigin, other: &ChildOrigin) -> Gateway {
     Plan::bare(io)
         .cluster_as("app", &cluster)
         .route("name: everything, cluster: app")
-        .timeouts("response_header: 200ms, connect: 200ms")
+        .timeouts("response_header: 350ms, connect: 200ms")
         .start()
 }
 
 /// F16: 504s until the breaker opens, then everything goes elsewhere; a probe after SIGCONT brings the traffic back.
 fn a_stopped_endpoint_is_left_and_taken_up_when_it_goes_on(io: Io) {
-    let (frozen, other) = (ChildOrigin::start("frozen"), ChildOrigin::start("other"));
+    let (frozen, other) = (ChildOrigin::start("frozen"), Origin::saying("other"));
     let gateway = gateway(io, &frozen, &other);
     let state = format!("circuit_breaker_state{{cluster=\"app\",endpoint=\"{}\"}}", frozen.address());
     let mut client = gateway.client();
@@ -69,7 +70,7 @@ fn a_stopped_endpoint_is_left_and_taken_up_when_it_goes_on(io: Io) {
 
 /// F16, with its queue of connections full: the kernel no longer answers for it, and the connect times out.
 fn a_stopped_endpoint_with_a_full_queue_does_not_even_connect(io: Io) {
-    let (frozen, other) = (ChildOrigin::start_with("frozen", &["--backlog", "1"]), ChildOrigin::start("other"));
+    let (frozen, other) = (ChildOrigin::start_with("frozen", &["--backlog", "1"]), Origin::saying("other"));
     let gateway = gateway(io, &frozen, &other);
     frozen.freezes();
     let mut timed_out = 0;

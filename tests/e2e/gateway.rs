@@ -112,6 +112,22 @@ impl Gateway {
         all.iter().find(|cluster| cluster["name"] == name).unwrap_or_else(|| panic!("no {name} in {page}")).clone()
     }
 
+    /// What `/clusters` shows of an endpoint.
+    pub(crate) fn shows(&self, cluster: &str, address: SocketAddr) -> Value {
+        let cluster = self.cluster(cluster);
+        let endpoints = cluster["endpoints"].as_array().expect("a list");
+        let shown = endpoints.iter().find(|shown| shown["address"] == address.to_string());
+        shown.unwrap_or_else(|| panic!("no {address} in {cluster}")).clone()
+    }
+
+    /// Waits until `/clusters` shows these values of an endpoint.
+    pub(crate) fn waits_to_show(&self, cluster: &str, address: SocketAddr, values: &[(&str, &str)]) -> Value {
+        until(&format!("{cluster} {address}: {values:?}"), || {
+            let shown = self.shows(cluster, address);
+            values.iter().all(|(key, value)| shown[*key] == *value).then_some(shown)
+        })
+    }
+
     /// The page `/metrics`.
     pub(crate) fn metrics(&self) -> String {
         self.asks_admin("GET", "/metrics").text().to_owned()
