@@ -53,6 +53,11 @@ pub const TRIM_MS: u64 = 1_000;
 pub const CLIENT_WATCH_MS: u64 = 50;
 /// Milliseconds for which an endpoint that could not be reached is spared while others are fit.
 pub const CONNECT_REST_MS: u64 = 1_000;
+/// Milliseconds for which an endpoint is spared while others are fit when a busy connection of it died: its other ones may be
+/// about to.
+pub const DEATH_REST_MS: u64 = 100;
+/// Milliseconds of rest from which on the end of a connection is taken for that of a rest, and not held against its endpoint.
+pub const STALE_MS: u64 = 1_000;
 /// Most milliseconds for which an endpoint is spared because it asked for it (`Retry-After`).
 pub const RETRY_AFTER_MS: u64 = 60_000;
 /// Milliseconds a request waits for an idle connection of another worker when a cluster at its cap has no queue.

@@ -84,6 +84,8 @@ mod forwarding;
 mod frozen;
 #[path = "e2e/interop.rs"]
 mod interop;
+#[path = "e2e/killed.rs"]
+mod killed;
 #[path = "e2e/logs.rs"]
 mod logs;
 #[path = "e2e/metrics.rs"]

@@ -140,6 +140,7 @@ impl ShownEndpoint {
             },
             breaker_state: breaker as u64,
             ejected: slot.is_ejected(now_ms),
+            resting: slot.is_resting(now_ms),
             in_flight: (0..fleet.workers()).map(|worker| u64::from(fleet.cell(worker, self.id).in_flight())).sum(),
             latency_us: latency_us(fleet, self.id),
         }

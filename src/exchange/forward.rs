@@ -101,16 +101,20 @@ impl<E: Env> Exchange<'_, E> {
             let now_ns = if is_first { self.tally.started_ns } else { self.shard.env.now_ns() };
             let pause_ms = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
-                    let reused = upstream.reused;
+                    let (reused, rested_ms) = (upstream.reused, upstream.rested_ms);
                     self.on_attempt(&attempt);
                     tries.on_tried(attempt.index);
                     let outcome = self.attempt(&tries, &attempt, upstream, parts, sending).await;
                     let Err(failure) = outcome else { return outcome };
                     self.on_attempt_failed(failure);
-                    let is_stale = reused && matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
+                    let is_dead = matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
                     // A connection that rested and was closed meanwhile says nothing about its endpoint.
+                    let is_stale = is_dead && reused && rested_ms >= limits::STALE_MS;
                     if failure.verdict().fault == Fault::Upstream && !is_stale {
                         attempt.on_failed();
+                    }
+                    if is_dead && !is_stale {
+                        attempt.rest_for(limits::DEATH_REST_MS);
                     }
                     last = Some(failure);
                     match tries.after_attempt(self, failure, reused, sending) {

@@ -113,6 +113,7 @@ impl<E: Env> Exchange<'_, E> {
             && let Some(attempt) = self.pick_this(wanted, index)
         {
             upstream.reused = true;
+            upstream.rested_ms = 0;
             self.shard.counters.upstream_reuses.add(1);
             self.tally.reused.set(true);
             return Ok((attempt, upstream));
@@ -194,6 +195,7 @@ impl<E: Env> Shard<E> {
             if upstream.stream.pending() == Pending::Nothing {
                 self.counters.upstream_reuses.add(1);
                 upstream.reused = true;
+                upstream.rested_ms = rested.idle_ms;
                 return Some(upstream);
             }
             self.counters.upstream_glitches.add(1);
@@ -250,7 +252,7 @@ impl<E: Env> Shard<E> {
         self.counters.upstream_connects.add(1);
         let took_ns = self.env.now_ns().saturating_sub(began_ns);
         attempt.on_connected(took_ns);
-        Ok((Upstream { stream, endpoint: endpoint.id, reused: false, credit }, took_ns))
+        Ok((Upstream { stream, endpoint: endpoint.id, reused: false, rested_ms: 0, credit }, took_ns))
     }
 
     async fn secure(

@@ -22,6 +22,8 @@ pub struct Upstream<S: Stream> {
     pub(super) endpoint: EndpointId,
     /// Has it carried an exchange before?
     pub(super) reused: bool,
+    /// Milliseconds that it rested before this exchange.
+    pub(super) rested_ms: u64,
     /// Its place under the cluster's cap.
     pub(super) credit: Credit<S>,
 }

@@ -55,6 +55,8 @@ pub struct EndpointView {
     pub breaker_state: u64,
     /// Was it ejected for its errors?
     pub ejected: bool,
+    /// Is it spared while others are fit, because it asked for that or a connection to it failed a moment ago?
+    pub resting: bool,
     /// Requests in flight to it.
     pub in_flight: u64,
     /// Moving average of the time to connect or to answer a probe, in microseconds; 0 when unknown.

@@ -23,6 +23,19 @@ pub(super) fn two(io: Io, retry: &str, timeouts: &str) -> (Endpoint, Endpoint, G
     (first, second, plan.start())
 }
 
+/// Waits until no endpoint rests because a connection to it died, by the clocks of the workers too, which lag by a tick.
+fn nobody_rests(gateway: &Gateway) {
+    let mut since_ms = None;
+    until_true("nobody rests", || {
+        let page: serde_json::Value =
+            serde_json::from_str(gateway.asks_admin("GET", "/clusters").text()).expect("JSON");
+        let mut clusters = page["clusters"].as_array().expect("a list").iter();
+        let rests =
+            clusters.any(|one| one["endpoints"].as_array().expect("a list").iter().any(|one| one["resting"] == true));
+        !rests && now_ms() > *since_ms.get_or_insert(now_ms()) + 2 * ringgate::limits::TICK_MS
+    });
+}
+
 /// A connection that has carried an exchange.
 fn warmed(endpoint: &Endpoint, client: &mut Client) -> Accepted {
     client.asks("/warm");
@@ -56,17 +69,20 @@ fn a_condition_is_tried_again_only_where_it_was_asked_for(io: Io) {
     let (first, second) = (failing(), Origin::saying("second"));
     let mut plan = first_then_second(Plan::bare(io), first.address(), second.address());
     for asked in CONDITIONS {
-        plan = plan.route(&format!(
-            "name: on-{asked}, match: {{ path: /{asked} }}, cluster: app, timeouts: {{ response_header: 60ms }}, \
-             retry: {{ on: [{asked}], backoff: 1ms, budget: 100% }}"
-        ));
+        for (name, patience) in [(asked.to_owned(), "20s"), (format!("{asked}-late"), "250ms")] {
+            plan = plan.route(&format!(
+                "name: on-{name}, match: {{ path: /{name} }}, cluster: app, timeouts: {{ response_header: {patience} }}, \
+                 retry: {{ on: [{asked}], backoff: 1ms, budget: 100% }}"
+            ));
+        }
     }
     let gateway = plan.start();
     for asked in CONDITIONS {
         for fault in ["reset", "eof", "timeout", "502", "503", "504"] {
             let is_retried = asked == fault || (asked, fault) == ("reset", "eof");
+            nobody_rests(&gateway);
             let mut client = gateway.client();
-            client.asks(&format!("/{asked}?{fault}"));
+            client.asks(&format!("/{asked}{}?{fault}", if fault == "timeout" { "-late" } else { "" }));
             let own = fault.parse().unwrap_or(if fault == "timeout" { 504 } else { 502 });
             let answer = client.expects(if is_retried { 200 } else { own });
             let content = match fault {
@@ -127,6 +143,7 @@ fn only_idempotent_methods_are_tried_again_unless_told_otherwise(io: Io) {
             ("PURGE", false),
         ] {
             for path in ["/some", "/any"] {
+                nobody_rests(&gateway);
                 let (before, reached) = (first.connections(), second.requests());
                 let mut client = gateway.client();
                 client.sends(format!("{method} {path}?{fault} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
@@ -154,6 +171,7 @@ fn nothing_is_tried_again_once_a_byte_went_to_the_client(io: Io) {
     let (first, second, gateway) = two(io, "on: [reset, 503], backoff: 1ms", "");
     for fault in ["reset", "503"] {
         for version in ["1.1", "1.0"] {
+            nobody_rests(&gateway);
             let mut client = gateway.client();
             client.sends(format!("GET /hint HTTP/{version}\r\nHost: a\r\n\r\n"));
             let mut upstream = first.accepts();
@@ -205,6 +223,7 @@ fn a_small_body_is_sent_again_as_it_was(io: Io) {
     ];
     for fault in ["reset", "503"] {
         for (framing, now, later) in &bodies {
+            nobody_rests(&gateway);
             let mut client = gateway.client();
             client.sends(format!("PUT /x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{now}"));
             let mut upstream = first.accepts();
@@ -223,6 +242,7 @@ fn a_small_body_is_sent_again_as_it_was(io: Io) {
             upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
             client.expects(200);
             // Whatever was kept is not taken for another request.
+            nobody_rests(&gateway);
             client.asks("/next");
             let mut upstream = first.accepts();
             upstream.expects("GET /next");
@@ -239,6 +259,7 @@ fn a_body_that_was_not_kept_whole_is_not_sent_again(io: Io) {
     let large = "x".repeat(40_000);
     for fault in ["reset", "503"] {
         for (length, part) in [(large.len(), &large[..]), (1_000, &large[..500])] {
+            nobody_rests(&gateway);
             let mut client = gateway.client();
             client.sends(format!("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{part}"));
             let mut upstream = first.accepts();
@@ -302,11 +323,12 @@ fn one_attempt_is_no_retry(io: Io) {
     let (first, second) = (failing(), Origin::saying("second"));
     let gateway = first_then_second(Plan::bare(io), first.address(), second.address())
         .route(
-            "name: all, cluster: app, timeouts: { response_header: 60ms }, \
+            "name: all, cluster: app, timeouts: { response_header: 250ms }, \
              retry: { attempts: 1, on: [connect, reset, timeout, 503], budget: 100% }",
         )
         .start();
     for (fault, status) in [("reset", 502), ("eof", 502), ("timeout", 504), ("503", 503)] {
+        nobody_rests(&gateway);
         let mut client = gateway.client();
         client.asks(&format!("/{fault}?{fault}"));
         client.expects(status);
@@ -386,6 +408,39 @@ fn retry_after_lets_an_endpoint_rest_while_others_are_fit(io: Io) {
     for _ in 0..3 {
         assert_eq!(asked_after(&mut client, "600"), "busy");
     }
+    gateway.stop();
+}
+
+/// F15: what killed one busy connection may be about to kill the others, so the endpoint is spared for a moment; the end of
+/// one that had rested is nothing unusual (B11) and is not held against it.
+fn an_endpoint_whose_busy_connection_died_is_spared_for_a_moment(io: Io) {
+    let (first, second, gateway) = two(io, "attempts: 1", "");
+    let post = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    let mut client = gateway.client();
+    client.sends(post);
+    let mut upstream = first.accepts();
+    upstream.expects("POST /x");
+    upstream.closes();
+    client.expects(502);
+    client.sends(post);
+    let mut upstream = second.accepts();
+    upstream.expects("POST /x");
+    upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    client.expects(200);
+    nobody_rests(&gateway);
+    let mut upstream = warmed(&first, &mut client);
+    let rested_ms = now_ms() + ringgate::limits::STALE_MS + 100;
+    until_true("a rest", || now_ms() > rested_ms);
+    client.sends(post);
+    upstream.expects("POST /x");
+    upstream.closes();
+    client.expects(502);
+    client.sends(post);
+    let mut upstream = first.accepts();
+    upstream.expects("POST /x");
+    upstream.replies_with("ok");
+    client.expects(200);
+    assert!(second.is_alone());
     gateway.stop();
 }
 
@@ -523,6 +578,7 @@ on_both_drivers![
     one_attempt_is_no_retry,
     an_outage_is_not_amplified_beyond_the_budget,
     retry_after_lets_an_endpoint_rest_while_others_are_fit,
+    an_endpoint_whose_busy_connection_died_is_spared_for_a_moment,
     an_endpoint_is_asked_again_when_the_others_refuse,
     half_a_head_is_a_502_and_the_request_is_not_sent_again,
     the_time_to_the_first_byte_is_that_of_the_last_attempt,

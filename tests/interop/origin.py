@@ -56,10 +56,11 @@ async def main():
     parser.add_argument("--name", default="origin", help="the content of each answer")
     parser.add_argument("--port", type=int, default=0, help="0: the kernel's choice")
     parser.add_argument("--backlog", type=int, default=1024, help="connections that may wait to be accepted")
+    parser.add_argument("--sent-bytes", type=int, help="of the content; the rest never comes")
     parser.add_argument("--delay-ms", type=float, default=0, help="before each answer")
     given = parser.parse_args()
     content = given.name.encode()
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content[: given.sent_bytes])
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(answer, given.delay_ms / 1000), "127.0.0.1", given.port, backlog=given.backlog
     )

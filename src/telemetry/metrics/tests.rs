@@ -40,6 +40,7 @@ fn scrape() -> Scrape {
                 breaker: "open",
                 breaker_state: 1,
                 ejected: false,
+                resting: false,
                 in_flight: 2,
                 latency_us: 100,
             }],
