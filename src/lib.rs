@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod exchange;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod net;
 pub mod rng;

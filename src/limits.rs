@@ -72,6 +72,30 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 pub const HANDSHAKES_PER_WORKER: u64 = 4096;
 /// Milliseconds for which one side of a tunnel may stay silent once the other has ended.
 pub const TUNNEL_HALF_CLOSED_MS: u64 = 30_000;
+/// Default number of streams that a client may have open on one HTTP/2 connection.
+pub const H2_STREAMS_DEFAULT: u32 = 100;
+/// Most streams that a configuration may allow on one HTTP/2 connection.
+pub const H2_STREAMS_MAX: u32 = 1000;
+/// Bytes that a client may send on one stream of HTTP/2 ahead of what is taken.
+pub const H2_STREAM_WINDOW: u32 = 64 * 1024;
+/// Bytes that a client may send on one connection of HTTP/2 ahead of what is taken.
+pub const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of a response that one stream keeps ready for its connection.
+pub const H2_SEND_BUFFER: usize = 32 * 1024;
+/// Milliseconds in which a client of HTTP/2 has the budgets below.
+pub const H2_BUDGET_MS: u64 = 10_000;
+/// Frames that carry nothing, beyond what goes with requests and responses.
+pub const H2_CONTROL_FRAMES: u64 = 1000;
+/// Streams that a client resets, or makes us reset, beyond a fifth of all.
+pub const H2_RESETS: u64 = 100;
+/// Streams reset by ourselves of which late frames are still taken for what they are.
+pub const H2_RESETS_REMEMBERED: usize = 100;
+/// Streams that a client reset before they were looked at.
+pub const H2_RESETS_UNSEEN: usize = 20;
+/// Errors of streams over the life of one connection.
+pub const H2_STREAM_ERRORS: usize = 1024;
+/// Milliseconds that a closing HTTP/2 connection waits for its client's word that no stream is on its way.
+pub const H2_GOAWAY_MS: u64 = 1_000;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).
@@ -115,6 +139,11 @@ const _: () = {
     // The end of a chunk and the last chunk: CRLF 0 CRLF CRLF.
     assert!(CHUNK_TAILROOM >= 7);
     assert!(CLIENT_WATCH_MS >= TICK_MS && PARK_AFTER_MS >= TICK_MS);
+    assert!(H2_STREAMS_DEFAULT <= H2_STREAMS_MAX);
+    // RFC 9113 section 6.9.1: no window is larger.
+    assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW && H2_CONNECTION_WINDOW < 1 << 31);
+    // A client may leave all its streams at once.
+    assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_RESETS < H2_CONTROL_FRAMES);
     assert!(RING_ENTRIES < RING_COMPLETIONS);
     assert!(BUFFERS_IDLE < BUFFERS_HOT && BUFFERS_HOT <= BUFFERS_KEPT);
     // A record of the access log holds a handful of fields and must fit many times over.

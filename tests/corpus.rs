@@ -86,3 +86,8 @@ fn the_corpus_of_fields_holds() {
 fn the_corpus_of_path_holds() {
     replay("path", properties::path);
 }
+
+#[test]
+fn the_corpus_of_translation_holds() {
+    replay("translation", properties::translation);
+}

@@ -240,6 +240,13 @@ impl FieldKind {
         }
     }
 
+    /// Whether fields of this kind end at this hop, whatever Connection says (RFC 9110 section 7.6.1).
+    #[inline]
+    #[must_use]
+    pub const fn is_hop(self) -> bool {
+        HOP.contains(self)
+    }
+
     /// The kind of a name that starts with `x`.
     fn classify_extension(name: &[u8]) -> Self {
         match name.len() {

@@ -1,10 +1,15 @@
 //! What must hold for any input: the body of every fuzz target, and of the test that replays their corpora.
 
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use http::request::Parts;
 use ringgate::http1::{
     BodyLength, ChunkError, ChunkedDecoder, FieldEdits, FieldKind, Forwarded, HeadError, HeadLimits, LocalReply,
     Method, Progress, RequestHead, RequestOut, ResponseBody, ResponseHead, ResponseOut, Version, encode_chunk_line,
     encode_local, encode_request, encode_response,
 };
+use ringgate::http2::{PREFACE, decode_response_head, encode_request_head};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, count: 64, line: 8 * 1024 };
 
@@ -129,6 +134,28 @@ pub fn framing(input: &[u8]) {
     assert_eq!(again.parse(&out, &WIDE, Method::Get), Ok(Progress::Complete));
     assert_eq!((again.len(), again.status(), again.body()), (out.len(), head.status(), head.body()));
     assert_eq!(again.reason(&out), head.reason(input));
+    if body != ResponseBody::UntilClose && head.status() != 101 {
+        check_response_fields(&out, &again);
+    }
+}
+
+/// A head that we wrote says the same in the fields of HTTP/2 (RFC 9113 section 8.3.2).
+fn check_response_fields(out: &[u8], head: &ResponseHead) {
+    let start = decode_response_head(out, false).expect("we wrote it");
+    assert_eq!((start.used, start.response.status().as_u16()), (head.len(), head.status()));
+    assert_eq!(start.body.is_over(), matches!(head.body(), BodyLength::None | BodyLength::Exact(0)));
+    let kept = head.fields().iter().filter(|field| !field.hop);
+    let mut names: Vec<_> = kept.clone().map(|field| field.name.of(out).to_ascii_lowercase()).collect();
+    names.sort();
+    let mut fields: Vec<_> =
+        start.response.headers().iter().map(|(name, _)| name.as_str().as_bytes().to_vec()).collect();
+    fields.sort();
+    assert_eq!(fields, names);
+    for field in kept {
+        let name = String::from_utf8_lossy(field.name.of(out)).to_ascii_lowercase();
+        let mut values = start.response.headers().get_all(&name).iter();
+        assert!(values.any(|value| value.as_bytes().trim_ascii() == field.value.of(out)), "{name}");
+    }
 }
 
 /// Forwards `head` and reads it as an upstream would.
@@ -266,4 +293,159 @@ pub fn path(input: &[u8]) {
     let again = request(normal);
     let Ok(Some(twice)) = parse_request(&again, &[again.len()]) else { panic!("a normal path was refused") };
     assert_eq!(twice.path(&again), normal);
+}
+
+/// A client that says all it has to say, and takes everything.
+struct Script {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl tokio::io::AsyncRead for Script {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() {
+            return Poll::Pending;
+        }
+        let count = rest.len().min(into.remaining());
+        into.put_slice(&rest[..count]);
+        self.at += count;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Script {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(from.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What the library of frames makes of a field block: a request and whether a body follows, if it takes it for one.
+fn accepted(block: &[u8], has_body: bool) -> Option<Parts> {
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let length = u32::try_from(block.len()).expect("short").to_be_bytes();
+    bytes.extend_from_slice(&length[1..]);
+    bytes.extend_from_slice(&[1, if has_body { 4 } else { 5 }, 0, 0, 0, 1]);
+    bytes.extend_from_slice(block);
+    let mut handshake = std::pin::pin!(h2::server::handshake(Script { bytes, at: 0 }));
+    let Poll::Ready(Ok(mut connection)) = poll(handshake.as_mut()) else { panic!("a preface was refused") };
+    let mut accepting = std::pin::pin!(connection.accept());
+    match poll(accepting.as_mut()) {
+        Poll::Ready(Some(Ok((request, _)))) => Some(request.into_parts().0),
+        Poll::Ready(_) | Poll::Pending => None,
+    }
+}
+
+/// The lines of a text as a field block of literals (RFC 7541 section 6.2.2); a name may begin with a colon.
+fn block_of(text: &[u8]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let colon = line.iter().skip(1).position(|&byte| byte == b':').map(|at| at + 1);
+        let (name, value) = colon.map_or((line, &b""[..]), |at| (&line[..at], &line[at + 1..]));
+        block.push(0);
+        for part in [name, value] {
+            push_length(&mut block, part.len());
+            block.extend_from_slice(part);
+        }
+    }
+    block
+}
+
+/// An integer behind a prefix of seven bits (RFC 7541 section 5.1).
+fn push_length(block: &mut Vec<u8>, length: usize) {
+    let Some(mut rest) = length.checked_sub(127) else {
+        return block.push(u8::try_from(length).expect("below 127"));
+    };
+    block.push(127);
+    while rest >= 128 {
+        block.push(u8::try_from(rest % 128).expect("seven bits") | 128);
+        rest /= 128;
+    }
+    block.push(u8::try_from(rest).expect("seven bits"));
+}
+
+/// What the translation leaves to the parser behind it: targets, hosts, lengths, expectations, sizes.
+const LEFT_TO_PARSER: [HeadError; 12] = [
+    HeadError::InvalidTarget,
+    HeadError::InvalidPathEscape,
+    HeadError::NulInPath,
+    HeadError::AmbiguousDotSegment,
+    HeadError::InvalidHost,
+    HeadError::InvalidContentLength,
+    HeadError::RepeatedContentLength,
+    HeadError::UnknownExpectation,
+    HeadError::MethodTooLong,
+    HeadError::RequestLineTooLong,
+    HeadError::HeadTooLarge,
+    HeadError::TooManyFields,
+];
+
+/// Whatever HTTP/2 takes for a request is one in HTTP/1.1, the same one and nothing behind it, or is refused.
+pub fn translation(input: &[u8]) {
+    let block = match input {
+        [0, raw @ ..] => raw.to_vec(),
+        text => block_of(text),
+    };
+    if block.len() > 16 * 1024 {
+        return;
+    }
+    let has_body = split_of(input) % 2 == 1;
+    let Some(request) = accepted(&block, has_body) else { return };
+    for is_secure in [false, true] {
+        let mut out = Vec::new();
+        if encode_request_head(&mut out, &request, has_body, is_secure).is_err() {
+            continue;
+        }
+        let mut head = RequestHead::new();
+        match head.parse(&out, &WIDE) {
+            Ok(Progress::Complete) => check_translated(&request, has_body, &out, &head),
+            Ok(Progress::Partial) => panic!("a head without an end"),
+            Err(why) => assert!(LEFT_TO_PARSER.contains(&why), "{why:?}"),
+        }
+    }
+}
+
+fn check_translated(request: &Parts, has_body: bool, out: &[u8], head: &RequestHead) {
+    assert_eq!(head.len(), out.len(), "something stands behind the head");
+    assert_eq!(head.method_name(out), request.method.as_str().as_bytes());
+    if head.method() != Method::Connect {
+        let target = request.uri.path_and_query().expect("all but CONNECT have one").as_str().as_bytes();
+        assert!(head.target(out).ends_with(target));
+        assert_eq!(head.query(out), request.uri.query().map(str::as_bytes));
+    }
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let named = authority.unwrap_or_else(|| request.headers["host"].as_bytes());
+    assert!(named.to_ascii_lowercase().starts_with(head.host()), "{:?} for {named:?}", head.host());
+    assert_eq!(count_lines(out, &["host"]), 1);
+    assert!(count_lines(out, &["content-length", "transfer-encoding"]) <= 1);
+    assert!(count_lines(out, &["cookie"]) <= 1);
+    assert_eq!(count_lines(out, &["connection", "keep-alive", "proxy-connection", "upgrade"]), 0);
+    assert!(has_body || matches!(head.body(), BodyLength::None | BodyLength::Exact(0)));
+    assert!(!has_body || head.body() != BodyLength::None);
+    let is_own = |name: &str| matches!(name, "host" | "cookie" | "content-length" | "transfer-encoding");
+    let received = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let sent = head
+        .fields()
+        .iter()
+        .map(|field| (std::str::from_utf8(field.name.of(out)).expect("a token"), field.value.of(out)));
+    let received: Vec<_> = received.filter(|(name, _)| !is_own(name)).collect();
+    let sent: Vec<_> = sent.filter(|(name, _)| !is_own(name)).collect();
+    assert_eq!(received, sent);
 }

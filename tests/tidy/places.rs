@@ -13,7 +13,7 @@ struct Place {
 }
 
 /// Rooms that decide and never act.
-const PURE: [&str; 5] = ["limits", "http1", "routing", "policy", "cluster"];
+const PURE: [&str; 6] = ["limits", "http1", "http2", "routing", "policy", "cluster"];
 
 const PLACES: [Place; 6] = [
     Place {

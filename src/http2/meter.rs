@@ -1,0 +1,229 @@
+//! What the frames of one connection say about its peer: abuse that is legal frame by frame (RFC 9113 section 10.5).
+
+use super::PREFACE;
+use super::frames::{Frame, FrameKind, Scanner};
+use crate::limits;
+
+/// What a peer did too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// Streams that it opened and reset, or made us reset.
+    Resets,
+    /// PING.
+    Ping,
+    /// SETTINGS.
+    Settings,
+    /// PRIORITY.
+    Priority,
+    /// DATA without content.
+    EmptyContent,
+    /// `WINDOW_UPDATE` beyond what was sent to it.
+    Window,
+    /// Frames of other kinds that carry nothing.
+    Other,
+}
+
+impl Excess {
+    /// Every excess, in the order of their counters.
+    pub const ALL: [Self; 7] =
+        [Self::Resets, Self::Ping, Self::Settings, Self::Priority, Self::EmptyContent, Self::Window, Self::Other];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Resets => "resets",
+            Self::Ping => "ping",
+            Self::Settings => "settings",
+            Self::Priority => "priority",
+            Self::EmptyContent => "empty_data",
+            Self::Window => "window_update",
+            Self::Other => "other",
+        }
+    }
+
+    /// Its place in [`Excess::ALL`], the index of its counter.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Error codes that HTTP/2 has (RFC 9113 section 7).
+pub const ERROR_CODES: usize = 14;
+
+/// What has passed since somebody last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Resets that came.
+    pub resets_received: u64,
+    /// Resets that went.
+    pub resets_sent: u64,
+    /// Field sections that went.
+    pub fields_sent: u64,
+    /// GOAWAYs that went, by error code.
+    pub goaways: [u64; ERROR_CODES],
+}
+
+/// So much in so long, with what is not used saved up to the same amount.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    most: u64,
+    left: u64,
+    refilled_ms: u64,
+}
+
+impl Budget {
+    /// `frames` in [`limits::H2_BUDGET_MS`], all of them at hand. One frame costs as many units as there are milliseconds
+    /// in that time, so that nothing is rounded.
+    const fn new(frames: u64, now_ms: u64) -> Self {
+        let most = frames * limits::H2_BUDGET_MS;
+        Self { most, left: most, refilled_ms: now_ms }
+    }
+
+    /// Spends one frame; false when there is none left.
+    fn try_spend(&mut self, now_ms: u64) -> bool {
+        let passed_ms = now_ms.saturating_sub(self.refilled_ms);
+        self.refilled_ms = now_ms;
+        let refill = passed_ms.saturating_mul(self.most / limits::H2_BUDGET_MS);
+        self.left = self.left.saturating_add(refill).min(self.most);
+        match self.left.checked_sub(limits::H2_BUDGET_MS) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Gives quarters of a frame back.
+    fn earn_quarters(&mut self, quarters: u64) {
+        self.left = (self.left + quarters * limits::H2_BUDGET_MS / 4).min(self.most);
+    }
+}
+
+/// Looks at the bytes of one connection, both ways.
+///
+/// | frame | costs | earns |
+/// |---|---|---|
+/// | PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, GOAWAY, unknown, DATA without content or end, received | 1 control | |
+/// | `RST_STREAM` received | 1 reset | |
+/// | `RST_STREAM` sent because of what the client sent | 1 reset | |
+/// | HEADERS received | | 4 control |
+/// | DATA sent | | 4 control |
+/// | the end of a response sent | | a quarter of a reset |
+#[derive(Clone, Debug)]
+pub struct Meter {
+    received: Scanner,
+    sent: Scanner,
+    control: Budget,
+    resets: Budget,
+    excess: Option<Excess>,
+    tally: Tally,
+}
+
+impl Meter {
+    /// For the server's side of a connection that begins now, its preface included.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Self {
+        Self {
+            received: Scanner::behind(u32::try_from(PREFACE.len()).unwrap_or(0)),
+            sent: Scanner::behind(0),
+            control: Budget::new(limits::H2_CONTROL_FRAMES, now_ms),
+            resets: Budget::new(limits::H2_RESETS, now_ms),
+            excess: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Told what came.
+    pub fn on_received(&mut self, bytes: &[u8], now_ms: u64) {
+        let Self { received, control, resets, excess, tally, .. } = self;
+        received.scan(bytes, |frame| {
+            let what = match frame.kind {
+                FrameKind::Headers => {
+                    control.earn_quarters(4 * CONTROL_PER_STREAM);
+                    return;
+                }
+                FrameKind::Content if frame.length == 0 && !frame.ends_stream() => Excess::EmptyContent,
+                FrameKind::Content | FrameKind::Continuation | FrameKind::Push => return,
+                FrameKind::Reset => {
+                    tally.resets_received += 1;
+                    Excess::Resets
+                }
+                FrameKind::Ping => Excess::Ping,
+                FrameKind::Settings => Excess::Settings,
+                FrameKind::Priority => Excess::Priority,
+                FrameKind::Window => Excess::Window,
+                FrameKind::GoAway | FrameKind::Unknown => Excess::Other,
+            };
+            let budget = if what == Excess::Resets { &mut *resets } else { &mut *control };
+            if !budget.try_spend(now_ms) {
+                excess.get_or_insert(what);
+            }
+        });
+    }
+
+    /// Told what goes.
+    pub fn on_sent(&mut self, bytes: &[u8], now_ms: u64) {
+        let Self { sent, control, resets, excess, tally, .. } = self;
+        sent.scan(bytes, |frame| {
+            if frame.ends_stream() {
+                resets.earn_quarters(1);
+            }
+            #[expect(clippy::wildcard_enum_match_arm, reason = "all other frames say nothing about the client")]
+            match frame.kind {
+                FrameKind::Content => control.earn_quarters(4 * CONTROL_PER_CONTENT),
+                FrameKind::Headers => tally.fields_sent += 1,
+                FrameKind::Reset => {
+                    tally.resets_sent += 1;
+                    if is_of_client(frame) && !resets.try_spend(now_ms) {
+                        excess.get_or_insert(Excess::Resets);
+                    }
+                }
+                FrameKind::GoAway => {
+                    let code = usize::try_from(frame.code).unwrap_or(0);
+                    tally.goaways[if code < ERROR_CODES { code } else { 0 }] += 1;
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// What the peer did too often, from the first time on.
+    #[must_use]
+    pub const fn excess(&self) -> Option<Excess> {
+        self.excess
+    }
+
+    /// Has part of some fields come, and the rest not?
+    #[must_use]
+    pub const fn is_in_fields(&self) -> bool {
+        self.received.is_in_fields()
+    }
+
+    /// What has passed since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        core::mem::take(&mut self.tally)
+    }
+}
+
+/// Control frames that come with a stream: its window, its priority.
+const CONTROL_PER_STREAM: u64 = 4;
+/// Control frames that answer content: windows of stream and connection, a ping to measure the path.
+const CONTROL_PER_CONTENT: u64 = 4;
+
+/// Is this a reset that what the client sent made necessary? So it was made to be: CVE-2025-8671.
+const fn is_of_client(reset: Frame) -> bool {
+    // RFC 9113 section 7: NO_ERROR, INTERNAL_ERROR, CANCEL and a few more are ours.
+    matches!(reset.code, PROTOCOL_ERROR | FLOW_CONTROL_ERROR | STREAM_CLOSED | FRAME_SIZE_ERROR | REFUSED_STREAM)
+}
+
+const PROTOCOL_ERROR: u32 = 0x1;
+const FLOW_CONTROL_ERROR: u32 = 0x3;
+const STREAM_CLOSED: u32 = 0x5;
+const FRAME_SIZE_ERROR: u32 = 0x6;
+const REFUSED_STREAM: u32 = 0x7;
+
+#[cfg(test)]
+mod tests;

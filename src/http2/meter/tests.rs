@@ -1,0 +1,147 @@
+use super::*;
+
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags, 0, 0, 0, 1]);
+    bytes.extend(payload);
+    bytes
+}
+
+fn reset(code: u8) -> Vec<u8> {
+    frame(3, 0, &[0, 0, 0, code])
+}
+
+fn meter() -> Meter {
+    let mut meter = Meter::new(0);
+    meter.on_received(PREFACE, 0);
+    meter
+}
+
+/// How many of `bytes` pass at time 0 before the meter has had enough.
+fn patience(bytes: &[u8]) -> (u64, Option<Excess>) {
+    let mut meter = meter();
+    for passed in 0..10_000 {
+        meter.on_received(bytes, 0);
+        if meter.excess().is_some() {
+            return (passed, meter.excess());
+        }
+    }
+    (10_000, None)
+}
+
+/// RFC 9113 section 10.5: what costs more than it carries is bounded.
+#[test]
+fn frames_that_carry_nothing_have_a_budget() {
+    for (bytes, excess) in [
+        (frame(6, 0, &[0; 8]), Excess::Ping),
+        (frame(4, 0, &[]), Excess::Settings),
+        (frame(2, 0, &[0; 5]), Excess::Priority),
+        (frame(0, 0, &[]), Excess::EmptyContent),
+        (frame(8, 0, &[0, 0, 0, 1]), Excess::Window),
+        (frame(0x20, 0, b"?"), Excess::Other),
+    ] {
+        assert_eq!(patience(&bytes), (limits::H2_CONTROL_FRAMES, Some(excess)));
+    }
+}
+
+#[test]
+fn content_and_ends_of_streams_cost_nothing() {
+    for bytes in [frame(0, 0, b"x"), frame(0, 1, &[]), frame(1, 5, b"fields"), frame(9, 4, b"fields")] {
+        assert_eq!(patience(&bytes), (10_000, None));
+    }
+}
+
+/// CVE-2023-44487, and CVE-2025-8671 where the server is made to reset.
+#[test]
+fn resets_have_a_budget_whoever_sends_them() {
+    assert_eq!(patience(&reset(8)), (limits::H2_RESETS, Some(Excess::Resets)));
+    for (code, is_of_client) in
+        [(0, false), (1, true), (2, false), (3, true), (5, true), (6, true), (7, true), (8, false)]
+    {
+        let mut meter = meter();
+        for _ in 0..=limits::H2_RESETS {
+            meter.on_sent(&reset(code), 0);
+        }
+        assert_eq!(meter.excess().is_some(), is_of_client, "code {code}");
+        assert_eq!(meter.take_tally().resets_sent, limits::H2_RESETS + 1);
+    }
+    let mut both = meter();
+    for _ in 0..limits::H2_RESETS / 2 {
+        both.on_received(&reset(8), 0);
+        both.on_sent(&reset(3), 0);
+    }
+    assert_eq!(both.excess(), None);
+    both.on_sent(&reset(3), 0);
+    assert_eq!(both.excess(), Some(Excess::Resets));
+}
+
+#[test]
+fn a_budget_comes_back_with_time() {
+    let mut meter = meter();
+    for second in 0..1000 {
+        for _ in 0..limits::H2_RESETS / 10 {
+            meter.on_received(&reset(8), second * 1000);
+        }
+    }
+    assert_eq!(meter.excess(), None, "at exactly the rate");
+    for _ in 0..=limits::H2_RESETS {
+        meter.on_received(&reset(8), 999_000);
+    }
+    assert_eq!(meter.excess(), Some(Excess::Resets));
+}
+
+/// A client that takes a large response tells for each frame of it that it has room for more, twice.
+#[test]
+fn windows_are_free_for_whoever_takes_content() {
+    let mut meter = meter();
+    for _ in 0..100_000 {
+        meter.on_sent(&frame(0, 0, b"content"), 0);
+        meter.on_received(&[frame(8, 0, &[0, 0, 0, 1]), frame(8, 0, &[0, 0, 0, 1])].concat(), 0);
+    }
+    assert_eq!(meter.excess(), None);
+}
+
+/// Browsers send a priority and a window with each request.
+#[test]
+fn each_request_may_bring_some_frames_of_its_own() {
+    let mut meter = meter();
+    for _ in 0..100_000 {
+        meter.on_received(
+            &[frame(1, 5, b"fields"), frame(2, 0, &[0; 5]), frame(8, 0, &[0; 4]), frame(16, 0, b"u=1")].concat(),
+            0,
+        );
+    }
+    assert_eq!(meter.excess(), None);
+}
+
+/// A client that gives up one request in five does nothing wrong, at whatever rate.
+#[test]
+fn responses_that_were_taken_pay_for_some_resets() {
+    let mut meter = meter();
+    for _ in 0..100_000 {
+        for _ in 0..4 {
+            meter.on_sent(&frame(0, 1, b"whole"), 0);
+        }
+        meter.on_received(&reset(8), 0);
+    }
+    assert_eq!(meter.excess(), None);
+}
+
+#[test]
+fn a_tally_is_taken_once() {
+    let mut meter = meter();
+    meter.on_received(&reset(8), 0);
+    meter.on_sent(&[frame(7, 0, &[0, 0, 0, 0, 0, 0, 0, 11]), frame(1, 5, b"x"), reset(2)].concat(), 0);
+    let mut goaways = [0; ERROR_CODES];
+    goaways[11] = 1;
+    assert_eq!(meter.take_tally(), Tally { resets_received: 1, resets_sent: 1, fields_sent: 1, goaways });
+    assert_eq!(meter.take_tally(), Tally::default());
+}
+
+#[test]
+fn every_excess_knows_its_place() {
+    for (index, excess) in Excess::ALL.into_iter().enumerate() {
+        assert_eq!(excess.index(), index, "{}", excess.label());
+    }
+}

@@ -1,0 +1,75 @@
+//! The head of a response that an exchange wrote, as fields of HTTP/2.
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::body::Unframer;
+use crate::http1::FieldKind;
+
+/// A response as it begins on a stream.
+#[derive(Debug)]
+pub struct ResponseStart {
+    /// Status and fields; an interim one if its status is 1xx.
+    pub response: Response<()>,
+    /// Bytes of the head.
+    pub used: usize,
+    /// How the body behind it is framed.
+    pub body: Unframer,
+}
+
+/// Bytes of `HTTP/1.1 200`.
+const STATUS_END: usize = 12;
+
+/// Takes the head at the front of `bytes` apart, which our own encoder wrote there as a whole; `is_head` tells whether
+/// the request was a HEAD.
+///
+/// Names become lower case; the reason phrase, the framing and what belongs to a connection are left out (RFC 9113
+/// sections 8.2, 8.2.2 and 8.3.2).
+///
+/// `None` for what is no such head, and for a 101, which HTTP/2 does not have (section 8.6).
+#[must_use]
+pub fn decode_response_head(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+    let status = StatusCode::from_bytes(bytes.get(STATUS_END - 3..STATUS_END)?).ok()?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return None;
+    }
+    // All values share one copy of the head.
+    let head = Bytes::copy_from_slice(&bytes[..end + 2]);
+    let mut fields = HeaderMap::with_capacity(FIELDS);
+    let mut framing = Unframer::none();
+    let mut start = memchr::memchr(b'\n', &head)? + 1;
+    while start < head.len() {
+        let line_end = start + memchr::memchr(b'\r', &head[start..])?;
+        let colon = start + memchr::memchr(b':', &head[start..line_end])?;
+        let name = &head[start..colon];
+        // Our encoder writes one space behind the colon.
+        let value = head.slice((colon + 2).min(line_end)..line_end);
+        start = line_end + 2;
+        let kind = FieldKind::classify(name);
+        if kind == FieldKind::TransferEncoding {
+            framing = Unframer::chunked();
+        }
+        if kind == FieldKind::ContentLength {
+            framing = Unframer::exact(std::str::from_utf8(&value).ok()?.parse().ok()?);
+        }
+        if !kind.is_hop() {
+            fields.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_maybe_shared(value).ok()?);
+        }
+    }
+    // RFC 9110 section 6.4.1: these have no content, whatever their fields say.
+    if is_head || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
+        framing = Unframer::none();
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    Some(ResponseStart { response, used: end + 4, body: framing })
+}
+
+/// Fields of most responses.
+const FIELDS: usize = 16;
+
+#[cfg(test)]
+mod tests;
