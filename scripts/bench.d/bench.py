@@ -67,14 +67,17 @@ def scenarios(options):
 
 
 def taking_part(scenario, chosen):
+    if scenario.cast:
+        return list(scenario.cast(chosen))
     return [contender for contender in chosen if contender.reloads or scenario.kind != "reload"]
 
 
 def measure(bench, scenario, chosen, rounds, rate):
     """A B C A B C ...: neighbours in time are compared, so a slow minute of the machine meets everybody."""
-    results = {contender.name: [] for contender in taking_part(scenario, chosen)}
+    line = taking_part(scenario, chosen)
+    results = {contender.name: [] for contender in line}
     for number in range(1, rounds + 1):
-        for contender in taking_part(scenario, chosen):
+        for contender in line:
             say(f"{scenario.name} {number}/{rounds} {contender.name}")
             try:
                 figures = bench.measure(scenario, contender, rate)
@@ -85,25 +88,27 @@ def measure(bench, scenario, chosen, rounds, rate):
     return results
 
 
-def saturation(bench, chosen, results, seconds):
+def saturation(bench, chosen, results, seconds, base):
     """Requests per second of the slowest contender, measured once if the rounds did not."""
-    small = results.get("small")
-    if small is None:
+    found = results.get(base)
+    if found is None:
         say("finding the slowest contender's saturation")
         bench.seconds = min(seconds, 2)
-        small = measure(bench, SCENARIOS["small"], chosen, 1, None)
+        found = measure(bench, SCENARIOS[base], chosen, 1, None)
         bench.seconds = seconds
-    speeds = [median(report.column(rounds, "per_second")) for rounds in small.values() if report.column(rounds, "per_second")]
+    speeds = [median(report.column(rounds, "per_second")) for rounds in found.values() if report.column(rounds, "per_second")]
     return min(speeds) if speeds else sys.exit("bench: nobody answered, there is no rate to measure at")
 
 
 def run(options, chosen, wanted, folder):
     bench = Bench(TOOLS, folder, options.seconds)
-    results, full = {}, options.rate
+    results, full = {}, {}
     for scenario in wanted:
-        if scenario.share and full is None:
-            full = saturation(bench, chosen, results, options.seconds)
-        rate = round(full * scenario.share) if scenario.share else None
+        rate = None
+        if scenario.share:
+            if scenario.base not in full:
+                full[scenario.base] = options.rate or saturation(bench, chosen, results, options.seconds, scenario.base)
+            rate = round(full[scenario.base] * scenario.share)
         found = results[scenario.name] = measure(bench, scenario, chosen, options.rounds, rate)
         if rate:
             for figures in (one for rounds in found.values() for one in rounds):
@@ -158,8 +163,8 @@ def main():
     if options.json:
         options.json.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
     # A figure of ours beside a failed request says nothing: whoever calls this must notice. Peers may fail visibly.
-    ours = (report.FLOOR, *report.OURS)
-    rounds = (one for found in results.values() for name in ours for one in found.get(name, []))
+    ours = (rounds for found in results.values() for name, rounds in found.items() if name not in contenders.PEERS)
+    rounds = (one for rounds in ours for one in rounds)
     sys.exit(1 if any(figures["failures"] for figures in rounds) else 0)
 
 

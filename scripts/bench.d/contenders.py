@@ -11,6 +11,8 @@ from typing import Callable
 import children
 
 ROUTES = 10_000
+# Which of the origins somebody forwards to; the last of them is all of them together behind one port.
+FIRST, EACH, TOGETHER = slice(0, 1), slice(0, -1), slice(-1, None)
 
 
 @dataclass
@@ -20,6 +22,7 @@ class Running:
     child: subprocess.Popen
     port: int
     reconfigure: Callable[[int], None]
+    admin: int = 0
 
     @property
     def pid(self):
@@ -30,18 +33,18 @@ class Running:
 
 
 class Relay:
-    name = "relay"
     reloads = False
 
-    def __init__(self, binary):
-        self.binary = binary
+    def __init__(self, binary, name="relay", origins=FIRST):
+        self.binary, self.name, self.origins = binary, name, origins
 
     def version(self):
         return "bare relay"
 
-    def start(self, folder, origin, generations=None):
+    def start(self, folder, origins, generations=None):
         port = children.free_port()
-        child = _launch([self.binary, "--origin", origin, "--port", port], folder, self.name, port)
+        to = ",".join(map(str, origins[self.origins]))
+        child = _launch([self.binary, "--origin", to, "--port", port], folder, self.name, port)
         return Running(child, port, lambda _generation: None)
 
 
@@ -50,11 +53,12 @@ class Configured:
 
     name = ""
     reloads = False
+    cpus = children.PROXY_CPU
 
     def __init__(self, binary):
         self.binary = binary
 
-    def start(self, folder, origin, generations=None):
+    def start(self, folder, origins, generations=None):
         """Starts on generation 0 of as many as asked for, or on the plain configuration."""
         port, admin = children.free_port(), children.free_port()
         # Everything is written beforehand, outside of the watched folder: a reload is one rename.
@@ -63,11 +67,12 @@ class Configured:
             place.mkdir(exist_ok=True)
         for generation in range(generations or 1):
             shown = None if generations is None else generation
-            (waiting / str(generation)).write_text(self.config(home, port, admin, origin, shown))
+            (waiting / str(generation)).write_text(self.config(home, port, admin, origins, shown))
         config = home / "proxy.conf"
         os.replace(waiting / "0", config)
-        child = _launch(self.command(config), folder, self.name, port)
-        return Running(child, port, lambda generation: self.reload(child, waiting / str(generation), config))
+        child = _launch(self.command(config), folder, self.name, port, self.cpus)
+        adopt = lambda generation: self.reload(child, waiting / str(generation), config)
+        return Running(child, port, adopt, admin)
 
     def reload(self, _child, fresh, config):
         os.replace(fresh, config)
@@ -75,6 +80,9 @@ class Configured:
 
 class Ringgate(Configured):
     reloads = True
+    endpoints = FIRST
+    # Further keys of the cluster and of its route, each with a comma behind it.
+    cluster = route = ""
 
     def __init__(self, binary, name="ringgate"):
         super().__init__(binary)
@@ -86,23 +94,27 @@ class Ringgate(Configured):
     def command(self, config):
         return [self.binary, "run", "-c", config]
 
-    def config(self, folder, port, admin, origin, generation):
+    def config(self, folder, port, admin, origins, generation):
         watch = "false" if generation is None else "true"
+        endpoints = ", ".join(f'{{ url: "http://127.0.0.1:{origin}" }}' for origin in origins[self.endpoints])
         return "".join([
             "version: 1\n",
-            "runtime: { workers: 1 }\n",
+            f"runtime: {{ {self.runtime(generation)} }}\n",
             f'admin: {{ listen: "127.0.0.1:{admin}" }}\n',
             f'listeners: {{ web: {{ address: "127.0.0.1:{port}" }} }}\n',
-            f'clusters: {{ app: {{ endpoints: [{{ url: "http://127.0.0.1:{origin}" }}] }} }}\n',
+            f"clusters: {{ app: {{ {self.cluster}endpoints: [{endpoints}] }} }}\n",
             "defaults: { route: { body_limit: 0 } }\n",
             "observability: { access_log: { output: off } }\n",
             f"reload: {{ watch: {watch} }}\n",
             "routes:\n",
-            "  - { name: all, match: { path: /* }, cluster: app }\n",
-            *self._routes(generation),
+            f"  - {{ name: all, match: {{ path: /* }}, {self.route}cluster: app }}\n",
+            *self.more_routes(generation),
         ])
 
-    def _routes(self, generation):
+    def runtime(self, _generation):
+        return "workers: 1"
+
+    def more_routes(self, generation):
         if generation is None:
             return
         yield "  - { name: generation, match: { path: /bench-generation }, "
@@ -125,7 +137,7 @@ class Nginx(Configured):
         os.replace(fresh, config)
         child.send_signal(signal.SIGHUP)
 
-    def config(self, folder, port, admin, origin, generation):
+    def config(self, folder, port, admin, origins, generation):
         user = "user root;" if os.geteuid() == 0 else ""
         temporary = " ".join(
             f"{kind}_temp_path {folder}/nginx-{kind};"
@@ -150,7 +162,7 @@ http {{
   proxy_http_version 1.1;
   proxy_set_header Connection "";
   upstream app {{
-    server 127.0.0.1:{origin};
+    server 127.0.0.1:{origins[0]};
     keepalive 2048;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
@@ -180,7 +192,7 @@ class Haproxy(Configured):
     def command(self, config):
         return [self.binary, "-db", "-f", config]
 
-    def config(self, folder, port, admin, origin, generation):
+    def config(self, folder, port, admin, origins, generation):
         return f"""global
   nbthread 1
   # Room for the idle clients where descriptors are short: it plans with two for each, they need one.
@@ -199,7 +211,7 @@ frontend web
   bind 127.0.0.1:{port} backlog 65535
   default_backend app
 backend app
-  server origin 127.0.0.1:{origin}
+  server origin 127.0.0.1:{origins[0]}
 """
 
 
@@ -212,11 +224,11 @@ def find_peer(name):
     return PEERS[name](found) if found else None
 
 
-def _launch(command, folder, name, port):
+def _launch(command, folder, name, port, cpus=children.PROXY_CPU):
     log = folder / f"{name}.log"
     with open(log, "w") as lines:
         quiet = {"stdin": subprocess.DEVNULL, "stdout": lines, "stderr": lines}
-        child = children.start(command, children.PROXY_CPU, **quiet)
+        child = children.start(command, cpus, **quiet)
     try:
         children.wait_for_port(port, child)
     except RuntimeError as error:

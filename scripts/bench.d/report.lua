@@ -6,7 +6,22 @@ function init(args)
     wrk.body = string.rep("u", 1024 * 1024)
   elseif args[1] == "close" then
     wrk.headers["Connection"] = "close"
+  elseif args[1] == "balance" then
+    for user = 1, USERS do
+      wrk.headers["X-User"] = "user-" .. user
+      requests[user] = wrk.format()
+    end
+    request = next_user
   end
+end
+
+-- What consistent hashing goes by, for all strategies alike.
+USERS = 1024
+requests = {}
+local user = 0
+function next_user()
+  user = user % USERS + 1
+  return requests[user]
 end
 
 function done(summary, latency)

@@ -2,6 +2,8 @@
 
 from statistics import median
 
+import variants
+
 FLOOR = "relay"
 OURS = ("ringgate", "against")
 # Per cent of one CPU; this much the system itself takes for its own housekeeping.
@@ -45,7 +47,8 @@ def best_peer(results, key):
 
 def table(scenario, results):
     """The Markdown of one scenario: `results` maps contenders to their rounds."""
-    shape = {"saturate": _load, "rate": _load, "idle": _idle, "reload": _reload}[scenario.kind]
+    shapes = {"saturate": _load, "rate": _load, "idle": _idle, "reload": _reload, "spread": _spread}
+    shape = _strategies if scenario.cast == variants.strategies else shapes[scenario.kind]
     rows = shape(scenario, results)
     lines = [f"### {scenario.name}: {scenario.title}", ""]
     note = _note(scenario, results)
@@ -90,6 +93,70 @@ def _load(scenario, results):
             row.insert(5, spread(ratios(rounds, before, key), "{:.2f}"))
         rows.append(row)
     return rows
+
+
+def _strategies(_scenario, results):
+    rows = [[
+        "", "CPU us/request", "of it user", f"CPU / {variants.SINGLE}", "beyond the relay's, %", f"CPU / {variants.PLAIN}",
+        "CPU / against", "requests/s", "p50 us", "p99 us", "switches/request", "reuse", "requests by origin, %",
+        "load side busy",
+    ]]
+    for name, rounds in results.items():
+        before, own = _split(name)
+        single = results.get(before + variants.SINGLE, [])
+        rows.append([
+            name,
+            spread(column(rounds, "cpu_us"), "{:.2f}"),
+            spread(column(rounds, "user_us"), "{:.2f}"),
+            spread(ratios(rounds, single, "cpu_us"), "{:.3f}"),
+            spread(_beyond(rounds, single, results) if own in variants.OF_THREE else [], "{:.1f}"),
+            spread(ratios(rounds, results.get(before + variants.PLAIN, []), "cpu_us"), "{:.3f}"),
+            spread(ratios(rounds, results.get(variants.prefix("against") + own, []), "cpu_us"), "{:.3f}"),
+            spread(column(rounds, "per_second"), "{:.0f}"),
+            spread(column(rounds, "p50_us"), "{:.0f}"),
+            spread(column(rounds, "p99_us"), "{:.0f}"),
+            middle(column(rounds, "switches"), "{:.3f}"),
+            middle(column(rounds, "reuse", 100), "{:.2f} %"),
+            " ".join(f"{median(each) * 100:.0f}" for each in zip(*(one["shares"] for one in rounds if "shares" in one))),
+            middle(column(rounds, "load_busy", 100), "{:.0f} %"),
+        ])
+    return rows
+
+
+def _beyond(rounds, single, results):
+    """What three endpoints cost more than one, in per cent, without what they cost the relay more."""
+    floors = (results.get(name, []) for name in (variants.FLOOR_EACH, variants.FLOOR_SINGLE))
+    together = zip(rounds, single, *floors)
+    known = ([figures["cpu_us"] for figures in four] for four in together if all("cpu_us" in figures for figures in four))
+    return [((three - one) - (floor_three - floor_one)) / one * 100 for three, one, floor_three, floor_one in known]
+
+
+def _spread(_scenario, results):
+    rows = [[
+        "", "connections by worker", "p50 us", "p99 us", "p99.9 us", f"p99 / {variants.KEPT}", "requests/s",
+        "CPU us/request", "switches/request", "load side busy",
+    ]]
+    for name, rounds in results.items():
+        kept = results.get(_split(name)[0] + variants.KEPT, [])
+        rows.append([
+            name,
+            ", ".join(sorted({" + ".join(map(str, one["held"])) for one in rounds if one.get("held")})),
+            spread(column(rounds, "p50_us"), "{:.0f}"),
+            spread(column(rounds, "p99_us"), "{:.0f}"),
+            spread(column(rounds, "p999_us"), "{:.0f}"),
+            spread(ratios(rounds, kept, "p99_us"), "{:.2f}"),
+            spread(column(rounds, "per_second"), "{:.0f}"),
+            spread(column(rounds, "cpu_us"), "{:.2f}"),
+            middle(column(rounds, "switches"), "{:.3f}"),
+            middle(column(rounds, "load_busy", 100), "{:.0f} %"),
+        ])
+    return rows
+
+
+def _split(name):
+    """What a variant's name begins with, and the rest of it."""
+    before = variants.prefix("against")
+    return (before, name.removeprefix(before)) if name.startswith(before) else ("", name)
 
 
 def _idle(_scenario, results):

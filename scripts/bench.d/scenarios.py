@@ -8,17 +8,24 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 
 import children
+import sources
+import variants
 from gauges import machine_us, tools_us, usage
 
 HERE = Path(__file__).parent
 WARMUP = 1.0
+ORIGINS = 3
 # How much longer than planned a tool of the load side may take.
 GRACE = 30
 IDLE_CONNECTIONS = 10_000
 RELOADS_PER_SECOND = 1
 POLL_SECONDS = 0.002
+SPREAD_CONNECTIONS = 8
+# Requests that follow one another on a connection without waiting, so that the load side does with little CPU.
+SPREAD_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,14 @@ class Scenario:
     path: str = "/small"
     connections: int = 64
     body: int = 13
+    # A fixed rate: this part of what the slowest contender answers in the scenario `base`.
     share: float = 0.0
+    base: str = "small"
+    # Who takes part, given those of the command line; those themselves when it is left out.
+    cast: Callable | None = None
 
 
+SPREAD_TITLE = "local replies to 8 connections that the kernel gives to one of 2 workers"
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -45,6 +57,16 @@ SCENARIOS = {
         Scenario("tail80", "13 B GET at 80 % of the slowest's saturation", "rate", share=0.8),
         Scenario("idle", f"{IDLE_CONNECTIONS} idle keep-alive clients", "idle", connections=IDLE_CONNECTIONS),
         Scenario("reload", "reload of 10,000 routes at 50 % load", "reload", share=0.5),
+        Scenario("balance", "13 B GET, 64 connections, three endpoints", "saturate", cast=variants.strategies),
+        Scenario(
+            "balance50", "the same at 50 % of the slowest's saturation", "rate",
+            share=0.5, base="balance", cast=variants.strategies,
+        ),
+        Scenario("spread", SPREAD_TITLE, "spread", "/local", SPREAD_CONNECTIONS, cast=variants.spread),
+        Scenario(
+            "spread80", f"{SPREAD_TITLE}, 80 % of one worker", "spread", "/local", SPREAD_CONNECTIONS,
+            share=0.8, base="spread", cast=variants.spread,
+        ),
     )
 }
 
@@ -54,15 +76,17 @@ class Bench:
 
     def __init__(self, tools, folder, seconds):
         self.load, self.folder, self.seconds = tools / "load", folder, seconds
-        self.origin_port = children.free_port()
-        command = [tools / "origin", "--port", self.origin_port]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        self.origin = children.start(command, children.LOAD_CPU, **quiet)
-        children.wait_for_port(self.origin_port, self.origin)
+        self.origins, self.shared_port = {}, children.free_port()
+        for _ in range(ORIGINS):
+            port = children.free_port()
+            command = [tools / "origin", "--port", port, "--shared", self.shared_port]
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+            self.origins[port] = children.start(command, children.LOAD_CPU, **quiet)
+            children.wait_for_port(port, self.origins[port])
 
     def measure(self, scenario, contender, rate):
-        generations = self.reloads() + 1 if scenario.kind == "reload" else None
-        proxy = contender.start(self.folder, self.origin_port, generations)
+        generations = {"reload": self.reloads() + 1, "spread": 2}.get(scenario.kind)
+        proxy = contender.start(self.folder, [*self.origins, self.shared_port], generations)
         try:
             return getattr(self, scenario.kind)(scenario, proxy, rate)
         finally:
@@ -79,6 +103,20 @@ class Bench:
         # The warm-up is a run of its own so that its CPU time is not in the figure.
         self._rate(scenario, proxy.port, rate, WARMUP)
         return self._gauged(proxy, lambda: self._rate(scenario, proxy.port, rate, self.seconds))
+
+    def spread(self, scenario, proxy, rate):
+        found = sources.of_first_worker(proxy, scenario.connections)
+        sources.adopt(proxy, 1)
+        held = []
+        look = threading.Timer(self.seconds / 2, lambda: held.extend(sources.connections(proxy)))
+        load = lambda seconds: self._rate(
+            scenario, proxy.port, rate or 0, seconds, more=["--from", ",".join(found), "--batch", SPREAD_BATCH]
+        )
+        load(WARMUP)
+        look.start()
+        figures = self._gauged(proxy, lambda: load(self.seconds))
+        look.join()
+        return {**figures, "held": held}
 
     def idle(self, scenario, proxy, _rate):
         self._rate(scenario, proxy.port, 200, 0.5, connections=1)
@@ -150,21 +188,20 @@ class Bench:
         return outcome[0]
 
     def _gauged(self, proxy, work, body=0):
-        seen, spent, tools = self._origin_counts(), usage(proxy.pid), tools_us() + self._origin_us()
+        seen, spent, tools = self._origins_counts(), usage(proxy.pid), tools_us() + self._origins_us()
         machine, begun = machine_us(), time.monotonic()
         figures = work()
         wall_us = (time.monotonic() - begun) * 1e6
         machine = machine_us() - machine
         spent = usage(proxy.pid).since(spent)
-        tools = tools_us() + self._origin_us() - tools
+        tools = tools_us() + self._origins_us() - tools
         requests = figures["requests"]
         failures = {kind: count for kind, count in figures["failures"].items() if count}
         if requests == 0:
             return {"failures": failures or {"no_answer": 1}}
         if figures.get("bytes", requests * body) < requests * body:
             failures["short_bodies"] = 1
-        now = self._origin_counts()
-        arrived = max(now["requests"] - seen["requests"], 1)
+        arrived, opened = self._arrived_since(seen)
         return {
             "requests": requests,
             "per_second": requests / figures["seconds"],
@@ -173,15 +210,16 @@ class Bench:
             "switches": spent.switches / requests,
             "rss_kib": spent.rss_kib,
             "peak_kib": spent.peak_kib,
-            "reuse": 1 - (now["connections"] - seen["connections"]) / arrived,
+            "reuse": 1 - sum(opened) / max(sum(arrived), 1),
+            "shares": [count / max(sum(arrived), 1) for count in arrived],
             "load_busy": tools / wall_us,
             "others_busy": max(machine - spent.cpu_us - tools, 0) / wall_us,
             "failures": failures,
             **{name: figures[name] for name in ("p50_us", "p99_us", "p999_us", "max_us", "lag_p99_us") if name in figures},
         }
 
-    def _origin_us(self):
-        return usage(self.origin.pid).cpu_us
+    def _origins_us(self):
+        return sum(usage(origin.pid).cpu_us for origin in self.origins.values())
 
     def _wrk(self, scenario, port, seconds):
         url = f"http://127.0.0.1:{port}{scenario.path}"
@@ -191,14 +229,23 @@ class Bench:
         command += ["-s", HERE / "report.lua", url, "--", scenario.name]
         return json.loads(children.run(command, whole + GRACE).strip().splitlines()[-1])
 
-    def _rate(self, scenario, port, rate, seconds, connections=None):
+    def _rate(self, scenario, port, rate, seconds, connections=None, more=()):
         command = [self.load, "rate", "--to", port, "--path", scenario.path, "--rate", rate]
-        command += ["--conns", connections or scenario.connections, "--seconds", seconds, "--warmup", 0]
+        command += ["--conns", connections or scenario.connections, "--seconds", seconds, "--warmup", 0, *more]
         return json.loads(children.run(command, seconds + GRACE))
 
-    def _origin_counts(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.origin_port}/stats", timeout=10) as answer:
-            return json.load(answer)
+    def _arrived_since(self, seen):
+        """Requests, and the connections opened for them, by origin."""
+        pairs = list(zip(self._origins_counts(), seen))
+        return tuple([now[what] - then[what] for now, then in pairs] for what in ("requests", "connections"))
+
+    def _origins_counts(self):
+        return [_json(f"http://127.0.0.1:{port}/stats") for port in self.origins]
+
+
+def _json(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
 
 
 class Watch:

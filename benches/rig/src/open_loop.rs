@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use socket2::{Domain, Socket, Type};
 
 use crate::head;
 use crate::wake::Wakes;
@@ -28,20 +29,27 @@ pub struct Plan {
     pub port: u16,
     /// Target of every request.
     pub path: String,
-    /// Requests per second.
+    /// Requests per second; 0 sends the next as soon as the last is answered.
     pub rate: f64,
+    /// Requests sent at once on a connection, which are due at the same time.
+    pub batch: usize,
     /// Connections kept open.
     pub connections: usize,
+    /// Where they come from, one after the other; when there are none, from wherever the kernel likes.
+    pub sources: Vec<SocketAddr>,
     /// How long requests count.
     pub measured: Duration,
     /// How long they are sent before they count.
     pub warmup: Duration,
 }
 
-/// One connection and the answer it waits for, if any.
+/// One connection and the answers it waits for, if any.
 struct Client {
     stream: TcpStream,
+    /// A batch of requests of the user that this client is.
+    requests: Vec<u8>,
     due: Option<Instant>,
+    unanswered: usize,
     answer: Answer,
 }
 
@@ -53,7 +61,7 @@ struct Answer {
     missing: u64,
 }
 
-/// How the request of a connection ended.
+/// How a request ended.
 enum End {
     Answered { close: bool },
     Failed(&'static str),
@@ -62,7 +70,6 @@ enum End {
 /// A running load.
 pub struct Load {
     plan: Plan,
-    request: Vec<u8>,
     arrived: Vec<u8>,
     wakes: Wakes,
     clients: Vec<Client>,
@@ -82,10 +89,8 @@ impl Load {
     pub fn start(plan: Plan) -> io::Result<Self> {
         let wakes = Wakes::new()?;
         let clients: io::Result<Vec<Client>> =
-            (0..plan.connections).map(|number| Client::open(plan.port, &wakes, number)).collect();
-        let request = format!("GET {} HTTP/1.1\r\nHost: bench.test\r\n\r\n", plan.path);
+            (0..plan.connections).map(|number| Client::open(&plan, &wakes, number)).collect();
         Ok(Self {
-            request: request.into_bytes(),
             arrived: vec![0; READ_BYTES],
             wakes,
             clients: clients?,
@@ -104,12 +109,17 @@ impl Load {
     /// # Errors
     /// Why waiting for sockets or opening a connection again failed.
     pub fn run(mut self) -> io::Result<String> {
-        let gap = Duration::from_secs_f64(1.0 / self.plan.rate);
+        let is_closed = self.plan.rate == 0.0;
+        let gap =
+            if is_closed { Duration::ZERO } else { Duration::from_secs_f64(self.plan.batch as f64 / self.plan.rate) };
         let last = self.counts_from + self.plan.measured;
         let mut due = Instant::now();
         let mut ready = Vec::new();
         loop {
             let now = Instant::now();
+            if is_closed {
+                due = now;
+            }
             while due <= now
                 && due < last
                 && let Some(number) = self.free.pop_front()
@@ -145,9 +155,10 @@ impl Load {
         }
         let client = &mut self.clients[number];
         client.due = Some(due);
+        client.unanswered = self.plan.batch;
         // A request is far smaller than a socket's send buffer: anything but a whole write is a broken connection.
-        match client.stream.write(&self.request) {
-            Ok(bytes) if bytes == self.request.len() => Ok(()),
+        match client.stream.write(&client.requests) {
+            Ok(bytes) if bytes == client.requests.len() => Ok(()),
             _ => self.end(number, End::Failed("send")),
         }
     }
@@ -157,21 +168,43 @@ impl Load {
         let waiting = client.due.is_some();
         let end = match client.stream.read(&mut self.arrived) {
             Ok(0) if !waiting => return self.reopen(number),
-            Ok(0) if client.answer.is_untouched() => Some(End::Failed("closed_before_answer")),
-            Ok(0) => Some(End::Failed("cut_short")),
-            Ok(_) if !waiting => Some(End::Failed("unasked")),
-            Ok(count) => client.answer.take(&self.arrived[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Ok(0) if client.answer.is_untouched() => End::Failed("closed_before_answer"),
+            Ok(0) => End::Failed("cut_short"),
+            Ok(_) if !waiting => End::Failed("unasked"),
+            Ok(count) => return self.take(number, count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(_) if !waiting => return self.reopen(number),
-            Err(_) => Some(End::Failed("reset")),
+            Err(_) => End::Failed("reset"),
         };
-        end.map_or(Ok(()), |end| self.end(number, end))
+        self.end(number, end)
+    }
+
+    /// Takes the bytes that arrived for a connection, in which several answers may end.
+    fn take(&mut self, number: usize, count: usize) -> io::Result<()> {
+        let mut from = 0;
+        while from < count {
+            let client = &mut self.clients[number];
+            if client.due.is_none() {
+                return self.end(number, End::Failed("too_long"));
+            }
+            let (taken, end) = client.answer.take(&self.arrived[from..count]);
+            from += taken;
+            let Some(end) = end else { return Ok(()) };
+            let goes_on = matches!(end, End::Answered { close: false });
+            self.end(number, end)?;
+            if !goes_on {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     fn end(&mut self, number: usize, end: End) -> io::Result<()> {
         let client = &mut self.clients[number];
-        let due = client.due.take();
         client.answer = Answer::default();
+        client.unanswered = client.unanswered.saturating_sub(1);
+        let due = client.due;
+        let is_over = client.unanswered == 0 || !matches!(end, End::Answered { close: false });
         match end {
             End::Answered { close } => {
                 if let Some(due) = due.filter(|due| *due >= self.counts_from) {
@@ -187,7 +220,8 @@ impl Load {
                 self.reopen(number)?;
             }
         }
-        if due.is_some() {
+        if due.is_some() && is_over {
+            self.clients[number].due = None;
             self.free.push_back(number);
         }
         Ok(())
@@ -195,7 +229,7 @@ impl Load {
 
     fn reopen(&mut self, number: usize) -> io::Result<()> {
         self.reopened += 1;
-        self.clients[number] = Client::open(self.plan.port, &self.wakes, number)?;
+        self.clients[number] = Client::open(&self.plan, &self.wakes, number)?;
         Ok(())
     }
 
@@ -221,12 +255,22 @@ impl Load {
 }
 
 impl Client {
-    fn open(port: u16, wakes: &Wakes, number: usize) -> io::Result<Self> {
-        let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
+    fn open(plan: &Plan, wakes: &Wakes, number: usize) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        if let Some(source) = plan.sources.get(number) {
+            socket.set_reuse_address(true)?;
+            socket.bind(&(*source).into())?;
+            // Closed by a reset, which leaves the port free for the next run.
+            socket.set_linger(Some(Duration::ZERO))?;
+        }
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], plan.port)).into())?;
+        let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         wakes.watch(&stream, number)?;
-        Ok(Self { stream, due: None, answer: Answer::default() })
+        let request = format!("GET {} HTTP/1.1\r\nHost: bench.test\r\nX-User: user-{number}\r\n\r\n", plan.path);
+        let requests = request.repeat(plan.batch).into_bytes();
+        Ok(Self { stream, requests, due: None, unanswered: 0, answer: Answer::default() })
     }
 }
 
@@ -235,30 +279,40 @@ impl Answer {
         self.head.is_empty() && self.parsed.is_none()
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Option<End> {
-        let Some(parsed) = self.parsed else {
-            self.head.extend_from_slice(bytes);
-            return match head::response(&self.head) {
-                Ok(None) => None,
-                Ok(Some(parsed)) => {
-                    self.parsed = Some(parsed);
-                    self.missing = parsed.body;
-                    let behind = self.head.split_off(parsed.bytes);
-                    self.take(&behind)
-                }
-                Err(_) => Some(End::Failed("unreadable")),
-            };
-        };
-        let count = bytes.len() as u64;
-        if count > self.missing {
-            return Some(End::Failed("too_long"));
-        }
-        self.missing -= count;
+    /// Takes what is its own of `bytes`: how many, and the end if it came.
+    fn take(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
+        let Some(parsed) = self.parsed else { return self.take_head(bytes) };
+        let count = bytes.len().min(usize::try_from(self.missing).unwrap_or(usize::MAX));
+        self.missing -= count as u64;
         if self.missing > 0 {
-            return None;
+            return (count, None);
         }
         let answered = parsed.status == 200;
-        Some(if answered { End::Answered { close: parsed.close } } else { End::Failed("status") })
+        (count, Some(if answered { End::Answered { close: parsed.close } } else { End::Failed("status") }))
+    }
+
+    fn take_head(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
+        let before = self.head.len();
+        // A head that came whole is parsed where it lies.
+        if before > 0 {
+            self.head.extend_from_slice(bytes);
+        }
+        match head::response(if before > 0 { &self.head } else { bytes }) {
+            Ok(None) => {
+                if before == 0 {
+                    self.head.extend_from_slice(bytes);
+                }
+                (bytes.len(), None)
+            }
+            Ok(Some(parsed)) => {
+                self.parsed = Some(parsed);
+                self.missing = parsed.body;
+                let of_head = parsed.bytes - before;
+                let (of_body, end) = self.take(&bytes[of_head..]);
+                (of_head + of_body, end)
+            }
+            Err(_) => (bytes.len(), Some(End::Failed("unreadable"))),
+        }
     }
 }
 

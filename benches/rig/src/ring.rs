@@ -43,13 +43,32 @@ where
 /// # Errors
 /// Why the port could not be bound.
 pub fn listen(port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
-    socket.listen(BACKLOG)?;
-    let listener: std::net::TcpListener = socket.into();
+    let listener = bind(port, Port::Own)?;
     println!("{}", listener.local_addr()?.port());
     TcpListener::from_std(listener)
+}
+
+/// Binds a loopback port on which other processes listen as well: the kernel deals connections out to them.
+///
+/// # Errors
+/// Why the port could not be bound.
+pub fn listen_beside_others(port: u16) -> io::Result<TcpListener> {
+    TcpListener::from_std(bind(port, Port::Shared)?)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Port {
+    Own,
+    Shared,
+}
+
+fn bind(port: u16, whose: Port) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(whose == Port::Shared)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Accepts connections for ever and runs `serve` for each in a task of its own; a failed connection ends alone.

@@ -1,11 +1,13 @@
 //! Load that wrk cannot make: requests at a fixed rate, and thousands of idle connections.
 //!
-//! `load rate --to PORT --path P --rate R [--conns N] [--seconds S] [--warmup S]` prints one JSON line. A latency counts
-//! from the instant its request was due, so a stall is charged to every request that it delayed.
+//! `load rate --to PORT --path P --rate R [--conns N] [--seconds S] [--warmup S] [--batch N] [--from ADDRESS:PORT,...]`
+//! prints one JSON line. A latency counts from the instant its request was due, so a stall is charged to every request
+//! that it delayed. At rate 0 a connection's next batch of requests is due as soon as the last one was answered.
 //! `load idle --to PORT [--conns N]` opens N connections, one request each, prints how many it holds, waits for a line on
 //! standard input, asks again on each and prints how many answered.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringgate_rig::arguments::value;
@@ -26,10 +28,18 @@ fn plan() -> Result<Plan, String> {
         port: value("--to", None)?,
         path: value("--path", None)?,
         rate: value("--rate", None)?,
+        batch: value("--batch", Some(1))?,
         connections: value("--conns", Some(64))?,
+        sources: sources()?,
         measured: Duration::from_secs_f64(value("--seconds", Some(5.0))?),
         warmup: Duration::from_secs_f64(value("--warmup", Some(1.0))?),
     })
+}
+
+fn sources() -> Result<Vec<SocketAddr>, String> {
+    let list: String = value("--from", Some(String::new()))?;
+    let parse = |source: &str| source.parse().map_err(|_| format!("--from does not understand {source:?}"));
+    list.split(',').filter(|source| !source.is_empty()).map(parse).collect()
 }
 
 fn held_arguments() -> Result<(u16, usize), String> {

@@ -1,7 +1,7 @@
 //! An origin that costs as little as possible: fixed answers from memory, one thread.
 //!
-//! `origin [--port N]` prints its port. `/small` 13 B, `/10k`, `/1m`, `/upload` reads a body and answers
-//! 200, `/stats` counts what the others saw.
+//! `origin [--port N] [--shared N]` prints its port; it also listens on the shared one, as others do. `/small` 13 B,
+//! `/10k`, `/1m`, `/upload` reads a body and answers 200, `/stats` counts what the others saw.
 
 use std::cell::Cell;
 use std::io;
@@ -32,10 +32,14 @@ struct Seen {
 
 fn main() -> io::Result<()> {
     let port = arguments::value("--port", Some(0)).map_err(io::Error::other)?;
+    let shared = arguments::value("--shared", Some(0)).map_err(io::Error::other)?;
     ring::run_pinned(move || async move {
         let (answers, seen) = (Rc::new(Answers::build()), Rc::new(Seen::default()));
-        let listener = ring::listen(port)?;
-        ring::accept_each(listener, |stream| serve(stream, Rc::clone(&answers), Rc::clone(&seen))).await
+        let serve_one = move |stream| serve(stream, Rc::clone(&answers), Rc::clone(&seen));
+        if shared > 0 {
+            monoio::spawn(ring::accept_each(ring::listen_beside_others(shared)?, serve_one.clone()));
+        }
+        ring::accept_each(ring::listen(port)?, serve_one).await
     })
 }
 

@@ -1,8 +1,9 @@
 //! The floor of every comparison: heads parsed, bytes copied, connections reused, nothing else.
 //!
-//! `relay --origin PORT [--port N]` prints its port. Same runtime and ring flags as the gateway, 16 KiB buffers.
+//! `relay --origin PORT,... [--port N]` prints its port; several origins take turns. Same runtime and ring flags as the
+//! gateway, 16 KiB buffers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -19,15 +20,31 @@ struct Pool {
     idle: RefCell<Vec<TcpStream>>,
 }
 
+/// The origins in turn.
+struct Pools {
+    each: Vec<Pool>,
+    next: Cell<usize>,
+}
+
 fn main() -> io::Result<()> {
     let port = arguments::value("--port", Some(0)).map_err(io::Error::other)?;
-    let origin: u16 = arguments::value("--origin", None).map_err(io::Error::other)?;
+    let origins: String = arguments::value("--origin", None).map_err(io::Error::other)?;
+    let origins: Result<Vec<u16>, _> = origins.split(',').map(str::parse).collect();
+    let origins = origins.map_err(io::Error::other)?;
     ring::run_pinned(move || async move {
-        let origin = SocketAddr::from(([127, 0, 0, 1], origin));
-        let pool = Rc::new(Pool { origin, idle: RefCell::default() });
+        let pool = |origin| Pool { origin: SocketAddr::from(([127, 0, 0, 1], origin)), idle: RefCell::default() };
+        let pools = Rc::new(Pools { each: origins.into_iter().map(pool).collect(), next: Cell::new(0) });
         let listener = ring::listen(port)?;
-        ring::accept_each(listener, |client| serve(client, Rc::clone(&pool))).await
+        ring::accept_each(listener, |client| serve(client, Rc::clone(&pools))).await
     })
+}
+
+impl Pools {
+    fn next(&self) -> &Pool {
+        let at = self.next.get();
+        self.next.set((at + 1) % self.each.len());
+        &self.each[at]
+    }
 }
 
 impl Pool {
@@ -46,10 +63,11 @@ impl Pool {
     }
 }
 
-async fn serve(mut client: TcpStream, pool: Rc<Pool>) -> io::Result<()> {
+async fn serve(mut client: TcpStream, pools: Rc<Pools>) -> io::Result<()> {
     let mut asked = Vec::with_capacity(ring::BUFFER_BYTES);
     let mut answered = Vec::with_capacity(ring::BUFFER_BYTES);
     while let Some((request, filled)) = head::read(&mut client, asked, head::request).await? {
+        let pool = pools.next();
         let mut origin = pool.lend().await?;
         asked = forward(&mut client, &mut origin, request, filled, Connection::Kept).await?;
         let Some((response, filled)) = head::read(&mut origin, answered, head::response).await? else {
