@@ -91,3 +91,8 @@ fn the_corpus_of_path_holds() {
 fn the_corpus_of_translation_holds() {
     replay("translation", properties::translation);
 }
+
+#[test]
+fn the_corpus_of_proxy_holds() {
+    replay("proxy", properties::proxy);
+}

@@ -94,6 +94,8 @@ mod metrics;
 mod names;
 #[path = "e2e/probes.rs"]
 mod probes;
+#[path = "e2e/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/requests.rs"]

@@ -1,7 +1,7 @@
 //! Kinds of values that are one word out of a few.
 
 use super::leaf::{Kind, Refusal};
-use super::model::{Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind};
+use super::model::{Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, ProxyProtocol};
 use super::words;
 use crate::limits::WORKERS_MAX;
 
@@ -94,6 +94,30 @@ impl Kind for NoneHealthyName {
             "fail_closed" => Ok(NoneHealthy::FailClosed),
             _ => Err(refuse::<Self>(text, &["fail_open", "fail_closed"])),
         }
+    }
+}
+
+/// Whether proxies begin with a header of the PROXY protocol.
+pub(super) struct ProxyProtocolName;
+
+impl Kind for ProxyProtocolName {
+    type Out = ProxyProtocol;
+    const EXPECTED: &'static str = "`off`, `optional` or `required`";
+    const PATTERN: Option<&'static str> = Some("off|optional|required");
+    const TYPES: &'static [&'static str] = &["string", "boolean"];
+
+    fn text(text: &str) -> Result<ProxyProtocol, Refusal> {
+        match text {
+            "off" => Ok(ProxyProtocol::Off),
+            "optional" => Ok(ProxyProtocol::Optional),
+            "required" => Ok(ProxyProtocol::Required),
+            _ => Err(refuse::<Self>(text, &["off", "optional", "required"])),
+        }
+    }
+
+    fn switch(on: bool) -> Result<ProxyProtocol, Refusal> {
+        // YAML 1.1 reads `off` as false.
+        if on { Err(Refusal::expected::<Self>()) } else { Ok(ProxyProtocol::Off) }
     }
 }
 

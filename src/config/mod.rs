@@ -37,7 +37,8 @@ pub use file::json_schema;
 pub use model::{
     AccessLog, Action, ActiveHealth, Admin, Balance, BodyMinRate, Breaker, Cluster, Config, Dns, Endpoint, HashKey,
     HeaderEdits, HostHeader, HostMatch, Io, Keepalive, Listener, ListenerLimits, Mirror, NoneHealthy, Output,
-    PassiveHealth, PathMatch, ProbeKind, Queue, Retry, RetryOn, Route, Runtime, Sample, Timeouts, Workers,
+    PassiveHealth, PathMatch, ProbeKind, ProxyProtocol, Queue, Retry, RetryOn, Route, Runtime, Sample, Timeouts,
+    Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

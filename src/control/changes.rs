@@ -118,6 +118,7 @@ mod tests {
             },
             trusted_proxies: Vec::new(),
             strict_host: false,
+            proxy_protocol: crate::config::ProxyProtocol::Off,
         }
     }
 

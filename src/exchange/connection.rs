@@ -11,6 +11,7 @@ use futures_util::future::Either;
 
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
+use super::introduce::introduce;
 use super::secure::{Unsecured, secure};
 use super::serve::serve_exchange;
 use super::shard::{Scratch, Shard};
@@ -18,6 +19,7 @@ use super::wire::{Received, read_once, write_all};
 use crate::http1::{LocalReply, Progress, RequestHead, Version, encode_local};
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Pending, Stream};
+use crate::snapshot::Listener;
 
 /// Why a connection's busy part ended.
 enum Pause {
@@ -41,25 +43,38 @@ pub fn serve_connection<E: Env>(
     peer: SocketAddr,
     listener: Rc<str>,
 ) -> impl Future<Output = ()> {
-    let tls = shard.adopt().snapshot.listener(&listener).and_then(|listener| listener.tls.as_ref().map(Arc::clone));
-    match tls {
-        Some(config) => {
-            let unsecured = Unsecured { shard, stream, peer, listener, config };
-            Either::Right(Box::pin(serve_secured(unsecured)))
-        }
-        None => {
-            let alarm = shard.alarms.register();
-            // In a box, because a future holds what is passed into it twice: as passed and as used.
-            Either::Left(serve(Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm))))
-        }
+    let begins_plainly = shard.adopt().snapshot.listener(&listener).is_none_or(Listener::begins_with_requests);
+    if begins_plainly {
+        Either::Left(serve(plain(shard, stream, peer, listener)))
+    } else {
+        Either::Right(Box::pin(serve_after_words(shard, stream, peer, listener)))
     }
 }
 
-async fn serve_secured<E: Env>(unsecured: Unsecured<E>) {
-    // What a handshake needs is gone when it is done.
-    if let Some(client) = Box::pin(secure(unsecured)).await {
-        serve(client).await;
-    }
+/// A connection of which nothing is to be learnt before its first request.
+fn plain<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, listener: Rc<str>) -> Box<Client<E>> {
+    let alarm = shard.alarms.register();
+    // In a box, because a future holds what is passed into it twice: as passed and as used.
+    Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm))
+}
+
+/// Serves a connection whose requests come behind the words of a proxy, or of TLS, or of both in this order.
+async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, name: Rc<str>) {
+    // What these need is gone when they are done.
+    let Some(client) = Box::pin(async move {
+        let adopted = shard.adopt();
+        let listener = adopted.snapshot.listener(&name)?;
+        let peer = introduce(&shard, &stream, peer, listener).await?;
+        match listener.tls.as_ref().map(Arc::clone) {
+            None => Some(plain(shard, stream, peer, name)),
+            Some(config) => secure(Unsecured { shard, stream, peer, listener: name, config }).await,
+        }
+    })
+    .await
+    else {
+        return;
+    };
+    serve(client).await;
 }
 
 async fn serve<E: Env>(mut client: Box<Client<E>>) {

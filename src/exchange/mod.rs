@@ -13,6 +13,7 @@ mod connection;
 mod failure;
 mod forward;
 mod held;
+mod introduce;
 mod key;
 mod lease;
 mod local;

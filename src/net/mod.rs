@@ -13,6 +13,7 @@ mod deadline;
 mod env;
 mod hang_up;
 mod probe;
+mod proxy_protocol;
 mod tls;
 mod uring;
 
@@ -21,5 +22,6 @@ pub use channel::Channel;
 pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};
 pub use probe::{Driver, probe_io_uring};
+pub use proxy_protocol::{PROXY_HEADER_BYTES, ProxyHeader, ProxyProgress, parse_proxy_header};
 pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
 pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::clusters::{self, Registry};
 use super::{
-    Action, Cluster, Listener, LogSample, Mirror, Piece, Retry, Rewrite, Route, Snapshot, SplitRoute, Statuses,
-    Timeouts,
+    Action, Cluster, Listener, LogSample, Mirror, Piece, ProxyProtocol, Retry, Rewrite, Route, Snapshot, SplitRoute,
+    Statuses, Timeouts,
 };
 use crate::config;
 use crate::http1::{FieldEdits, HeadLimits};
@@ -209,6 +209,11 @@ fn listener(listener: &config::Listener) -> Listener {
         write_timeout_ms: ms(limits.write_timeout),
         trusted: listener.trusted_proxies.clone(),
         strict_host: listener.strict_host,
+        proxy_protocol: match listener.proxy_protocol {
+            config::ProxyProtocol::Off => ProxyProtocol::Off,
+            config::ProxyProtocol::Optional => ProxyProtocol::Optional,
+            config::ProxyProtocol::Required => ProxyProtocol::Required,
+        },
         tls: None,
     }
 }

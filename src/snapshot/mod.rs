@@ -15,5 +15,5 @@ mod upstream;
 pub use clusters::Registry;
 pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use publish::{Publisher, Reader};
-pub use tables::{Action, Listener, LogSample, Piece, Rewrite, Route, Snapshot, Timeouts};
+pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
 pub use upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, Mirror, QueueBound, Retry, SplitRoute, Statuses};

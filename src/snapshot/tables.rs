@@ -70,11 +70,30 @@ pub struct Listener {
     pub trusted: Vec<IpNet>,
     /// Is a host that no route names answered with 421?
     pub strict_host: bool,
+    /// Is a header of the PROXY protocol looked for?
+    pub proxy_protocol: ProxyProtocol,
     /// With what its connections are secured; they are plain without it.
     pub tls: Option<Arc<ServerConfig>>,
 }
 
+/// Whether trusted proxies say who their client is before anything else (PROXY protocol).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// They may.
+    Optional,
+    /// They must, and nobody else is served.
+    Required,
+}
+
 impl Listener {
+    /// Do connections begin with a request, and with nothing of a proxy or of TLS?
+    #[must_use]
+    pub fn begins_with_requests(&self) -> bool {
+        self.tls.is_none() && self.proxy_protocol == ProxyProtocol::Off
+    }
+
     /// Are the forwarding fields of this peer believed?
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {

@@ -192,6 +192,8 @@ pub struct Cells {
     pub mirrors_sent: Counter,
     /// Copies that got no answer.
     pub mirrors_failed: Counter,
+    /// Connections closed because of their PROXY header, or for want of one.
+    pub proxy_headers_refused: Counter,
     /// Gauge: connections that were switched to another protocol.
     pub tunnels_active: Counter,
     /// Connections that were switched to another protocol.
@@ -262,6 +264,7 @@ impl WorkerCounters {
                 mirrors_sent: Counter::new(),
                 mirrors_failed: Counter::new(),
                 mirrors_skipped: Counter::new(),
+                proxy_headers_refused: Counter::new(),
                 tunnels_active: Counter::new(),
                 tunnels: Counter::new(),
                 tls_handshakes_active: Counter::new(),

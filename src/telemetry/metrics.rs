@@ -212,6 +212,8 @@ impl Scrape {
             sum(|w| &w.accept_errors),
         )?;
         page.counter("client_glitches", "Legal but odd messages from clients.", sum(|w| &w.client_glitches))?;
+        let help = "Client connections closed because of their PROXY header, or for want of one.";
+        page.counter("proxy_headers_refused", help, sum(|w| &w.proxy_headers_refused))?;
         let help = "Connections switched to another protocol, such as WebSocket.";
         page.gauge("tunnels_active", help, sum(|w| &w.tunnels_active))?;
         page.counter("tunnels", help, sum(|w| &w.tunnels))?;

@@ -10,6 +10,7 @@ use ringgate::http1::{
     encode_local, encode_request, encode_response,
 };
 use ringgate::http2::{PREFACE, decode_response_head, encode_request_head};
+use ringgate::net::{PROXY_HEADER_BYTES, ProxyProgress, parse_proxy_header};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, count: 64, line: 8 * 1024 };
 
@@ -448,4 +449,24 @@ fn check_translated(request: &Parts, has_body: bool, out: &[u8], head: &RequestH
     let received: Vec<_> = received.filter(|(name, _)| !is_own(name)).collect();
     let sent: Vec<_> = sent.filter(|(name, _)| !is_own(name)).collect();
     assert_eq!(received, sent);
+}
+/// A PROXY header is judged by its own bytes: what follows changes nothing, and its beginning is never taken for more.
+pub fn proxy(input: &[u8]) {
+    match parse_proxy_header(input) {
+        ProxyProgress::Complete(header) => {
+            assert!(header.length <= input.len() && header.length <= PROXY_HEADER_BYTES);
+            let whole = parse_proxy_header(&input[..header.length]);
+            assert_eq!(whole, ProxyProgress::Complete(header), "what follows a header is no part of it");
+            for end in 0..header.length {
+                assert_eq!(parse_proxy_header(&input[..end]), ProxyProgress::Partial, "to {end}");
+            }
+        }
+        ProxyProgress::Partial => assert!(input.len() < PROXY_HEADER_BYTES, "nobody waits for more than that"),
+        ProxyProgress::Absent | ProxyProgress::Malformed => {
+            let mut more = input.to_vec();
+            more.extend([b'\r', b'\n', 0]);
+            let longer = parse_proxy_header(&more);
+            assert!(!matches!(longer, ProxyProgress::Complete(_) | ProxyProgress::Partial), "{longer:?}");
+        }
+    }
 }

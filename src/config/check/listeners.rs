@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::file::{LimitsFile, ListenerFile};
 use super::super::leaf::Leaf;
-use super::super::model::{BodyMinRate, Listener, ListenerLimits};
+use super::super::model::{BodyMinRate, Listener, ListenerLimits, ProxyProtocol};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Count;
@@ -55,8 +55,18 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ListenerFile)
         },
         limits: check_limits(check, at_limits, file.limits.as_ref().unwrap_or(&LimitsFile::default())),
         trusted_proxies: check.values(at.key("trusted_proxies"), file.trusted_proxies.as_ref()),
+        proxy_protocol: check_proxy_protocol(check, at, file),
         strict_host: check.value(at.key("strict_host"), file.strict_host.as_ref()).unwrap_or(false),
     }
+}
+
+fn check_proxy_protocol(check: &mut Check<'_>, at: At<'_>, file: &ListenerFile) -> ProxyProtocol {
+    let mode = check.value(at.key("proxy_protocol"), file.proxy_protocol.as_ref()).unwrap_or(ProxyProtocol::Off);
+    if mode != ProxyProtocol::Off && file.trusted_proxies.as_ref().is_none_or(Vec::is_empty) {
+        let note = "a header is only believed from the networks of `trusted_proxies`: name those of your proxies";
+        check.error_with(at.key("proxy_protocol"), "`proxy_protocol` without `trusted_proxies`", note);
+    }
+    mode
 }
 
 fn check_limits(check: &mut Check<'_>, at: At<'_>, file: &LimitsFile) -> ListenerLimits {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::addresses::{Listen, Network};
+use super::super::choices::ProxyProtocolName;
 use super::super::leaf::Leaf;
 use super::super::patterns::HealthPath;
 use super::super::units::{Count, OrOff, Size, Span, Switch, Wait};
@@ -21,6 +22,8 @@ pub(in crate::config) struct ListenerFile {
     pub(in crate::config) limits: Option<LimitsFile>,
     /// Networks whose `X-Forwarded-*` fields are believed.
     pub(in crate::config) trusted_proxies: Option<Vec<Leaf<Network>>>,
+    /// Whether `trusted_proxies` begin with a header of the PROXY protocol, version 1 or 2: `off`, `optional` or `required`.
+    pub(in crate::config) proxy_protocol: Option<Leaf<ProxyProtocolName>>,
     /// Whether a host that no route names is answered with 421, false.
     pub(in crate::config) strict_host: Option<Leaf<Switch>>,
 }

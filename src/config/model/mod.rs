@@ -113,6 +113,19 @@ pub struct Listener {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether a host that no route names is answered with 421.
     pub strict_host: bool,
+    /// Whether trusted proxies say who their client is before anything else.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Whether peers of [`Listener::trusted_proxies`] begin a connection with a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Off,
+    /// They may.
+    Optional,
+    /// They must, and nobody else is served; `trusted_proxies` is not empty.
+    Required,
 }
 
 /// Bounds on what a client may send and how long it may take.
