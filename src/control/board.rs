@@ -145,6 +145,16 @@ impl Board {
         shown.push_str(detail);
     }
 
+    /// The clusters in force.
+    pub(super) fn overview(&self) -> Arc<Overview> {
+        Arc::clone(&self.live().overview)
+    }
+
+    /// The endpoints as all cores see them.
+    pub(super) const fn fleet(&self) -> &Arc<Fleet> {
+        &self.fixed.fleet
+    }
+
     /// The clusters in force, with their endpoints.
     pub(super) fn clusters(&self) -> Vec<ClusterView> {
         let live = self.live();

@@ -8,14 +8,12 @@ use super::changes::{Held, ListenerChanges, listener_changes, needs_restart};
 use super::crew::Crew;
 use super::log_writer::LogWriter;
 use super::overview::Overview;
-use super::probes::{self, Probes, Report};
+use super::probes::{self, Probes};
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
 use super::tables::Tables;
-use super::tiers::Tiers;
 use super::watch::Watch;
 use crate::clock;
-use crate::cluster::Probe;
 use crate::config::{Config, Output};
 use crate::snapshot::{Publisher, Snapshot};
 use crate::worker::{Credit, Loads, Message};
@@ -63,7 +61,6 @@ pub(super) struct Gateway {
     pub(super) writer: LogWriter,
     pub(super) probes: Probes,
     pub(super) overview: Arc<Overview>,
-    pub(super) tiers: Tiers,
 }
 
 impl Gateway {
@@ -207,36 +204,6 @@ impl Gateway {
     fn watch_over(&mut self, snapshot: &Snapshot, config: &Config) {
         self.probes.follow(probes::targets(config, snapshot));
         self.overview = Arc::new(Overview::new(snapshot, config));
-        self.tiers.follow(&self.overview);
-    }
-
-    /// Told what a probe found.
-    pub(super) fn on_probed(&self, report: &Report) {
-        let Some(target) = self.probes.target_of(report) else { return };
-        let slot = self.tables.fleet().slot(report.id);
-        let (cluster, endpoint, detail) = (&*target.cluster, target.probed(), &*report.detail);
-        let now_ms = clock::now_ns() / 1_000_000;
-        match report.verdict {
-            Some(true) => {
-                slot.set_probe(Probe::Healthy, now_ms);
-                tracing::info!(cluster, %endpoint, detail, latency_us = report.latency_us, "endpoint healthy");
-            }
-            Some(false) => {
-                slot.set_probe(Probe::Unhealthy, now_ms);
-                tracing::warn!(cluster, %endpoint, detail, "endpoint unhealthy");
-            }
-            None => tracing::debug!(cluster, %endpoint, detail, ok = report.ok, "endpoint probed"),
-        }
-        if report.latency_us > 0 {
-            slot.set_latency_us(averaged(slot.latency_us(), report.latency_us));
-        }
-        self.board.on_probed(report.id, report.ok, detail);
-    }
-
-    /// Leaves or takes up tiers by their latency.
-    pub(super) fn look_at_tiers(&mut self) {
-        let now_ms = clock::now_ns() / 1_000_000;
-        self.tiers.look(&self.overview, self.tables.fleet(), now_ms);
     }
 
     /// Waits until every worker serves by the epoch in force; `false` when that takes too long.
@@ -276,14 +243,6 @@ impl Gateway {
     pub(super) fn retire(&mut self) {
         self.publisher.retire();
         self.tables.retire(self.publisher.oldest_in_use());
-    }
-}
-
-/// A moving average of three tenths of the new sample; the first sample as it is.
-const fn averaged(before_us: u64, sample_us: u64) -> u64 {
-    match before_us {
-        0 => sample_us,
-        before_us => (before_us * 7 + sample_us * 3) / 10,
     }
 }
 

@@ -22,6 +22,7 @@ mod memory;
 mod names;
 mod overview;
 mod probes;
+mod sentinel;
 mod series;
 mod shutdown;
 mod signals;
@@ -42,7 +43,6 @@ use tokio::time::MissedTickBehavior;
 
 use admin::ReloadRequest;
 use gateway::{Gateway, Trigger};
-use probes::Report;
 use signals::{Signals, Wish};
 
 use crate::net;
@@ -123,10 +123,9 @@ pub fn run(options: Options) -> Result<(), Failure> {
 async fn serve(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot catch signals: {error}")))?;
     let (reloads, mut inbox) = mpsc::channel(PENDING_RELOADS);
-    let (reports, mut probed) = mpsc::unbounded_channel();
-    let (mut gateway, admin) = start::start(options.source, reloads, reports).await?;
+    let (mut gateway, admin) = start::start(options.source, reloads).await?;
     announce(&gateway, options.on_started);
-    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox, &mut probed).await;
+    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox).await;
     gateway.probes.stop();
     let ended = shutdown::shut_down(gateway, stopped, &mut signals, &options.stop).await;
     if let Some(admin) = admin {
@@ -164,7 +163,6 @@ enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
     Files,
-    Probed(Report),
     /// These names have other addresses.
     Readdressed(Vec<String>),
     Housekeeping,
@@ -175,7 +173,6 @@ async fn control_loop(
     signals: &mut Signals,
     stop: &Stop,
     inbox: &mut mpsc::Receiver<ReloadRequest>,
-    probed: &mut mpsc::UnboundedReceiver<Report>,
 ) -> Stopped {
     let mut changes = watch::changes(gateway.watch.as_ref());
     // An interval and not a sleep, which busy events would start anew each time.
@@ -187,7 +184,6 @@ async fn control_loop(
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.recv() => Event::Reload(request),
             Some(()) = changes.recv() => Event::Files,
-            Some(report) = probed.recv() => Event::Probed(report),
             hosts = gateway.tables.readdressed() => Event::Readdressed(hosts),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
@@ -204,10 +200,6 @@ async fn control_loop(
             }
             Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
             Event::Files => (Trigger::Files, Vec::new()),
-            Event::Probed(report) => {
-                gateway.on_probed(&report);
-                continue;
-            }
             Event::Readdressed(hosts) => {
                 gateway.readdress(&hosts);
                 continue;
@@ -215,7 +207,6 @@ async fn control_loop(
             Event::Housekeeping => {
                 gateway.retire();
                 gateway.show_names();
-                gateway.look_at_tiers();
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }

@@ -31,7 +31,7 @@ pub(super) struct Shown {
 /// One endpoint.
 pub(super) struct ShownEndpoint {
     pub(super) id: EndpointId,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     weight: u32,
     pub(super) priority: u8,
 }
@@ -67,10 +67,14 @@ impl Overview {
             .all(|cluster| cluster.endpoints.iter().any(|endpoint| is_fit(fleet.slot(endpoint.id), now_ms)))
     }
 
+    /// Every endpoint with its cluster.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = (&Shown, &ShownEndpoint)> {
+        self.clusters.iter().flat_map(|cluster| cluster.endpoints.iter().map(move |endpoint| (cluster, endpoint)))
+    }
+
     /// Every endpoint that has an active check.
     pub(super) fn probed(&self) -> impl Iterator<Item = EndpointId> {
-        let probed = self.clusters.iter().filter(|cluster| cluster.is_probed);
-        probed.flat_map(|cluster| &cluster.endpoints).map(|endpoint| endpoint.id)
+        self.endpoints().filter(|(cluster, _)| cluster.is_probed).map(|(_, endpoint)| endpoint.id)
     }
 
     /// Everything for pages and metrics; `details` says how the last probe of an endpoint went.

@@ -11,11 +11,11 @@ use super::crew::{Berth, Crew, Shared};
 use super::gateway::Gateway;
 use super::log_writer::LogWriter;
 use super::overview::Overview;
-use super::probes::{self, Probes, Report};
+use super::probes::{self, Probes};
+use super::sentinel::Sentinel;
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
 use super::tables::Tables;
-use super::tiers::Tiers;
 use super::watch::Watch;
 use super::{Failure, cpus, driver, memory};
 use crate::config::Config;
@@ -48,12 +48,11 @@ struct Prepared {
 pub(super) async fn start(
     source: Source,
     reloads: mpsc::Sender<ReloadRequest>,
-    reports: mpsc::UnboundedSender<Report>,
 ) -> Result<(Gateway, Option<AdminServer>), Failure> {
     let prepared = prepare(source).await?;
     let admin = AdminServer::start(&prepared.loaded.config.admin, Arc::clone(&prepared.board), reloads).await;
     let admin = admin.map_err(Failure::Runtime)?;
-    let gateway = prepared.launch(reports).map_err(Failure::Runtime)?;
+    let gateway = prepared.launch().map_err(Failure::Runtime)?;
     warn_of_limits(gateway.config());
     if gateway.adopted().await && !gateway.crew.any_finished() {
         gateway.board.on_ready();
@@ -96,7 +95,8 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
 
 impl Prepared {
     /// Starts the workers.
-    fn launch(self, reports: mpsc::UnboundedSender<Report>) -> Result<Gateway, String> {
+    fn launch(self) -> Result<Gateway, String> {
+        let (reports, found) = mpsc::unbounded_channel();
         let mut probes = Probes::new(reports);
         let targets = probes::targets(&self.loaded.config, &self.snapshot);
         let overview = Arc::new(Overview::new(&self.snapshot, &self.loaded.config));
@@ -118,7 +118,6 @@ impl Prepared {
         let mut gateway = Gateway {
             probes,
             overview,
-            tiers: Tiers::default(),
             source: self.source,
             loaded: self.loaded,
             last_refusal: None,
@@ -134,6 +133,9 @@ impl Prepared {
         };
         gateway.follow_files();
         gateway.show();
+        let sentinel = Sentinel::new(gateway.probes.followed(), Arc::clone(&gateway.board));
+        // It ends with the runtime.
+        drop(tokio::spawn(sentinel.run(found)));
         Ok(gateway)
     }
 }

@@ -70,6 +70,8 @@ fn a_breaker_opens_by_its_rate_and_says_when_to_come_back(io: Io) {
     assert_eq!(gateway.metric("gateway_rejected_requests_total{reason=\"breaker_open\"}"), 3.0);
     let shown = gateway.shows("app", patient.address());
     assert_eq!((&shown["breaker"], &shown["unfit"]), (&"open".into(), &"unfit: breaker".into()), "{shown}");
+    let told = gateway.notice("breaker opened");
+    assert_eq!((&told["cluster"], &told["endpoint"]), (&"app".into(), &patient.address().to_string().into()), "{told}");
     gateway.stop();
 }
 
@@ -347,6 +349,7 @@ fn a_breaker_survives_reloads_until_one_removes_it(io: Io) {
     opened.gateway.adopts(&Plan::to(io, &[address]).yaml());
     assert_eq!(opened.state(), 0.0);
     opened.passes();
+    opened.gateway.notice("breaker closed");
     // Half-open, with a probe out, through a storm of reloads.
     opened.gateway.adopts(&half_open[1].yaml());
     opened.fails();

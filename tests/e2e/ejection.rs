@@ -125,10 +125,14 @@ fn refused_connections_count_and_a_reload_without_the_check_forgets(io: Io) {
         (gateway.metric(EJECTIONS) > 0.0).then_some(())
     });
     assert_eq!(gateway.shows("app", refusing)["unfit"], "unfit: ejected");
+    let told = gateway.notice("endpoint ejected");
+    assert_eq!((&told["cluster"], &told["endpoint"]), (&"app".into(), &refusing.to_string().into()), "{told}");
     gateway.adopts(&plan(io, &[refusing, good.address()], passive, ", slow_start: 1s").yaml());
     assert_eq!(gateway.shows("app", refusing)["unfit"], "unfit: ejected", "it survives a reload");
     gateway.adopts(&Plan::to(io, &[refusing, good.address()]).yaml());
     assert_eq!(gateway.shows("app", refusing)["fit"], true);
+    gateway.notice("endpoint no longer ejected");
+    assert_eq!(gateway.notices_of("endpoint ejected").len(), 1);
     gateway.stop();
 }
 

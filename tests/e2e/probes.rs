@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use socket2::{Domain, Socket, Type};
 
+use super::dns::DnsServer;
 use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::origin::Origin;
 use super::patient::Patient;
 use super::plan::{Io, Plan};
 use super::wait::{now_ms, until_true};
+use super::wire::Wire;
 
 /// An HTTP probe every 50 ms.
 const HTTP: &str = "kind: http, path: /healthz, interval: 50ms, healthy_after: 2, unhealthy_after: 3";
@@ -243,6 +245,26 @@ fn probes_end_with_their_endpoint_and_with_the_gateway() {
     client.closes();
     let mut gateway = gateway;
     assert_eq!(gateway.process.exit_code(), Some(0));
+}
+
+/// G1: a reload that waits for a name server does not keep verdicts waiting.
+#[test]
+fn an_endpoint_is_left_while_a_reload_waits_for_a_name() {
+    let (sick, well, names) = (Patient::start("sick"), Patient::start("well"), DnsServer::start());
+    names.set_silent("slow.test");
+    let dns = format!("dns: {{ servers: ['{}'], timeout: 15s }}\nreload: {{ watch: false }}", names.address());
+    let plan = plan(Io::Uring, &[sick.address(), well.address()], HTTP).and(&dns);
+    let gateway = plan.start();
+    gateway.waits_to_show("app", sick.address(), &[("probe", "healthy")]);
+    gateway.writes(&plan.cluster_of("slow", "{ url: 'http://slow.test' }").yaml());
+    let mut reload = Wire::to(gateway.admin());
+    reload.sends(format!("POST /reload HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.admin()));
+    until_true("the name is asked for", || names.queries("slow.test") > 0);
+    sick.tells_probes(503);
+    gateway.notice("endpoint unhealthy");
+    assert!(are_all(&served_by(&gateway, 6), "well"));
+    assert!(reload.is_silent(), "the reload still waits");
+    gateway.stop();
 }
 
 on_both_drivers![

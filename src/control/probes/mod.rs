@@ -18,7 +18,7 @@ mod tls;
 mod trouble;
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
@@ -70,7 +70,7 @@ impl Shared {
 
 /// The task of one target; dropping it ends the task and the probe that is under way.
 struct Running {
-    target: Target,
+    target: Arc<Target>,
     term: u64,
     task: JoinHandle<()>,
 }
@@ -81,10 +81,27 @@ impl Drop for Running {
     }
 }
 
-/// Every probe of the process; dropping it ends them all.
+/// Those who are probed, as of now.
+#[derive(Clone, Default)]
+pub(super) struct Followed(Arc<Mutex<FxHashMap<EndpointId, Running>>>);
+
+impl Followed {
+    /// The target that `report` is about, `None` when it has been changed or left since: then the report is void, and its
+    /// identity may be another endpoint's by now.
+    pub(super) fn target_of(&self, report: &Report) -> Option<Arc<Target>> {
+        let running = self.running();
+        running.get(&report.id).filter(|running| running.term == report.term).map(|running| Arc::clone(&running.target))
+    }
+
+    fn running(&self) -> MutexGuard<'_, FxHashMap<EndpointId, Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every probe of the process.
 pub(super) struct Probes {
     shared: Arc<Shared>,
-    running: FxHashMap<EndpointId, Running>,
+    followed: Followed,
     /// Terms given out: one per task, so that what a task said before it ended can be told from its successor's word.
     terms: u64,
 }
@@ -96,22 +113,28 @@ impl Probes {
         let rng = Rng::from_os().unwrap_or_else(|_| Rng::from_seed(clock::now_ns()));
         let (permits, trust) = (Semaphore::new(PROBES_AT_ONCE), Trust::new());
         let shared = Arc::new(Shared { reports, permits, trust, rng: Mutex::new(rng) });
-        Self { shared, running: FxHashMap::default(), terms: 0 }
+        Self { shared, followed: Followed::default(), terms: 0 }
+    }
+
+    /// Those who are probed, now and later.
+    pub(super) fn followed(&self) -> Followed {
+        self.followed.clone()
     }
 
     /// Probes `targets` and nothing else: those that are probed just so already go on with their counts, those that are
     /// new or changed begin anew, the others end. No two targets have one identity. Called on the control thread.
     pub(super) fn follow(&mut self, targets: Vec<Target>) {
-        let mut followed = FxHashMap::with_capacity_and_hasher(targets.len(), rustc_hash::FxBuildHasher);
+        let mut before = std::mem::take(&mut *self.followed.running());
+        let mut running = FxHashMap::with_capacity_and_hasher(targets.len(), rustc_hash::FxBuildHasher);
         for target in targets {
-            let known = self.running.remove(&target.id);
-            let running = match known.filter(|known| known.target == target && !known.task.is_finished()) {
-                Some(running) => running,
+            let known = before.remove(&target.id);
+            let one = match known.filter(|known| *known.target == target && !known.task.is_finished()) {
+                Some(one) => one,
                 None => self.start(target),
             };
-            followed.insert(running.target.id, running);
+            running.insert(one.target.id, one);
         }
-        self.running = followed;
+        *self.followed.running() = running;
     }
 
     fn start(&mut self, target: Target) -> Running {
@@ -119,18 +142,18 @@ impl Probes {
         let term = self.terms;
         let prober = Prober::new(target.clone(), Arc::clone(&self.shared));
         let task = tokio::spawn(task::run(Arc::clone(&self.shared), target.clone(), term, prober));
-        Running { target, term, task }
-    }
-
-    /// The target that `report` is about, `None` when it has been changed or left since: then the report is void, and its
-    /// identity may be another endpoint's by now.
-    pub(super) fn target_of(&self, report: &Report) -> Option<&Target> {
-        self.running.get(&report.id).filter(|running| running.term == report.term).map(|running| &running.target)
+        Running { target: Arc::new(target), term, task }
     }
 
     /// Ends every probe.
-    pub(super) fn stop(&mut self) {
-        self.running.clear();
+    pub(super) fn stop(&self) {
+        self.followed.running().clear();
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::*;
 
-struct Followed {
+struct Probing {
     probes: Probes,
     inbox: mpsc::UnboundedReceiver<Report>,
 }
 
-impl Followed {
+impl Probing {
     fn new(targets: Vec<Target>) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
         let mut probes = Probes::new(reports);
@@ -23,7 +23,7 @@ impl Followed {
     async fn next_current(&mut self) -> Report {
         loop {
             let report = self.next().await;
-            if self.probes.target_of(&report).is_some() {
+            if self.probes.followed.target_of(&report).is_some() {
                 return report;
             }
         }
@@ -37,13 +37,13 @@ fn numbered(id: u32, address: SocketAddr) -> Target {
 #[tokio::test]
 async fn unchanged_targets_keep_their_tasks_and_counts() {
     let target = numbered(1, silent().await);
-    let mut followed = Followed::new(vec![target.clone()]);
-    assert_eq!(followed.next().await.verdict, Some(true));
+    let mut probing = Probing::new(vec![target.clone()]);
+    assert_eq!(probing.next().await.verdict, Some(true));
     for _ in 0..5 {
-        followed.probes.follow(vec![target.clone()]);
-        let report = followed.next().await;
+        probing.probes.follow(vec![target.clone()]);
+        let report = probing.next().await;
         assert_eq!((report.ok, report.verdict), (true, None), "a task begun anew would tell its verdict again");
-        assert_eq!(followed.probes.target_of(&report), Some(&target));
+        assert_eq!(probing.probes.followed.target_of(&report).as_deref(), Some(&target));
     }
 }
 
@@ -51,11 +51,11 @@ async fn unchanged_targets_keep_their_tasks_and_counts() {
 async fn a_run_of_failures_goes_on_over_a_reload() {
     let (_socket, address) = closed_port();
     let target = numbered(1, address);
-    let mut followed = Followed::new(vec![target.clone()]);
+    let mut probing = Probing::new(vec![target.clone()]);
     let mut verdicts = Vec::new();
     for _ in 0..3 {
-        verdicts.push(followed.next().await.verdict);
-        followed.probes.follow(vec![target.clone()]);
+        verdicts.push(probing.next().await.verdict);
+        probing.probes.follow(vec![target.clone()]);
     }
     assert_eq!(verdicts, [None, None, Some(false)]);
 }
@@ -64,34 +64,34 @@ async fn a_run_of_failures_goes_on_over_a_reload() {
 async fn a_changed_target_begins_anew_and_the_word_of_its_old_task_is_void() {
     let address = silent().await;
     let target = numbered(1, address);
-    let mut followed = Followed::new(vec![target.clone()]);
-    let old = followed.next().await;
+    let mut probing = Probing::new(vec![target.clone()]);
+    let old = probing.next().await;
     assert_eq!(old.verdict, Some(true));
     let mut changed = target;
     changed.health.unhealthy_after = 9;
-    followed.probes.follow(vec![changed.clone()]);
-    assert_eq!(followed.probes.target_of(&old), None);
-    let report = followed.next_current().await;
+    probing.probes.follow(vec![changed.clone()]);
+    assert_eq!(probing.probes.followed.target_of(&old), None);
+    let report = probing.next_current().await;
     assert_eq!(report.verdict, Some(true));
-    assert_eq!(followed.probes.target_of(&report), Some(&changed));
+    assert_eq!(probing.probes.followed.target_of(&report).as_deref(), Some(&changed));
 }
 
 #[tokio::test]
 async fn targets_come_and_go_by_themselves() {
     let address = silent().await;
-    let mut followed = Followed::new(vec![numbered(1, address), numbered(2, address)]);
-    let ids = |followed: &Followed| {
-        let mut ids: Vec<u32> = followed.probes.running.keys().map(|id| id.0).collect();
+    let mut probing = Probing::new(vec![numbered(1, address), numbered(2, address)]);
+    let ids = |probing: &Probing| {
+        let mut ids: Vec<u32> = probing.probes.followed.running().keys().map(|id| id.0).collect();
         ids.sort_unstable();
         ids
     };
-    assert_eq!(ids(&followed), [1, 2]);
-    let (one, two) = (followed.next().await, followed.next().await);
+    assert_eq!(ids(&probing), [1, 2]);
+    let (one, two) = (probing.next().await, probing.next().await);
     assert_ne!(one.id, two.id);
-    followed.probes.follow(vec![numbered(2, address), numbered(3, address)]);
-    assert_eq!(ids(&followed), [2, 3]);
+    probing.probes.follow(vec![numbered(2, address), numbered(3, address)]);
+    assert_eq!(ids(&probing), [2, 3]);
     for _ in 0..6 {
-        let report = followed.next_current().await;
+        let report = probing.next_current().await;
         assert_ne!(report.id.0, 1);
         assert_eq!(report.verdict.is_some(), report.id.0 == 3 && report.verdict == Some(true));
     }
@@ -100,10 +100,10 @@ async fn targets_come_and_go_by_themselves() {
 #[tokio::test]
 async fn stop_ends_every_task() {
     let address = silent().await;
-    let mut followed = Followed::new((0..20).map(|id| numbered(id, address)).collect());
-    followed.next().await;
-    followed.probes.stop();
-    let Followed { probes, mut inbox } = followed;
+    let mut probing = Probing::new((0..20).map(|id| numbered(id, address)).collect());
+    probing.next().await;
+    probing.probes.stop();
+    let Probing { probes, mut inbox } = probing;
     let shared = Arc::downgrade(&probes.shared);
     drop(probes);
     // The channel closes with the last task.
@@ -128,9 +128,9 @@ async fn a_probe_under_way_and_its_connection_end_with_their_target() {
         .await;
         let mut target = target(kind, address);
         target.health.insecure_skip_verify = true;
-        let mut followed = Followed::new(vec![target]);
+        let mut probing = Probing::new(vec![target]);
         assert_eq!(soon(inbox.recv()).await, Some("asked"), "{kind:?}");
-        followed.probes.follow(Vec::new());
+        probing.probes.follow(Vec::new());
         assert_eq!(soon(inbox.recv()).await, Some("gone"), "{kind:?}");
     }
 }
