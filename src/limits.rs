@@ -60,8 +60,9 @@ pub const DEATH_REST_MS: u64 = 100;
 pub const STALE_MS: u64 = 1_000;
 /// Most milliseconds for which an endpoint is spared because it asked for it (`Retry-After`).
 pub const RETRY_AFTER_MS: u64 = 60_000;
-/// Milliseconds a request waits for an idle connection of another worker when a cluster at its cap has no queue.
-pub const RECLAIM_MS: u64 = 100;
+/// Milliseconds a request waits for an idle connection of another worker when a cluster at its cap has no queue: much
+/// longer than that takes, as it is refused although there is room when they are over.
+pub const RECLAIM_MS: u64 = 500;
 /// Requests of a process that may wait so at once.
 pub const RECLAIM_QUEUE: usize = 64;
 /// Copies of requests that one worker has under way to mirrors.

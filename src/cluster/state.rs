@@ -11,15 +11,33 @@ use super::atomics::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 /// The head of a worker on which nobody waits; later than every ticket.
 const NOBODY: u64 = u64::MAX;
 
+/// Reads of what several workers change, in the hope of one that nothing changed meanwhile.
+const STEADY_READS: usize = 8;
+
+/// One waiter in the word that counts both; what is below are the credits that are out.
+const WAITER: u64 = 1 << 32;
+
 /// A place in the queue of a cluster: the smaller came first, on whichever worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// The queue as all workers count it.
-#[derive(Debug)]
-struct Queue {
-    waiting: AtomicUsize,
-    tickets: AtomicU64,
+/// How many credits are out, and how many wait for one.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    taken: usize,
+    waiting: usize,
+}
+
+impl Counts {
+    fn of(word: u64) -> Self {
+        let half = |half: u64| usize::try_from(half % WAITER).expect("a half of the word fits");
+        Self { taken: half(word), waiting: half(word / WAITER) }
+    }
+
+    /// Is there a credit to take?
+    const fn is_free(self, limit: usize) -> bool {
+        limit == 0 || self.taken < limit
+    }
 }
 
 /// What one worker says to the others; it alone writes.
@@ -40,14 +58,16 @@ struct Said {
 /// wait:     ticket = try_join(max), none: refuse; add it to the queue
 ///           if it is the front: set_head(worker, ticket), `serve`
 ///           if it was not served: `reclaim`, and sleep until it is served or gives up
-/// serve:    while the queue has a front and try_take_turn(worker): `hand` it the credit
-/// hand:     take the front off; set_head(worker, new front); send on_left(); it goes on with what it has
+/// serve:    while the queue has a front and try_take_turn(worker): take it off; set_head(worker, new front);
+///           send on_served(); it goes on with its credit
+/// hand:     take the front off; set_head(worker, new front); send on_left(); then set_idle(worker, count): until here the
+///           connection counts as idle; it goes on with that
 /// give up:  take it off; set_head(worker, new front) if it was the front; send on_left()
 ///           one that was handed something meanwhile gives that back instead: `close` or `rest`
-/// close:    send on_released()
-/// rest:     add it to the idle; set_idle(worker, count); if somebody is waiting(): `reclaim`
+/// close:    send on_released(); then set_idle(worker, count) if it was idle
+/// rest:     if is_over(): `close`; add it to the idle; set_idle(worker, count); if somebody is waiting(): `reclaim`
 /// reclaim:  without own idle connections of the cluster: send `reclaim` to idle_elsewhere(worker)
-///           else take one off; set_idle(worker, count); `hand` it with its credit if is_first(worker), else `close` it
+///           else take one off; `hand` it if is_first(worker) and not is_over(), else `close` it
 ///           as a message: only if somebody is waiting()
 /// tick:     while the queue has a front: `serve`, then `reclaim` once if it still has
 /// ```
@@ -59,8 +79,9 @@ struct Said {
 /// Workers are numbered from 0; a number at or above that given to `new` panics.
 #[derive(Debug)]
 pub struct ClusterState {
-    taken: CachePadded<AtomicUsize>,
-    queue: CachePadded<Queue>,
+    /// Credits that are out and waiters in one word: who is served is at no moment both, or neither.
+    counts: CachePadded<AtomicU64>,
+    tickets: CachePadded<AtomicU64>,
     workers: Box<[CachePadded<Said>]>,
     /// 0 for none; this and what follows is seldom written.
     limit: AtomicUsize,
@@ -74,8 +95,8 @@ impl ClusterState {
     pub fn new(workers: usize, max_connections: usize) -> Self {
         let said = || CachePadded::new(Said { head: AtomicU64::new(NOBODY), idle: AtomicUsize::new(0) });
         Self {
-            taken: CachePadded::new(AtomicUsize::new(0)),
-            queue: CachePadded::new(Queue { waiting: AtomicUsize::new(0), tickets: AtomicU64::new(0) }),
+            counts: CachePadded::new(AtomicU64::new(0)),
+            tickets: CachePadded::new(AtomicU64::new(0)),
             workers: (0..workers).map(|_| said()).collect(),
             limit: AtomicUsize::new(max_connections),
             slow_tiers: AtomicU64::new(0),
@@ -101,37 +122,65 @@ impl ClusterState {
     /// Credits that are out: connections open or about to be.
     #[must_use]
     pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+        self.counts().taken
+    }
+
+    /// Connections that are not idle: in use, or about to be opened.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        let (counts, idle) = self.steady();
+        counts.taken.saturating_sub(idle)
+    }
+
+    /// Are more connections open than the limit, because it was lowered?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let limit = self.limit();
+        limit != 0 && self.taken() > limit
+    }
+
+    /// Is there, or will there be as soon as idle connections are closed, a credit for one more than those who wait?
+    ///
+    /// What changes meanwhile may make it say yes in vain, and hardly ever no: a connection that goes to a waiter, or
+    /// closes, counts as idle until it no longer counts otherwise.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let (counts, idle) = self.steady();
+        let limit = self.limit();
+        limit == 0 || counts.taken + counts.waiting < limit + idle
     }
 
     /// Waiters of all workers.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.queue.waiting.load(Ordering::Relaxed)
+        self.counts().waiting
     }
 
     /// Takes a credit, unless as many as the limit are out or somebody waits, whose turn it is.
     #[must_use]
     pub fn try_take(&self) -> bool {
         let limit = self.limit();
-        (limit == 0 || self.waiting() == 0) && self.try_take_below(limit)
+        if limit == 0 {
+            self.counts.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        self.try_count(|counts| counts.waiting == 0 && counts.is_free(limit), 1)
     }
 
     /// Told that a connection closed and its credit is free; returns the worker to wake.
     #[must_use = "the free credit may be somebody's"]
     pub fn on_released(&self) -> Option<usize> {
         // Whoever takes this credit sees the connection closed that had it.
-        let before = self.taken.fetch_sub(1, Ordering::Release);
-        debug_assert!(before > 0, "a credit is given back once");
+        let before = Counts::of(self.counts.fetch_sub(1, Ordering::Release));
+        debug_assert!(before.taken > 0, "a credit is given back once");
         self.servable()
     }
 
     /// Takes a place at the end of the queue, unless `max_waiting` wait already; end it with [`Self::on_left`].
     #[must_use]
     pub fn try_join(&self, max_waiting: usize) -> Option<Ticket> {
-        let join = |waiting| (waiting < max_waiting).then_some(waiting + 1);
-        self.queue.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).ok()?;
-        Some(Ticket(self.queue.tickets.fetch_add(1, Ordering::Relaxed)))
+        self.try_count(|counts| counts.waiting < max_waiting, WAITER)
+            .then(|| Ticket(self.tickets.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Says who is the first waiter of `worker`; only that worker calls it, before anything that reads the queue.
@@ -147,20 +196,29 @@ impl ClusterState {
         self.first() == Some(worker)
     }
 
-    /// Takes a credit for the first waiter of `worker`, if it is the first of all and one is free.
+    /// Takes a credit for the first waiter of `worker`, if it is the first of all and one is free; it waits no longer, and
+    /// [`Self::on_served`] follows.
     #[must_use]
     pub fn try_take_turn(&self, worker: usize) -> bool {
-        self.is_first(worker) && self.try_take_below(self.limit())
+        let limit = self.limit();
+        // Adds a credit and takes a waiter away, of which there is one: it is the worker's own.
+        self.is_first(worker) && self.try_count(|counts| counts.is_free(limit), 1_u64.wrapping_sub(WAITER))
     }
 
-    /// Told that a waiter left the queue, served or not, and the head of its worker is set; returns the worker to wake.
+    /// Told that the head of the worker is set after [`Self::try_take_turn`]; returns the worker to wake.
     ///
-    /// A wake-up may have been meant for the one who left, and one of several free credits is all it can have taken:
-    /// the rest is the next one's.
+    /// One of several free credits is all that a turn can take: the rest is the next one's.
+    #[must_use = "a free credit may be the next waiter's"]
+    pub fn on_served(&self) -> Option<usize> {
+        self.servable()
+    }
+
+    /// Told that a waiter left the queue without a credit of its own, and the head of its worker is set; returns the worker
+    /// to wake: a wake-up may have been meant for the one who left.
     #[must_use = "a free credit may be the next waiter's"]
     pub fn on_left(&self) -> Option<usize> {
-        let before = self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "a waiter leaves once");
+        let before = Counts::of(self.counts.fetch_sub(WAITER, Ordering::Relaxed));
+        debug_assert!(before.waiting > 0, "a waiter leaves once");
         self.servable()
     }
 
@@ -212,13 +270,9 @@ impl ClusterState {
     fn servable(&self) -> Option<usize> {
         // Pairs with the fence of `set_head`, and with that of another call: the later one sees both writes.
         fence(Ordering::SeqCst);
+        let counts = self.counts();
         // Few wait, most of the time: one line is read instead of one of each worker.
-        if self.waiting() == 0 {
-            return None;
-        }
-        let limit = self.limit();
-        let is_free = limit == 0 || self.taken() < limit;
-        is_free.then(|| self.first()).flatten()
+        (counts.waiting > 0 && counts.is_free(self.limit())).then(|| self.first()).flatten()
     }
 
     /// The worker of the first of all waiters whose head is set.
@@ -227,14 +281,31 @@ impl ClusterState {
         heads.min_by_key(|(_, head)| *head).filter(|(_, head)| *head != NOBODY).map(|(worker, _)| worker)
     }
 
-    /// Takes a credit unless `limit` are out.
-    fn try_take_below(&self, limit: usize) -> bool {
-        if limit == 0 {
-            self.taken.fetch_add(1, Ordering::Relaxed);
-            return true;
+    fn counts(&self) -> Counts {
+        Counts::of(self.counts.load(Ordering::Relaxed))
+    }
+
+    /// Adds `change` to the word of counts if they are as `may` wants them.
+    fn try_count(&self, may: impl Fn(Counts) -> bool, change: u64) -> bool {
+        let next = |word| may(Counts::of(word)).then(|| word.wrapping_add(change));
+        self.counts.fetch_update(Ordering::Acquire, Ordering::Relaxed, next).is_ok()
+    }
+
+    /// The counts and the idle connections of all workers, of one moment if there is such a one.
+    fn steady(&self) -> (Counts, usize) {
+        let mut before = self.counts.load(Ordering::Relaxed);
+        let mut idle_most = 0;
+        for _ in 0..STEADY_READS {
+            fence(Ordering::SeqCst);
+            let idle = self.workers.iter().map(|said| said.idle.load(Ordering::Relaxed)).sum();
+            fence(Ordering::SeqCst);
+            let after = self.counts.load(Ordering::Relaxed);
+            if before == after {
+                return (Counts::of(after), idle);
+            }
+            (before, idle_most) = (after, idle_most.max(idle));
         }
-        let take = |taken| (taken < limit).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
+        (Counts::of(before), idle_most)
     }
 }
 

@@ -98,6 +98,7 @@ impl Shown {
             balance: self.balance,
             max_connections: self.state.limit() as u64,
             connections: self.state.taken() as u64,
+            connections_active: self.state.in_use() as u64,
             in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
             waiting: self.state.waiting() as u64,
             slow_tiers: (0..64).filter(|priority| slow >> priority & 1 == 1).collect(),

@@ -29,8 +29,10 @@ pub(super) const RESPONSE_LIMITS: HeadLimits = HeadLimits {
     line: limits::REQUEST_LINE_BYTES,
 };
 
-/// A relayed answer.
+/// An answer, relayed but for its last bytes.
 pub(super) struct Answer {
+    /// What the client has yet to get; the endpoint is done with it.
+    pub(super) last: Option<Buffer>,
     /// May the client's connection serve another request?
     pub(super) client_persists: bool,
     /// May the endpoint's connection carry another exchange?
@@ -107,8 +109,9 @@ impl<E: Env> Exchange<'_, E> {
         let reply = Reply { status: response.status(), body, hops: self.hops(response, buffer.filled()) };
         buffer.consume(response.len());
         let mut inbound = Inbound::new(response.body(), 0, decoder);
-        let clean = self.relay_body(awaited, &mut inbound, &reply, head, buffer).await?;
+        let (clean, last) = self.relay_body(awaited, &mut inbound, &reply, head, buffer).await?;
         Ok(Answer {
+            last: Some(last),
             client_persists: !close,
             upstream_persists: clean && response.keep_alive() && awaited.sending.done.get(),
         })
@@ -151,7 +154,8 @@ impl<E: Env> Exchange<'_, E> {
         response.connection_options(bytes).filter(|option| !is_own(option)).map(<[u8]>::to_vec).collect()
     }
 
-    /// Sends the head with what has come of the body, then the rest; true when nothing followed the body.
+    /// Sends the head with what has come of the body, then the rest, but for the last part; true when nothing followed the
+    /// body.
     async fn relay_body(
         &self,
         awaited: &Awaited<'_, E>,
@@ -159,7 +163,7 @@ impl<E: Env> Exchange<'_, E> {
         reply: &Reply,
         head: Buffer,
         mut buffer: Buffer,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(bool, Buffer), Failure> {
         let chunked = reply.body == ResponseBody::Chunked;
         self.tally.open_ended.set(reply.body == ResponseBody::UntilClose);
         let mut head = Some(head);
@@ -172,13 +176,13 @@ impl<E: Env> Exchange<'_, E> {
             }
             if let Some(head) = head.take() {
                 self.tally.status.set(reply.status);
-                buffer = self.send_head(head, buffer).await?;
+                buffer = self.put_head(head, buffer).await?;
             }
-            buffer = self.write_client(buffer).await?;
             if portion.done {
                 // RFC 9112 section 9.2: bytes that no request asked for are not a response.
-                return Ok(portion.extra.is_none() && !inbound.ends_with_stream());
+                return Ok((portion.extra.is_none() && !inbound.ends_with_stream(), buffer));
             }
+            buffer = self.write_client(buffer).await?;
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
             buffer = inbound.grow(buffer, &self.shard.buffers);
             (buffer, portion) = self.read_portion(awaited, inbound, buffer).await?;
@@ -213,16 +217,19 @@ impl<E: Env> Exchange<'_, E> {
         if self.head.accepts_trailers() { inbound.trailers() } else { &[] }
     }
 
-    /// Puts the head in front of the body, or sends it alone when there is no room or nothing behind it.
-    async fn send_head(&self, head: Buffer, mut buffer: Buffer) -> Result<Buffer, Failure> {
-        if !buffer.is_empty() && buffer.try_prepend(head.filled()) {
+    /// Puts the head in front of the body, or sends it ahead when there is no room.
+    async fn put_head(&self, head: Buffer, mut buffer: Buffer) -> Result<Buffer, Failure> {
+        if buffer.is_empty() {
+            return Ok(head);
+        }
+        if buffer.try_prepend(head.filled()) {
             return Ok(buffer);
         }
         drop(self.write_client(head).await?);
         Ok(buffer)
     }
 
-    async fn write_client(&self, buffer: Buffer) -> Result<Buffer, Failure> {
+    pub(super) async fn write_client(&self, buffer: Buffer) -> Result<Buffer, Failure> {
         write_all(self.client, buffer, self.alarm, self.listener.write_timeout_ms).await.map_err(cannot_tell)
     }
 

@@ -173,7 +173,7 @@ impl<E: Env> Exchange<'_, E> {
         parts: &mut Parts<'_>,
         sending: &Sending,
     ) -> Outcome {
-        let _active = Gauge::new(&self.shard.counters.upstream_connections_active);
+        let active = Gauge::new(&self.shard.counters.upstream_connections_active);
         let sent = self.send_head_and_start(tries.route, attempt.endpoint(), &upstream.stream, parts, sending).await?;
         let awaited = Awaited { stream: &upstream.stream, tries, attempt, sending };
         let Parts { response, upload, download, out } = parts;
@@ -187,9 +187,18 @@ impl<E: Env> Exchange<'_, E> {
                 both(rest, answer.as_mut(), sending).await
             }
         };
-        if outcome.as_ref().is_ok_and(|answer| answer.upstream_persists) {
+        let mut answer = outcome?;
+        // Before the client gets the last of it and may go on elsewhere: its next request finds the connection free. And a
+        // client that reads slowly holds no connection that others wait for.
+        if answer.upstream_persists {
             self.shard.give_back(tries.cluster, upstream, parts.response.keep_alive_timeout());
+        } else {
+            drop(upstream);
         }
-        outcome
+        drop(active);
+        if let Some(last) = answer.last.take() {
+            drop(self.write_client(last).await?);
+        }
+        Ok(answer)
     }
 }

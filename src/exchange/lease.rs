@@ -157,7 +157,7 @@ impl<E: Env> Exchange<'_, E> {
         let (cluster, queues) = (wanted.cluster, &self.shard.queues);
         let (max, timeout_ms) = match cluster.queue {
             Some(queue) => (queue.max, queue.timeout_ms),
-            None if queues.can_reclaim(&cluster.state) => (limits::RECLAIM_QUEUE, limits::RECLAIM_MS),
+            None if cluster.state.has_room() => (limits::RECLAIM_QUEUE, limits::RECLAIM_MS),
             None => return Err(Failure::UpstreamSaturated),
         };
         let place = queues.try_join(&cluster.state, max).ok_or(Failure::UpstreamSaturated)?;
@@ -189,10 +189,10 @@ impl<E: Env> Shard<E> {
         loop {
             let rested = self.idle.borrow_mut().try_take(endpoint.id, self.alarms.now_ms())?;
             let mut upstream = rested.connection;
-            upstream.credit.set_idle(false);
             // Looked at every time, however short its rest: whoever trusts a connection that was used a moment ago can
             // hand one client's request the response to another's (RFC 9112 section 9.2).
             if upstream.stream.pending() == Pending::Nothing {
+                upstream.credit.set_idle(false);
                 self.counters.upstream_reuses.add(1);
                 upstream.reused = true;
                 upstream.rested_ms = rested.idle_ms;
@@ -202,13 +202,20 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Any idle connection of a cluster, for its place under the cap.
+    /// Any idle connection of a cluster, for its place under the cap; it counts as idle until it is granted or closed.
     pub(super) fn try_take_idle(&self, cluster: &Cluster) -> Option<Upstream<E::Stream>> {
         let now_ms = self.alarms.now_ms();
         let mut idle = self.idle.borrow_mut();
-        let rested = cluster.ids.iter().find_map(|id| idle.try_take(*id, now_ms))?;
-        rested.connection.credit.set_idle(false);
-        Some(rested.connection)
+        cluster.ids.iter().find_map(|id| idle.try_take(*id, now_ms)).map(|rested| rested.connection)
+    }
+
+    /// Closes idle connections that are too many for a cap that was lowered.
+    pub(super) fn close_over(&self, cluster: &Cluster) {
+        while cluster.state.is_over()
+            && let Some(upstream) = self.try_take_idle(cluster)
+        {
+            drop(upstream);
+        }
     }
 
     /// Somebody waits for a connection of this cluster: an idle one of this worker goes to whoever is first, here or by its
@@ -287,6 +294,9 @@ impl<E: Env> Shard<E> {
         } else {
             upstream
         };
+        if cluster.state.is_over() {
+            return;
+        }
         upstream.credit.set_idle(true);
         // The first who waits does so at another worker: closed, so that it may open one.
         if cluster.is_capped && cluster.state.waiting() > 0 {

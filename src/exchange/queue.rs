@@ -85,11 +85,6 @@ impl<S: Stream> Queues<S> {
         Some(Place { queues: Rc::clone(self), state: Arc::clone(state), waiter, is_left: Cell::new(false) })
     }
 
-    /// Does another worker keep an idle connection of this cluster?
-    pub(super) fn can_reclaim(&self, state: &ClusterState) -> bool {
-        state.idle_elsewhere(self.worker).is_some()
-    }
-
     /// Asks another worker that keeps an idle connection of this cluster to close it; call it from within the queue.
     pub(super) fn reclaim(&self, state: &Arc<ClusterState>) {
         if let Some(worker) = state.idle_elsewhere(self.worker) {
@@ -100,7 +95,8 @@ impl<S: Stream> Queues<S> {
     /// Hands a connection that would rest to the first of all who wait, if that one waits here.
     pub(super) fn grant(&self, upstream: Upstream<S>) -> Option<Upstream<S>> {
         let state = &upstream.credit.state;
-        if state.waiting() == 0 || !state.is_first(self.worker) {
+        // Above a limit that was lowered it is to be closed, whoever waits.
+        if state.waiting() == 0 || !state.is_first(self.worker) || state.is_over() {
             return Some(upstream);
         }
         let lines = self.lines.borrow();
@@ -108,6 +104,8 @@ impl<S: Stream> Queues<S> {
         // One that was granted a connection is on its way out of the queue.
         let first = line.and_then(|line| line.waiters.front()).filter(|first| !first.has_grant());
         let Some(first) = first else { return Some(upstream) };
+        // Nobody uses it before the waiter takes it.
+        upstream.credit.set_idle(true);
         first.granted.set(Some(upstream));
         first.wake();
         None
@@ -138,7 +136,7 @@ impl<S: Stream> Queues<S> {
         }
     }
 
-    fn remove(&self, state: &Arc<ClusterState>, waiter: &Rc<Waiter<S>>) {
+    fn remove(&self, state: &Arc<ClusterState>, waiter: &Rc<Waiter<S>>, is_served: bool) {
         let mut lines = self.lines.borrow_mut();
         let at =
             lines.iter().position(|line| Arc::ptr_eq(&line.state, state)).expect("a line lasts while it is waited in");
@@ -153,7 +151,7 @@ impl<S: Stream> Queues<S> {
         if was_first {
             state.set_head(self.worker, first);
         }
-        self.wake(state.on_left(), state);
+        self.wake(if is_served { state.on_served() } else { state.on_left() }, state);
     }
 }
 
@@ -186,14 +184,15 @@ impl<S: Stream> Place<S> {
     pub(super) async fn turn(&self) -> Turn<S> {
         poll_fn(|poller| {
             if let Some(upstream) = self.waiter.granted.take() {
-                self.leave();
+                self.leave(false);
+                upstream.credit.set_idle(false);
                 return Poll::Ready(Turn::Connection(upstream));
             }
             self.waiter.is_woken.set(false);
             self.waiter.waker.set(Some(poller.waker().clone()));
             if self.is_first_here() && self.state.try_take_turn(self.queues.worker) {
                 let credit = Credit::new(&self.queues, &self.state);
-                self.leave();
+                self.leave(true);
                 return Poll::Ready(Turn::Credit(credit));
             }
             Poll::Pending
@@ -207,16 +206,17 @@ impl<S: Stream> Place<S> {
         line.and_then(|line| line.waiters.front()).is_some_and(|first| Rc::ptr_eq(first, &self.waiter))
     }
 
-    fn leave(&self) {
+    /// `is_served`: its turn was taken with a credit.
+    fn leave(&self, is_served: bool) {
         if !self.is_left.replace(true) {
-            self.queues.remove(&self.state, &self.waiter);
+            self.queues.remove(&self.state, &self.waiter, is_served);
         }
     }
 }
 
 impl<S: Stream> Drop for Place<S> {
     fn drop(&mut self) {
-        self.leave();
+        self.leave(false);
         // A connection granted to one who left in the same moment goes on to the next, or its credit does.
         if let Some(upstream) = self.waiter.granted.take() {
             drop(self.queues.grant(upstream));
@@ -251,7 +251,8 @@ impl<S: Stream> Credit<S> {
 
 impl<S: Stream> Drop for Credit<S> {
     fn drop(&mut self) {
+        let named = self.state.on_released();
         self.set_idle(false);
-        self.queues.wake(self.state.on_released(), &self.state);
+        self.queues.wake(named, &self.state);
     }
 }

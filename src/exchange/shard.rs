@@ -144,6 +144,9 @@ impl<E: Env> Shard<E> {
         drop(self.current.replace(next));
         self.close_removed(&before.snapshot);
         self.forget_before(&before.snapshot);
+        for cluster in &self.current.borrow().snapshot.clusters {
+            self.close_over(cluster);
+        }
         self.queues.wake_all();
         self.left.borrow_mut().push(before);
         self.leave_unused();

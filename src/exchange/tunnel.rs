@@ -94,7 +94,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             Ended::Idle => self.on_failure(Failure::TunnelIdle),
             Ended::HalfClosed | Ended::SenderGone | Ended::ReceiverGone => {}
         }
-        Ok(Answer { client_persists: false, upstream_persists: false })
+        Ok(Answer { last: None, client_persists: false, upstream_persists: false })
     }
 
     /// Relays the response that switches, with what came behind it.

@@ -80,7 +80,9 @@ impl Registry {
                 cluster.state.set_slow_tiers(0);
             }
         }
-        self.states.retain(|name, _| snapshot.clusters.iter().any(|cluster| cluster.name == *name));
+        // A cluster that is gone may come back while requests of before still hold its connections.
+        let is_known = |name: &String| snapshot.clusters.iter().any(|cluster| cluster.name == *name);
+        self.states.retain(|name, state| state.taken() > 0 || is_known(name));
         for cluster in &snapshot.clusters {
             self.states.entry(cluster.name.clone()).or_insert_with(|| Arc::clone(&cluster.state));
         }

@@ -13,6 +13,8 @@ pub struct ClusterView {
     pub max_connections: u64,
     /// Connections open to its endpoints, idle ones included.
     pub connections: u64,
+    /// Those that are not idle; more than `max_connections` after that was lowered.
+    pub connections_active: u64,
     /// Requests in flight to its endpoints.
     pub in_flight: u64,
     /// Requests that wait for a connection.
@@ -24,11 +26,11 @@ pub struct ClusterView {
 }
 
 impl ClusterView {
-    /// Requests in flight as a share of the cap; 0 without one.
+    /// Connections in use as a share of the cap; 0 without one.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a ratio of counts above 2^53 may round")]
     pub fn saturation(&self) -> f64 {
-        if self.max_connections == 0 { 0.0 } else { self.in_flight as f64 / self.max_connections as f64 }
+        if self.max_connections == 0 { 0.0 } else { self.connections_active as f64 / self.max_connections as f64 }
     }
 }
 

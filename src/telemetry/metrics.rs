@@ -275,7 +275,7 @@ impl Scrape {
     }
 
     fn encode_clusters(&self, page: &mut Page<'_, '_>) -> fmt::Result {
-        let help = "Requests in flight to a cluster as a share of its max_connections, 0 to 1; 0 without a cap.";
+        let help = "Connections of a cluster in use as a share of its max_connections, above 1 after a reload lowered that; 0 without a cap.";
         let mut family = page.open("upstream_connection_saturation_ratio", help, MetricType::Gauge)?;
         for cluster in &self.clusters {
             family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.saturation())?;

@@ -7,7 +7,17 @@ fn join_at_front(state: &ClusterState, worker: usize) -> Ticket {
     ticket
 }
 
-/// The only waiter of `worker` leaves.
+/// The only waiter of `worker` has its turn.
+fn serve(state: &ClusterState, worker: usize) -> (bool, Option<usize>) {
+    let is_served = state.try_take_turn(worker);
+    if !is_served {
+        return (false, None);
+    }
+    state.set_head(worker, None);
+    (true, state.on_served())
+}
+
+/// The only waiter of `worker` gives up.
 fn leave(state: &ClusterState, worker: usize) -> Option<usize> {
     state.set_head(worker, None);
     state.on_left()
@@ -54,8 +64,8 @@ fn nobody_overtakes_a_waiter() {
     assert_eq!(state.on_released(), Some(1));
     assert!(!state.try_take(), "the credit is free, and it is another's turn");
     assert!(!state.is_first(0) && !state.try_take_turn(0));
-    assert!(state.is_first(1) && state.try_take_turn(1));
-    assert_eq!(leave(&state, 1), None, "the credit went with it");
+    assert!(state.is_first(1));
+    assert_eq!(serve(&state, 1), (true, None), "the credit went with it");
     assert_eq!(state.on_released(), Some(0));
 }
 
@@ -67,8 +77,7 @@ fn a_waiter_that_gives_up_passes_its_wake_on() {
     join_at_front(&state, 0);
     assert_eq!(state.on_released(), Some(2));
     assert_eq!(leave(&state, 2), Some(0));
-    assert!(state.try_take_turn(0));
-    assert_eq!(leave(&state, 0), None);
+    assert_eq!(serve(&state, 0), (true, None));
     assert_eq!((state.waiting(), state.taken()), (0, 1));
 }
 
@@ -79,9 +88,8 @@ fn two_credits_freed_before_the_first_waiter_wakes_serve_two() {
     join_at_front(&state, 0);
     join_at_front(&state, 1);
     assert_eq!([state.on_released(), state.on_released()], [Some(0), Some(0)]);
-    assert!(state.try_take_turn(0));
-    assert_eq!(leave(&state, 0), Some(1));
-    assert!(state.try_take_turn(1));
+    assert_eq!(serve(&state, 0), (true, Some(1)));
+    assert_eq!(serve(&state, 1), (true, None));
 }
 
 #[test]
@@ -93,12 +101,10 @@ fn a_raised_limit_names_the_first_waiter_and_each_served_one_the_next() {
             join_at_front(&state, worker);
         }
         assert_eq!(state.set_limit(raised), Some(1));
-        assert!(state.try_take_turn(1));
-        assert_eq!(leave(&state, 1), Some(0));
-        assert!(state.try_take_turn(0));
         let is_unlimited = raised == 0;
-        assert_eq!(leave(&state, 0), is_unlimited.then_some(2));
-        assert_eq!(state.try_take_turn(2), is_unlimited);
+        assert_eq!(serve(&state, 1), (true, Some(0)));
+        assert_eq!(serve(&state, 0), (true, is_unlimited.then_some(2)));
+        assert_eq!(serve(&state, 2), (is_unlimited, None));
     }
 }
 
@@ -135,6 +141,31 @@ fn idle_connections_are_looked_for_where_most_are() {
 }
 
 #[test]
+fn there_is_room_for_as_many_as_are_neither_in_use_nor_waited_for() {
+    let state = ClusterState::new(3, 2);
+    assert!(state.has_room() && state.try_take() && state.has_room() && state.try_take());
+    assert_eq!((state.has_room(), state.in_use()), (false, 2));
+    state.set_idle(1, 1);
+    assert_eq!((state.has_room(), state.in_use()), (true, 1), "the idle one can be closed");
+    join_at_front(&state, 0);
+    assert!(!state.has_room(), "the waiter has it");
+    state.set_idle(1, 2);
+    assert_eq!((state.has_room(), state.in_use()), (true, 0));
+    let unlimited = ClusterState::new(1, 0);
+    assert!((0..9).all(|_| unlimited.try_take()) && unlimited.has_room());
+}
+
+#[test]
+fn more_than_a_lower_limit_are_over_it_until_they_close() {
+    let state = ClusterState::new(1, 0);
+    assert!((0..3).all(|_| state.try_take()) && !state.is_over());
+    assert_eq!(state.set_limit(2), None);
+    assert!(state.is_over() && !state.has_room());
+    assert_eq!(state.on_released(), None);
+    assert!(!state.is_over());
+}
+
+#[test]
 fn slow_tiers_and_the_gate_of_ejections_begin_empty_and_are_kept() {
     let state = ClusterState::new(1, 0);
     assert_eq!(state.slow_tiers(), 0);
@@ -149,7 +180,7 @@ fn what_different_workers_write_stands_on_different_lines() {
     let state = ClusterState::new(2, 1);
     let at = |said: &Said| core::ptr::from_ref(said).addr();
     assert!(at(&state.workers[1]) - at(&state.workers[0]) >= 64);
-    let shared = [core::ptr::from_ref(&*state.taken).addr(), core::ptr::from_ref(&*state.queue).addr()];
+    let shared = [core::ptr::from_ref(&*state.counts).addr(), core::ptr::from_ref(&*state.tickets).addr()];
     let seldom = core::ptr::from_ref(&state.limit).addr();
     assert!(shared[0].abs_diff(shared[1]) >= 64 && shared.iter().all(|line| line.abs_diff(seldom) >= 64));
 }
@@ -223,11 +254,13 @@ mod model {
                 self.messages.extend(holder.map(|holder| (holder, Message::Reclaim)));
                 return;
             }
-            self.set_idle(worker, self.idle[worker] - 1);
-            if self.state.is_first(worker) {
-                self.hand_to_front(worker);
+            if self.state.is_first(worker) && !self.state.is_over() {
+                self.take_front(worker);
+                self.left(worker);
+                self.set_idle(worker, self.idle[worker] - 1);
             } else {
                 let named = self.state.on_released();
+                self.set_idle(worker, self.idle[worker] - 1);
                 self.wake(named);
             }
         }
@@ -270,17 +303,19 @@ mod model {
         fn serve(&mut self, worker: usize) {
             while !self.queues[worker].is_empty() && self.state.try_take_turn(worker) {
                 assert!(self.limit == 0 || self.state.taken() <= self.limit);
-                self.hand_to_front(worker);
+                self.take_front(worker);
+                self.state.set_head(worker, self.queues[worker].front().copied());
+                let named = self.state.on_served();
+                self.wake(named);
             }
         }
 
-        /// The front of `worker` is served with a credit that is taken.
-        fn hand_to_front(&mut self, worker: usize) {
+        /// The front of `worker` goes on.
+        fn take_front(&mut self, worker: usize) {
             let front = self.queues[worker].pop_front().expect("who is first waits");
             assert!(self.queues.iter().flatten().all(|other| front < *other), "first come, first served");
             self.busy[worker] += 1;
             self.served += 1;
-            self.left(worker);
         }
 
         fn left(&mut self, worker: usize) {
@@ -304,8 +339,8 @@ mod model {
         }
 
         fn rest(&mut self, worker: usize) {
-            if self.busy[worker] == 0 {
-                return;
+            if self.busy[worker] == 0 || self.state.is_over() {
+                return self.close(worker);
             }
             self.busy[worker] -= 1;
             self.set_idle(worker, self.idle[worker] + 1);
@@ -338,6 +373,9 @@ mod model {
             let open = self.busy.iter().sum::<usize>() + self.idle.iter().sum::<usize>();
             assert_eq!(self.state.taken(), open, "a credit for each open connection");
             assert_eq!(self.state.waiting(), self.waiting());
+            let busy = self.busy.iter().sum::<usize>();
+            assert_eq!(self.state.in_use(), busy);
+            assert_eq!(self.state.has_room(), self.limit == 0 || busy + self.waiting() < self.limit);
         }
 
         /// With every message delivered, no waiter stands before a free credit or an idle connection.

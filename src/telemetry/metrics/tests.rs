@@ -26,6 +26,7 @@ fn scrape() -> Scrape {
             balance: "p2c",
             max_connections: 8,
             connections: 5,
+            connections_active: 2,
             in_flight: 2,
             waiting: 0,
             slow_tiers: Vec::new(),

@@ -60,7 +60,7 @@ fn a_waiter_and_a_comer_never_exceed_the_limit() {
     let waiter = |state: &ClusterState| {
         let is_served = state.try_take_turn(0);
         state.set_head(0, None);
-        assert_eq!(state.on_left(), None, "nobody else waits");
+        assert_eq!(state.on_served(), None, "nobody else waits");
         is_served
     };
     // The comer may have the credit once the waiter has left, never while it waits.
@@ -83,4 +83,27 @@ fn a_queue_of_one_place_admits_one_of_two() {
             assert_eq!(state.waiting(), 1);
         },
     );
+}
+
+#[test]
+fn whoever_is_told_that_there_is_no_room_can_rely_on_it() {
+    /// One connection, of one worker and then of the other, in use by a single request at any time.
+    fn moves(state: &ClusterState) {
+        state.set_idle(1, 1);
+        let ticket = state.try_join(1).unwrap();
+        state.set_head(0, Some(ticket));
+        assert_eq!(state.on_released(), Some(0));
+        state.set_idle(1, 0);
+        assert!(state.try_take_turn(0));
+        state.set_head(0, None);
+        assert_eq!(state.on_served(), None);
+        assert_eq!(state.on_released(), None);
+    }
+    let setup = || {
+        let state = ClusterState::new(3, 2);
+        assert!(state.try_take());
+        state
+    };
+    // Of two one is free throughout.
+    meet(3, setup, [moves, |state: &ClusterState| assert!(state.has_room())], |state, _| assert_eq!(state.taken(), 0));
 }

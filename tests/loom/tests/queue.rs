@@ -92,8 +92,8 @@ fn a_connection_that_goes_to_rest_is_seen_by_the_waiter_or_sees_it() {
             // It rests until the order to close it comes.
             all.receive(0);
         }
-        all.state.set_idle(0, 0);
         all.release();
+        all.state.set_idle(0, 0);
     }
     fn wait_and_reclaim(all: &Workers) {
         if !all.join(1) {

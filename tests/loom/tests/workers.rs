@@ -41,12 +41,13 @@ impl Workers {
     pub(crate) fn serve(&self, worker: usize) -> bool {
         let is_served = self.state.try_take_turn(worker);
         if is_served {
-            self.leave(worker);
+            self.state.set_head(worker, None);
+            self.wake(self.state.on_served());
         }
         is_served
     }
 
-    /// The only waiter of `worker` is one no more.
+    /// The only waiter of `worker` gives up.
     pub(crate) fn leave(&self, worker: usize) {
         self.state.set_head(worker, None);
         self.wake(self.state.on_left());
