@@ -96,6 +96,8 @@ mod names;
 mod probes;
 #[path = "e2e/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "e2e/queues.rs"]
+mod queues;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/requests.rs"]
