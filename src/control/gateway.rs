@@ -14,7 +14,7 @@ use super::source::{Loaded, Source};
 use super::tables::Tables;
 use super::watch::Watch;
 use crate::clock;
-use crate::config::{Config, Output};
+use crate::config::Config;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::worker::{Credit, Loads, Message};
 
@@ -136,6 +136,7 @@ impl Gateway {
         self.tables.on_published(epoch);
         self.crew.tell(|| Message::Nudge);
         self.swap_listeners(&changes, opened);
+        loaded.warn();
         let old = std::mem::replace(&mut self.loaded, loaded);
         self.follow_files();
         self.take_up(&old.config);
@@ -192,11 +193,7 @@ impl Gateway {
     /// Watches the files of the configuration, or nothing when it does not want that.
     pub(super) fn follow_files(&mut self) {
         if let Some(watch) = &mut self.watch {
-            let ignored = match &self.loaded.config.access_log.output {
-                Output::File(path) => Some(path.clone()),
-                Output::Stdout | Output::Off => None,
-            };
-            watch.follow(if self.loaded.config.watch { &self.loaded.files } else { &[] }, ignored);
+            watch.follow(if self.loaded.config.watch { &self.loaded.files } else { &[] });
         }
     }
 

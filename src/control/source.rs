@@ -17,6 +17,17 @@ pub struct Source {
 pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) files: Vec<PathBuf>,
+    /// What is legal and hardly meant, a text each.
+    warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Logs what is hardly meant; once for a configuration that is put in force, not each time it is read.
+    pub(super) fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
 }
 
 impl Source {
@@ -54,10 +65,9 @@ impl Source {
         };
         match loaded {
             Ok(loaded) => {
-                for problem in &loaded.warnings.problems {
-                    tracing::warn!("{}", problem.to_string().trim_end());
-                }
-                Ok(Loaded { config: loaded.config, files: loaded.files })
+                let problems = loaded.warnings.problems.iter();
+                let warnings = problems.map(|problem| problem.to_string().trim_end().to_owned()).collect();
+                Ok(Loaded { config: loaded.config, files: loaded.files, warnings })
             }
             Err(report) => Err(report.to_string()),
         }

@@ -64,6 +64,7 @@ pub(super) async fn start(
 
 async fn prepare(source: Source) -> Result<Prepared, Failure> {
     let loaded = source.clone().load().await.map_err(Failure::Config)?;
+    loaded.warn();
     let config = &loaded.config;
     let refused = Failure::Runtime;
     let placement = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_err(refused)?;

@@ -2,6 +2,7 @@
 //! link (Kubernetes' `..data`) and a new file of an `include` are all seen.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,8 +24,7 @@ pub(super) struct Watch {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
     changed: Arc<Notify>,
-    /// A file beside the configuration whose changes mean nothing: the access log.
-    ignored: Arc<Mutex<Option<PathBuf>>>,
+    scope: Arc<Mutex<Scope>>,
 }
 
 impl Watch {
@@ -34,23 +34,22 @@ impl Watch {
     /// No more inotify instances for this user.
     pub(super) fn new() -> notify::Result<Self> {
         let changed = Arc::new(Notify::new());
-        let ignored = Arc::new(Mutex::new(None));
-        let (told, skipped) = (Arc::clone(&changed), Arc::clone(&ignored));
+        let scope = Arc::<Mutex<Scope>>::default();
+        let (told, seen) = (Arc::clone(&changed), Arc::clone(&scope));
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let skipped = skipped.lock().unwrap_or_else(PoisonError::into_inner);
+            let scope = seen.lock().unwrap_or_else(PoisonError::into_inner);
             // An error means that events were lost, so something may have changed.
-            if event.map_or(true, |event| is_change(&event, skipped.as_deref())) {
+            if event.map_or(true, |event| is_change(&event.kind) && scope.concerns(&event)) {
                 told.notify_one();
             }
         })?;
-        Ok(Self { watcher, watched: BTreeSet::new(), changed, ignored })
+        Ok(Self { watcher, watched: BTreeSet::new(), changed, scope })
     }
 
-    /// Watches the directories of `files` and no others, without regard to changes of `ignored`; a directory that cannot
-    /// be watched is reported in the log, one that does not exist (a built-in file) is left out. What changed before
-    /// counts as a change, too.
-    pub(super) fn follow(&mut self, files: &[PathBuf], ignored: Option<PathBuf>) {
-        *self.ignored.lock().unwrap_or_else(PoisonError::into_inner) = ignored.map(|path| absolute(&path));
+    /// Watches the directories of `files` and no others; a directory that cannot be watched is reported in the log, one
+    /// that does not exist (a built-in file) is left out. What changed before counts as a change, too.
+    pub(super) fn follow(&mut self, files: &[PathBuf]) {
+        *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = Scope::of(files);
         let mut wanted = directories(files);
         wanted.retain(|folder| folder.is_dir());
         for gone in self.watched.difference(&wanted) {
@@ -107,16 +106,40 @@ fn now_ms() -> u64 {
     clock::now_ns() / 1_000_000
 }
 
-/// Reading is no change, closing after a write is.
-fn is_change(event: &Event, ignored: Option<&Path>) -> bool {
-    let meant = ignored.is_none_or(|ignored| event.paths.is_empty() || event.paths.iter().any(|path| path != ignored));
-    meant
-        && match event.kind {
-            EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => {
-                true
-            }
+/// What of the watched directories is of interest: logs are written there as well, our own among them, and a gateway that
+/// reads its configuration anew for each line that it writes would never rest.
+#[derive(Debug, Default)]
+struct Scope {
+    files: BTreeSet<PathBuf>,
+    /// Extensions of the files: another one of its kind may be one that an `include` takes in.
+    extensions: BTreeSet<Option<OsString>>,
+}
+
+impl Scope {
+    fn of(files: &[PathBuf]) -> Self {
+        let targets = files.iter().filter_map(|file| file.canonicalize().ok());
+        Self {
+            files: files.iter().map(|file| absolute(file)).chain(targets).collect(),
+            extensions: files.iter().map(|file| file.extension().map(OsStr::to_owned)).collect(),
         }
+    }
+
+    /// Whether it is about one of the files, one of their kind, or anything that is no plain file: links and directories
+    /// on the way to one.
+    fn concerns(&self, event: &Event) -> bool {
+        let is_plain = |path: &Path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+        let is_kindred = |path: &Path| self.extensions.contains(&path.extension().map(OsStr::to_owned));
+        let concerns = |path: &PathBuf| self.files.contains(path) || is_kindred(path) || !is_plain(path);
+        event.paths.is_empty() || event.paths.iter().any(concerns)
+    }
+}
+
+/// Reading is no change, closing after a write is.
+fn is_change(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
+    }
 }
 
 /// The directories where a change of one of `files` shows: its own, and that of the file a link leads to.
@@ -163,7 +186,7 @@ mod tests {
     fn notices(files: &[PathBuf], change: impl FnOnce()) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut watch = Watch::new().unwrap();
-        watch.follow(files, None);
+        watch.follow(files);
         let changed = Arc::clone(&watch.changed);
         runtime.block_on(async {
             // The first follow counts as a change of its own.
@@ -203,15 +226,26 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_no_change_and_neither_is_the_access_log() {
-        let event = |kind| Event::new(kind).add_path(PathBuf::from("/etc/a.log"));
-        let ignored = Some(Path::new("/etc/a.log"));
-        assert!(!is_change(&event(EventKind::Access(AccessKind::Open(AccessMode::Read))), None));
-        assert!(!is_change(&event(EventKind::Access(AccessKind::Close(AccessMode::Read))), None));
-        assert!(is_change(&event(EventKind::Access(AccessKind::Close(AccessMode::Write))), None));
-        assert!(is_change(&event(EventKind::Any), Some(Path::new("/etc/b.log"))));
-        assert!(!is_change(&event(EventKind::Any), ignored));
-        assert!(is_change(&Event::new(EventKind::Other), ignored));
+    fn reading_is_no_change() {
+        assert!(!is_change(&EventKind::Access(AccessKind::Open(AccessMode::Read))));
+        assert!(!is_change(&EventKind::Access(AccessKind::Close(AccessMode::Read))));
+        assert!(is_change(&EventKind::Access(AccessKind::Close(AccessMode::Write))));
+        assert!(is_change(&EventKind::Any));
+    }
+
+    #[test]
+    fn a_log_beside_the_configuration_does_not_concern_it() {
+        let folder = Folder::new("beside");
+        let file = folder.write("gateway.yaml", "a");
+        let (log, other) = (folder.write("gateway.log", "a"), folder.write("more.yaml", "a"));
+        let link = folder.0.join("..data");
+        symlink("elsewhere", &link).unwrap();
+        let scope = Scope::of(std::slice::from_ref(&file));
+        let concerns = |path: &Path| scope.concerns(&Event::new(EventKind::Any).add_path(path.to_owned()));
+        assert!(concerns(&file) && concerns(&other) && concerns(&link) && concerns(&folder.0));
+        assert!(!concerns(&log));
+        assert!(concerns(&folder.0.join("gone")), "what is gone may have been anything");
+        assert!(scope.concerns(&Event::new(EventKind::Other)), "lost events may have been about anything");
     }
 
     #[test]

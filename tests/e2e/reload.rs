@@ -300,7 +300,25 @@ fn included_files_are_watched_too(io: Io) {
     gateway.stop();
 }
 
+/// I1: what is hardly meant is told once for a configuration, not each time its files are looked at; a log that is written
+/// beside them is no change of theirs.
+fn a_warning_is_told_once(io: Io) {
+    let plan = Plan::bare(io).cluster("unused", &[Endpoint::closed()]);
+    let gateway = plan.start();
+    let warned = || gateway.notices.all().iter().filter(|line| line.contains("no route uses the cluster")).count();
+    assert_eq!(warned(), 1, "{}", gateway.notices.all().join("\n"));
+    for _ in 0..3 {
+        gateway.folder.write("gateway.log", "a line");
+        gateway.writes(&plan.yaml());
+    }
+    let changed = plan.route("name: more, match: { path: /more }, respond: { status: 200 }");
+    gateway.adopts(&changed.yaml());
+    until_true("the second one", || warned() == 2);
+    gateway.stop();
+}
+
 on_both_drivers![
+    a_warning_is_told_once,
     a_new_file_is_taken_up_whoever_asks,
     an_invalid_file_changes_nothing_and_is_reported,
     a_listener_that_cannot_be_bound_keeps_the_whole_file_out,
