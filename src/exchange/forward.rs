@@ -99,7 +99,7 @@ impl<E: Env> Exchange<'_, E> {
             let tried = tries.tried();
             let is_first = self.tally.attempts.get() == 0;
             let now_ns = if is_first { self.tally.started_ns } else { self.shard.env.now_ns() };
-            let pause_ms = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
+            let (pause_ms, why) = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
                     let (reused, rested_ms) = (upstream.reused, upstream.rested_ms);
                     self.on_attempt(&attempt);
@@ -118,7 +118,7 @@ impl<E: Env> Exchange<'_, E> {
                     }
                     last = Some(failure);
                     match tries.after_attempt(self, failure, reused, sending) {
-                        Step::After(ms) => ms,
+                        Step::After(ms, why) => (ms, why),
                         Step::GiveUp => return Err(failure),
                     }
                 }
@@ -144,7 +144,7 @@ impl<E: Env> Exchange<'_, E> {
             };
             self.pause(pause_ms).await?;
             sending.on_again();
-            self.shard.counters.retries.add(1);
+            self.shard.counters.retries[why as usize].add(1);
         }
     }
 

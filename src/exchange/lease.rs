@@ -191,15 +191,22 @@ impl<E: Env> Shard<E> {
             let mut upstream = rested.connection;
             // Looked at every time, however short its rest: whoever trusts a connection that was used a moment ago can
             // hand one client's request the response to another's (RFC 9112 section 9.2).
-            if upstream.stream.pending() == Pending::Nothing {
+            let pending = upstream.stream.pending();
+            if pending == Pending::Nothing {
                 upstream.credit.set_idle(false);
                 self.counters.upstream_reuses.add(1);
                 upstream.reused = true;
                 upstream.rested_ms = rested.idle_ms;
                 return Some(upstream);
             }
-            self.counters.upstream_glitches.add(1);
+            self.on_stale(pending);
         }
+    }
+
+    /// Counts an idle connection that is of no use any more.
+    pub(super) fn on_stale(&self, pending: Pending) {
+        let has_bytes = pending == Pending::Bytes;
+        self.counters.upstream_stale[usize::from(has_bytes)].add(1);
     }
 
     /// Any idle connection of a cluster, for its place under the cap; it counts as idle until it is granted or closed.

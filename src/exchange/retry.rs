@@ -13,6 +13,7 @@ use super::pick::Tried;
 use crate::cluster::backoff_ms;
 use crate::net::{Env, Expired};
 use crate::snapshot::{Cluster, Route};
+use crate::telemetry::{NotRetried, Retried};
 
 /// The attempts of one exchange.
 pub(super) struct Tries<'a> {
@@ -26,16 +27,16 @@ pub(super) struct Tries<'a> {
     /// May endpoints that were tried be tried again?
     again: Cell<bool>,
     may_reuse: Cell<bool>,
-    /// The pause before a retry that a response was given up for.
-    granted: Cell<Option<u64>>,
+    /// The retry that a response was given up for.
+    granted: Cell<Option<Step>>,
 }
 
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     GiveUp,
-    /// Another attempt after so many milliseconds.
-    After(u64),
+    /// Another attempt after so many milliseconds, for this reason.
+    After(u64, Retried),
 }
 
 impl<'a> Tries<'a> {
@@ -94,16 +95,17 @@ impl<'a> Tries<'a> {
         status: u16,
         sending: &Sending,
     ) -> bool {
-        if !self.route.retry.statuses.has(status) || !sending.done.get() || !exchange.may_replay(self.route, sending) {
+        if !self.route.retry.statuses.has(status) {
             return false;
         }
-        match self.retry(exchange, sending) {
-            Step::GiveUp => false,
-            Step::After(ms) => {
-                self.granted.set(Some(ms));
-                true
-            }
+        let step = match sending.done.get() {
+            true => self.retry(exchange, Retried::Status, sending),
+            false => exchange.deny(NotRetried::Body),
+        };
+        if step != Step::GiveUp {
+            self.granted.set(Some(step));
         }
+        step != Step::GiveUp
     }
 
     /// After an attempt that failed with a connection under way.
@@ -114,12 +116,9 @@ impl<'a> Tries<'a> {
         reused: bool,
         sending: &Sending,
     ) -> Step {
-        if let Some(ms) = self.granted.take() {
+        if let Some(step) = self.granted.take() {
             self.again.set(true);
-            return Step::After(ms);
-        }
-        if !exchange.may_replay(self.route, sending) {
-            return Step::GiveUp;
+            return step;
         }
         let is_reset = matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
         let is_unanswered = exchange.tally.first_byte_ns.get() == 0;
@@ -127,19 +126,22 @@ impl<'a> Tries<'a> {
             // RFC 9110 section 9.2.2: the endpoint may just have closed a connection that rested; that is nobody's fault,
             // costs no budget and is tried once more at once. It goes to another endpoint if there is one: what killed one
             // connection may have killed its endpoint.
+            if let Some(why) = exchange.why_not_again(self.route, sending) {
+                return exchange.deny(why);
+            }
             self.may_reuse.set(false);
             self.again.set(true);
             self.retries.set(self.retries.get() + 1);
-            return Step::After(0);
+            return Step::After(0, Retried::Reused);
         }
         let retry = &self.route.retry;
         // A fresh connection that dies says something about its endpoint: only another one is worth a try.
         if is_reset && retry.reset && self.cluster.endpoints.len() > 1 {
-            return self.retry(exchange, sending);
+            return self.retry(exchange, Retried::Reset, sending);
         }
         if failure == Failure::UpstreamTimeout && retry.timeout {
             self.again.set(true);
-            return self.retry(exchange, sending);
+            return self.retry(exchange, Retried::Timeout, sending);
         }
         Step::GiveUp
     }
@@ -149,34 +151,47 @@ impl<'a> Tries<'a> {
         self.route.retry.connect && now_ms < due_ms && !self.tried.get().is_full()
     }
 
-    /// One retry more, if the route's attempts, the deadline and the budget allow it.
-    fn retry<E: Env>(&self, exchange: &Exchange<'_, E>, sending: &Sending) -> Step {
+    /// One retry more, if the request, the route's attempts, the deadline and the budget allow it.
+    fn retry<E: Env>(&self, exchange: &Exchange<'_, E>, why: Retried, sending: &Sending) -> Step {
         let (retry, made) = (&self.route.retry, self.retries.get());
         if made + 1 >= retry.attempts {
-            return Step::GiveUp;
+            return exchange.deny(NotRetried::Attempts);
+        }
+        if let Some(why) = exchange.why_not_again(self.route, sending) {
+            return exchange.deny(why);
         }
         let shard = exchange.shard;
         let pause_ms = backoff_ms(retry.backoff_ms, made, shard.rng.borrow_mut().u64());
         let now_ms = shard.alarms.now_ms();
         if now_ms + pause_ms >= sending.due_ms.get() {
-            return Step::GiveUp;
+            return exchange.deny(NotRetried::Deadline);
         }
         if !self.lane.borrow_mut().budget.try_take(now_ms) {
-            shard.counters.retries_denied.add(1);
-            return Step::GiveUp;
+            return exchange.deny(NotRetried::Budget);
         }
         self.retries.set(made + 1);
-        Step::After(pause_ms)
+        Step::After(pause_ms, why)
     }
 }
 
 impl<E: Env> Exchange<'_, E> {
     /// RFC 9110 section 9.2.2: only idempotent requests unless told otherwise, and only while all that was sent can be sent
     /// again and nothing went downstream.
-    pub(super) fn may_replay(&self, route: &Route, sending: &Sending) -> bool {
-        (self.head.method().is_idempotent() || route.retry.any_method)
-            && !self.tally.committed.get()
-            && sending.can_repeat()
+    fn why_not_again(&self, route: &Route, sending: &Sending) -> Option<NotRetried> {
+        if !self.head.method().is_idempotent() && !route.retry.any_method {
+            Some(NotRetried::NonIdempotent)
+        } else if self.tally.committed.get() {
+            Some(NotRetried::Answered)
+        } else if !sending.can_repeat() {
+            Some(NotRetried::Body)
+        } else {
+            None
+        }
+    }
+
+    fn deny(&self, why: NotRetried) -> Step {
+        self.shard.counters.retries_denied[why as usize].add(1);
+        Step::GiveUp
     }
 
     /// Waits before a retry; ends early when the client is gone.

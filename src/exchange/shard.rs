@@ -221,7 +221,14 @@ impl<E: Env> Shard<E> {
         let mut idle = self.idle.borrow_mut();
         idle.on_tick(now_ms, &mut closed);
         // A few looks per tick find what endpoints closed without a system call for each connection each time.
-        idle.sweep(STALE_LOOKS_PER_TICK, |upstream| upstream.stream.pending() != Pending::Nothing, &mut closed);
+        let is_stale = |upstream: &Upstream<E::Stream>| {
+            let pending = upstream.stream.pending();
+            if pending != Pending::Nothing {
+                self.on_stale(pending);
+            }
+            pending != Pending::Nothing
+        };
+        idle.sweep(STALE_LOOKS_PER_TICK, is_stale, &mut closed);
         closed.clear();
         self.counters.upstream_connections_idle.set(idle.len() as u64);
         self.counters.buffers_out.set(self.buffers.lent() as u64);

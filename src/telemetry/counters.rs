@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::retries::{NotRetried, Retried};
 use crate::limits;
 
 /// Most distinct reasons of local replies and of upstream errors.
@@ -176,12 +177,12 @@ pub struct Cells {
     pub log_dropped: Counter,
     /// Legal but odd messages from clients.
     pub client_glitches: Counter,
-    /// Legal but odd messages from endpoints.
-    pub upstream_glitches: Counter,
-    /// Exchanges sent once more after their first attempt failed.
-    pub retries: Counter,
-    /// Exchanges that were not sent once more because too many had been.
-    pub retries_denied: Counter,
+    /// Idle upstream connections that their endpoint had closed, and those with bytes nobody asked for, in this order.
+    pub upstream_stale: [Counter; 2],
+    /// Exchanges sent once more, by [`Retried`](super::Retried).
+    pub retries: [Counter; Retried::ALL.len()],
+    /// Exchanges that were not sent once more, by [`NotRetried`](super::NotRetried).
+    pub retries_denied: [Counter; NotRetried::ALL.len()],
     /// Gauge: requests waiting for a connection to a cluster at its cap.
     pub upstream_waiting: Counter,
     /// Breakers that closed, opened, and became half-open, in this order.
@@ -255,9 +256,9 @@ impl WorkerCounters {
                 panics: Counter::new(),
                 log_dropped: Counter::new(),
                 client_glitches: Counter::new(),
-                upstream_glitches: Counter::new(),
-                retries: Counter::new(),
-                retries_denied: Counter::new(),
+                upstream_stale: [const { Counter::new() }; 2],
+                retries: [const { Counter::new() }; Retried::ALL.len()],
+                retries_denied: [const { Counter::new() }; NotRetried::ALL.len()],
                 upstream_waiting: Counter::new(),
                 breaker_transitions: [const { Counter::new() }; 3],
                 ejections: Counter::new(),

@@ -15,6 +15,7 @@ use super::clusters::{ClusterView, EndpointView};
 use super::counters::{
     CLASSES, Counter, DURATION_BOUNDS_NS, METHODS, REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters,
 };
+use super::retries::{NotRetried, Retried};
 use crate::limits;
 
 const NS_PER_SECOND: f64 = 1e9;
@@ -252,14 +253,25 @@ impl Scrape {
         page.gauge("upstream_connections_active", help, sum(|w| &w.upstream_connections_active))?;
         let help = "Connections to endpoints that rest in a pool.";
         page.gauge("upstream_connections_idle", help, sum(|w| &w.upstream_connections_idle))?;
-        page.counter("upstream_glitches", "Legal but odd messages from endpoints.", sum(|w| &w.upstream_glitches))
+        let help = "Idle connections to endpoints that had ended, or that bytes came on which nobody had asked for.";
+        let mut family = page.open("upstream_stale_connections", help, MetricType::Counter)?;
+        count_in(&mut family, &[("reason", "closed")], sum(|w| &w.upstream_stale[0]))?;
+        count_in(&mut family, &[("reason", "extra_data")], sum(|w| &w.upstream_stale[1]))
     }
 
     fn encode_retries(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
-        page.counter("upstream_retries", "Attempts beyond the first.", sum(|w| &w.retries))?;
-        let help = "Retries that the budget did not allow.";
-        page.counter("upstream_retries_denied", help, sum(|w| &w.retries_denied))?;
+        let mut family = page.open("upstream_retries", "Retries by what was tried again.", MetricType::Counter)?;
+        for retried in Retried::ALL {
+            let count = self.sum(|worker| worker.retries[retried as usize].value());
+            count_in(&mut family, &[("reason", retried.name())], count)?;
+        }
+        let help = "Failed attempts that would be tried again but for this reason.";
+        let mut family = page.open("upstream_retries_denied", help, MetricType::Counter)?;
+        for denied in NotRetried::ALL {
+            let count = self.sum(|worker| worker.retries_denied[denied as usize].value());
+            count_in(&mut family, &[("reason", denied.name())], count)?;
+        }
         let help = "Requests that wait for a connection to a cluster at its cap.";
         page.gauge("upstream_requests_waiting", help, sum(|w| &w.upstream_waiting))?;
         let help = "Changes of a circuit breaker's state by traffic, by the state entered.";

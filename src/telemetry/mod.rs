@@ -11,6 +11,7 @@ mod counters;
 mod json;
 mod metrics;
 mod record;
+mod retries;
 mod ring;
 mod sampler;
 
@@ -22,5 +23,6 @@ pub use counters::{
 pub use json::{escape, render_line};
 pub use metrics::{Format, Reloads, Scrape, render_metrics};
 pub use record::{OwnedRecord, Record};
+pub use retries::{NotRetried, Retried};
 pub use ring::{LogDrain, LogRing, ring};
 pub use sampler::{Class, Sampler};

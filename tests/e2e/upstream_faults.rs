@@ -35,15 +35,19 @@ fn pooled(gateway: &Gateway, endpoint: &Endpoint) -> Accepted {
 fn a_closed_port_is_a_502_at_once_and_others_are_tried_first(io: Io) {
     let gateway = Plan::to(io, &[Endpoint::closed()]).start();
     let mut client = gateway.client();
-    for _ in 0..3 {
+    let mut fastest_ms = u64::MAX;
+    for _ in 0..5 {
         let began_ms = now_ms();
         client.asks("/x");
         let answer = client.expects(502);
         assert_eq!(answer.reason(), "connect_refused");
-        assert!(!answer.announces_close());
-        assert!(now_ms() - began_ms < 1_000, "at once");
+        assert!(!answer.announces_close(), "the client is kept");
+        fastest_ms = fastest_ms.min(now_ms() - began_ms);
     }
-    gateway.waits_for("upstream_errors_total{reason=\"connect_refused\"}", 3.0);
+    assert!(fastest_ms < 50, "at once, not in {fastest_ms} ms");
+    assert_eq!(gateway.log_of("/x")["reason"], "connect_refused");
+    gateway.waits_for("upstream_errors_total{reason=\"connect_refused\"}", 5.0);
+    gateway.waits_for("gateway_rejected_requests_total{reason=\"connect_refused\"}", 5.0);
     gateway.stop();
 
     let endpoint = Endpoint::listens();
@@ -60,6 +64,19 @@ fn a_closed_port_is_a_502_at_once_and_others_are_tried_first(io: Io) {
         upstream.replies_with("ok");
         client.expects(200);
     }
+    // Those that refused are penalised: once both were met, nobody is sent to them for a while.
+    until_true("both of them were met", || {
+        client.asks("/y");
+        upstream.expects("GET /y");
+        upstream.replies_with("ok");
+        client.expects(200);
+        gateway.metric("upstream_errors_total{reason=\"connect_refused\"}") >= 2.0
+    });
+    client.asks("/z");
+    upstream.expects("GET /z");
+    upstream.replies_with("ok");
+    client.expects(200);
+    assert_eq!(gateway.log_of("/z")["attempts"], 1);
     gateway.stop();
 }
 
@@ -81,6 +98,38 @@ fn an_endpoint_that_never_accepts_is_a_504_in_time(io: Io) {
     }
     until_true("no descriptor is lost", || gateway.process.descriptors() <= before);
     gateway.waits_for("upstream_errors_total{reason=\"connect_timeout\"}", 3.0);
+    assert_eq!(gateway.log_of("/x")["reason"], "connect_timeout");
+    drop(held);
+    gateway.stop();
+}
+
+/// F2: and the request goes on to another host, whatever its method; no descriptor is lost on the way.
+fn a_connect_that_times_out_goes_on_at_another_endpoint(io: Io) {
+    let ((deaf, held), other) = (Endpoint::deaf(), Origin::saying("other"));
+    let endpoints =
+        format!("{{ url: 'http://{}' }}, {{ url: 'http://{}', priority: 1 }}", deaf.address(), other.address());
+    let gateway = Plan::bare(io)
+        .cluster_of("app", &endpoints)
+        .timeouts("connect: 200ms")
+        .route("name: everything, cluster: app")
+        .start();
+    let mut client = gateway.client();
+    let began_ms = now_ms();
+    client.sends("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.expects(200).text(), "other");
+    let took_ms = now_ms() - began_ms;
+    assert!((180..1_500).contains(&took_ms), "{took_ms} ms");
+    let before = gateway.process.descriptors();
+    let line = gateway.log_of("/first");
+    assert_eq!((&line["attempts"], &line["endpoint"]), (&2.into(), &other.address().to_string().into()), "{line}");
+    // Spared for a second after each attempt, and tried again.
+    until_true("it was tried once more", || {
+        client.asks("/x");
+        assert_eq!(client.expects(200).text(), "other");
+        gateway.metric("upstream_errors_total{reason=\"connect_timeout\"}") >= 2.0
+    });
+    until_true("no descriptor is lost", || gateway.process.descriptors() <= before);
+    assert_eq!(gateway.metric_sum("gateway_rejected_requests_total"), 0.0);
     drop(held);
     gateway.stop();
 }
@@ -107,33 +156,43 @@ fn a_fresh_connection_that_dies_is_a_502_and_the_request_went_out_once(io: Io) {
     }
     gateway.waits_for("upstream_errors_total{reason=\"upstream_eof\"}", 2.0);
     gateway.waits_for("upstream_errors_total{reason=\"upstream_reset\"}", 2.0);
+    gateway.waits_for("upstream_connections_idle", 0.0);
+    until_true("a log line for each", || gateway.log_lines().len() == 4);
+    assert!(gateway.log_lines().iter().all(|line| line["status"] == 502 && line["attempts"] == 1));
     gateway.stop();
 }
 
-/// F3: with a second endpoint a GET is tried there once, and a POST nowhere (RFC 9110 section 9.2.2).
+/// F3 and F4: with a second endpoint a GET is tried there once, and a POST nowhere (RFC 9110 section 9.2.2).
 fn a_get_whose_fresh_connection_died_is_tried_once_at_another_endpoint(io: Io) {
-    let dying = Origin::serving(|mut wire| {
-        wire.reads_head();
-        wire.resets();
-    });
-    let origin = Origin::echo();
-    let gateway = Plan::to(io, &[dying.address(), origin.address()]).workers("1").start();
-    let mut client = gateway.client();
-    // Round robin: one of two requests goes to the endpoint that resets, whichever is first; a retry takes a turn too.
-    for _ in 0..4 {
-        client.sends("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-        client.expects(200);
+    for resets in [false, true] {
+        let dying = Origin::serving(move |mut wire| {
+            wire.reads_head();
+            if resets {
+                wire.resets();
+            } else {
+                wire.closes();
+            }
+        });
+        let origin = Origin::echo();
+        let gateway = Plan::to(io, &[dying.address(), origin.address()]).workers("1").start();
+        let mut client = gateway.client();
+        let retries = || gateway.metric("upstream_retries_total{reason=\"reset\"}");
+        // It rests for a moment after each failure.
+        until_true("a GET that meets the endpoint that dies", || {
+            client.asks("/get");
+            client.expects(200);
+            retries() >= 1.0
+        });
+        let before = retries();
+        until_true("a POST that meets the endpoint that dies", || {
+            let mut poster = gateway.client();
+            poster.sends("POST /post HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+            poster.expects_any().status() == 502
+        });
+        assert!((retries() - before).abs() < 1e-9, "it is sent to one endpoint only");
+        assert_eq!(gateway.metric("upstream_retries_denied_total{reason=\"non_idempotent\"}"), 1.0);
+        gateway.stop();
     }
-    let retries = gateway.metric("upstream_retries_total");
-    assert!(retries >= 1.0, "one of the requests met the endpoint that resets");
-    // It rests for a moment after each failure.
-    until_true("a POST that meets the endpoint that resets", || {
-        let mut poster = gateway.client();
-        poster.sends("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-        poster.expects_any().status() == 502
-    });
-    assert!((gateway.metric("upstream_retries_total") - retries).abs() < 1e-9);
-    gateway.stop();
 }
 
 /// F5 and B11: a pooled connection that the endpoint closed is noticed before it is used again.
@@ -149,8 +208,9 @@ fn a_stale_connection_is_noticed_before_it_is_used(io: Io) {
         upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
         client.expects(200);
     }
+    gateway.waits_for("upstream_stale_connections_total{reason=\"closed\"}", 2.0);
     assert_eq!(gateway.metric_sum("upstream_errors_total"), 0.0);
-    assert_eq!(gateway.metric("upstream_retries_total"), 0.0);
+    assert_eq!(gateway.metric_sum("upstream_retries_total"), 0.0);
     gateway.waits_for("upstream_connections_idle", 0.0);
     gateway.stop();
 }
@@ -168,7 +228,7 @@ fn an_idempotent_request_is_retried_once(io: Io) {
     upstream.expects("GET /once-more");
     upstream.replies_with("ok");
     client.expects(200);
-    assert_eq!(gateway.metric("upstream_retries_total"), 1.0);
+    assert_eq!(gateway.metric("upstream_retries_total{reason=\"reused\"}"), 1.0);
     assert_eq!(gateway.log_of("/once-more")["attempts"], 2);
     // And when the second one dies as well: 502.
     client.sends("PUT /twice HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
@@ -179,6 +239,7 @@ fn an_idempotent_request_is_retried_once(io: Io) {
     upstream.closes();
     client.expects(502);
     assert!(endpoint.is_alone(), "not a third time");
+    assert_eq!(gateway.metric("upstream_retries_total{reason=\"reused\"}"), 2.0);
     gateway.stop();
 }
 
@@ -192,7 +253,9 @@ fn a_post_is_never_retried(io: Io) {
     upstream.closes();
     assert_eq!(client.expects(502).reason(), "upstream_eof");
     assert!(endpoint.is_alone());
-    assert_eq!(gateway.metric("upstream_retries_total"), 0.0);
+    assert_eq!(gateway.metric("upstream_retries_denied_total{reason=\"non_idempotent\"}"), 1.0);
+    let line = gateway.log_of("/pay");
+    assert_eq!((&line["attempts"], &line["reason"]), (&1.into(), &"upstream_eof".into()), "{line}");
     // Nor is a request of which bytes are gone that nobody kept.
     let mut upstream = pooled(&gateway, &endpoint);
     client.sends("PUT /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n");
@@ -201,6 +264,8 @@ fn a_post_is_never_retried(io: Io) {
     upstream.closes();
     client.expects(502);
     assert!(endpoint.is_alone());
+    assert_eq!(gateway.metric("upstream_retries_denied_total{reason=\"body\"}"), 1.0);
+    assert_eq!(gateway.metric_sum("upstream_retries_total"), 0.0);
     gateway.stop();
 }
 
@@ -258,17 +323,25 @@ fn a_truncated_response_is_cut_short_for_the_client_too(io: Io) {
 fn a_silent_endpoint_is_a_504_and_its_late_answer_is_nobodys(io: Io) {
     let (endpoint, gateway) = one(io, "response_header: 300ms");
     let mut client = gateway.client();
-    let began_ms = now_ms();
-    client.asks("/slow");
-    let mut upstream = endpoint.accepts();
-    upstream.expects("GET /slow");
-    upstream.replies("HTTP/1.1 200 OK\r\n");
-    let answer = client.expects(504);
-    let took_ms = now_ms() - began_ms;
-    assert!((270..1_500).contains(&took_ms), "{took_ms} ms");
-    assert_eq!(answer.reason(), "upstream_timeout");
-    upstream.reads_to_end();
-    drop(upstream.try_send("Content-Length: 4\r\n\r\nlate"));
+    let mut times_ms = Vec::new();
+    for part in ["", "HTTP/1.1 200 OK\r\n", ""] {
+        let began_ms = now_ms();
+        client.asks("/slow");
+        let mut upstream = endpoint.accepts();
+        upstream.expects("GET /slow");
+        upstream.replies(part);
+        let answer = client.expects(504);
+        times_ms.push(now_ms() - began_ms);
+        assert_eq!(answer.reason(), "upstream_timeout");
+        upstream.reads_to_end();
+        drop(upstream.try_send("Content-Length: 4\r\n\r\nlate"));
+    }
+    // A tenth more or less, where the machine is not busy with something else.
+    times_ms.sort_unstable();
+    assert!((270..=330).contains(&times_ms[0]) && times_ms[2] < 1_500, "{times_ms:?} ms");
+    assert_eq!(gateway.log_of("/slow")["reason"], "upstream_timeout");
+    gateway.waits_for("upstream_errors_total{reason=\"upstream_timeout\"}", 3.0);
+    gateway.waits_for("upstream_connections_idle", 0.0);
     client.asks("/next");
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /next");
@@ -299,9 +372,14 @@ fn a_body_that_stalls_is_cut_off(io: Io) {
     upstream.replies("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789");
     client.expects_head(200);
     assert_eq!(client.reads(10), b"0123456789");
+    let began_ms = now_ms();
     client.sees_break();
+    let took_ms = now_ms() - began_ms;
+    assert!((150..1_500).contains(&took_ms), "{took_ms} ms");
     upstream.reads_to_end();
+    assert_eq!(gateway.log_of("/stall")["reason"], "upstream_body_timeout");
     gateway.waits_for("upstream_errors_total{reason=\"upstream_body_timeout\"}", 1.0);
+    gateway.waits_for("upstream_connections_idle", 0.0);
     gateway.stop();
 }
 
@@ -344,6 +422,7 @@ fn endpoints_take_turns(io: Io) {
 on_both_drivers![
     a_closed_port_is_a_502_at_once_and_others_are_tried_first,
     an_endpoint_that_never_accepts_is_a_504_in_time,
+    a_connect_that_times_out_goes_on_at_another_endpoint,
     a_fresh_connection_that_dies_is_a_502_and_the_request_went_out_once,
     a_get_whose_fresh_connection_died_is_tried_once_at_another_endpoint,
     a_stale_connection_is_noticed_before_it_is_used,

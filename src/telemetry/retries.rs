@@ -1,0 +1,77 @@
+//! Why requests are sent once more, and why they are not.
+
+/// Why a request was sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// A reused connection died before a byte of response.
+    Reused,
+    /// A fresh connection did.
+    Reset,
+    /// No response head came in time.
+    Timeout,
+    /// The response had a status that the route names.
+    Status,
+}
+
+/// Why a request was not sent once more although its attempt failed in a way that is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRetried {
+    /// Its method is not idempotent (RFC 9110 section 9.2.2).
+    NonIdempotent,
+    /// Something went to the client already.
+    Answered,
+    /// Its body was not kept, or is still on its way.
+    Body,
+    /// The route's attempts were made.
+    Attempts,
+    /// The deadline would have passed.
+    Deadline,
+    /// The budget was used up.
+    Budget,
+}
+
+impl Retried {
+    /// One of each, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::Reused, Self::Reset, Self::Timeout, Self::Status];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reused => "reused",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+        }
+    }
+}
+
+impl NotRetried {
+    /// One of each, in the order of their counters.
+    pub const ALL: [Self; 6] =
+        [Self::NonIdempotent, Self::Answered, Self::Body, Self::Attempts, Self::Deadline, Self::Budget];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NonIdempotent => "non_idempotent",
+            Self::Answered => "answered",
+            Self::Body => "body",
+            Self::Attempts => "attempts",
+            Self::Deadline => "deadline",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_the_counters_is_that_of_the_kinds() {
+        assert!(Retried::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
+        assert!(NotRetried::ALL.iter().enumerate().all(|(at, kind)| *kind as usize == at));
+    }
+}
