@@ -24,8 +24,8 @@ use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::{LogRing, ring};
 use crate::worker::{self, Credit, Loads};
 
-/// Descriptors that a gateway needs beside its connections.
-const SPARE_DESCRIPTORS: u64 = 64;
+/// Descriptors that a gateway needs beside its connections: those of probes for the most part.
+const SPARE_DESCRIPTORS: u64 = 320;
 
 /// Everything but the threads of the workers, which start once nothing else can fail.
 struct Prepared {

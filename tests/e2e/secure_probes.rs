@@ -133,9 +133,11 @@ fn grpc_probes_follow_the_health_protocol() {
     let gateway = gateway(&[
         ("orders", address, "kind: grpc, service: orders".to_owned()),
         ("whole", address, "kind: grpc".to_owned()),
+        ("http1", address, "kind: http".to_owned()),
     ]);
     shows(&gateway, "orders", address, "healthy", "grpc SERVING");
     shows(&gateway, "whole", address, "unhealthy", "grpc status 5 NOT_FOUND (the service is unknown)");
+    shows(&gateway, "http1", address, "unhealthy", "the port speaks HTTP/2, not HTTP/1");
     serving.store(2, Ordering::Relaxed);
     shows(&gateway, "orders", address, "unhealthy", "grpc NOT_SERVING");
     serving.store(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::clock;
@@ -33,7 +33,12 @@ pub(super) use target::{Target, targets};
 use tls::Trust;
 
 /// Probes under way at once in the whole process.
-const PROBES_AT_ONCE: usize = 64;
+const PROBES_AT_ONCE: usize = 256;
+/// Those of them that may be to endpoints whose last probe failed, and may well take all of their timeout again: the
+/// others do not wait for them.
+const FAILING_AT_ONCE: usize = 192;
+
+const _: () = assert!(FAILING_AT_ONCE < PROBES_AT_ONCE);
 
 /// How one probe went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +62,19 @@ pub(super) struct Report {
 struct Shared {
     reports: mpsc::UnboundedSender<Report>,
     permits: Semaphore,
+    failing: Semaphore,
     trust: Trust,
     rng: Mutex<Rng>,
 }
 
 impl Shared {
+    /// Leave to probe; `fails`: the last probe of the same target failed.
+    async fn leave(&self, fails: bool) -> (Option<SemaphorePermit<'_>>, SemaphorePermit<'_>) {
+        let taken = |permit: Result<_, _>| permit.expect("nobody closes the semaphore");
+        let failing = if fails { Some(taken(self.failing.acquire().await)) } else { None };
+        (failing, taken(self.permits.acquire().await))
+    }
+
     /// 64 random bits.
     fn draw(&self) -> u64 {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).u64()
@@ -111,8 +124,8 @@ impl Probes {
     pub(super) fn new(reports: mpsc::UnboundedSender<Report>) -> Self {
         // It only spreads probes in time, so without entropy the clock will do.
         let rng = Rng::from_os().unwrap_or_else(|_| Rng::from_seed(clock::now_ns()));
-        let (permits, trust) = (Semaphore::new(PROBES_AT_ONCE), Trust::new());
-        let shared = Arc::new(Shared { reports, permits, trust, rng: Mutex::new(rng) });
+        let (permits, failing) = (Semaphore::new(PROBES_AT_ONCE), Semaphore::new(FAILING_AT_ONCE));
+        let shared = Arc::new(Shared { reports, permits, failing, trust: Trust::new(), rng: Mutex::new(rng) });
         Self { shared, followed: Followed::default(), terms: 0 }
     }
 

@@ -15,10 +15,10 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, term: u64, mut chec
     if !health.require_probe {
         tokio::time::sleep(jitter::first(health.interval, shared.draw())).await;
     }
-    let mut was_ours = false;
+    let (mut was_ours, mut fails) = (false, false);
     loop {
         let (next, outcome) = {
-            let _permit = shared.permits.acquire().await.expect("nobody closes the semaphore");
+            let _leave = shared.leave(fails).await;
             // It runs from here on, or what answers slowly would be found out slowly.
             let next = tokio::time::sleep(jitter::pause(health.interval, shared.draw()));
             (next, check.check().await)
@@ -29,7 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>, target: Target, term: u64, mut chec
             let (cluster, endpoint) = (&*target.cluster, target.probed());
             tracing::warn!(cluster, %endpoint, detail = &*report.detail, "an endpoint cannot be probed");
         }
-        was_ours = is_ours;
+        (was_ours, fails) = (is_ours, !report.ok);
         if shared.reports.send(report).is_err() {
             return;
         }

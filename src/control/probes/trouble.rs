@@ -46,6 +46,8 @@ pub(super) enum Trouble {
     NotTls,
     /// The answer is not HTTP/1.
     NotHttp,
+    /// An HTTP/1 probe met HTTP/2.
+    SpeaksHttp2,
     /// A gRPC probe met HTTP/1.
     SpeaksHttp1,
     /// The answer is not HTTP/2.
@@ -94,6 +96,7 @@ impl Trouble {
             Self::SpeaksTls => "the port speaks TLS",
             Self::NotTls => "the port does not speak TLS",
             Self::NotHttp => "the answer is not HTTP",
+            Self::SpeaksHttp2 => "the port speaks HTTP/2, not HTTP/1",
             Self::SpeaksHttp1 => "the port speaks HTTP/1, not HTTP/2",
             Self::NotHttp2 => "the answer is not HTTP/2",
             Self::HeadTooLarge => "the head of the answer is too large",
@@ -154,6 +157,8 @@ impl Trouble {
     pub(super) fn from_http1(error: &hyper::Error, seen: &Seen) -> Self {
         if seen.is_tls() {
             Self::SpeaksTls
+        } else if seen.is_http2() {
+            Self::SpeaksHttp2
         } else if error.is_parse_too_large() {
             Self::HeadTooLarge
         } else if error.is_parse() {

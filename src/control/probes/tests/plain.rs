@@ -181,7 +181,7 @@ async fn half_a_head_is_no_answer() {
 #[tokio::test]
 async fn garbage_is_not_http() {
     for garbage in
-        [&b"220 mail.example ESMTP\r\n"[..], b"\0\0\x12\x04\0\0\0\0\0", b"HTTP/1.1 abc\r\n\r\n", b"\n\n\n-ERR\r\n"]
+        [&b"220 mail.example ESMTP\r\n"[..], b"\0\0\x12\x05\0\0\0\0\0", b"HTTP/1.1 abc\r\n\r\n", b"\n\n\n-ERR\r\n"]
     {
         let address = answering(garbage, true).await;
         let said = said(&target(ProbeKind::Http, address)).await;
@@ -206,6 +206,13 @@ async fn a_head_of_a_megabyte_is_refused() {
 async fn a_plaintext_probe_that_gets_a_tls_alert_says_so() {
     let address = answering(*b"\x15\x03\x03\0\x02\x02\x46", true).await;
     assert_eq!(said(&target(ProbeKind::Http, address)).await, Err("the port speaks TLS".to_owned()));
+}
+
+#[tokio::test]
+async fn a_plaintext_probe_that_meets_http2_says_so() {
+    // The SETTINGS that a server sends before it has read anything, and GOAWAY for what it read then.
+    let address = answering(b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01".as_slice(), true).await;
+    assert_eq!(said(&target(ProbeKind::Http, address)).await, Err("the port speaks HTTP/2, not HTTP/1".to_owned()));
 }
 
 #[tokio::test]

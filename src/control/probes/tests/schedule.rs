@@ -148,7 +148,7 @@ impl Check for Waiting {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_probes_than_the_bound_are_under_way_and_none_is_forgotten() {
-    const TARGETS: usize = 200;
+    const TARGETS: usize = 3 * PROBES_AT_ONCE;
     let (shared, mut inbox) = shared();
     let [under_way, most] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
     let leave = Arc::new(Semaphore::new(0));
@@ -167,6 +167,37 @@ async fn no_more_probes_than_the_bound_are_under_way_and_none_is_forgotten() {
         inbox.recv().await.unwrap();
     }
     assert_eq!(most.load(Ordering::Relaxed), PROBES_AT_ONCE);
+}
+
+/// Takes all of its timeout and fails, as a black hole does.
+struct Lost;
+
+impl Check for Lost {
+    async fn check(&mut self) -> Outcome {
+        tokio::time::sleep(INTERVAL).await;
+        Outcome { result: DOWN, latency_us: 0 }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_well_are_probed_in_time_however_many_are_lost() {
+    let (shared, mut inbox) = shared();
+    for _ in 0..20 * PROBES_AT_ONCE {
+        tokio::spawn(task::run(Arc::clone(&shared), scheduled(true), 1, Lost));
+    }
+    // Each of them has been found out once.
+    for _ in 0..20 * PROBES_AT_ONCE {
+        inbox.recv().await.unwrap();
+    }
+    let mut well = scheduled(true);
+    well.id = EndpointId(1);
+    tokio::spawn(task::run(shared, well, 1, Scripted::new([UP])));
+    let began = Instant::now();
+    let mut told = 0;
+    while told < 20 {
+        told += u32::from(inbox.recv().await.unwrap().id == EndpointId(1));
+    }
+    assert!(began.elapsed() < INTERVAL * 22, "20 probes took {:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
