@@ -92,6 +92,8 @@ mod logs;
 mod metrics;
 #[path = "e2e/names.rs"]
 mod names;
+#[path = "e2e/pools.rs"]
+mod pools;
 #[path = "e2e/probes.rs"]
 mod probes;
 #[path = "e2e/proxy_protocol.rs"]
@@ -102,6 +104,8 @@ mod queues;
 mod reload;
 #[path = "e2e/requests.rs"]
 mod requests;
+#[path = "e2e/resolver.rs"]
+mod resolver;
 #[path = "e2e/responses.rs"]
 mod responses;
 #[path = "e2e/retries.rs"]

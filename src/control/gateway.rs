@@ -1,12 +1,15 @@
 //! The running gateway: everything the control loop owns, and how it takes up a new configuration.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HOUSEKEEPING;
 use super::board::{Board, Published};
 use super::changes::{Held, ListenerChanges, listener_changes, needs_restart};
 use super::crew::Crew;
 use super::log_writer::LogWriter;
+use super::names::Answers;
 use super::overview::Overview;
 use super::probes::{self, Probes};
 use super::sockets::{self, Opened};
@@ -120,8 +123,9 @@ impl Gateway {
 
     /// Everything that can fail comes first; from `publish` on nothing does.
     async fn publish(&mut self, loaded: Loaded) -> Result<u64, String> {
+        let new = self.ask_for_new(&loaded.config).await;
         let epoch = self.publisher.epoch() + 1;
-        let snapshot = self.tables.compile(&loaded.config, epoch).await?;
+        let snapshot = self.tables.compile(&loaded.config, epoch, new)?;
         let changes = listener_changes(&self.held, &loaded.config.listeners);
         let opened = match sockets::open_all(&changes.open, self.crew.len()) {
             Ok(opened) => opened,
@@ -142,6 +146,23 @@ impl Gateway {
         self.take_up(&old.config);
         self.show();
         Ok(epoch)
+    }
+
+    /// Asks for the names that `config` adds. Those in force are looked after meanwhile: a name for which nobody answers
+    /// must not keep the others at addresses that are gone.
+    async fn ask_for_new(&mut self, config: &Config) -> Answers {
+        let mut asking = pin!(self.tables.ask_for_new(config));
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                answers = asking.as_mut() => return answers,
+                hosts = self.tables.readdressed() => self.readdress(&hosts),
+                _ = housekeeping.tick() => {
+                    self.retire();
+                    self.show_names();
+                }
+            }
+        }
     }
 
     /// Publishes the configuration in force once more, with the addresses that its names have now: workers close what

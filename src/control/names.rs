@@ -65,6 +65,13 @@ pub(super) struct Names<A = System> {
     staged: Option<Staged<A>>,
 }
 
+/// What came of asking for the names of a configuration that were not known before.
+pub(super) struct Answers<A = System> {
+    asker: A,
+    wanted: Wanted,
+    answers: HashMap<Arc<str>, Answer>,
+}
+
 /// A configuration that was resolved and is not in force yet.
 struct Staged<A> {
     asker: A,
@@ -127,19 +134,29 @@ impl<A: Asker> Names<A> {
         }
     }
 
-    /// Asks for the names of `config` that are not known yet, some at once, and gives the addresses of all; what is
-    /// known stays as it is. Followed by [`Names::on_published`] or [`Names::on_rejected`].
-    ///
-    /// # Errors
-    /// One sentence for each name without an address, naming its cluster.
-    pub(super) async fn resolve(&mut self, config: &Config) -> Result<Resolved, Vec<String>> {
+    /// Asks for the names of `config` that are not known yet, some at once; for [`Names::resolve`]. Whoever waits for it
+    /// looks after the known ones meanwhile.
+    pub(super) fn ask_for_new(&self, config: &Config) -> impl Future<Output = Answers<A>> + use<A> {
         let wanted = Wanted::new(config);
         let is_tuned = wanted.dns == self.wanted.dns;
         let asker = if is_tuned { self.asker.clone() } else { self.asker.tuned(&config.dns) };
         let unknown = wanted.hosts.keys().filter(|host| !self.records.contains_key(*host)).cloned().collect();
+        async move {
+            let answers = ask_each(&asker, unknown).await;
+            Answers { asker, wanted, answers }
+        }
+    }
+
+    /// The addresses of all names of `config`, of which the new ones had these answers; what is known stays as it is.
+    /// Followed by [`Names::on_published`] or [`Names::on_rejected`].
+    ///
+    /// # Errors
+    /// One sentence for each name without an address, naming its cluster.
+    pub(super) fn resolve(&mut self, config: &Config, new: Answers<A>) -> Result<Resolved, Vec<String>> {
+        let Answers { asker, wanted, answers } = new;
         let mut fresh = HashMap::new();
         let mut failures = Vec::new();
-        for (host, answer) in ask_each(&asker, unknown).await {
+        for (host, answer) in answers {
             let mut record = Record::new(wanted.hosts[&host]);
             let turn = record.on_answer(&answer, self.rng.u64());
             self.counts.on_answer(record.is_failing());

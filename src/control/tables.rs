@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::names::{Counts, NameStatus, Names};
+use super::names::{Answers, Counts, NameStatus, Names};
 use super::series::RouteSeries;
 use crate::clock;
 use crate::cluster::Fleet;
@@ -27,12 +27,17 @@ impl Tables {
         self.registry.fleet()
     }
 
-    /// Resolves the names of `config` and compiles it as `epoch`.
+    /// Asks for the names of `config` that are not known yet; for [`Tables::compile`].
+    pub(super) fn ask_for_new(&self, config: &Config) -> impl Future<Output = Answers> + use<> {
+        self.names.ask_for_new(config)
+    }
+
+    /// Compiles `config` as `epoch`; its new names had these answers.
     ///
     /// # Errors
     /// Every name without an address, or what the compiler refuses; follow neither by [`Tables::on_published`].
-    pub(super) async fn compile(&mut self, config: &Config, epoch: u64) -> Result<Snapshot, String> {
-        let resolved = self.names.resolve(config).await.map_err(|all| all.join("\n"))?;
+    pub(super) fn compile(&mut self, config: &Config, epoch: u64, new: Answers) -> Result<Snapshot, String> {
+        let resolved = self.names.resolve(config, new).map_err(|all| all.join("\n"))?;
         self.assemble(config, epoch, &resolved)
     }
 

@@ -8,7 +8,7 @@ use super::child_origin::ChildOrigin;
 use super::client::Client;
 use super::gateway::Gateway;
 use super::plan::{Io, Plan};
-use super::wait::{now_ms, until, until_true};
+use super::wait::{Ends, now_ms, until, until_true};
 
 /// Names of the origins, which are what they answer with; the last one is killed.
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -31,15 +31,6 @@ struct Seen {
     answered: Vec<String>,
     /// Paths of those that were answered with 502.
     lost: Vec<String>,
-}
-
-/// Ends the clients, also when the test fails in between.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn origins() -> [ChildOrigin; 3] {

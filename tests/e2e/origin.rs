@@ -1,12 +1,15 @@
 //! An endpoint that answers by itself, for tests with many requests.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::message::Message;
 use super::wait::thread;
 use super::wire::Wire;
+
+/// A port of the kernel's choice.
+const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 
 /// A running origin: a thread for each connection.
 #[derive(Debug)]
@@ -37,15 +40,24 @@ impl Origin {
 
     /// Answers every request with the same words.
     pub(crate) fn saying(content: &str) -> Self {
+        Self::saying_at(ANY_PORT, content).expect("loopback")
+    }
+
+    /// The same at this address, unless it is taken.
+    pub(crate) fn saying_at(address: SocketAddr, content: &str) -> Option<Self> {
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", content.len()).into_bytes();
-        Self::answering(move |_| answer.clone())
+        Some(Self::answering_on(TcpListener::bind(address).ok()?, move |_| answer.clone()))
     }
 
     /// Answers every request with what `answer` makes of it.
     pub(crate) fn answering(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::answering_on(TcpListener::bind(ANY_PORT).expect("loopback"), answer)
+    }
+
+    fn answering_on(listener: TcpListener, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let requests = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&requests);
-        let mut origin = Self::serving(move |mut wire| {
+        let mut origin = Self::serving_on(listener, move |mut wire| {
             while let Some(request) = next_request(&mut wire) {
                 counted.fetch_add(1, Ordering::Relaxed);
                 if wire.try_send(answer(&request)).is_err() {
@@ -59,7 +71,10 @@ impl Origin {
 
     /// Serves every connection by `serve`, on a thread of its own.
     pub(crate) fn serving(serve: impl Fn(Wire) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        Self::serving_on(TcpListener::bind(ANY_PORT).expect("loopback"), serve)
+    }
+
+    fn serving_on(listener: TcpListener, serve: impl Fn(Wire) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().expect("a bound socket");
         let (stopped, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (ends, counts, serve) = (Arc::clone(&stopped), Arc::clone(&connections), Arc::new(serve));

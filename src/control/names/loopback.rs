@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use self::dns::DnsServer;
-use super::tests::{config, ips};
+use super::tests::{config, ips, resolves};
 use super::*;
 
 mod dns;
@@ -59,7 +59,7 @@ impl Rig {
     /// Takes up the endpoints `cluster host:port`.
     async fn takes_up(&mut self, endpoints: &[&str]) -> Result<(), Vec<String>> {
         let config = Config { dns: self.dns.clone(), ..config(endpoints) };
-        timeout(LIMIT, self.names.resolve(&config)).await.expect("in time")?;
+        timeout(LIMIT, resolves(&mut self.names, &config)).await.expect("in time")?;
         self.names.on_published();
         Ok(())
     }

@@ -135,8 +135,13 @@ fn run(test: impl AsyncFnOnce(Script, Names<Script>)) {
     });
 }
 
+pub(super) async fn resolves<A: Asker>(names: &mut Names<A>, config: &Config) -> Result<Resolved, Vec<String>> {
+    let new = names.ask_for_new(config).await;
+    names.resolve(config, new)
+}
+
 async fn publishes(names: &mut Names<Script>, config: &Config) -> Resolved {
-    let resolved = names.resolve(config).await.unwrap();
+    let resolved = resolves(names, config).await.unwrap();
     names.on_published();
     assert_eq!(names.resolved(), resolved);
     resolved
@@ -191,7 +196,7 @@ fn names_without_an_address_are_told_all_at_once_with_their_clusters() {
             [Some(Answer { v4: Family::Nothing(Nothing::NoName), v6: Family::Nothing(Nothing::NoName) })],
         );
         script.says("slow.test", [None]);
-        let refused = names.resolve(&config(&["b slow.test:80", "a gone.test:80", "a good.test:80"])).await;
+        let refused = resolves(&mut names, &config(&["b slow.test:80", "a gone.test:80", "a good.test:80"])).await;
         assert_eq!(
             refused.unwrap_err(),
             [
@@ -322,6 +327,28 @@ fn a_name_that_never_answers_holds_up_no_other() {
 }
 
 #[test]
+fn known_names_are_looked_after_while_new_ones_are_asked_for() {
+    run(async |script, mut names| {
+        script.says("a.test", ["10.0.0.1", "10.0.0.2"].map(|one| Some(Answer::found(ips(&[one]), 1))));
+        script.says("new.test", [None]);
+        publishes(&mut names, &config(&["a a.test:80"])).await;
+        let more = config(&["a a.test:80", "a new.test:80"]);
+        let mut asking = std::pin::pin!(names.ask_for_new(&more));
+        let told = tokio::select! {
+            _ = asking.as_mut() => panic!("nobody answers"),
+            told = names.changed() => told,
+        };
+        assert_eq!(told, ["a.test"]);
+        // It is given up in the end, and what was learnt meanwhile stays.
+        let new = asking.await;
+        let refused = names.resolve(&more, new).unwrap_err();
+        assert_eq!(refused, ["cluster `a`: cannot resolve `new.test`: no answer within 30s"]);
+        names.on_rejected();
+        assert_eq!(of(&names.resolved(), "a.test", 80), ["10.0.0.2:80"]);
+    });
+}
+
+#[test]
 fn an_abandoned_wait_loses_nothing() {
     run(async |script, mut names| {
         let answers = ["10.0.0.1", "10.0.0.2"].map(|one| Some(Answer::found(ips(&[one]), 1)));
@@ -362,7 +389,7 @@ fn a_refused_reload_changes_nothing() {
         let before = names.resolved();
         let mut other = config(&["a b.test:80"]);
         other.dns.servers = vec!["10.0.0.53:53".parse().unwrap()];
-        assert!(names.resolve(&other).await.is_ok());
+        assert!(resolves(&mut names, &other).await.is_ok());
         names.on_rejected();
         assert_eq!(names.resolved(), before);
         passes(&mut names, Duration::from_secs(60)).await;
@@ -381,7 +408,7 @@ fn a_change_that_a_refused_reload_saw_is_still_told() {
         while !names.changed.contains("a.test") {
             assert!(names.step().await.is_none());
         }
-        assert!(names.resolve(&config(&["a a.test:80", "a gone.test:80"])).await.is_err());
+        assert!(resolves(&mut names, &config(&["a a.test:80", "a gone.test:80"])).await.is_err());
         assert_eq!(passes(&mut names, HOUR).await, [["a.test"]]);
     });
 }
