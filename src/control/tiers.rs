@@ -131,6 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn without_probes_the_connections_of_requests_show_how_slow_a_tier_is() {
+        let mut scene = Scene::new();
+        let ids = scene.publish(
+            "max_latency: 50ms, endpoints: [{ url: 'http://10.0.0.1' }, { url: 'http://10.0.0.2', priority: 9 }]",
+        );
+        let mut tiers = Tiers::default();
+        scene.fleet().cell(0, ids[0]).on_connect(60_000);
+        tiers.look(&scene.overview, scene.fleet(), 1_000);
+        assert_eq!(scene.views(1_000)[0].slow_tiers, [0]);
+        scene.slot(0).set_latency_us(1_000);
+        for now_ms in [2_000, 3_000, 4_000] {
+            tiers.look(&scene.overview, scene.fleet(), now_ms);
+        }
+        assert!(scene.views(4_000)[0].slow_tiers.is_empty(), "probes know better");
+    }
+
+    #[test]
     fn a_reload_that_keeps_the_bound_keeps_the_hysteresis() {
         let (mut scene, mut tiers) = scene();
         assert_eq!(look(&scene, &mut tiers, 1_000, [51, 51, 1]), [0]);

@@ -247,6 +247,34 @@ fn probes_end_with_their_endpoint_and_with_the_gateway() {
     assert_eq!(gateway.process.exit_code(), Some(0));
 }
 
+/// G1 and B8: an address that a name gets later is a new endpoint, and must pass as well.
+#[test]
+fn a_new_address_of_a_name_must_pass_first() {
+    let (here, names) = (Origin::saying("here"), DnsServer::start());
+    let there = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let at = SocketAddr::from(([127, 0, 0, 2], here.address().port()));
+    there.bind(&at.into()).expect("a port that nobody has at this address");
+    names.set("app.test", 0, &[here.address().ip()]);
+    let active = "kind: tcp, interval: 50ms, unhealthy_after: 100000, require_probe: true";
+    let gateway = Plan::bare(Io::Uring)
+        .cluster_as(
+            "app",
+            &format!("endpoints: [{{ url: 'http://app.test:{}' }}], health: {{ active: {{ {active} }} }}", at.port()),
+        )
+        .route("name: everything, cluster: app")
+        .and(&format!("dns: {{ servers: ['{}'], ttl_min: 50ms, ttl_max: 50ms }}", names.address()))
+        .start();
+    gateway.waits_to_show("app", here.address(), &[("probe", "healthy")]);
+    names.set("app.test", 0, &[here.address().ip(), at.ip()]);
+    gateway.notice("changed addresses published");
+    gateway.waits_to_show("app", at, &[("probe_detail", "connection refused"), ("unfit", "unfit: unprobed")]);
+    assert_eq!(gateway.shows("app", here.address())["probe"], "healthy", "the other one stays what it was");
+    assert!(are_all(&served_by(&gateway, 6), "here"));
+    there.listen(16).expect("a bound socket");
+    gateway.waits_to_show("app", at, &[("probe", "healthy"), ("unfit", "")]);
+    gateway.stop();
+}
+
 /// G1: a reload that waits for a name server does not keep verdicts waiting.
 #[test]
 fn an_endpoint_is_left_while_a_reload_waits_for_a_name() {
