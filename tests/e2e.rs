@@ -90,6 +90,8 @@ mod killed;
 mod logs;
 #[path = "e2e/metrics.rs"]
 mod metrics;
+#[path = "e2e/mirrors.rs"]
+mod mirrors;
 #[path = "e2e/names.rs"]
 mod names;
 #[path = "e2e/pools.rs"]
@@ -120,6 +122,8 @@ mod secure_probes;
 mod shares;
 #[path = "e2e/shutdown.rs"]
 mod shutdown;
+#[path = "e2e/splits.rs"]
+mod splits;
 #[path = "e2e/streaming.rs"]
 mod streaming;
 #[path = "e2e/upgrades.rs"]

@@ -1,6 +1,7 @@
 //! Copies of requests for another cluster: sent when the request itself is done, their answers read and dropped.
 //!
-//! A copy never waits for room and never delays a client. Only requests whose whole body is at hand (it came with the head, or
+//! A copy never waits for room and never delays a client, and no answer to one takes more than its share of a worker: its
+//! time and the bytes that are read of it are bounded. Only requests whose whole body is at hand (it came with the head, or
 //! fitted the buffer that keeps it) are copied; the others are counted.
 
 use std::cell::Cell;
@@ -37,10 +38,8 @@ impl<E: Env> Exchange<'_, E> {
     /// Is this request one of those that the route copies?
     pub(super) fn mirror_for(&self, route: &Route) -> Option<Mirror> {
         let mirror = route.mirror?;
-        // 53 bits make every float from 0 to 1 alike likely.
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit the mantissa")]
-        let drawn = (self.shard.rng.borrow_mut().u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        (drawn < mirror.share).then_some(mirror)
+        let is_copied = self.adopted.splits[mirror.split].borrow_mut().pick(None) == 0;
+        is_copied.then_some(mirror)
     }
 
     /// Sends a copy of this request, which has gone out whole, if there is room for one more.
@@ -154,7 +153,10 @@ async fn send<E: Env>(shard: &Shard<E>, copy: Copy<E>, scratch: &mut Scratch) ->
             return false;
         }
     }
-    let bounds = Bounds { method, sent_ns, header_ms: route.timeouts.response_header_ms, body_ms: patience_ms };
+    let now_ms = shard.alarms.now_ms();
+    let due_ms = now_ms + route.timeouts.request_ms;
+    let header_due_ms = due_ms.min(now_ms + route.timeouts.response_header_ms);
+    let bounds = Bounds { method, sent_ns, header_due_ms, due_ms, body_ms: patience_ms };
     let Some(persists) = drop_answer(shard, &attempt, &upstream, scratch, bounds).await else {
         attempt.on_failed();
         return false;
@@ -169,11 +171,15 @@ async fn send<E: Env>(shard: &Shard<E>, copy: Copy<E>, scratch: &mut Scratch) ->
 struct Bounds {
     method: Method,
     sent_ns: u64,
-    header_ms: u64,
+    header_due_ms: u64,
+    /// For the body to end.
+    due_ms: u64,
+    /// Between two parts of the body.
     body_ms: u64,
 }
 
-/// Reads an answer to its end; `None` when it is none, else whether its connection may carry another exchange.
+/// Reads an answer, of a long one only the beginning; `None` when it is none, else whether its connection may carry another
+/// exchange.
 async fn drop_answer<E: Env>(
     shard: &Shard<E>,
     attempt: &Attempt<'_, E>,
@@ -181,11 +187,12 @@ async fn drop_answer<E: Env>(
     scratch: &mut Scratch,
     bounds: Bounds,
 ) -> Option<bool> {
-    let Bounds { method, sent_ns, header_ms, body_ms } = bounds;
-    let due_ms = shard.alarms.now_ms() + header_ms;
+    let Bounds { method, sent_ns, header_due_ms, due_ms, body_ms } = bounds;
+    let left_ms = |due_ms: u64| due_ms.saturating_sub(shard.alarms.now_ms());
     let Scratch { response, download, alarm, .. } = scratch;
     let mut buffer = shard.buffers.lend();
     response.clear();
+    let mut interims = 0;
     loop {
         let progress = match buffer.is_empty() {
             true => Progress::Partial,
@@ -194,6 +201,10 @@ async fn drop_answer<E: Env>(
         match progress {
             Progress::Complete if response.status() == 101 => return None,
             Progress::Complete if response.is_interim() => {
+                interims += 1;
+                if interims > limits::INTERIM_RESPONSES {
+                    return None;
+                }
                 buffer.consume(response.len());
                 response.clear();
                 continue;
@@ -202,22 +213,27 @@ async fn drop_answer<E: Env>(
             Progress::Partial => {}
         }
         buffer.reserve(1);
-        let left_ms = due_ms.saturating_sub(shard.alarms.now_ms());
-        let Received::Bytes(filled) = read_once(&upstream.stream, buffer, alarm, left_ms).await else { return None };
+        let read = read_once(&upstream.stream, buffer, alarm, left_ms(header_due_ms)).await;
+        let Received::Bytes(filled) = read else { return None };
         buffer = filled;
     }
     let now_ns = shard.env.now_ns();
     attempt.on_answered(response.status(), now_ns.saturating_sub(sent_ns), now_ns);
     buffer.consume(response.len());
     let mut inbound = Inbound::new(response.body(), 0, download);
+    let mut dropped = 0;
     loop {
         let portion = inbound.take(&mut buffer, &shard.buffers).ok()?;
         if portion.done {
             let is_delimited = response.body() != BodyLength::UntilClose;
             return Some(is_delimited && portion.extra.is_none() && response.keep_alive());
         }
+        dropped += buffer.len();
+        if dropped > limits::MIRROR_ANSWER_BYTES {
+            return Some(false);
+        }
         buffer.rewind(0, 0);
-        buffer = match read_once(&upstream.stream, buffer, alarm, body_ms).await {
+        buffer = match read_once(&upstream.stream, buffer, alarm, body_ms.min(left_ms(due_ms))).await {
             Received::Bytes(filled) => filled,
             Received::End(_) if inbound.ends_with_stream() => return Some(false),
             Received::End(_) | Received::Broken | Received::Expired => return None,

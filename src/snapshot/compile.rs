@@ -53,6 +53,9 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
+/// Parts of a mirror's share.
+const MIRROR_PARTS: u32 = 1_000_000;
+
 /// Compiles `config` into the snapshot of `epoch`.
 ///
 /// # Errors
@@ -65,7 +68,7 @@ pub fn compile(
 ) -> Result<Snapshot, CompileError> {
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
     let mut routes = config.routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
-    let splits = number_splits(&mut routes);
+    let splits = number_splits(&mut routes, &config.routes);
     let clusters = (config.clusters.iter())
         .map(|one| clusters::cluster(one, epoch, registry, resolved))
         .collect::<Result<Vec<_>, _>>()?;
@@ -137,7 +140,7 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
         },
         retry: retry(&route.retry),
         upgrades: route.upgrades.iter().map(|name| name.clone().into_bytes()).collect(),
-        mirror: route.mirror.as_ref().map(|mirror| Mirror { cluster: mirror.cluster, share: mirror.share }),
+        mirror: route.mirror.as_ref().map(|mirror| Mirror { cluster: mirror.cluster, split: 0 }),
         body_limit: route.body_limit.unwrap_or(u64::MAX),
         rewrite,
         host_of_endpoint: route.host_header == config::HostHeader::Upstream,
@@ -168,15 +171,26 @@ fn pieces(to: &str) -> Vec<Piece> {
 }
 
 /// The splits in the order of their numbers, and the routes with theirs filled in.
-fn number_splits(routes: &mut [Route]) -> Vec<Vec<u32>> {
+fn number_splits(routes: &mut [Route], written: &[config::Route]) -> Vec<Vec<u32>> {
     let mut splits = Vec::new();
-    for route in routes {
+    for (route, written) in routes.iter_mut().zip(written) {
         if let Action::Split(split) = &mut route.action {
             split.number = splits.len();
             splits.push(split.to.iter().map(|(_, weight)| *weight).collect());
         }
+        if let Some((mirror, written)) = route.mirror.as_mut().zip(written.mirror.as_ref()) {
+            mirror.split = splits.len();
+            splits.push(mirror_parts(written.share));
+        }
     }
     splits
+}
+
+/// What of a million requests is copied, which is something, and what is not.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the share is from 0 to 1")]
+fn mirror_parts(share: f64) -> Vec<u32> {
+    let copied = ((share * f64::from(MIRROR_PARTS)).round() as u32).clamp(1, MIRROR_PARTS);
+    vec![copied, MIRROR_PARTS - copied]
 }
 
 fn retry(retry: &config::Retry) -> Retry {

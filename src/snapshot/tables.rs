@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Clusters as [`Action::Forward`] names them.
     pub clusters: Vec<Cluster>,
-    /// Weights of each split, by [`SplitRoute::number`].
+    /// Weights of each split, by [`SplitRoute::number`], and the parts of each mirror, by [`Mirror::split`].
     pub splits: Vec<Vec<u32>>,
     /// Every endpoint of every cluster, sorted.
     pub endpoints: Vec<EndpointId>,

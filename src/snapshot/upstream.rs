@@ -107,12 +107,12 @@ pub struct SplitRoute {
 }
 
 /// Copies of a route's requests for another cluster, whose answers nobody sees.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// Index in [`super::Snapshot::clusters`].
     pub cluster: usize,
-    /// Share of the requests, 0 to 1.
-    pub share: f64,
+    /// Its number among the splits of the snapshot: the first part is copied.
+    pub split: usize,
 }
 
 /// When a failed attempt is followed by another.
