@@ -41,7 +41,7 @@ fn asks(client: &mut Client, target: &str) -> String {
     client.expects(200).text().to_owned()
 }
 
-fn asks_with(client: &mut Client, field: &str) -> String {
+pub(crate) fn asks_with(client: &mut Client, field: &str) -> String {
     client.sends(format!("GET / HTTP/1.1\r\nHost: a.example\r\n{field}\r\n\r\n"));
     client.expects(200).text().to_owned()
 }

@@ -1,6 +1,8 @@
 //! D3: shares that change while requests are under way: slow start, weights by reload, a weight of 0.
 
-use super::balance::{balanced, counts, named, sequence, weighted};
+use std::collections::BTreeSet;
+
+use super::balance::{asks_with, balanced, counts, named, sequence, weighted};
 use super::client::Client;
 use super::endpoint::Endpoint;
 use super::gate::Gate;
@@ -69,6 +71,33 @@ fn an_endpoint_that_was_drained_grows_into_its_share_again(io: Io) {
     let before_ms = now_ms();
     gateway.adopts(&of(&[1, 1]).yaml());
     grows_to_an_even_share(&mut client, before_ms, now_ms());
+    gateway.stop();
+}
+
+/// With hashed keys it gets more and more of those that are its own, and no other key moves.
+fn a_new_endpoint_gets_its_keys_little_by_little(io: Io) {
+    let origins = named(4);
+    let entries = format!("balance: consistent_hash, hash_key: {{ header: x-user }}, slow_start: {RAMP_MS}ms");
+    let gateway = balanced(io, &origins[..3], &entries).start();
+    let mut client = gateway.client();
+    let mut all =
+        || -> Vec<String> { (0..200).map(|key| asks_with(&mut client, &format!("X-User: u{key}"))).collect() };
+    let of_new = |seen: &[String]| -> BTreeSet<usize> { (0..200).filter(|key| seen[*key] == "d").collect() };
+    let before = all();
+    gateway.adopts(&balanced(io, &origins, &entries).yaml());
+    let began_ms = now_ms();
+    let mut looks = vec![BTreeSet::new()];
+    while now_ms() - began_ms <= RAMP_MS + 100 {
+        let seen = all();
+        assert!(before.iter().zip(&seen).all(|(before, now)| before == now || now == "d"), "only its own keys move");
+        looks.push(of_new(&seen));
+    }
+    let last = all();
+    looks.push(of_new(&last));
+    assert!(looks.windows(2).all(|pair| pair[1].is_superset(&pair[0])), "what it has it keeps");
+    let (first, whole) = (looks[1].len(), looks.last().expect("looks").len());
+    assert!(whole > 25 && first * 2 < whole, "{first} of {whole} at first");
+    assert!(looks.iter().any(|look| look.len() * 3 > whole && look.len() * 3 < whole * 2), "and some in between");
     gateway.stop();
 }
 
@@ -142,6 +171,7 @@ fn is_drained(gateway: &Gateway, at: usize) -> bool {
 on_both_drivers![
     a_new_endpoint_grows_into_its_share,
     an_endpoint_that_was_drained_grows_into_its_share_again,
+    a_new_endpoint_gets_its_keys_little_by_little,
     without_slow_start_a_new_endpoint_is_even_at_once,
     weights_change_without_dropping_a_connection,
     a_weight_of_zero_drains,

@@ -117,10 +117,6 @@ fn check_balance(check: &mut Check<'_>, at: At<'_>, file: &ClusterFile, balance:
         let note = "write `balance: consistent_hash`, or leave `hash_key` out";
         check.warn(at, "hash_key", "`hash_key` is of no use without `consistent_hash`", note);
     }
-    if is_hashing && file.slow_start.is_some() {
-        let note = "a key belongs to one endpoint, whose share cannot grow little by little";
-        check.warn(at, "slow_start", "`slow_start` is of no use with `consistent_hash`", note);
-    }
 }
 
 fn warn_of_few_connections(check: &mut Check<'_>, at: At<'_>, cluster: &Cluster, runtime: &Runtime) {
