@@ -112,13 +112,8 @@ fn any_answer(counts: &Counts) -> u64 {
     now_ms()
 }
 
-/// Sends from many clients, by all of the `prefixes`, while the last of `origins` is killed and until it is `seen_again`.
-fn kills_under_load(
-    gateway: &Gateway,
-    origins: &mut [ChildOrigin; 3],
-    prefixes: &[&str],
-    seen_again: fn(&Counts) -> u64,
-) -> Outcome {
+/// Sends from many clients, by all of the `prefixes`, while `script` runs; returns what they saw and what it brought.
+fn under_load<T>(gateway: &Gateway, prefixes: &[&str], script: impl FnOnce(&Counts) -> T) -> (Vec<Seen>, T) {
     let (counts, ended) = (Counts::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let ends = Ends(&ended);
@@ -131,15 +126,27 @@ fn kills_under_load(
             })
             .collect();
         more_answers(&counts, 400);
+        let brought = script(&counts);
+        drop(ends);
+        (clients.into_iter().map(|client| client.join().expect("no panic")).collect(), brought)
+    })
+}
+
+/// Kills the last of `origins` under load and starts it again, until it is `seen_again`.
+fn kills_under_load(
+    gateway: &Gateway,
+    origins: &mut [ChildOrigin; 3],
+    prefixes: &[&str],
+    seen_again: fn(&Counts) -> u64,
+) -> Outcome {
+    let (seen, (again, again_ms)) = under_load(gateway, prefixes, |counts| {
         origins[2].is_killed();
-        more_answers(&counts, 400);
+        more_answers(counts, 400);
         let again = returned(NAMES[2], origins[2].address());
         let returned_ms = now_ms();
-        let again_ms = seen_again(&counts) - returned_ms;
-        drop(ends);
-        let seen = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
-        Outcome { seen, again, again_ms }
-    })
+        (again, seen_again(counts) - returned_ms)
+    });
+    Outcome { seen, again, again_ms }
 }
 
 /// How often each POST was read by an origin.
@@ -245,6 +252,46 @@ fn a_killed_process_is_not_noticed_whatever_the_balancer(io: Io) {
     gateway.stop();
 }
 
+/// I2, F15: endpoints that come and go by reloads, and are killed before their removal or after it, cost no GET.
+fn reloads_between_kills_cost_no_get(io: Io) {
+    let mut origins = origins();
+    let addresses = origins.each_ref().map(ChildOrigin::address);
+    let with = |members: &[usize]| {
+        let urls: Vec<_> = members.iter().map(|origin| format!("{{ url: 'http://{}' }}", addresses[*origin])).collect();
+        let plan = Plan::bare(io).workers("2").cluster_of("app", &urls.join(", "));
+        plan.route("name: all, cluster: app").and("reload: { watch: false }")
+    };
+    let gateway = with(&[0, 1, 2]).start();
+    let takes_up = |members: &[usize]| {
+        gateway.writes(&with(members).yaml());
+        let reply = gateway.asks_admin("POST", "/reload");
+        assert_eq!(reply.status(), 200, "{reply}");
+    };
+    let (seen, ()) = under_load(&gateway, &[""], |counts| {
+        for killed in 0..NAMES.len() {
+            let others: Vec<_> = (0..NAMES.len()).filter(|other| *other != killed).collect();
+            if killed == 1 {
+                takes_up(&others);
+                origins[killed].is_killed();
+            } else {
+                origins[killed].is_killed();
+                takes_up(&others);
+            }
+            more_answers(counts, 50);
+            origins[killed] = returned(NAMES[killed], addresses[killed]);
+            takes_up(&[0, 1, 2]);
+            let before = counts[killed].load(Ordering::Relaxed);
+            until_true("the one that returned is asked", || counts[killed].load(Ordering::Relaxed) > before);
+        }
+    });
+    assert!(
+        seen.iter().all(|client| client.lost.len() <= NAMES.len()),
+        "a client has one request in flight at each kill"
+    );
+    until_true("what was removed is not connected any more", || gateway.metric("upstream_connections_active") < 1.0);
+    gateway.stop();
+}
+
 /// F15: a process killed in the middle of its responses: each is cut short, visibly, and other requests are answered.
 fn a_process_killed_in_its_responses_cuts_them_short(io: Io) {
     let mut half = ChildOrigin::start_with("0123456789", &["--sent-bytes", "5"]);
@@ -283,5 +330,6 @@ on_both_drivers![
     a_killed_process_is_not_noticed_with_active_checks,
     a_killed_process_is_not_noticed_with_all_guards,
     a_killed_process_is_not_noticed_whatever_the_balancer,
+    reloads_between_kills_cost_no_get,
     a_process_killed_in_its_responses_cuts_them_short,
 ];
