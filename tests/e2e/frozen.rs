@@ -68,19 +68,22 @@ fn a_stopped_endpoint_is_left_and_taken_up_when_it_goes_on(io: Io) {
     gateway.stop();
 }
 
-/// F16, with its queue of connections full: the kernel no longer answers for it, and the connect times out.
+/// F16, with its queue of connections full: the kernel no longer answers for it, the connect times out, and the breaker
+/// opens all the same.
 fn a_stopped_endpoint_with_a_full_queue_does_not_even_connect(io: Io) {
-    let (frozen, other) = (ChildOrigin::start_with("frozen", &["--backlog", "1"]), Origin::saying("other"));
-    let gateway = gateway(io, &frozen, &other);
+    let frozen = ChildOrigin::start_with("frozen", &["--backlog", "1"]);
+    let gateway = Plan::bare(io)
+        .cluster_with("app", &[frozen.address()], "breaker: { consecutive: 6, open_for: 60s }")
+        .route("name: everything, cluster: app")
+        .timeouts("response_header: 150ms, connect: 150ms")
+        .start();
     frozen.freezes();
-    let mut timed_out = 0;
-    until_true("its breaker opens", || {
-        let mut client = gateway.client();
-        client.asks("/x");
-        timed_out += u32::from(client.expects_any().status() == 504);
-        gateway.metric(OPENED) > 0.0
-    });
-    assert!(timed_out > 0);
+    let mut client = gateway.client();
+    let reasons: Vec<String> = (0..6).map(|_| client.asks("/x").expects(504).reason().to_owned()).collect();
+    assert!(reasons.iter().all(|reason| reason == "upstream_timeout" || reason == "connect_timeout"), "{reasons:?}");
+    assert_eq!(reasons[5], "connect_timeout", "{reasons:?}");
+    assert_eq!(client.asks("/open").expects(503).reason(), "breaker_open");
+    assert_eq!(gateway.log_of("/open")["reason"], "breaker_open");
     gateway.stop();
 }
 
