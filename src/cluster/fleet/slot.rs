@@ -2,7 +2,7 @@
 
 use super::super::atomics::{AtomicU64, Ordering};
 use super::breaker::{BreakerPolicy, BreakerState, BreakerWord, Pass, Run, Stage, Transition};
-use super::fitness::{Fitness, Probe, fitness, fitness_at_last};
+use super::fitness::{BreakerView, Fitness, Probe, fitness, fitness_at_last};
 use super::passive::{EjectionWord, PassivePolicy};
 
 /// Thousandths of its full share at which an endpoint that returns begins.
@@ -23,7 +23,7 @@ pub struct Slot {
     breaker: AtomicU64,
     run: AtomicU64,
     ejection: AtomicU64,
-    /// Bit 0: drained; bits 1 and 2: the probe's verdict.
+    /// See [`Standing`].
     standing: AtomicU64,
     rest_until_ms: AtomicU64,
     /// 0: it never was away.
@@ -51,14 +51,16 @@ impl Slot {
     /// Whether it may be picked, by [`super::truth_table`].
     #[must_use]
     pub fn fitness(&self, now_ms: u64) -> Fitness {
-        let (drained, probe) = self.standing();
-        fitness(drained, probe, self.is_ejected(now_ms), self.breaker_word().view(now_ms))
+        let standing = self.standing();
+        let is_ejected = standing.has_passive() && self.ejection_word().is_ejected(now_ms);
+        fitness(standing.is_drained(), standing.probe(), is_ejected, self.view(standing, now_ms))
     }
 
     /// Whether it may be picked once probes and ejections are disregarded, because no endpoint is fit.
     #[must_use]
     pub fn fitness_at_last(&self, now_ms: u64) -> Fitness {
-        fitness_at_last(self.is_drained(), self.breaker_word().view(now_ms))
+        let standing = self.standing();
+        fitness_at_last(standing.is_drained(), self.view(standing, now_ms))
     }
 
     /// Whether it asked for a pause, or could not be reached a moment ago: to be picked only when no other is fit.
@@ -94,7 +96,7 @@ impl Slot {
     /// `is_new_among_others`: it ramps from now, as the others would otherwise be left idle for it. Tokens of probes
     /// that are still out come back as before.
     pub fn on_assigned(&self, probe: Probe, now_ms: u64, is_new_among_others: bool) {
-        self.standing.store(standing_of(false, probe), Ordering::Relaxed);
+        self.set_standing(Standing::default().with_probe(probe));
         self.change_breaker(BreakerWord::on_assigned);
         self.run.store(0, Ordering::Relaxed);
         self.forget_ejection();
@@ -104,50 +106,57 @@ impl Slot {
         self.ramp_from_ms.store(if is_new_among_others { now_ms.max(1) } else { 0 }, Ordering::Relaxed);
     }
 
-    /// Which policies its cluster has since the snapshot just published: what a missing one decided ends.
+    /// Which policies its cluster has in the snapshot about to be published: what a missing one decided ends, and what
+    /// exchanges of older snapshots still decide by it keeps nobody away. For the control thread.
     pub fn on_policies(&self, has_breaker: bool, has_passive: bool) {
-        if !has_breaker {
+        let before = self.standing();
+        self.set_standing(before.with_policies(has_breaker, has_passive));
+        if !has_breaker || !before.has_breaker() {
             self.close_for_good();
         }
-        if !has_passive && self.ejected_until_ms() > 0 {
+        if (!has_passive || !before.has_passive()) && self.ejected_until_ms() > 0 {
             self.forget_ejection();
         }
     }
 
     /// An operator takes it out or brings it back; coming back starts the ramp. For the control thread.
     pub fn set_drained(&self, drained: bool, now_ms: u64) {
-        let (was_drained, probe) = self.standing();
-        if was_drained && !drained {
+        let before = self.standing();
+        if before.is_drained() && !drained {
             self.ramp_from(now_ms);
         }
-        self.standing.store(standing_of(drained, probe), Ordering::Relaxed);
+        self.set_standing(before.with_drained(drained));
     }
 
     /// The verdict of its active check; becoming healthy starts the ramp. For the control thread.
     pub fn set_probe(&self, probe: Probe, now_ms: u64) {
-        let (drained, was) = self.standing();
-        if matches!(was, Probe::Unhealthy | Probe::Pending) && matches!(probe, Probe::Healthy | Probe::Unprobed) {
+        let before = self.standing();
+        if matches!(before.probe(), Probe::Unhealthy | Probe::Pending)
+            && matches!(probe, Probe::Healthy | Probe::Unprobed)
+        {
             self.ramp_from(now_ms);
         }
-        self.standing.store(standing_of(drained, probe), Ordering::Relaxed);
+        self.set_standing(before.with_probe(probe));
     }
 
     /// Whether an operator took it out.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.standing().0
+        self.standing().is_drained()
     }
 
     /// The verdict of its active check.
     #[must_use]
     pub fn probe(&self) -> Probe {
-        self.standing().1
+        self.standing().probe()
     }
 
-    /// The state of its breaker; one whose open time is over is half-open, the next attempt being its probe.
+    /// The state of its breaker; one whose open time is over is half-open, the next attempt being its probe. Without a
+    /// breaker it is closed.
     #[must_use]
     pub fn breaker(&self, now_ms: u64) -> BreakerState {
         match self.breaker_word().stage() {
+            _ if !self.standing().has_breaker() => BreakerState::Closed,
             Stage::Closed => BreakerState::Closed,
             Stage::Open { until_ms } if now_ms < until_ms => BreakerState::Open,
             Stage::Open { .. } | Stage::HalfOpen { .. } => BreakerState::HalfOpen,
@@ -172,7 +181,7 @@ impl Slot {
     /// Whether it is ejected.
     #[must_use]
     pub fn is_ejected(&self, now_ms: u64) -> bool {
-        self.ejection_word().is_ejected(now_ms)
+        self.standing().has_passive() && self.ejection_word().is_ejected(now_ms)
     }
 
     /// When its last ejection ends or ended, 0 when there was none.
@@ -287,15 +296,17 @@ impl Slot {
         BreakerWord(self.breaker.load(Ordering::Relaxed))
     }
 
-    fn standing(&self) -> (bool, Probe) {
-        let word = self.standing.load(Ordering::Relaxed);
-        let probe = match word >> 1 & 3 {
-            0 => Probe::Unprobed,
-            1 => Probe::Pending,
-            2 => Probe::Healthy,
-            _ => Probe::Unhealthy,
-        };
-        (word & 1 == 1, probe)
+    fn view(&self, standing: Standing, now_ms: u64) -> BreakerView {
+        if standing.has_breaker() { self.breaker_word().view(now_ms) } else { BreakerView::Closed }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing(self.standing.load(Ordering::Relaxed))
+    }
+
+    /// Only the control thread writes it, so nothing is lost between a load and this.
+    fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing.0, Ordering::Relaxed);
     }
 
     /// Puts `next` in the place of `seen`; the word that is there when it is another.
@@ -355,6 +366,56 @@ fn raise(word: &AtomicU64, value: u64) {
     }
 }
 
-fn standing_of(drained: bool, probe: Probe) -> u64 {
-    u64::from(drained) | (probe as u64) << 1
+/// What the control thread says of an endpoint, in one word.
+///
+/// | bits | what |
+/// |---|---|
+/// | 0 | drained |
+/// | 1, 2 | the probe's verdict |
+/// | 3 | there is no breaker |
+/// | 4 | there is no ejection |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Standing(u64);
+
+const DRAINED: u64 = 1;
+const PROBE_AT: u32 = 1;
+const PROBE_MASK: u64 = 3 << PROBE_AT;
+const NO_BREAKER: u64 = 1 << 3;
+const NO_PASSIVE: u64 = 1 << 4;
+
+impl Standing {
+    const fn is_drained(self) -> bool {
+        self.0 & DRAINED != 0
+    }
+
+    const fn probe(self) -> Probe {
+        match (self.0 & PROBE_MASK) >> PROBE_AT {
+            0 => Probe::Unprobed,
+            1 => Probe::Pending,
+            2 => Probe::Healthy,
+            _ => Probe::Unhealthy,
+        }
+    }
+
+    const fn has_breaker(self) -> bool {
+        self.0 & NO_BREAKER == 0
+    }
+
+    const fn has_passive(self) -> bool {
+        self.0 & NO_PASSIVE == 0
+    }
+
+    const fn with_drained(self, drained: bool) -> Self {
+        Self(self.0 & !DRAINED | drained as u64)
+    }
+
+    const fn with_probe(self, probe: Probe) -> Self {
+        Self(self.0 & !PROBE_MASK | (probe as u64) << PROBE_AT)
+    }
+
+    const fn with_policies(self, has_breaker: bool, has_passive: bool) -> Self {
+        let breaker = if has_breaker { 0 } else { NO_BREAKER };
+        let passive = if has_passive { 0 } else { NO_PASSIVE };
+        Self(self.0 & !(NO_BREAKER | NO_PASSIVE) | breaker | passive)
+    }
 }

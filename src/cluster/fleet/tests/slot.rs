@@ -119,17 +119,33 @@ fn failures_of_the_endpoint_that_had_an_identity_before_do_not_count() {
 }
 
 #[test]
-fn standing_keeps_its_two_parts_apart() {
+fn standing_keeps_its_parts_apart() {
     let slot = Slot::default();
     for probe in [Probe::Unprobed, Probe::Pending, Probe::Healthy, Probe::Unhealthy] {
         for drained in [true, false] {
             slot.set_probe(probe, 1);
             slot.set_drained(drained, 1);
             assert_eq!((slot.probe(), slot.is_drained()), (probe, drained));
+            slot.on_policies(drained, !drained);
             slot.set_probe(probe, 2);
             assert_eq!((slot.probe(), slot.is_drained()), (probe, drained));
         }
     }
+}
+
+#[test]
+fn what_attempts_under_an_older_configuration_decide_keeps_nobody_away() {
+    let fleet = Fleet::new(1);
+    let slot = fleet.slot(A);
+    slot.on_policies(false, false);
+    // Exchanges that began before the policies were removed still go by them.
+    let rules = BreakerPolicy { consecutive: 1, ..BREAKER };
+    let outcomes = [0; 4].map(|worker| fail(&fleet, worker, 100, &rules));
+    assert!(outcomes[0].opened.is_some() && outcomes[3].ejected);
+    assert_eq!((slot.fitness(101), slot.fitness_at_last(101)), (Fitness::Fit, Fitness::Fit));
+    assert_eq!((slot.breaker(101), slot.is_ejected(101)), (BreakerState::Closed, false));
+    slot.on_policies(true, true);
+    assert_eq!(slot.fitness(102), Fitness::Fit, "policies that come begin afresh");
 }
 
 #[test]
