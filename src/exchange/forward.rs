@@ -74,8 +74,8 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     async fn refuse(&self, failure: Failure, sending: &Sending) -> Served {
-        // A body that was sent to its end was read to its end, whatever became of it.
-        let body = if sending.done.get() { Some(self.body_used()) } else { self.whole_body() };
+        // A body that was once sent to its end was read to its end, whatever became of it.
+        let body = if sending.read.get() { Some(self.body_used()) } else { self.whole_body() };
         let served = self.answer_locally(&Local::Failed(failure), body).await;
         Served { leftover: sending.leftover.take(), ..served }
     }

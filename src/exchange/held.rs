@@ -173,6 +173,8 @@ pub(super) struct Sending {
     pub(super) due_ms: Cell<u64>,
     /// Did all of the request go out?
     pub(super) done: Cell<bool>,
+    /// Did it in any attempt? Then it was read to its end.
+    pub(super) read: Cell<bool>,
     /// When it did, in milliseconds of the worker's clock.
     pub(super) done_ms: Cell<u64>,
     /// Has any byte gone out that is not kept?
@@ -212,6 +214,7 @@ impl Sending {
 
     pub(super) fn on_done(&self, now_ms: u64) {
         self.done.set(true);
+        self.read.set(true);
         self.done_ms.set(now_ms);
     }
 }
