@@ -13,6 +13,8 @@
 mod chance;
 #[path = "sim/client.rs"]
 mod client;
+#[path = "sim/clusters.rs"]
+mod clusters;
 #[path = "sim/connections.rs"]
 mod connections;
 #[path = "sim/endpoint.rs"]
@@ -23,22 +25,42 @@ mod env;
 mod failures;
 #[path = "sim/gateway.rs"]
 mod gateway;
+#[path = "sim/inspector.rs"]
+mod inspector;
 #[path = "sim/ledger.rs"]
 mod ledger;
+#[path = "sim/mailbox.rs"]
+mod mailbox;
+#[path = "sim/picks.rs"]
+mod picks;
 #[path = "sim/pipe.rs"]
 mod pipe;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/reach.rs"]
+mod reach;
+#[path = "sim/reasons.rs"]
+mod reasons;
 #[path = "sim/scenario.rs"]
 mod scenario;
+#[path = "sim/settings.rs"]
+mod settings;
+#[path = "sim/shares.rs"]
+mod shares;
 #[path = "sim/stage.rs"]
 mod stage;
+#[path = "sim/storm.rs"]
+mod storm;
+#[path = "sim/traffic.rs"]
+mod traffic;
 #[path = "sim/verdict.rs"]
 mod verdict;
 #[path = "sim/wire.rs"]
 mod wire;
 #[path = "sim/world.rs"]
 mod world;
+
+use reach::Reach;
 
 /// Seeds of a normal run.
 const SEEDS: u64 = 256;
@@ -52,13 +74,12 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// A panic of the code under test is a problem of its seed like any other.
-fn run(seed: u64) -> Vec<String> {
-    std::panic::catch_unwind(|| scenario::run(seed).problems).unwrap_or_else(|panic| {
+fn run(seed: u64) -> (Vec<String>, Reach) {
+    let outcome = std::panic::catch_unwind(|| scenario::run(seed));
+    outcome.map(|outcome| (outcome.problems, outcome.reach)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        vec![format!(
-            "panic: {}",
-            text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-        )]
+        let text = text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        (vec![format!("panic: {text}")], Reach::default())
     })
 }
 
@@ -70,8 +91,10 @@ fn every_seed_keeps_the_invariants() {
     };
     eprintln!("base seed {base}, {count} seeds");
     let mut failed = Vec::new();
+    let mut reached = Reach::default();
     for seed in base..base + count {
-        let problems = run(seed);
+        let (problems, reach) = run(seed);
+        reached.extend(reach);
         if !problems.is_empty() {
             if failed.len() < TOLD {
                 eprintln!("seed {seed} (SIM_SEED={seed} SIM_TRACE=1 tells more):\n  {}", problems.join("\n  "));
@@ -79,7 +102,11 @@ fn every_seed_keeps_the_invariants() {
             failed.push(seed);
         }
     }
+    eprintln!("{}", reached.told());
     assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+    if count >= SEEDS {
+        assert_eq!(reached.missing(), Vec::<String>::new(), "the seeds do not reach what they are for");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::pipe::{End, Profile};
+use crate::settings::Settings;
 use crate::stage::{Stage, Upstream, head, response, rest};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -182,7 +183,7 @@ fn a_drain_closes_idle_connections_at_once_and_busy_ones_after_their_response() 
         assert_eq!(rest(&busy).await.0, "");
         drop(busy);
         there.world.sleep_ms(50).await;
-        assert_eq!(there.gateway.open.get(), 0);
+        assert_eq!(there.gateway.open(), 0);
     });
 }
 
@@ -199,7 +200,7 @@ fn a_snapshot_is_retired_once_its_exchanges_ended() {
         let client = there.client();
         say(&client, GET).await;
         there.world.sleep_ms(50).await;
-        there.gateway.reload(&[0], true);
+        there.gateway.reload(&Settings::plain([0]), true);
         there.world.sleep_ms(50).await;
         assert!(there.gateway.publisher.borrow().is_adopted());
         assert_eq!(there.gateway.publisher.borrow_mut().retire(), 2, "an exchange still runs on the old one");

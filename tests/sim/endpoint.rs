@@ -1,70 +1,143 @@
 //! An origin server that checks what it is sent and does what the plan says.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
 
 use crate::chance::{checksum, pattern};
-use crate::env::{Dialled, SimEnv};
+use crate::env::{Dialled, Network};
 use crate::ledger::Ledger;
-use crate::pipe::{End, connection};
+use crate::pipe::{Conn, End, connection};
 use crate::plan::{Behaviour, BodyPlan, EndpointPlan, RUBBISH, RequestPlan, Shape, Trouble};
+use crate::storm::Weather;
 use crate::wire::{Body, Framing, Head, chunked};
-use crate::world::World;
+use crate::world::{Bell, World};
 
 /// Longer than every timeout of the gateway: an endpoint that waits so long waits for nothing.
 const PATIENCE_MS: u64 = 8_000;
 
-/// Starts an endpoint at `10.0.0.(number + 1):80`.
-pub(crate) fn start(world: &World, env: &SimEnv, ledger: &Rc<Ledger>, plan: &EndpointPlan, number: usize) {
-    let (world, ledger, plan) = (world.clone(), Rc::clone(ledger), plan.clone());
-    let address = format!("10.0.0.{}:80", number + 1).parse().expect("an address");
-    let opened = Cell::new(0);
-    env.listen(address, move || {
-        let chance = world.chance();
+/// A host that runs an origin server, in good weather or bad.
+pub(crate) struct Host {
+    world: World,
+    ledger: Rc<Ledger>,
+    plan: EndpointPlan,
+    pub(crate) address: SocketAddr,
+    weather: Cell<Weather>,
+    changed: Bell,
+    lines: RefCell<Vec<Weak<Conn>>>,
+    opened: Cell<usize>,
+}
+
+impl Host {
+    /// Starts one at `address`.
+    pub(crate) fn start(
+        world: &World,
+        network: &Network,
+        ledger: &Rc<Ledger>,
+        plan: &EndpointPlan,
+        address: SocketAddr,
+    ) -> Rc<Self> {
+        let host = Rc::new(Self {
+            world: world.clone(),
+            ledger: Rc::clone(ledger),
+            plan: plan.clone(),
+            address,
+            weather: Cell::new(Weather::Fair),
+            changed: Bell::default(),
+            lines: RefCell::default(),
+            opened: Cell::new(0),
+        });
+        let listening = Rc::clone(&host);
+        network.listen(address, move || listening.answer());
+        host
+    }
+
+    fn answer(self: &Rc<Self>) -> Dialled {
+        let (chance, plan) = (self.world.chance(), &self.plan);
+        match self.weather.get() {
+            Weather::Down => return Dialled::Refused,
+            Weather::Dark => return Dialled::Silence,
+            Weather::Fair | Weather::Frozen | Weather::Sick { .. } | Weather::Slow { .. } | Weather::Curt => {}
+        }
         if plan.refuses_in > 0 && chance.one_in(plan.refuses_in) {
             return Dialled::Refused;
         }
         if plan.silent_in > 0 && chance.one_in(plan.silent_in) {
             return Dialled::Silence;
         }
-        opened.set(opened.get() + 1);
-        let (ours, theirs) = connection(&world, format!("up{number}.{}", opened.get()), plan.profile);
-        let server = Server {
-            world: world.clone(),
-            ledger: Rc::clone(&ledger),
-            idle_ms: plan.idle_ms,
-            end: theirs,
-            poisoned: Cell::new(false),
-        };
-        world.spawn(async move { server.serve().await });
+        self.opened.set(self.opened.get() + 1);
+        let name = format!("up{}.{}", self.address.ip(), self.opened.get());
+        let (ours, theirs) = connection(&self.world, name, plan.profile);
+        self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
+        self.lines.borrow_mut().push(Rc::downgrade(&theirs.conn));
+        let server =
+            Server { host: Rc::clone(self), end: theirs, poisoned: Cell::new(false), served: Cell::new(false) };
+        self.world.spawn(async move { server.serve().await });
         Dialled::Open(ours)
-    });
+    }
+
+    /// The weather changes.
+    pub(crate) fn set_weather(&self, weather: Weather) {
+        self.world.tell(|| format!("{}: {weather:?}", self.address));
+        self.weather.set(weather);
+        if weather == Weather::Down {
+            // The kernel closes what the process had open.
+            let lines = self.lines.take();
+            lines.iter().filter_map(Weak::upgrade).for_each(|conn| conn.kill(1, self.plan.dies_hard));
+        }
+        self.changed.ring();
+    }
+
+    /// A stopped process goes on once it is let.
+    async fn until_awake(&self) {
+        self.changed.until(|| !matches!(self.weather.get(), Weather::Frozen | Weather::Dark)).await;
+    }
+
+    /// What the weather makes of a behaviour.
+    fn weathered(&self, planned: &Behaviour) -> Behaviour {
+        let mut behaviour = planned.clone();
+        match self.weather.get() {
+            Weather::Sick { status } => {
+                behaviour.status = status;
+                (behaviour.shape, behaviour.trouble) = (Shape::Length, Trouble::None);
+                (behaviour.delay_ms, behaviour.pace_ms, behaviour.interims) = (0, 0, 0);
+            }
+            Weather::Slow { ms } => behaviour.delay_ms += ms,
+            Weather::Fair | Weather::Frozen | Weather::Dark | Weather::Down | Weather::Curt => {}
+        }
+        behaviour
+    }
 }
 
-pub(crate) struct Server {
-    pub(crate) world: World,
-    pub(crate) ledger: Rc<Ledger>,
-    pub(crate) idle_ms: u64,
-    pub(crate) end: End,
+/// One connection of a host.
+struct Server {
+    host: Rc<Host>,
+    end: End,
     /// Has it sent a response that nobody asked for?
-    pub(crate) poisoned: Cell<bool>,
+    poisoned: Cell<bool>,
+    /// Has it had a request?
+    served: Cell<bool>,
 }
 
 /// May the connection carry another request?
 type Goes = bool;
 
 impl Server {
-    pub(crate) async fn serve(self) {
+    async fn serve(self) {
         let mut bytes = Vec::new();
         loop {
             let Some(head) = self.read_head(&mut bytes).await else { return };
+            self.host.until_awake().await;
+            if self.served.replace(true) && self.host.weather.get() == Weather::Curt {
+                return;
+            }
             if self.poisoned.get() {
                 // What it would answer now would be taken for the answer to a later request.
                 return;
             }
             let Some((plan, attempt)) = self.recognise(&head) else { return };
-            let behaviour = plan.behaviours[attempt.min(plan.behaviours.len() - 1)].clone();
-            self.world.tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.end.name(), plan.token));
+            let behaviour = self.host.weathered(&plan.behaviours[attempt.min(plan.behaviours.len() - 1)]);
+            self.host.world.tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.end.name(), plan.token));
             if !self.serve_one(&head, &plan, attempt, &behaviour, &mut bytes).await {
                 return;
             }
@@ -77,12 +150,12 @@ impl Server {
                 Ok(Some(head)) => return Some(head),
                 Ok(None) => {}
                 Err(problem) => {
-                    self.world.blame(format!("{}: {problem}", self.end.name()));
+                    self.host.world.blame(format!("{}: {problem}", self.end.name()));
                     return None;
                 }
             }
-            let patience_ms = if bytes.is_empty() { self.idle_ms.max(1) } else { PATIENCE_MS };
-            let more = self.world.within(patience_ms, self.end.recv()).await?.ok()?;
+            let patience_ms = if bytes.is_empty() { self.host.plan.idle_ms.max(1) } else { PATIENCE_MS };
+            let more = self.host.world.within(patience_ms, self.end.recv()).await?.ok()?;
             if more.is_empty() {
                 return None;
             }
@@ -94,24 +167,25 @@ impl Server {
     fn recognise(&self, head: &Head) -> Option<(RequestPlan, usize)> {
         let [method, target, _] = &head.first;
         let token = head.one("x-token").unwrap_or_default().to_owned();
-        let Some(plan) = self.ledger.plan(&token) else {
-            self.world.blame(format!("{}: an unknown request: {head:?}", self.end.name()));
+        let Some(plan) = self.host.ledger.plan(&token) else {
+            self.host.world.blame(format!("{}: an unknown request: {head:?}", self.end.name()));
             return None;
         };
         let expected = format!("/t/{token}?q={token}");
         if matches!(plan.flaw, Some(crate::plan::Flaw::Head(_))) {
-            self.world.blame(format!("{token}: a malformed request reached an endpoint"));
+            self.host.world.blame(format!("{token}: a malformed request reached an endpoint"));
         }
         if *method != plan.method || *target != expected || head.one("x-request-id") != Some(token.as_str()) {
-            self.world.blame(format!("{token}: not as it was sent: {head:?}"));
+            self.host.world.blame(format!("{token}: not as it was sent: {head:?}"));
         }
         match (head.request_framing(), &plan.body) {
             (Ok(Framing::Length(_)), BodyPlan::None) => {}
             (Ok(Framing::Length(length)), BodyPlan::Length(sent)) if length == *sent => {}
             (Ok(Framing::Chunked), BodyPlan::Chunked { .. }) => {}
-            (framing, _) => self.world.blame(format!("{token}: {framing:?} is not {:?}: {head:?}", plan.body)),
+            (framing, _) => self.host.world.blame(format!("{token}: {framing:?} is not {:?}: {head:?}", plan.body)),
         }
-        Some((plan, self.ledger.on_head(&token)))
+        let attempt = self.host.ledger.on_head(&token, self.end.conn.is_copy.get());
+        Some((plan, attempt))
     }
 
     async fn serve_one(
@@ -129,7 +203,7 @@ impl Server {
             let answer = self.answer(plan, behaviour, None);
             let _sent = self.end.send(&answer).await;
             // Gives the answer a head start before the close, which is a reset while the upload comes in.
-            self.world.sleep_ms(behaviour.delay_ms).await;
+            self.host.world.sleep_ms(behaviour.delay_ms).await;
             return false;
         }
         if plan.expects
@@ -139,12 +213,14 @@ impl Server {
             return false;
         }
         let Some(body) = self.read_body(head, plan, bytes).await else { return false };
-        self.ledger.on_whole(&plan.token, attempt);
+        self.host.ledger.on_whole(&plan.token, attempt);
         if !bytes.is_empty() {
-            self.world.blame(format!("{}: {} bytes behind the request", plan.token, bytes.len()));
+            self.host.world.blame(format!("{}: {} bytes behind the request", plan.token, bytes.len()));
         }
-        self.world.sleep_ms(behaviour.delay_ms).await;
+        self.host.world.sleep_ms(behaviour.delay_ms).await;
+        self.host.until_awake().await;
         let goes = self.respond(plan, behaviour, &body).await;
+        self.end.conn.is_answered.set(goes);
         goes && !behaviour.closes && behaviour.shape != Shape::UntilClose
     }
 
@@ -152,28 +228,33 @@ impl Server {
         let mut body = Body::new(head.request_framing().ok()?);
         loop {
             if let Err(problem) = body.take(bytes) {
-                self.world.blame(format!("{}: {problem}", plan.token));
+                self.host.world.blame(format!("{}: {problem}", plan.token));
                 return None;
             }
             if body.is_done {
                 break;
             }
-            let more = self.world.within(PATIENCE_MS, self.end.recv()).await?.ok()?;
+            let more = self.host.world.within(PATIENCE_MS, self.end.recv()).await?.ok()?;
+            self.host.until_awake().await;
             if more.is_empty() {
                 return None;
             }
             bytes.extend(more);
         }
         if body.content != plan.body() {
-            self.world.blame(format!("{}: a body of {} bytes is not what was sent", plan.token, body.content.len()));
+            self.host.world.blame(format!(
+                "{}: a body of {} bytes is not what was sent",
+                plan.token,
+                body.content.len()
+            ));
         }
         if plan.flaw.is_some() {
-            self.world.blame(format!("{}: a malformed body arrived whole", plan.token));
+            self.host.world.blame(format!("{}: a malformed body arrived whole", plan.token));
         }
         let wants = matches!(plan.body, BodyPlan::Chunked { trailers: true, .. });
         let sum = body.trailers.iter().find(|(name, _)| name == "x-sum").map(|(_, value)| value.as_str());
         if wants != (sum == Some(plan.token.as_str())) {
-            self.world.blame(format!("{}: wrong trailers {:?}", plan.token, body.trailers));
+            self.host.world.blame(format!("{}: wrong trailers {:?}", plan.token, body.trailers));
         }
         Some(body.content)
     }
@@ -185,12 +266,12 @@ impl Server {
             if self.end.send(interim).await.is_err() {
                 return false;
             }
-            self.world.sleep_ms(behaviour.pace_ms).await;
+            self.host.world.sleep_ms(behaviour.pace_ms).await;
         }
         let mut answer = self.answer(plan, behaviour, Some(body));
         match behaviour.trouble {
             Trouble::Stall => {
-                let _woken = self.world.within(PATIENCE_MS, self.end.recv()).await;
+                let _woken = self.host.world.within(PATIENCE_MS, self.end.recv()).await;
                 return false;
             }
             Trouble::Gone { reset } => {
@@ -201,7 +282,7 @@ impl Server {
             }
             Trouble::Rubbish(kind) => {
                 let _sent = self.end.send(RUBBISH[kind]).await;
-                self.world.sleep_ms(behaviour.delay_ms).await;
+                self.host.world.sleep_ms(behaviour.delay_ms).await;
                 return false;
             }
             Trouble::Cut { at, reset, stall } => return self.cut(&answer, at, behaviour, reset, stall).await,
@@ -217,7 +298,8 @@ impl Server {
             if self.end.send(piece).await.is_err() {
                 return false;
             }
-            self.world.sleep_ms(behaviour.pace_ms).await;
+            self.host.world.sleep_ms(behaviour.pace_ms).await;
+            self.host.until_awake().await;
         }
         true
     }
@@ -229,9 +311,9 @@ impl Server {
             return false;
         }
         if stall {
-            let _woken = self.world.within(PATIENCE_MS, self.end.recv()).await;
+            let _woken = self.host.world.within(PATIENCE_MS, self.end.recv()).await;
         }
-        self.world.sleep_ms(behaviour.delay_ms).await;
+        self.host.world.sleep_ms(behaviour.delay_ms).await;
         if reset || behaviour.shape == Shape::UntilClose {
             self.end.reset_on_close();
         }

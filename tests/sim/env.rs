@@ -11,7 +11,9 @@ use std::task::{Context, Poll, Waker};
 
 use ringgate::net::{Alarm, Buffer, Env, Pending, Stream};
 
+use crate::inspector::Inspector;
 use crate::pipe::{End, Look};
+use crate::traffic::{self, Dial, Line};
 use crate::world::World;
 
 /// What happens to a connection attempt.
@@ -22,22 +24,53 @@ pub(crate) enum Dialled {
     Silence,
 }
 
-type Dial = Rc<dyn Fn() -> Dialled>;
+type Answer = Rc<dyn Fn() -> Dialled>;
 
 /// Addresses that somebody answers.
+#[derive(Clone, Default)]
+pub(crate) struct Network {
+    listeners: Rc<RefCell<HashMap<SocketAddr, Answer>>>,
+}
+
+impl Network {
+    pub(crate) fn listen(&self, address: SocketAddr, answer: impl Fn() -> Dialled + 'static) {
+        self.listeners.borrow_mut().insert(address, Rc::new(answer));
+    }
+}
+
+/// The world of one worker.
 #[derive(Clone)]
 pub(crate) struct SimEnv {
     world: World,
-    listeners: Rc<RefCell<HashMap<SocketAddr, Dial>>>,
+    network: Network,
+    worker: usize,
+    inspector: Rc<Inspector>,
+    /// Tasks that the worker's exchanges have started.
+    pub(crate) tasks: Rc<RefCell<Vec<usize>>>,
 }
 
 impl SimEnv {
-    pub(crate) fn new(world: &World) -> Self {
-        Self { world: world.clone(), listeners: Rc::default() }
+    pub(crate) fn new(inspector: &Rc<Inspector>, network: &Network, worker: usize) -> Self {
+        let (world, network) = (inspector.world.clone(), network.clone());
+        Self { world, network, worker, inspector: Rc::clone(inspector), tasks: Rc::default() }
     }
 
-    pub(crate) fn listen(&self, address: SocketAddr, dial: impl Fn() -> Dialled + 'static) {
-        self.listeners.borrow_mut().insert(address, Rc::new(dial));
+    pub(crate) fn inspector(&self) -> &Inspector {
+        &self.inspector
+    }
+
+    /// The gateway's end of a connection that it accepted.
+    pub(crate) fn accepted(&self, end: End) -> SimStream {
+        SimStream { end, line: None, inspector: Rc::clone(&self.inspector) }
+    }
+}
+
+/// Ends a dial that was given up.
+struct Dialling(Rc<Dial>);
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        self.0.on_end(traffic::Dialled::Silence);
     }
 }
 
@@ -49,11 +82,18 @@ impl Env for SimEnv {
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<SimStream> {
+        let dialling = Dialling(self.inspector.on_dial(self.worker, address));
         self.world.sleep_ns(1000 + self.world.chance().below_u64(900_000)).await;
-        let dial = self.listeners.borrow().get(&address).map(Rc::clone);
-        match dial.map_or(Dialled::Refused, |dial| dial()) {
-            Dialled::Open(end) => Ok(SimStream { end }),
-            Dialled::Refused => Err(io::Error::from_raw_os_error(111)),
+        let answer = self.network.listeners.borrow().get(&address).map(Rc::clone);
+        match answer.map_or(Dialled::Refused, |answer| answer()) {
+            Dialled::Open(end) => {
+                let line = Some(Line::new(&dialling.0, &end.conn));
+                Ok(SimStream { end, line, inspector: Rc::clone(&self.inspector) })
+            }
+            Dialled::Refused => {
+                dialling.0.on_end(traffic::Dialled::Refused);
+                Err(io::Error::from_raw_os_error(111))
+            }
             Dialled::Silence => std::future::pending().await,
         }
     }
@@ -62,14 +102,37 @@ impl Env for SimEnv {
         self.world.sleep_ms(ms).await;
     }
 
+    /// An exchange starts a task only for a copy.
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.world.spawn(task);
+        let number = self.world.spawn(task);
+        self.inspector.on_copy(number);
+        self.tasks.borrow_mut().push(number);
     }
 }
 
 /// An end of a connection in the hands of the gateway.
 pub(crate) struct SimStream {
-    pub(crate) end: End,
+    end: End,
+    /// Of a connection to an endpoint; closed behind its end.
+    line: Option<Line>,
+    inspector: Rc<Inspector>,
+}
+
+impl SimStream {
+    fn on_write(&self, bytes: &[u8]) {
+        match &self.line {
+            Some(line) => line.on_write(bytes),
+            // One who waits may be asked whether it is still there.
+            None if bytes.starts_with(b"HTTP/1.1 ") && bytes.get(9) != Some(&b'1') => self.inspector.on_answer(),
+            None => {}
+        }
+    }
+
+    fn on_read(&self, bytes: &[u8]) {
+        if let Some(line) = &self.line {
+            line.on_read(bytes);
+        }
+    }
 }
 
 /// An operation that owns its buffer; dropped in flight it does what an abandoned operation of the kernel does.
@@ -136,7 +199,10 @@ fn at_once<T>(poll: impl FnOnce(&Context<'_>) -> Poll<io::Result<T>>) -> io::Res
 
 impl Stream for SimStream {
     async fn read(&self, into: Buffer) -> (io::Result<usize>, Buffer) {
-        Operation::new(&self.end, into, true).run().await
+        let before = into.len();
+        let (read, buffer) = Operation::new(&self.end, into, true).run().await;
+        self.on_read(&buffer.filled()[before..]);
+        (read, buffer)
     }
 
     async fn read_until(&self, into: Buffer, alarm: &Alarm) -> (io::Result<usize>, Buffer) {
@@ -156,6 +222,7 @@ impl Stream for SimStream {
     }
 
     async fn write(&self, from: Buffer) -> (io::Result<usize>, Buffer) {
+        self.on_write(from.filled());
         Operation::new(&self.end, from, false).run().await
     }
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use ringgate::telemetry::Counter;
 
-use crate::gateway::{HEADER_MS, RESPONSE_HEADER_MS};
 use crate::pipe::End;
+use crate::settings::{HEADER_MS, RESPONSE_HEADER_MS};
 use crate::stage::{Stage, Upstream, head, response, rest};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -111,7 +111,7 @@ fn a_client_that_left_cancels_its_request_within_a_second() {
             assert!(there.time_of("gone").is_some(), "cancelled before the response timeout, reset: {resets}");
             let records = there.gateway.records();
             assert_eq!((records.len(), records[0].status), (1, 499));
-            assert_eq!(there.gateway.counters.client_aborts.value(), 1);
+            assert_eq!(there.gateway.sum(|counters| counters.client_aborts.value()), 1);
         });
     }
 }
@@ -198,7 +198,7 @@ fn a_pooled_connection_that_died_is_noticed_before_it_is_used() {
             there.world.sleep_ms(25).await;
         }
         assert_eq!(there.noted(), ["POST /x HTTP/1.1"; 3]);
-        assert_eq!(there.gateway.counters.retries.iter().map(Counter::value).sum::<u64>(), 0);
+        assert_eq!(there.gateway.sum(|counters| counters.retries.iter().map(Counter::value).sum()), 0);
     });
 }
 

@@ -1,59 +1,28 @@
-//! The gateway under test: the real shard and connections on the simulated world.
+//! The gateway under test: the real shards and connections of its workers on the simulated world, and its control side.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringgate::config::{self, Config, Sources};
+use ringgate::cluster::Probe;
+use ringgate::config::Config;
 use ringgate::exchange::{Belongings, Shard, serve_connection};
 use ringgate::limits;
 use ringgate::rng::Rng;
-use ringgate::snapshot::{Publisher, Registry, Resolved, compile};
-use ringgate::telemetry::{LogDrain, OwnedRecord, WorkerCounters, ring};
+use ringgate::snapshot::{Publisher, Registry, Resolved, Snapshot, compile};
+use ringgate::telemetry::{LogDrain, LogRing, OwnedRecord, WorkerCounters, ring};
 
-use crate::env::{SimEnv, SimStream};
+use crate::env::{Network, SimEnv};
+use crate::inspector::Inspector;
+use crate::mailbox::{Hearing, Mailbox, Order};
 use crate::pipe::{End, Profile, connection};
+use crate::settings::{self, Settings};
 use crate::world::World;
 
-/// Every bound is finite and small, so that a run is short.
-pub(crate) const HEADER_MS: u64 = 1_000;
-pub(crate) const RESPONSE_HEADER_MS: u64 = 700;
-
-struct Text(Vec<u8>);
-
-impl Sources for Text {
-    fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
-        Ok(self.0.clone())
-    }
-
-    fn env(&self, _name: &str) -> Option<String> {
-        None
-    }
-
-    fn glob(&self, _pattern: &str) -> Vec<PathBuf> {
-        Vec::new()
-    }
-}
-
-/// The configuration with these endpoints, by number.
-fn configuration(endpoints: &[usize]) -> Config {
-    let urls: Vec<String> =
-        endpoints.iter().map(|number| format!("{{ url: \"http://10.0.0.{}\" }}", number + 1)).collect();
-    let yaml = format!(
-        "version: 1\nadmin: {{ listen: off }}\n\
-         listeners: {{ web: {{ address: \"127.0.0.1:0\", limits: {{ header_timeout: {HEADER_MS}ms, idle_timeout: 2s,\n  \
-           body_min_rate: {{ rate: 100B, grace: 1s }}, write_timeout: 1500ms }} }} }}\n\
-         defaults: {{ route: {{ timeouts: {{ connect: 300ms, response_header: {RESPONSE_HEADER_MS}ms, request: 1500ms, body_idle: 700ms }} }},\n  \
-           cluster: {{ keepalive: {{ idle_timeout: 1s, idle_per_endpoint: 4 }} }} }}\n\
-         clusters: {{ app: {{ endpoints: [{}] }} }}\n\
-         routes: [{{ name: all, match: {{ path: /* }}, cluster: app, body_limit: 1MiB }}]\n\
-         observability: {{ reason_header: on, access_log: {{ output: stdout, sample: {{ ok: 100% }} }} }}\n",
-        urls.join(", ")
-    );
-    config::load(Path::new("sim.yaml"), &Text(yaml.into_bytes())).unwrap_or_else(|report| panic!("{report}")).config
-}
+/// Wall-clock milliseconds at the beginning of virtual time.
+pub(crate) const UNIX_MS: u64 = 1_700_000_000_000;
 
 fn resolved(config: &Config) -> Resolved {
     let endpoints = config.clusters.iter().flat_map(|cluster| &cluster.endpoints);
@@ -61,120 +30,347 @@ fn resolved(config: &Config) -> Resolved {
     endpoints.map(|one| ((one.host.clone(), one.port), vec![address(&one.host, one.port)])).collect::<HashMap<_, _>>()
 }
 
-/// One worker with its control side.
-pub(crate) struct Gateway {
-    pub(crate) world: World,
-    pub(crate) env: SimEnv,
-    pub(crate) shard: Rc<Shard<SimEnv>>,
+/// One worker.
+pub(crate) struct Worker {
+    env: SimEnv,
+    /// Nothing once it has ended.
+    shard: RefCell<Option<Rc<Shard<SimEnv>>>>,
     pub(crate) counters: Arc<WorkerCounters>,
-    pub(crate) publisher: RefCell<Publisher>,
-    registry: RefCell<Registry>,
     log: RefCell<LogDrain>,
     /// Connections accepted and not yet ended.
-    pub(crate) open: Rc<Cell<usize>>,
-    pub(crate) accepted: Cell<usize>,
+    open: Rc<Cell<usize>>,
+    mailbox: Rc<Mailbox>,
+}
+
+impl Worker {
+    /// What it works with, until it has ended.
+    pub(crate) fn shard(&self) -> Option<Rc<Shard<SimEnv>>> {
+        self.shard.borrow().as_ref().map(Rc::clone)
+    }
+
+    /// What it has logged and nobody has read.
+    pub(crate) fn records(&self) -> Vec<OwnedRecord> {
+        std::iter::from_fn(|| self.log.borrow_mut().try_pop()).collect()
+    }
+
+    fn tick(&self, now_ms: u64) {
+        if let Some(shard) = self.shard() {
+            shard.on_tick(now_ms, UNIX_MS + now_ms);
+        }
+    }
+
+    /// Does what came by mailbox.
+    fn obey(&self) {
+        let Some(shard) = self.shard() else { return };
+        while let Some(order) = self.mailbox.next_order() {
+            match order {
+                Order::Nudge => shard.adopt_newest(),
+                Order::Drain => shard.drain(),
+            }
+        }
+        while let Some(call) = self.mailbox.next_call() {
+            shard.on_call(&call);
+        }
+    }
+
+    /// Ends as the thread of a drained worker does: everything it still has goes with it.
+    fn end(&self, world: &World, tick: usize) {
+        world.abort(tick);
+        self.env.inspector().see("workers that ended");
+        for task in self.env.tasks.take() {
+            world.abort(task);
+        }
+        self.mailbox.close();
+        let Some(shard) = self.shard.take() else { return };
+        if shard.buffers_lent() > 0 {
+            world.blame(format!("{} buffers are lent by a worker that ended", shard.buffers_lent()));
+        }
+        if Rc::strong_count(&shard) > 1 {
+            world.blame("somebody keeps a worker that ended".to_owned());
+        }
+    }
+}
+
+/// All workers with their control side.
+pub(crate) struct Gateway {
+    pub(crate) world: World,
+    pub(crate) network: Network,
+    pub(crate) inspector: Rc<Inspector>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) publisher: RefCell<Publisher>,
+    registry: RefCell<Registry>,
+    rocks: Vec<SocketAddr>,
+    /// What was in force, by epoch from 1.
+    epochs: RefCell<Vec<Settings>>,
+    accepted: Cell<usize>,
+    /// Tasks that serve clients, by the name of each.
+    pub(crate) tasks: RefCell<HashMap<String, usize>>,
     pub(crate) drained_ms: Cell<Option<u64>>,
 }
 
 impl Gateway {
-    /// A gateway in front of these endpoints, its tick running.
-    pub(crate) fn new(world: &World, endpoints: &[usize]) -> Rc<Self> {
-        let env = SimEnv::new(world);
-        let config = configuration(endpoints);
-        let mut registry = Registry::new(1);
+    /// A gateway by `settings`, its workers ticking; `rocks`: endpoints that never fail.
+    pub(crate) fn new(
+        world: &World,
+        workers: usize,
+        hearing: Hearing,
+        settings: &Settings,
+        rocks: Vec<SocketAddr>,
+    ) -> Rc<Self> {
+        let config = settings.config();
+        let mut registry = Registry::new(workers);
         let snapshot = compile(&config, 1, &mut registry, &resolved(&config)).expect("it compiles");
+        // A draining worker hears once a tick.
+        let slack_ms = hearing.delay_ms.max(limits::TICK_MS) + 1;
+        let inspector = Inspector::new(world, registry.fleet(), slack_ms);
         registry.on_publishing(&snapshot, &config, world.now_ms());
         registry.on_published(1);
-        let publisher = Publisher::new(snapshot, 1);
-        let counters = Arc::new(WorkerCounters::new());
-        let (ring, log) = ring();
-        let shard = Shard::new(Belongings {
-            env: env.clone(),
-            worker: 0,
-            reader: publisher.reader(0),
-            fleet: Arc::clone(registry.fleet()),
-            counters: Arc::clone(&counters),
-            log: ring,
-            rng: Rng::from_seed(world.chance().next()),
-            via: b"ringgate-sim".to_vec(),
-            tell: Box::new(|_, _| {}),
-        });
+        inspector.on_published(&snapshot, &config, &rocks);
+        let ids = probed(&config, &snapshot, &rocks);
+        let publisher = Publisher::new(snapshot, workers);
+        let network = Network::default();
+        let mailboxes: Vec<_> = (0..workers).map(|_| Rc::new(Mailbox::new(world, hearing))).collect();
+        let shared = Shared { inspector: &inspector, network: &network, publisher: &publisher, mailboxes: &mailboxes };
+        let workers: Vec<_> = (0..workers).map(|number| shared.worker(number, &registry)).collect();
         let gateway = Rc::new(Self {
             world: world.clone(),
-            env,
-            shard: Rc::new(shard),
-            counters,
+            network,
+            inspector,
+            workers,
             publisher: RefCell::new(publisher),
             registry: RefCell::new(registry),
-            log: RefCell::new(log),
-            open: Rc::default(),
+            rocks,
+            epochs: RefCell::new(vec![settings.clone()]),
             accepted: Cell::new(0),
+            tasks: RefCell::default(),
             drained_ms: Cell::new(None),
         });
-        gateway.tick();
-        world.spawn(Rc::clone(&gateway).keep_ticking());
+        gateway.set_healthy(&ids);
+        let watching = Rc::clone(&gateway);
+        world.set_watch(move || watching.inspector.look(|| watching.publisher.borrow().oldest_in_use()));
+        for number in 0..gateway.workers.len() {
+            gateway.workers[number].tick(world.now_ms());
+            let tick = world.spawn(Rc::clone(&gateway).keep_ticking(number));
+            world.spawn(Rc::clone(&gateway).keep_listening(number, tick));
+        }
         gateway
     }
 
-    fn tick(&self) {
-        self.shard.on_tick(self.world.now_ms(), 1_700_000_000_000 + self.world.now_ms());
+    async fn keep_ticking(self: Rc<Self>, number: usize) {
+        // Workers do not tick in step.
+        if self.workers.len() > 1 {
+            self.world.sleep_ns(self.world.chance().below_u64(limits::TICK_MS * 1_000_000)).await;
+        }
+        loop {
+            self.workers[number].tick(self.world.now_ms());
+            self.world.sleep_ms(limits::TICK_MS).await;
+        }
     }
 
-    async fn keep_ticking(self: Rc<Self>) {
+    /// The mailbox, as the worker's thread reads it.
+    async fn keep_listening(self: Rc<Self>, number: usize, tick: usize) {
+        let worker = &self.workers[number];
         loop {
-            self.world.sleep_ms(limits::TICK_MS).await;
-            self.tick();
+            worker.obey();
+            let is_draining = worker.shard().is_some_and(|shard| shard.is_draining());
+            if !is_draining {
+                worker.mailbox.listen().await;
+            } else if worker.open.get() == 0 {
+                return worker.end(&self.world, tick);
+            } else {
+                self.world.sleep_ms(limits::TICK_MS).await;
+            }
         }
     }
 
     /// A client's connection; the gateway serves the other end.
     pub(crate) fn accept(&self, name: String, profile: Profile) -> End {
-        let number = self.accepted.get();
-        self.accepted.set(number + 1);
-        let (client, server) = connection(&self.world, name, profile);
-        let (shard, open) = (Rc::clone(&self.shard), Rc::clone(&self.open));
-        let peer = format!("192.0.2.{}:{}", number % 250 + 1, 4000 + number).parse().expect("an address");
+        self.accept_at(self.world.chance().below(self.workers.len()), name, profile)
+    }
+
+    /// The same, at this worker.
+    pub(crate) fn accept_at(&self, number: usize, name: String, profile: Profile) -> End {
+        let (client, server) = connection(&self.world, name.clone(), profile);
+        let worker = &self.workers[number];
+        let Some(shard) = worker.shard().filter(|_| self.drained_ms.get().is_none()) else {
+            // Nobody listens any more.
+            server.reset_on_close();
+            return client;
+        };
+        let clients = self.accepted.replace(self.accepted.get() + 1);
+        let peer = format!("192.0.2.{}:{}", clients % 250 + 1, 4000 + clients).parse().expect("an address");
+        let stream = worker.env.accepted(server);
+        let open = Rc::clone(&worker.open);
         open.set(open.get() + 1);
-        self.world.spawn(async move {
-            serve_connection(shard, SimStream { end: server }, peer, Rc::from("web")).await;
+        let task = self.world.spawn(async move {
+            serve_connection(shard, stream, peer, Rc::from("web")).await;
             open.set(open.get() - 1);
         });
+        self.world.tell(|| format!("{} is served by task {task} of w{number}", client.name()));
+        self.tasks.borrow_mut().insert(name, task);
         client
     }
 
-    /// Publishes a configuration with these endpoints; `nudge` tells an idle worker.
-    pub(crate) fn reload(&self, endpoints: &[usize], nudge: bool) {
-        let mut publisher = self.publisher.borrow_mut();
+    /// The client of that name may take its answers slowly.
+    pub(crate) fn on_slow(&self, name: &str) {
+        if let Some(task) = self.tasks.borrow().get(name) {
+            self.inspector.on_slow(*task);
+        }
+    }
+
+    /// Connections accepted and not yet ended.
+    pub(crate) fn open(&self) -> usize {
+        self.workers.iter().map(|worker| worker.open.get()).sum()
+    }
+
+    /// Publishes a configuration; `nudge`: tells idle workers, as the real control always does.
+    pub(crate) fn reload(&self, settings: &Settings, nudge: bool) {
+        if self.drained_ms.get().is_some() {
+            return;
+        }
+        let epoch = self.publisher.borrow().epoch() + 1;
+        self.world.tell(|| format!("reload: epoch {epoch}\n{}", settings.yaml()));
+        self.retire();
+        let config = settings.config();
         let mut registry = self.registry.borrow_mut();
-        let epoch = publisher.epoch() + 1;
-        self.world.tell(|| format!("reload: epoch {epoch} with endpoints {endpoints:?}"));
-        registry.retire(publisher.oldest_in_use());
-        publisher.retire();
-        let config = configuration(endpoints);
         let snapshot = compile(&config, epoch, &mut registry, &resolved(&config)).expect("it compiles");
         registry.on_publishing(&snapshot, &config, self.world.now_ms());
-        publisher.publish(snapshot);
+        self.inspector.on_published(&snapshot, &config, &self.rocks);
+        let ids = probed(&config, &snapshot, &self.rocks);
+        self.publisher.borrow_mut().publish(snapshot);
         registry.on_published(epoch);
+        drop(registry);
+        self.set_healthy(&ids);
+        self.epochs.borrow_mut().push(settings.clone());
         if nudge {
-            self.shard.adopt_newest();
+            self.nudge();
         }
+    }
+
+    /// Tells all workers to adopt the newest configuration.
+    pub(crate) fn nudge(&self) {
+        self.workers.iter().for_each(|worker| worker.mailbox.order(Order::Nudge));
+    }
+
+    /// Is this an endpoint as of now, and one that is probed if that is asked for?
+    pub(crate) fn has_endpoint(&self, address: SocketAddr, probed: bool) -> bool {
+        let epochs = self.epochs.borrow();
+        let clusters = epochs.last().into_iter().flat_map(|settings| &settings.clusters);
+        let mut candidates = clusters.filter(|cluster| !probed || cluster.probed.is_some());
+        candidates.any(|cluster| {
+            cluster.endpoints.iter().any(|endpoint| settings::address(cluster.room, endpoint.number) == address)
+        })
+    }
+
+    /// The settings of all epochs.
+    pub(crate) fn epochs(&self) -> Vec<Settings> {
+        self.epochs.borrow().clone()
+    }
+
+    /// The settings of an epoch.
+    pub(crate) fn settings_of(&self, epoch: u64) -> Settings {
+        self.epochs.borrow()[usize::try_from(epoch).expect("few") - 1].clone()
+    }
+
+    fn set_healthy(&self, ids: &[ringgate::cluster::EndpointId]) {
+        for id in ids {
+            self.inspector.fleet.slot(*id).set_probe(Probe::Healthy, self.world.now_ms());
+        }
+    }
+
+    /// Frees what no worker uses any more.
+    pub(crate) fn retire(&self) {
+        let mut publisher = self.publisher.borrow_mut();
+        publisher.retire();
+        self.registry.borrow_mut().retire(publisher.oldest_in_use());
     }
 
     pub(crate) fn drain(&self) {
         self.world.tell(|| "drain".to_owned());
         self.drained_ms.set(Some(self.world.now_ms()));
-        self.shard.drain();
+        self.workers.iter().for_each(|worker| worker.mailbox.order(Order::Drain));
     }
 
+    /// What all workers have logged and nobody has read.
     pub(crate) fn records(&self) -> Vec<OwnedRecord> {
-        std::iter::from_fn(|| self.log.borrow_mut().try_pop()).collect()
+        self.workers.iter().flat_map(Worker::records).collect()
+    }
+
+    /// A counter or gauge over all workers.
+    pub(crate) fn sum(&self, of: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.workers.iter().map(|worker| of(&worker.counters)).sum()
     }
 
     /// Exchanges counted, whatever their method and status.
     pub(crate) fn requests(&self) -> u64 {
-        (0..10)
-            .flat_map(|method| (100..600).map(move |status| (method, status)))
-            .map(|(method, status)| self.counters.requests(method, status))
-            .sum()
+        let all = || (0..10).flat_map(|method| (100..600).map(move |status| (method, status)));
+        self.sum(|counters| all().map(|(method, status)| counters.requests(method, status)).sum())
+    }
+}
+
+/// The endpoints of rocks whose clusters are probed: their checks pass before anybody looks.
+fn probed(config: &Config, snapshot: &Snapshot, rocks: &[SocketAddr]) -> Vec<ringgate::cluster::EndpointId> {
+    let clusters = snapshot.clusters.iter().zip(&config.clusters).filter(|(_, written)| written.active.is_some());
+    let endpoints = clusters.flat_map(|(cluster, _)| &cluster.endpoints);
+    endpoints.filter(|endpoint| rocks.contains(&endpoint.address)).map(|endpoint| endpoint.id).collect()
+}
+
+/// What workers are made of.
+struct Shared<'a> {
+    inspector: &'a Rc<Inspector>,
+    network: &'a Network,
+    publisher: &'a Publisher,
+    mailboxes: &'a [Rc<Mailbox>],
+}
+
+impl Shared<'_> {
+    fn worker(&self, number: usize, registry: &Registry) -> Worker {
+        let env = SimEnv::new(self.inspector, self.network, number);
+        let counters = Arc::new(WorkerCounters::new());
+        let (ring, log) = ring();
+        let shard = self.shard(number, registry, &env, &counters, ring);
+        Worker {
+            env,
+            shard: RefCell::new(Some(Rc::new(shard))),
+            counters,
+            log: RefCell::new(log),
+            open: Rc::default(),
+            mailbox: Rc::clone(&self.mailboxes[number]),
+        }
+    }
+
+    fn shard(
+        &self,
+        number: usize,
+        registry: &Registry,
+        env: &SimEnv,
+        counters: &Arc<WorkerCounters>,
+        log: LogRing,
+    ) -> Shard<SimEnv> {
+        let (inspector, others) = (Rc::clone(self.inspector), self.mailboxes.to_vec());
+        Shard::new(Belongings {
+            env: env.clone(),
+            worker: number,
+            reader: self.publisher.reader(number),
+            fleet: Arc::clone(registry.fleet()),
+            counters: Arc::clone(counters),
+            log,
+            rng: Rng::from_seed(self.inspector.world.chance().next()),
+            via: b"ringgate-sim".to_vec(),
+            tell: Box::new(move |worker, call| {
+                inspector.world.tell(|| format!("w{number} calls w{worker}: {}", called(&call)));
+                inspector.see(called(&call));
+                if !others[worker].try_call(call) {
+                    inspector.on_refused();
+                }
+            }),
+        })
+    }
+}
+
+fn called(call: &ringgate::exchange::Call) -> &'static str {
+    match call {
+        ringgate::exchange::Call::Wake(_) => "calls to wake",
+        ringgate::exchange::Call::Reclaim(_) => "calls to reclaim",
     }
 }

@@ -7,8 +7,10 @@ use crate::plan::{ClientPlan, RequestPlan};
 use crate::wire::Head;
 
 /// A request as an endpoint received it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Execution {
+    /// Is it a copy for a mirror?
+    pub(crate) is_copy: bool,
     /// Did its body arrive whole?
     pub(crate) is_whole: bool,
 }
@@ -62,10 +64,10 @@ impl Ledger {
     }
 
     /// Notes that an endpoint has a head; returns which attempt it is.
-    pub(crate) fn on_head(&self, token: &str) -> usize {
+    pub(crate) fn on_head(&self, token: &str, is_copy: bool) -> usize {
         let mut executions = self.executions.borrow_mut();
         let attempts = executions.entry(token.to_owned()).or_default();
-        attempts.push(Execution::default());
+        attempts.push(Execution { is_copy, is_whole: false });
         attempts.len() - 1
     }
 
@@ -75,7 +77,9 @@ impl Ledger {
         }
     }
 
+    /// Those of the request itself, copies left out.
     pub(crate) fn executions(&self, token: &str) -> Vec<Execution> {
-        self.executions.borrow().get(token).cloned().unwrap_or_default()
+        let all = self.executions.borrow().get(token).cloned().unwrap_or_default();
+        all.into_iter().filter(|execution| !execution.is_copy).collect()
     }
 }

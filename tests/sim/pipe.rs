@@ -75,6 +75,10 @@ pub(crate) struct Conn {
     sockets: [Socket; 2],
     /// Bytes sent by side 1 from here on answer no request of side 0.
     unsolicited: Cell<bool>,
+    /// Is the request that side 0 sends a copy for a mirror?
+    pub(crate) is_copy: Cell<bool>,
+    /// Has side 1 sent all that it will send in answer?
+    pub(crate) is_answered: Cell<bool>,
     stalls_left: Cell<u32>,
 }
 
@@ -95,6 +99,8 @@ pub(crate) fn connection(world: &World, name: String, profile: Profile) -> (End,
         profile,
         sockets: [Socket::default(), Socket::default()],
         unsolicited: Cell::new(false),
+        is_copy: Cell::new(false),
+        is_answered: Cell::new(false),
         stalls_left: Cell::new(STALLS),
     };
     let conn = Rc::new(conn);
@@ -155,6 +161,25 @@ impl Conn {
             }
         }
         socket.bell.ring();
+    }
+
+    /// The process at this end dies: its kernel closes the connection for it.
+    pub(crate) fn kill(self: &Rc<Self>, side: usize, resets: bool) {
+        if resets {
+            self.sockets[side].reset_on_close.set(true);
+        }
+        self.close(side);
+        self.sockets[side].bell.ring();
+    }
+
+    /// Has this side seen the end of the other one, in order or by a reset?
+    pub(crate) fn has_ended(&self, side: usize) -> bool {
+        self.sockets[side].fin.get() || self.sockets[side].dead.get()
+    }
+
+    /// Does it rest: is a whole answer read, and nothing asked since?
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_answered.get() && self.sockets[0].unread.get() == 0
     }
 
     /// From here on what side 1 sends answers nothing.

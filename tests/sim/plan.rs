@@ -1,7 +1,12 @@
 //! What one seed makes everybody do.
 
+use std::net::SocketAddr;
+
 use crate::chance::{Chance, pattern};
+use crate::mailbox::Hearing;
 use crate::pipe::Profile;
+use crate::settings::{Bones, ENDPOINTS, ROOMS, Settings, address};
+use crate::storm::{self, Event};
 use crate::wire::chunked;
 
 /// A request body.
@@ -164,6 +169,19 @@ impl Behaviour {
         }
     }
 
+    /// Nothing that a breaker or a retry could mind.
+    fn good(chance: &Chance) -> Self {
+        let calm = Self::calm(chance);
+        Self {
+            status: chance.pick(&[200, 200, 201, 204, 304, 404]),
+            length: calm.length.min(1_000),
+            // A host that dies ends such an answer, and nobody can tell.
+            shape: if calm.shape == Shape::UntilClose { Shape::Length } else { calm.shape },
+            delay_ms: chance.pick(&[0, 1, 7, 30, 120, 200]),
+            ..calm
+        }
+    }
+
     fn wild(chance: &Chance) -> Self {
         let mut wild = Self::calm(chance);
         let at = chance.pick(&[1, 10, 60, 150, 300, 400, 1000, 8000]);
@@ -241,62 +259,133 @@ pub(crate) struct EndpointPlan {
     pub(crate) silent_in: usize,
     /// Closes a connection that rested for so long.
     pub(crate) idle_ms: u64,
+    /// Does everything it has open end with a reset when it dies?
+    pub(crate) dies_hard: bool,
 }
 
-#[derive(Debug, Clone)]
+/// Who misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Nobody.
+    Calm,
+    /// Clients and answers, and now and then an endpoint.
+    Wild,
+    /// Endpoints, as hosts that die, stall and return, and a few clients.
+    Stormy,
+}
+
 pub(crate) struct Plan {
-    pub(crate) is_calm: bool,
+    pub(crate) bones: Bones,
+    pub(crate) hearing: Hearing,
+    pub(crate) settings: Settings,
     pub(crate) clients: Vec<ClientPlan>,
-    pub(crate) endpoints: Vec<EndpointPlan>,
-    pub(crate) reloads_ms: Vec<u64>,
+    /// By address.
+    pub(crate) endpoints: Vec<(SocketAddr, EndpointPlan)>,
+    pub(crate) events: Vec<(u64, Event)>,
     pub(crate) drain_ms: Option<u64>,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let chance = Chance::new(seed);
-        let is_calm = chance.one_in(4);
-        let clients = 1 + chance.below(6);
-        let endpoints = 1 + chance.below(3);
-        Self {
-            is_calm,
-            clients: (0..clients).map(|number| client(&chance.fork(), is_calm, number)).collect(),
-            endpoints: (0..endpoints).map(|_| endpoint(&chance.fork(), is_calm)).collect(),
-            reloads_ms: (0..chance.below(4)).map(|_| chance.below_u64(2_000)).collect(),
-            drain_ms: chance.one_in(3).then(|| chance.below_u64(3_000)),
+        let mood = chance.pick(&[Mood::Calm, Mood::Wild, Mood::Stormy, Mood::Stormy, Mood::Stormy]);
+        let may_be_rock = |_| mood == Mood::Stormy && chance.one_in(2);
+        let bones = Bones { mood, workers: 1 + chance.below(4), rocks: std::array::from_fn(may_be_rock) };
+        let crowd = Crowd::of(mood, &chance);
+        let mut settings = Settings::draw(&bones, &chance.fork());
+        let mut events = storm::events(&bones, &settings, &chance.fork());
+        if crowd.is_run && chance.one_in(3) {
+            // Everybody fails at once, and everybody would try again.
+            settings.invite_retries();
+            storm::sicken(&mut events, &bones, &chance.fork());
         }
+        let everywhere = (0..ROOMS.len()).flat_map(|room| (0..ENDPOINTS).map(move |number| (room, number)));
+        Self {
+            hearing: Hearing { room: chance.pick(&[1, 1, 2, 256]), delay_ms: chance.pick(&[0, 1, 8, 8]) },
+            clients: clients(mood, &crowd, &chance),
+            endpoints: everywhere
+                .map(|(room, number)| {
+                    let is_rock = number == 0 && bones.rocks[room];
+                    (address(room, number), endpoint(&chance.fork(), mood, is_rock))
+                })
+                .collect(),
+            events,
+            drain_ms: chance.one_in(3).then(|| chance.below_u64(3_000)),
+            bones,
+            settings,
+        }
+    }
+
+    /// The endpoints that never fail.
+    pub(crate) fn rocks(&self) -> Vec<SocketAddr> {
+        (0..ROOMS.len()).filter(|room| self.bones.rocks[*room]).map(|room| address(room, 0)).collect()
     }
 }
 
-fn profile(chance: &Chance, is_calm: bool) -> Profile {
+/// How many come, how much each wants, and within how many milliseconds they come.
+struct Crowd {
+    clients: usize,
+    requests: usize,
+    span_ms: u64,
+    /// Do they come all at once?
+    is_run: bool,
+}
+
+impl Crowd {
+    fn of(mood: Mood, chance: &Chance) -> Self {
+        let is_run = mood == Mood::Stormy && chance.one_in(3);
+        let (clients, requests, span_ms) = match (mood, is_run) {
+            (Mood::Calm | Mood::Wild, _) => (1 + chance.below(6), 6, 1_000),
+            (Mood::Stormy, true) => (20 + chance.below(30), 3, chance.pick(&[1, 100, 700])),
+            (Mood::Stormy, false) => (4 + chance.below(12), 12, 1_000),
+        };
+        Self { clients, requests, span_ms, is_run }
+    }
+}
+
+fn clients(mood: Mood, crowd: &Crowd, chance: &Chance) -> Vec<ClientPlan> {
+    (0..crowd.clients).map(|number| client(&chance.fork(), mood, number, crowd)).collect()
+}
+
+/// `stalls`: may it be late?
+fn profile(chance: &Chance, mood: Mood, stalls: bool) -> Profile {
+    // What a storm shows does not hang on single bytes, and it shows more of it with fewer.
+    let segments: &[usize] =
+        if mood == Mood::Stormy { &[1460, 64 * 1024] } else { &[7, 100, 1460, 1460, 64 * 1024, 64 * 1024] };
     Profile {
         latency_us: chance.pick(&[(10, 10), (50, 400), (500, 3_000)]),
-        segment: chance.pick(&[7, 100, 1460, 1460, 64 * 1024, 64 * 1024]),
+        segment: chance.pick(segments),
         window: chance.pick(&[2_000, 16_000, 64_000, 64_000]),
-        stall_in: if is_calm { 0 } else { chance.pick(&[0, 0, 0, 40]) },
+        stall_in: if stalls { chance.pick(&[0, 0, 0, 40]) } else { 0 },
         stall_ms: chance.pick(&[20, 300, 2_500]),
         reset_discards: chance.one_in(2),
     }
 }
 
-fn endpoint(chance: &Chance, is_calm: bool) -> EndpointPlan {
+fn endpoint(chance: &Chance, mood: Mood, is_rock: bool) -> EndpointPlan {
+    let is_wild = mood == Mood::Wild;
+    // A connection that dies after a short rest is held against its endpoint.
+    let rests_ms = if is_rock { &[60_000][..] } else { &[60_000, 60_000, 0, 5, 50, 400] };
     EndpointPlan {
-        profile: profile(chance, is_calm),
-        refuses_in: if is_calm { 0 } else { chance.pick(&[0, 0, 3, 1]) },
-        silent_in: if is_calm { 0 } else { chance.pick(&[0, 0, 0, 4]) },
-        idle_ms: if is_calm { 60_000 } else { chance.pick(&[60_000, 60_000, 0, 5, 50, 400]) },
+        profile: profile(chance, mood, is_wild),
+        refuses_in: if is_wild { chance.pick(&[0, 0, 3, 1]) } else { 0 },
+        silent_in: if is_wild { chance.pick(&[0, 0, 0, 4]) } else { 0 },
+        // An answer that ends with its connection would look whole.
+        dies_hard: is_wild || chance.one_in(3),
+        idle_ms: if mood == Mood::Calm { 60_000 } else { chance.pick(rests_ms) },
     }
 }
 
-fn client(chance: &Chance, is_calm: bool, number: usize) -> ClientPlan {
-    let count = 1 + chance.below(6);
+fn client(chance: &Chance, mood: Mood, number: usize, crowd: &Crowd) -> ClientPlan {
+    let is_calm = mood == Mood::Calm;
+    let count = 1 + chance.below(crowd.requests);
     let mut requests: Vec<RequestPlan> =
-        (0..count).map(|at| request(&chance.fork(), is_calm, &format!("c{number}r{at}"))).collect();
+        (0..count).map(|at| request(&chance.fork(), mood, &format!("c{number}r{at}"))).collect();
     // Behind a request that ends the connection nothing is owed.
     if let Some(last) = requests.iter().position(|request| request.closes || request.flaw.is_some()) {
         requests.truncate(last + 1);
     }
-    let is_wild = !is_calm && chance.one_in(3);
+    let is_wild = !is_calm && chance.one_in(if mood == Mood::Wild { 3 } else { 6 });
     ClientPlan {
         pipelines: chance.one_in(3),
         ending: chance.pick(&[Ending::Close, Ending::Close, Ending::HalfClose, Ending::Wait]),
@@ -304,16 +393,19 @@ fn client(chance: &Chance, is_calm: bool, number: usize) -> ClientPlan {
         drip: (is_wild && chance.one_in(2)).then(|| chance.pick(&[(20, 1), (100, 5), (3, 40), (1, 400)])),
         reads: !(is_wild && chance.one_in(5)),
         gap_ms: chance.pick(&[0, 0, 0, 5, 120, 400]),
-        start_ms: chance.below_u64(1_000),
-        profile: profile(chance, is_calm || !is_wild),
+        start_ms: chance.below_u64(crowd.span_ms),
+        profile: profile(chance, mood, is_wild),
         requests,
     }
 }
 
-fn request(chance: &Chance, is_calm: bool, token: &str) -> RequestPlan {
+fn request(chance: &Chance, mood: Mood, token: &str) -> RequestPlan {
     let method = chance.pick(&["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT"]);
-    let length = chance.pick(&[0, 1, 40, 700, 5_000, 17_000, 60_000]);
-    let is_old = chance.one_in(6);
+    let is_stormy = mood == Mood::Stormy;
+    let lengths: &[usize] =
+        if is_stormy { &[0, 0, 1, 40, 700, 700, 17_000] } else { &[0, 1, 40, 700, 5_000, 17_000, 60_000] };
+    let length = chance.pick(lengths);
+    let is_old = chance.one_in(if is_stormy { 20 } else { 6 });
     let body = match (method, chance.below(5)) {
         ("GET" | "HEAD", 0..=3) | (_, 0) => BodyPlan::None,
         (_, 1 | 2) => BodyPlan::Length(length),
@@ -326,22 +418,32 @@ fn request(chance: &Chance, is_calm: bool, token: &str) -> RequestPlan {
     };
     let sizes_tiny = matches!(&body, BodyPlan::Chunked { sizes, .. } if sizes.iter().all(|size| *size < 10));
     let body = if sizes_tiny { BodyPlan::Length(length.min(700)) } else { body };
-    let flaw = match (&body, !is_calm && chance.one_in(12)) {
+    let flaw = match (&body, mood != Mood::Calm && chance.one_in(if is_stormy { 100 } else { 12 })) {
         (_, false) => None,
         (BodyPlan::Chunked { .. }, true) => Some(Flaw::Chunks),
         (BodyPlan::None | BodyPlan::Length(_), true) => Some(Flaw::Head(malformed(chance, token))),
     };
-    let count = if is_calm { 1 } else { 2 };
+    let count = if mood == Mood::Wild { 3 } else { 1 };
     RequestPlan {
         token: token.to_owned(),
         method,
         is_old,
         expects: body.length() > 0 && chance.one_in(4),
-        closes: chance.one_in(if is_old { 2 } else { 10 }),
+        closes: chance.one_in(if is_old {
+            2
+        } else if is_stormy {
+            60
+        } else {
+            10
+        }),
         body,
         flaw,
         behaviours: (0..count)
-            .map(|_| if is_calm { Behaviour::calm(chance) } else { Behaviour::wild(chance) })
+            .map(|_| match mood {
+                Mood::Calm => Behaviour::calm(chance),
+                Mood::Wild => Behaviour::wild(chance),
+                Mood::Stormy => Behaviour::good(chance),
+            })
             .collect(),
     }
 }

@@ -1,15 +1,20 @@
 //! One seed from its plan to its verdict.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::endpoint::Host;
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
+use crate::reach::Reach;
+use crate::storm::Event;
 use crate::world::{MS, World};
-use crate::{client, endpoint, verdict};
+use crate::{client, settings, verdict};
 
 /// No run may take longer: every timeout has passed many times.
-const END_MS: u64 = 60_000;
+const END_MS: u64 = 90_000;
 /// In which idle upstream connections have expired and been closed.
 const SETTLE_MS: u64 = 2_000;
 
@@ -18,52 +23,98 @@ pub(crate) struct Outcome {
     pub(crate) problems: Vec<String>,
     /// Equal for equal runs.
     pub(crate) history: u64,
+    pub(crate) reach: Reach,
+}
+
+/// A gateway at work, with all around it.
+pub(crate) struct Run {
+    pub(crate) plan: Plan,
+    pub(crate) world: World,
+    pub(crate) gateway: Rc<Gateway>,
+    pub(crate) ledger: Rc<Ledger>,
+    hosts: HashMap<SocketAddr, Rc<Host>>,
 }
 
 /// Runs a seed.
 pub(crate) fn run(seed: u64) -> Outcome {
     let plan = Plan::of(seed);
     let world = World::new(seed);
-    let all: Vec<usize> = (0..plan.endpoints.len()).collect();
-    let gateway = Gateway::new(&world, &all);
+    world.tell(|| format!("{:?}, {:?}\n{}", plan.bones, plan.hearing, plan.settings.yaml()));
+    let gateway = Gateway::new(&world, plan.bones.workers, plan.hearing, &plan.settings, plan.rocks());
     let ledger = Rc::new(Ledger::default());
-    for (number, one) in plan.endpoints.iter().enumerate() {
-        endpoint::start(&world, &gateway.env, &ledger, one, number);
-    }
-    for (number, one) in plan.clients.clone().into_iter().enumerate() {
-        ledger.add(&one);
-        world.tell(|| format!("plan: {one:?}"));
-        let (world, ledger, gateway) = (world.clone(), Rc::clone(&ledger), Rc::clone(&gateway));
-        world.clone().spawn(async move {
-            world.sleep_ms(one.start_ms).await;
-            let end = gateway.accept(format!("c{number}"), one.profile);
-            client::play(world, ledger, one, end).await;
-        });
-    }
-    for (number, at_ms) in plan.reloads_ms.iter().enumerate() {
-        let (gateway, all) = (Rc::clone(&gateway), all.clone());
-        world.at(at_ms * MS, move || {
-            let kept = if number % 2 == 0 { all.len().div_ceil(2) } else { all.len() };
-            gateway.reload(&all[..kept], number != 1);
-        });
-    }
-    if let Some(at_ms) = plan.drain_ms {
-        let gateway = Rc::clone(&gateway);
-        world.at(at_ms * MS, move || gateway.drain());
-    }
-    let clients = plan.clients.len();
-    let is_over = world.run(END_MS * MS, || ledger.dialogues.borrow().len() == clients && gateway.open.get() == 0);
-    if is_over {
-        world.run(world.now_ns() + SETTLE_MS * MS, || false);
-        // A worker that has nothing to do adopts only when it is told to.
-        gateway.shard.adopt_newest();
-        verdict::judge(&world, &ledger, &gateway, plan.is_calm);
-        if plan.is_calm {
-            verdict::judge_calm(&world, &ledger, &gateway);
+    let hosts = plan.endpoints.iter().map(|(address, one)| {
+        world.tell(|| format!("plan: {address} {one:?}"));
+        (*address, Host::start(&world, &gateway.network, &ledger, one, *address))
+    });
+    let hosts = hosts.collect();
+    let run = Rc::new(Run { plan, world, gateway, ledger, hosts });
+    run.start_clients();
+    run.arrange_events();
+    let reach = run.judge();
+    run.world.end();
+    Outcome { problems: run.world.problems(), history: run.world.history(), reach }
+}
+
+impl Run {
+    fn start_clients(&self) {
+        for (number, one) in self.plan.clients.clone().into_iter().enumerate() {
+            self.ledger.add(&one);
+            self.world.tell(|| format!("plan: {one:?}"));
+            let (world, ledger, gateway) = (self.world.clone(), Rc::clone(&self.ledger), Rc::clone(&self.gateway));
+            self.world.spawn(async move {
+                world.sleep_ms(one.start_ms).await;
+                let end = gateway.accept(format!("c{number}"), one.profile);
+                if !one.is_fair() {
+                    gateway.on_slow(&format!("c{number}"));
+                }
+                client::play(world, ledger, one, end).await;
+            });
         }
-    } else {
-        world.blame(format!("not over: {} tasks alive, {} connections open", world.alive(), gateway.open.get()));
     }
-    world.end();
-    Outcome { problems: world.problems(), history: world.history() }
+
+    fn arrange_events(self: &Rc<Self>) {
+        for (at_ms, event) in self.plan.events.clone() {
+            let run = Rc::clone(self);
+            self.world.at(at_ms * MS, move || run.on_event(event));
+        }
+        if let Some(at_ms) = self.plan.drain_ms {
+            let gateway = Rc::clone(&self.gateway);
+            self.world.at(at_ms * MS, move || gateway.drain());
+        }
+    }
+
+    fn on_event(&self, event: Event) {
+        let fleet = &self.gateway.inspector.fleet;
+        let slot = |address| self.gateway.inspector.place(address).map(|(_, id)| fleet.slot(id));
+        let now_ms = self.world.now_ms();
+        match event {
+            Event::Weather(address, weather) => self.hosts[&address].set_weather(weather),
+            Event::Probed(address, verdict) if self.gateway.has_endpoint(address, true) => {
+                self.world.tell(|| format!("{address} is found {verdict:?}"));
+                slot(address).into_iter().for_each(|slot| slot.set_probe(verdict, now_ms));
+            }
+            Event::Drained(address, is_drained) if self.gateway.has_endpoint(address, false) => {
+                self.world.tell(|| format!("{address} is drained: {is_drained}"));
+                slot(address).into_iter().for_each(|slot| slot.set_drained(is_drained, now_ms));
+            }
+            Event::Probed(..) | Event::Drained(..) => {}
+            Event::SlowTiers(room, mask) => self.gateway.inspector.set_slow_tiers(settings::ROOMS[room], mask),
+            Event::Reload(settings, nudge) => self.gateway.reload(&settings, nudge),
+        }
+    }
+
+    fn judge(&self) -> Reach {
+        let clients = self.plan.clients.len();
+        let is_over = || self.ledger.dialogues.borrow().len() == clients && self.gateway.open() == 0;
+        if !self.world.run(END_MS * MS, is_over) {
+            let (alive, open) = (self.world.alive(), self.gateway.open());
+            self.world.blame(format!("not over: {alive} tasks alive, {open} connections open"));
+            return Reach::default();
+        }
+        self.world.run(self.world.now_ns() + SETTLE_MS * MS, || false);
+        // A worker that has nothing to do adopts only when it is told to.
+        self.gateway.nudge();
+        self.world.run(self.world.now_ns() + 100 * MS, || false);
+        verdict::judge(self)
+    }
 }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use crate::env::Dialled;
 use crate::gateway::Gateway;
+use crate::mailbox::Hearing;
 use crate::pipe::{End, Profile, connection};
+use crate::settings::{Settings, address};
 use crate::world::{MS, World};
 
 /// Longest script.
@@ -24,6 +26,8 @@ pub(crate) struct Upstream {
     pub(crate) world: World,
     pub(crate) end: End,
     pub(crate) number: usize,
+    /// Room and number of the endpoint.
+    pub(crate) at: (usize, usize),
     notes: Rc<RefCell<Vec<(u64, String)>>>,
 }
 
@@ -95,24 +99,42 @@ pub(crate) async fn rest(end: &End) -> (String, bool) {
 }
 
 impl Stage {
-    /// One endpoint that plays `script` on every connection.
+    /// One worker, and one endpoint that plays `script` on every connection.
     pub(crate) fn new<F: Future<Output = ()> + 'static>(script: impl Fn(Upstream) -> F + 'static) -> Rc<Self> {
+        Self::with(1, &Settings::plain([0]), &[(0, 0)], script)
+    }
+
+    /// Several workers, and endpoints by room and number that play `script` on every connection.
+    pub(crate) fn with<F: Future<Output = ()> + 'static>(
+        workers: usize,
+        settings: &Settings,
+        listening: &[(usize, usize)],
+        script: impl Fn(Upstream) -> F + 'static,
+    ) -> Rc<Self> {
         let world = World::new(7);
-        let gateway = Gateway::new(&world, &[0]);
+        let gateway = Gateway::new(&world, workers, Hearing::KEEN, settings, Vec::new());
         let notes: Rc<RefCell<Vec<(u64, String)>>> = Rc::default();
-        let (there, opened, kept) = (world.clone(), Cell::new(0), Rc::clone(&notes));
-        gateway.env.listen("10.0.0.1:80".parse().expect("an address"), move || {
-            let number = opened.replace(opened.get() + 1);
-            let (ours, end) = connection(&there, format!("up{number}"), Profile::FAST);
-            let upstream = Upstream { world: there.clone(), end, number, notes: Rc::clone(&kept) };
-            there.spawn(script(upstream));
-            Dialled::Open(ours)
-        });
+        let (opened, script) = (Rc::new(Cell::new(0)), Rc::new(script));
+        for &at in listening {
+            let (there, kept) = (world.clone(), Rc::clone(&notes));
+            let (opened, script) = (Rc::clone(&opened), Rc::clone(&script));
+            gateway.network.listen(address(at.0, at.1), move || {
+                let number = opened.replace(opened.get() + 1);
+                let (ours, end) = connection(&there, format!("up{number}"), Profile::FAST);
+                there.spawn(script(Upstream { world: there.clone(), end, number, at, notes: Rc::clone(&kept) }));
+                Dialled::Open(ours)
+            });
+        }
         Rc::new(Self { world, gateway, notes })
     }
 
     pub(crate) fn client(&self) -> End {
-        self.gateway.accept("client".to_owned(), Profile::FAST)
+        self.client_of(0)
+    }
+
+    /// A client of that worker.
+    pub(crate) fn client_of(&self, worker: usize) -> End {
+        self.gateway.accept_at(worker, "client".to_owned(), Profile::FAST)
     }
 
     /// Plays `script` to its end, which must come.

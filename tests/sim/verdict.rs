@@ -5,28 +5,53 @@ use std::collections::HashMap;
 use ringgate::telemetry::OwnedRecord;
 
 use crate::chance::{checksum, pattern};
-use crate::gateway::Gateway;
-use crate::ledger::{Dialogue, Ended, Ledger, Reply};
-use crate::plan::{Ending, Flaw, RequestPlan, Shape, Trouble};
-use crate::world::World;
+use crate::ledger::{Dialogue, Ended, Reply};
+use crate::plan::{Ending, Flaw, Mood, RequestPlan, Shape, Trouble};
+use crate::reach::Reach;
+use crate::scenario::Run;
+use crate::{reasons, shares};
 
 /// Statuses that the gateway may answer a good request with itself.
-const LOCAL: [u16; 3] = [408, 502, 504];
+const LOCAL: [u16; 4] = [408, 502, 503, 504];
 
-/// Judges one run; `is_calm`: nobody misbehaved, so nothing may have failed.
-pub(crate) fn judge(world: &World, ledger: &Ledger, gateway: &Gateway, is_calm: bool) {
-    let records = gateway.records();
-    for dialogue in ledger.dialogues.borrow().iter() {
+/// What one worker logged of one request.
+pub(crate) struct Logged {
+    pub(crate) worker: usize,
+    pub(crate) record: OwnedRecord,
+}
+
+impl Logged {
+    pub(crate) fn token(&self) -> String {
+        String::from_utf8_lossy(&self.record.request_id).into_owned()
+    }
+
+    /// The name of the cluster it went to; empty when it went nowhere.
+    pub(crate) fn cluster(&self) -> String {
+        String::from_utf8_lossy(&self.record.cluster).into_owned()
+    }
+}
+
+/// Judges one run.
+pub(crate) fn judge(run: &Run) -> Reach {
+    let workers = run.gateway.workers.iter().enumerate();
+    let logged =
+        workers.flat_map(|(worker, one)| one.records().into_iter().map(move |record| Logged { worker, record }));
+    let logged: Vec<Logged> = logged.collect();
+    for dialogue in run.ledger.dialogues.borrow().iter() {
         for (request, reply) in dialogue.plan.requests.iter().zip(&dialogue.replies) {
             for problem in reply_problems(request, reply) {
-                world.blame(format!("{}: {problem}: {:?}", request.token, reply.head));
+                run.world.blame(format!("{}: {problem}: {:?}", request.token, reply.head));
             }
         }
-        judge_end(world, ledger, gateway, dialogue, is_calm);
+        judge_end(run, dialogue);
     }
-    judge_executions(world, ledger);
-    judge_records(world, ledger, gateway, &records);
-    judge_leftovers(world, gateway);
+    judge_records(run, &logged);
+    shares::judge(run, &logged);
+    judge_leftovers(run);
+    if run.plan.bones.mood == Mood::Calm {
+        judge_calm(run);
+    }
+    Reach::of(run, logged.iter().map(|one| one.record.reason.clone().unwrap_or_else(|| "served".to_owned())))
 }
 
 /// Is this an answer to this request?
@@ -84,7 +109,8 @@ fn local_problems(request: &RequestPlan, id: Option<&str>, status: u16) -> Optio
 }
 
 /// May the dialogue have ended as it did?
-fn judge_end(world: &World, ledger: &Ledger, gateway: &Gateway, dialogue: &Dialogue, is_calm: bool) {
+fn judge_end(run: &Run, dialogue: &Dialogue) {
+    let world = &run.world;
     let first = &dialogue.plan.requests[0].token;
     if dialogue.ended == Ended::Never {
         world.blame(format!("client of {first}: neither answered nor closed after every timeout"));
@@ -97,59 +123,52 @@ fn judge_end(world: &World, ledger: &Ledger, gateway: &Gateway, dialogue: &Dialo
     let last = dialogue.replies.last();
     let owed = last.is_none_or(|reply| reply.is_whole && !reply.head.says_close());
     let is_old_end = count > 0 && dialogue.plan.requests[count - 1].is_old;
-    let drained = gateway.drained_ms.get().is_some_and(|at_ms| at_ms <= dialogue.ended_ms);
-    let reached = !ledger.executions(&waiting.token).is_empty();
+    let drained = run.gateway.drained_ms.get().is_some_and(|at_ms| at_ms <= dialogue.ended_ms);
+    let reached = !run.ledger.executions(&waiting.token).is_empty();
     // A drain may close a connection before its next request is seen, but not one that reached an endpoint.
     if owed && !is_old_end && (!drained || reached) {
         world.blame(format!("{}: closed without an answer ({:?})", waiting.token, dialogue.ended));
     }
     if let Some(reply) = last
-        && is_calm
+        && run.plan.bones.mood == Mood::Calm
         && !reply.is_whole
     {
         world.blame(format!("client of {first}: a broken answer although nobody misbehaved: {:?}", reply.head));
     }
 }
 
-fn judge_executions(world: &World, ledger: &Ledger) {
-    for (token, attempts) in ledger.executions.borrow().iter() {
-        let Some(plan) = ledger.plan(token) else { continue };
-        let most = if plan.is_idempotent() { 2 } else { 1 };
-        if attempts.len() > most {
-            world.blame(format!("{token}: {} reached endpoints {} times", plan.method, attempts.len()));
-        }
+fn judge_records(run: &Run, logged: &[Logged]) {
+    let world = &run.world;
+    let counted = run.gateway.requests();
+    if counted != logged.len() as u64 || run.gateway.sum(|counters| counters.log_dropped.value()) != 0 {
+        world.blame(format!("{counted} requests counted, {} records", logged.len()));
     }
-}
-
-fn judge_records(world: &World, ledger: &Ledger, gateway: &Gateway, records: &[OwnedRecord]) {
-    let counted = gateway.requests();
-    if counted != records.len() as u64 || gateway.counters.log_dropped.value() != 0 {
-        world.blame(format!("{counted} requests counted, {} records", records.len()));
-    }
-    let mut by_token: HashMap<String, &OwnedRecord> = HashMap::new();
-    for record in records {
-        let token = String::from_utf8_lossy(&record.request_id).into_owned();
+    let mut by_token: HashMap<String, &Logged> = HashMap::new();
+    for one in logged {
+        let token = one.token();
         // A request that was refused before it was understood has no identity.
-        if by_token.insert(token.clone(), record).is_some() && !token.is_empty() {
-            world.blame(format!("{token}: two records, the second: {}", told(record)));
+        if by_token.insert(token.clone(), one).is_some() && !token.is_empty() {
+            world.blame(format!("{token}: two records, the second: {}", told(&one.record)));
         }
     }
-    for token in ledger.executions.borrow().keys() {
+    for token in run.ledger.executions.borrow().keys() {
         if !by_token.contains_key(token) {
             world.blame(format!("{token}: reached an endpoint and has no record"));
         }
     }
-    for dialogue in ledger.dialogues.borrow().iter() {
+    let stories = reasons::Stories::new(run);
+    for dialogue in run.ledger.dialogues.borrow().iter() {
         for (number, request) in dialogue.plan.requests.iter().enumerate() {
             let reply = dialogue.replies.get(number);
-            let Some(record) = by_token.get(&request.token) else {
+            let Some(one) = by_token.get(&request.token) else {
                 if reply.is_some_and(|reply| reply.head.one("x-request-id") == Some(request.token.as_str())) {
                     world.blame(format!("{}: answered and not recorded", request.token));
                 }
                 continue;
             };
-            for problem in record_problems(dialogue, request, reply, record) {
-                world.blame(format!("{}: {problem}: {}", request.token, told(record)));
+            let problems = record_problems(dialogue, request, reply, &one.record);
+            for problem in problems.into_iter().chain(stories.problems(dialogue, request, one)) {
+                world.blame(format!("{}: {problem}: {}", request.token, told(&one.record)));
             }
         }
     }
@@ -157,11 +176,11 @@ fn judge_records(world: &World, ledger: &Ledger, gateway: &Gateway, records: &[O
 
 /// A record in one line.
 fn told(record: &OwnedRecord) -> String {
-    let OwnedRecord { path, status, attempts, bytes_in, bytes_out, reason, reused, duration_ns, .. } = record;
-    let path = String::from_utf8_lossy(path);
+    let OwnedRecord { cluster, status, attempts, bytes_in, bytes_out, reason, reused, duration_ns, epoch, .. } = record;
+    let cluster = String::from_utf8_lossy(cluster);
     format!(
-        "record: {path} {status} {reason:?}, {attempts} attempts, {bytes_in} in, {bytes_out} out, \
-         reused {reused}, {duration_ns} ns"
+        "record: {cluster} {status} {reason:?}, {attempts} attempts, {bytes_in} in, {bytes_out} out, \
+         reused {reused}, {duration_ns} ns, epoch {epoch}"
     )
 }
 
@@ -175,6 +194,9 @@ fn record_problems(
     if let Some(reply) = reply {
         if reply.head.status() != Ok(record.status) {
             problems.push(format!("the client got {:?}", reply.head.first));
+        }
+        if reply.head.one("x-echo-token").is_none() && reply.head.one("x-gateway-reason") != record.reason.as_deref() {
+            problems.push(format!("the client was told {:?}", reply.head.one("x-gateway-reason")));
         }
         if reply.is_whole && record.bytes_out != reply.content.len() as u64 {
             problems.push(format!("the client got {} bytes of content", reply.content.len()));
@@ -195,31 +217,50 @@ fn record_problems(
 }
 
 /// Nothing may be held when everybody is gone.
-fn judge_leftovers(world: &World, gateway: &Gateway) {
-    let counters = &gateway.counters;
+fn judge_leftovers(run: &Run) {
+    let (gateway, inspector) = (&run.gateway, &run.gateway.inspector);
+    let is_up = |worker: &&crate::gateway::Worker| worker.shard().is_some();
+    let up = || gateway.workers.iter().filter(is_up);
+    let slots = || inspector.places.borrow().values().map(|(_, id)| *id).collect::<Vec<_>>().into_iter();
+    let workers = gateway.workers.len();
+    let cells = slots().flat_map(|id| (0..workers).map(move |worker| inspector.fleet.cell(worker, id).in_flight()));
     for (name, value) in [
-        ("connections_active", counters.connections_active.value()),
-        ("connections_idle", counters.connections_idle.value()),
-        ("requests_active", counters.requests_active.value()),
-        ("upstream_connections_active", counters.upstream_connections_active.value()),
-        ("upstream_connections_idle", counters.upstream_connections_idle.value()),
-        ("buffers lent", gateway.shard.buffers_lent() as u64),
-        ("connections open", gateway.open.get() as u64),
+        ("connections_active", gateway.sum(|counters| counters.connections_active.value())),
+        ("connections_idle", gateway.sum(|counters| counters.connections_idle.value())),
+        ("requests_active", gateway.sum(|counters| counters.requests_active.value())),
+        ("upstream_connections_active", gateway.sum(|counters| counters.upstream_connections_active.value())),
+        ("upstream_waiting", gateway.sum(|counters| counters.upstream_waiting.value())),
+        // A worker that ended does not tick any more, and so does not tell.
+        ("upstream_connections_idle", up().map(|worker| worker.counters.upstream_connections_idle.value()).sum()),
+        ("buffers lent", up().filter_map(|worker| worker.shard()).map(|shard| shard.buffers_lent() as u64).sum()),
+        ("connections open", gateway.open() as u64),
+        ("attempts in flight", cells.map(u64::from).sum()),
+        ("probe tokens of breakers out", slots().map(|id| inspector.fleet.slot(id).probes_out()).sum()),
         ("snapshots kept besides the newest", gateway.publisher.borrow_mut().retire() as u64 - 1),
     ] {
         if value != 0 {
-            world.blame(format!("{value} {name} when all is over"));
+            run.world.blame(format!("{value} {name} when all is over"));
+        }
+    }
+    for watched in inspector.clusters.borrow().iter() {
+        let (taken, waiting, held) = (watched.state.taken(), watched.state.waiting(), watched.held());
+        if (taken, waiting, held) != (0, 0, (0, 0)) {
+            run.world.blame(format!(
+                "{}: {taken} credits out, {waiting} in the queue when all is over; seen {held:?}",
+                watched.name
+            ));
         }
     }
 }
 
 /// In a calm run everything that was asked is answered by an endpoint.
-pub(crate) fn judge_calm(world: &World, ledger: &Ledger, gateway: &Gateway) {
-    for dialogue in ledger.dialogues.borrow().iter() {
+fn judge_calm(run: &Run) {
+    let (world, drained) = (&run.world, run.gateway.drained_ms.get().is_some());
+    for dialogue in run.ledger.dialogues.borrow().iter() {
         let mut is_open = true;
         for (number, request) in dialogue.plan.requests.iter().enumerate() {
             let Some(reply) = dialogue.replies.get(number) else {
-                if is_open && gateway.drained_ms.get().is_none() {
+                if is_open && !drained {
                     world.blame(format!("{}: no answer although nobody misbehaved", request.token));
                 }
                 break;
@@ -231,7 +272,7 @@ pub(crate) fn judge_calm(world: &World, ledger: &Ledger, gateway: &Gateway) {
             }
             // Only an answer without an end of its own, for a client without chunks, must close.
             let shapeless = request.is_old && behaviour.shape != Shape::Length;
-            let may_close = request.closes || shapeless || gateway.drained_ms.get().is_some();
+            let may_close = request.closes || shapeless || drained;
             if reply.head.says_close() && !may_close && dialogue.plan.ending != Ending::HalfClose {
                 world.blame(format!("{}: closed without need: {:?}", request.token, reply.head));
             }

@@ -18,6 +18,8 @@ const POLLS_PER_MS: u32 = 200_000;
 /// By time, and in the order asked for.
 type Timers = BTreeMap<(u64, u64), Box<dyn FnOnce()>>;
 type Task = Pin<Box<dyn Future<Output = ()>>>;
+/// Called whenever something has run.
+type Watch = Rc<dyn Fn()>;
 
 thread_local! {
     // One world per thread at a time; a queue here needs no lock, which a waker would otherwise ask for.
@@ -48,6 +50,8 @@ struct Inner {
     timers: RefCell<Timers>,
     sequence: Cell<u64>,
     alive: Cell<usize>,
+    current: Cell<Option<usize>>,
+    watch: RefCell<Option<Watch>>,
     history: Cell<u64>,
     chance: Chance,
     problems: RefCell<Vec<String>>,
@@ -70,6 +74,8 @@ impl World {
                 timers: RefCell::default(),
                 sequence: Cell::new(0),
                 alive: Cell::new(0),
+                current: Cell::new(None),
+                watch: RefCell::default(),
                 history: Cell::new(0),
                 chance: Chance::new(seed),
                 problems: RefCell::default(),
@@ -118,12 +124,34 @@ impl World {
         self.inner.alive.get()
     }
 
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    /// Starts a task; returns its number.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> usize {
         let mut slots = self.inner.slots.borrow_mut();
-        let waker = Arc::new(TaskWaker { task: slots.len(), queued: AtomicBool::new(false) });
+        let number = slots.len();
+        let waker = Arc::new(TaskWaker { task: number, queued: AtomicBool::new(false) });
         slots.push(Slot { task: Some(Box::pin(task)), waker: Arc::clone(&waker) });
         self.inner.alive.set(self.alive() + 1);
         waker.wake();
+        number
+    }
+
+    /// Drops a task that has not ended; not the one that runs.
+    pub(crate) fn abort(&self, number: usize) {
+        let task = self.inner.slots.borrow_mut()[number].task.take();
+        if task.is_some() {
+            self.inner.alive.set(self.alive() - 1);
+        }
+        drop(task);
+    }
+
+    /// The task that runs, if one does.
+    pub(crate) fn current(&self) -> Option<usize> {
+        self.inner.current.get()
+    }
+
+    /// Has `watch` called whenever a task was polled or an action was taken.
+    pub(crate) fn set_watch(&self, watch: impl Fn() + 'static) {
+        *self.inner.watch.borrow_mut() = Some(Rc::new(watch));
     }
 
     /// Runs `action` at a time; what is due at once runs in the order it was asked for.
@@ -182,15 +210,19 @@ impl World {
             if is_over() {
                 return true;
             }
-            let next = self.inner.timers.borrow_mut().pop_first();
-            match next {
-                Some(((at_ns, _), action)) if at_ns <= end_ns => {
-                    self.inner.now_ns.set(at_ns);
-                    action();
-                }
-                _ => return false,
-            }
+            let Some((at_ns, action)) = self.next_due(end_ns) else { return false };
+            self.inner.now_ns.set(at_ns);
+            action();
+            self.look();
         }
+    }
+
+    /// What is due first, if that is by `end_ns`.
+    fn next_due(&self, end_ns: u64) -> Option<(u64, Box<dyn FnOnce()>)> {
+        let mut timers = self.inner.timers.borrow_mut();
+        let entry = timers.first_entry().filter(|entry| entry.key().0 <= end_ns)?;
+        let ((at_ns, _), action) = entry.remove_entry();
+        Some((at_ns, action))
     }
 
     fn next_ready(&self) -> Option<usize> {
@@ -210,15 +242,27 @@ impl World {
         let Some(mut future) = slot.task.take() else { return };
         let waker = Waker::from(Arc::clone(&slot.waker));
         drop(slots);
+        self.inner.current.set(Some(task));
         if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             self.inner.alive.set(self.alive() - 1);
+            drop(future);
         } else {
             self.inner.slots.borrow_mut()[task].task = Some(future);
+        }
+        self.look();
+        self.inner.current.set(None);
+    }
+
+    fn look(&self) {
+        let watch = self.inner.watch.borrow().as_ref().map(Rc::clone);
+        if let Some(watch) = watch {
+            watch();
         }
     }
 
     /// Drops everything that still waits; tasks own the world that owns them.
     pub(crate) fn end(&self) {
+        drop(self.inner.watch.take());
         let slots = std::mem::take(&mut *self.inner.slots.borrow_mut());
         drop(slots);
         let timers = std::mem::take(&mut *self.inner.timers.borrow_mut());

@@ -1,0 +1,241 @@
+//! Directed tests of clusters: endpoints that fail one another, caps over several workers, changes on the way.
+
+use std::rc::Rc;
+
+use ringgate::limits;
+
+use crate::pipe::End;
+use crate::settings::{BreakerSettings, ClusterSettings, MirrorSettings, PassiveSettings, QueueSettings, Settings};
+use crate::stage::{Stage, Upstream, response};
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+async fn say(end: &End, text: &str) {
+    end.send(text.as_bytes()).await.expect("the gateway listens");
+}
+
+/// Two endpoints of one cluster.
+fn pair() -> Settings {
+    Settings::plain([0, 1])
+}
+
+#[test]
+fn a_response_head_that_a_reset_cuts_is_not_asked_for_again() {
+    for resets in [false, true] {
+        let stage = Stage::with(1, &pair(), &[(0, 0), (0, 1)], move |upstream: Upstream| async move {
+            upstream.request().await;
+            upstream.say("HTTP/1.1 200 OK\r\nContent-Le").await;
+            upstream.world.sleep_ms(5).await;
+            if resets {
+                upstream.end.reset_on_close();
+            }
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            let client = there.client();
+            say(&client, GET).await;
+            let answer = response(&client).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("upstream_head_cut"), "{answer}");
+            assert_eq!(there.noted().len(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_request_that_was_read_whole_keeps_its_connection_when_a_retry_finds_nobody() {
+    // The other endpoint refuses connections.
+    let stage = Stage::with(1, &pair(), &[(0, 0)], |upstream: Upstream| async move {
+        let Some(head) = upstream.request().await else { return };
+        if head.starts_with("GET") {
+            return upstream.say(OK).await;
+        }
+        while upstream.end.recv().await.is_ok_and(|bytes| !bytes.ends_with(b"z")) {}
+        upstream.end.reset_on_close();
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        say(&client, "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\na").await;
+        there.world.sleep_ms(20).await;
+        say(&client, &format!("bcz{GET}")).await;
+        let first = response(&client).await.expect("an answer");
+        assert!(first.starts_with("HTTP/1.1 502 ") && !first.contains("Connection: close"), "{first}");
+        let second = response(&client).await.expect("an answer to the request behind it");
+        assert!(second.starts_with("HTTP/1.1 200 "), "{second}");
+    });
+}
+
+#[test]
+fn all_attempts_together_take_no_longer_than_the_request_may() {
+    let settings = Settings { request_ms: 500, ..pair() };
+    let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        upstream.request().await;
+        if upstream.number == 0 {
+            // Half of the time is over when this connection dies.
+            upstream.world.sleep_ms(250).await;
+            return upstream.end.reset_on_close();
+        }
+        upstream.note_end().await;
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        let began_ms = there.world.now_ms();
+        say(&client, GET).await;
+        let answer = response(&client).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("request_timeout"), "{answer}");
+        let took_ms = there.world.now_ms() - began_ms;
+        assert!(took_ms.abs_diff(500) <= 2 * limits::TICK_MS, "{took_ms}");
+    });
+}
+
+#[test]
+fn the_time_an_upload_takes_is_no_part_of_what_the_request_may_take_nor_of_its_retries() {
+    let settings = Settings { request_ms: 500, ..pair() };
+    let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        if upstream.request().await.is_none() {
+            return;
+        }
+        while upstream.end.recv().await.is_ok_and(|bytes| !bytes.ends_with(b"z")) {}
+        if upstream.number == 0 {
+            upstream.world.sleep_ms(250).await;
+            return upstream.end.reset_on_close();
+        }
+        upstream.note_end().await;
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        say(&client, "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na").await;
+        there.world.sleep_ms(800).await;
+        say(&client, "bz").await;
+        let sent_ms = there.world.now_ms();
+        let answer = response(&client).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("request_timeout"), "{answer}");
+        let took_ms = there.world.now_ms() - sent_ms;
+        assert!(took_ms.abs_diff(500) <= 2 * limits::TICK_MS, "{took_ms}");
+        assert_eq!(there.noted().iter().filter(|note| note.starts_with("PUT")).count(), 2);
+    });
+}
+
+/// A breaker that one failure opens, and ejection after one.
+fn touchy() -> Settings {
+    let mut settings = Settings::plain([0]);
+    let app = &mut settings.clusters[0];
+    app.breaker = Some(BreakerSettings { min_requests: 20, consecutive: 1, open_ms: 5_000, probes: 1, close_after: 1 });
+    app.passive = Some(PassiveSettings { min_requests: 1, eject_ms: 5_000, max_ejected: 100 });
+    app.fail_open = false;
+    settings
+}
+
+#[test]
+fn what_a_policy_decides_after_a_reload_took_it_away_keeps_nobody_away() {
+    for (keeps_breaker, keeps_passive) in [(false, true), (true, false), (false, false)] {
+        let mut before = touchy();
+        before.clusters[0].breaker.take_if(|_| keeps_breaker);
+        before.clusters[0].passive.take_if(|_| keeps_passive);
+        let stage = Stage::with(1, &before, &[(0, 0)], |upstream: Upstream| async move {
+            upstream.request().await;
+            if upstream.number == 0 {
+                // In flight while the configuration changes.
+                upstream.world.sleep_ms(200).await;
+                return upstream.end.reset_on_close();
+            }
+            upstream.say(OK).await;
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            let client = there.client();
+            say(&client, GET).await;
+            there.world.sleep_ms(50).await;
+            let mut after = Settings::plain([0]);
+            after.clusters[0].fail_open = false;
+            there.gateway.reload(&after, true);
+            assert!(response(&client).await.expect("an answer").starts_with("HTTP/1.1 502 "));
+            say(&client, GET).await;
+            let answer = response(&client).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_that_closed_a_connection_at_rest_is_gone_back_to_when_the_others_are_dead() {
+    // Nobody listens at the second endpoint.
+    let stage = Stage::with(1, &pair(), &[(0, 0)], |upstream: Upstream| async move {
+        upstream.request().await;
+        upstream.say(OK).await;
+        // The second request comes while the connection is being closed.
+        upstream.request().await;
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        for _ in 0..8 {
+            say(&client, GET).await;
+            let answer = response(&client).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            // Until the endpoint that refused is asked again.
+            there.world.sleep_ms(400).await;
+        }
+    });
+}
+
+#[test]
+fn a_mirror_that_never_answers_neither_delays_nor_fails_what_it_copies() {
+    let mut settings = Settings::plain([0]);
+    let shadow = ClusterSettings { room: 2, ..settings.clusters[0].clone() };
+    settings.clusters.push(shadow);
+    settings.mirror = Some(MirrorSettings { room: 2, share: 100 });
+    let stage = Stage::with(1, &settings, &[(0, 0), (2, 0)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            if upstream.at == (2, 0) {
+                upstream.note("a copy");
+                return upstream.note_end().await;
+            }
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        for _ in 0..3 {
+            let asked_ms = there.world.now_ms();
+            say(&client, GET).await;
+            assert!(response(&client).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+            assert!(there.world.now_ms() - asked_ms <= 2);
+        }
+        there.world.sleep_ms(20).await;
+        assert_eq!(there.noted().iter().filter(|note| *note == "a copy").count(), 3);
+    });
+}
+
+#[test]
+fn waiters_of_several_workers_are_served_in_the_order_they_came() {
+    let mut settings = Settings::plain([0]);
+    settings.request_ms = 10_000;
+    settings.clusters[0].cap = 1;
+    settings.clusters[0].queue = Some(QueueSettings { max: 10, timeout_ms: 5_000 });
+    let stage = Stage::with(3, &settings, &[(0, 0)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.world.sleep_ms(30).await;
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        // They hold on, so that what one worker keeps idle is asked back.
+        let order = [0, 1, 2, 1, 0, 2, 0];
+        let clients: Vec<_> = order.iter().map(|worker| Rc::new(there.client_of(*worker))).collect();
+        for (number, client) in clients.iter().enumerate() {
+            say(client, &format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+            there.world.sleep_ms(2).await;
+        }
+        for client in &clients {
+            assert!(response(client).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        }
+        let expected: Vec<_> = (0..order.len()).map(|number| format!("GET /{number} HTTP/1.1")).collect();
+        assert_eq!(there.noted(), expected);
+    });
+}

@@ -1,0 +1,77 @@
+//! What the seeds have reached: a simulation in which something never happens says nothing about it.
+
+use std::collections::BTreeMap;
+
+use ringgate::telemetry::{Counter, NotRetried};
+
+use crate::scenario::Run;
+use crate::traffic::Dialled;
+
+/// Everything that a normal run of the seeds must have seen, and how often at least.
+const WANTED: [(&str, u64); 0] = [];
+
+fn total(counters: &[Counter]) -> u64 {
+    counters.iter().map(Counter::value).sum()
+}
+
+/// How often what happened.
+#[derive(Default)]
+pub(crate) struct Reach(BTreeMap<String, u64>);
+
+impl Reach {
+    pub(crate) fn of(run: &Run, reasons: impl Iterator<Item = String>) -> Self {
+        let mut reach = Self::default();
+        reasons.for_each(|reason| reach.add(&reason, 1));
+        for (name, count) in run.gateway.inspector.seen.borrow().iter() {
+            reach.add(name, *count);
+        }
+        let gateway = &run.gateway;
+        for (name, count) in [
+            ("retries", gateway.sum(|counters| total(&counters.retries))),
+            (
+                "retries denied by a budget",
+                gateway.sum(|counters| counters.retries_denied[NotRetried::Budget as usize].value()),
+            ),
+            ("breaker transitions", gateway.sum(|counters| total(&counters.breaker_transitions))),
+            ("ejections", gateway.sum(|counters| counters.ejections.value())),
+            ("copies sent", gateway.sum(|counters| counters.mirrors_sent.value())),
+            ("copies that failed", gateway.sum(|counters| counters.mirrors_failed.value())),
+            ("copies skipped", gateway.sum(|counters| counters.mirrors_skipped.value())),
+            ("reuses", gateway.sum(|counters| counters.upstream_reuses.value())),
+            ("client aborts", gateway.sum(|counters| counters.client_aborts.value())),
+        ] {
+            reach.add(name, count);
+        }
+        for dial in gateway.inspector.dials.borrow().iter() {
+            reach.add(
+                match dial.outcome.get() {
+                    Dialled::Open => "dials that opened",
+                    Dialled::Refused => "dials refused",
+                    Dialled::Silence => "dials in vain",
+                },
+                1,
+            );
+        }
+        reach
+    }
+
+    pub(crate) fn add(&mut self, name: &str, count: u64) {
+        *self.0.entry(name.to_owned()).or_default() += count;
+    }
+
+    pub(crate) fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(name, count)| self.add(&name, count));
+    }
+
+    /// What was not seen often enough.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let seen = |name: &str| self.0.get(name).copied().unwrap_or(0);
+        let missing = WANTED.into_iter().filter(|(name, least)| seen(name) < *least);
+        missing.map(|(name, least)| format!("{name}: {} of {least}", seen(name))).collect()
+    }
+
+    /// As a table.
+    pub(crate) fn told(&self) -> String {
+        self.0.iter().map(|(name, count)| format!("{count:>8} {name}\n")).collect()
+    }
+}
