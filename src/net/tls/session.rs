@@ -57,11 +57,10 @@ impl Session {
         self.turn(records, take, out, Turn::Nothing)
     }
 
-    /// After an error: puts the alert that says why behind `out`, if there is one to send.
-    ///
-    /// One step and no more, as the next would look at the bad record again.
+    /// After an error: puts the alert that says why behind `out`, and what was to be sent before it.
     pub(super) fn last_words(&mut self, records: &mut Buffer, out: &mut Vec<u8>) {
-        drop(self.step(records, &mut |_| {}, out));
+        // What waits is looked at before the records, the bad one among them, which must not be looked at again.
+        while self.agreed().wants_write() && self.step(records, &mut |_| {}, out).is_ok() {}
     }
 
     /// Encrypts `plain` behind `out`, as one record for each [`RECORD_BYTES`] of it. What `records` still held is decrypted

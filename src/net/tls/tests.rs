@@ -1,7 +1,7 @@
 //! Both sides against rustls' own streams, over real sockets, on either driver.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -195,6 +195,9 @@ fn an_end_without_an_alert_is_not_an_end() {
     let (socket, peer) = with_peer(move |socket| {
         let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
         tls.write_all(b"cut").unwrap();
+        tls.sock.shutdown(Shutdown::Write).unwrap();
+        // A close with tickets unread would be a reset.
+        drop(tls.read(&mut [0]));
     });
     on_reactor(Driver::IoUring, socket, move |stream| async move {
         let pool = BufferPool::new();
@@ -269,6 +272,27 @@ fn a_certificate_that_is_not_believed_is_told_by_its_reason_and_by_an_alert() {
     assert_eq!(failed, Some(TlsFailure::UnknownIssuer));
     let told = peer.join().unwrap();
     assert!(told.contains("UnknownCA"), "{told}");
+}
+
+#[test]
+fn a_refusal_behind_other_messages_is_told_too() {
+    let (mut server, mut client) = configs();
+    Arc::make_mut(&mut server).alpn_protocols = vec![b"one".to_vec()];
+    Arc::make_mut(&mut client).alpn_protocols = vec![b"two".to_vec()];
+    for driver in DRIVERS {
+        let (server, client) = (Arc::clone(&server), Arc::clone(&client));
+        let (socket, peer) = with_peer(move |socket| {
+            let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
+            tls.read(&mut [0]).unwrap_err().to_string()
+        });
+        let failed = on_reactor(driver, socket, move |stream| async move {
+            accepted(stream, server, &BufferPool::new()).await.err()
+        });
+        assert_eq!(failed, Some(TlsFailure::NoSharedProtocol));
+        // The server's hello is out before the protocols are compared.
+        let told = peer.join().unwrap();
+        assert!(told.contains("NoApplicationProtocol"), "{told}");
+    }
 }
 
 #[test]
