@@ -69,7 +69,7 @@ pub const RECLAIM_QUEUE: usize = 64;
 pub const MIRRORS: usize = 64;
 /// Bytes that are read, and dropped, of a mirror's answer; the connection of a longer one is closed.
 pub const MIRROR_ANSWER_BYTES: usize = 1024 * 1024;
-/// Milliseconds for a TLS handshake, from the accepted connection to its end.
+/// Default milliseconds for a TLS handshake, from the accepted connection to its end.
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// TLS handshakes that one worker has under way, once their first byte has come; further ones are closed.
 pub const HANDSHAKES_PER_WORKER: u64 = 4096;

@@ -2,11 +2,68 @@
 //!
 //! `BLESS=1 cargo test --test config` writes the reports anew; read the difference before you keep it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use rcgen::{KeyPair, SanType, date_time_ymd};
 use ringgate::config::{self, Disk, Loaded, Report, Sources};
+
+#[allow(dead_code, reason = "the end-to-end tests use the rest of it")]
+#[path = "pki.rs"]
+mod pki;
+
+use pki::{Authority, Pair};
+
+/// The time of every report: 10 November 2025.
+const NOW_UNIX_S: u64 = 1_762_732_800;
+
+/// Files of certificates and keys, made once.
+fn tls_files() -> &'static HashMap<PathBuf, Vec<u8>> {
+    static FILES: OnceLock<HashMap<PathBuf, Vec<u8>>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let mut files = HashMap::new();
+        let mut put = |name: &str, text: &[u8]| drop(files.insert(Path::new("tls").join(name), text.to_vec()));
+        let authority = Authority::new("tests");
+        let between = |from, to| {
+            authority.certifies_as(&["b.example"], |params| (params.not_before, params.not_after) = (from, to))
+        };
+        let mut pair = |name: &str, Pair { cert, key }: &Pair| {
+            put(&format!("{name}.crt"), cert.as_bytes());
+            put(&format!("{name}.key"), key.as_bytes());
+        };
+        let a = authority.certifies(&["a.example", "*.a.example"]);
+        pair("a", &a);
+        pair("b", &authority.certifies(&["b.example"]));
+        pair("readable", &a);
+        for name in ["api", "gw"] {
+            pair(name, &authority.certifies(&["api.example.com"]));
+        }
+        pair("expired", &between(date_time_ymd(2001, 2, 3), date_time_ymd(2002, 3, 4)));
+        pair("early", &between(date_time_ymd(2900, 5, 6), date_time_ymd(2901, 7, 8)));
+        let by_address = |params: &mut rcgen::CertificateParams| {
+            params.subject_alt_names = vec![SanType::IpAddress("192.0.2.1".parse().expect("an address"))];
+        };
+        pair("nameless", &authority.certifies_as(&[], by_address));
+        let section = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        pair("no_der", &Pair { cert: section("CERTIFICATE", "MA=="), key: section("PRIVATE KEY", "MA==") });
+        let cut = |text: &str| text[..text.len() / 2].to_owned();
+        pair("cut", &Pair { cert: cut(&a.cert), key: cut(&a.key) });
+        for name in ["internal-ca.crt", "clients-ca.crt"] {
+            put(name, authority.pem().as_bytes());
+        }
+        put("wrong_order.crt", [authority.pem(), &a.cert].concat().as_bytes());
+        put("encrypted.key", section("ENCRYPTED PRIVATE KEY", "MA==").as_bytes());
+        let old = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMA==";
+        put("old_encrypted.key", section("RSA PRIVATE KEY", old).as_bytes());
+        put("several.key", [a.key.clone(), KeyPair::generate().expect("a key").serialize_pem()].concat().as_bytes());
+        put("strange.key", section("EC PRIVATE KEY", "MA==").as_bytes());
+        put("binary", &[0xff; 100]);
+        files
+    })
+}
 
 /// Files of one directory and a fixed environment, so that reports are the same everywhere.
 struct Fixed {
@@ -15,7 +72,18 @@ struct Fixed {
 
 impl Sources for Fixed {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if let Some(made) = tls_files().get(path) {
+            return Ok(made.clone());
+        }
         fs::read(self.directory.join(path))
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        Some(if path.ends_with("readable.key") { 0o100_640 } else { 0o100_600 })
+    }
+
+    fn unix_s(&self) -> u64 {
+        NOW_UNIX_S
     }
 
     fn env(&self, name: &str) -> Option<String> {

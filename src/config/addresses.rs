@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::leaf::{Kind, Refusal};
+use super::model::Scheme;
 
 /// Reads `IP`, `[IP]`, `localhost` or nothing (every address of the machine) with an optional port.
 fn ip_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
@@ -159,7 +160,7 @@ impl Kind for HostField {
     const EXPECTED: &'static str = "a host such as `orders.internal` or `orders.internal:8080`";
 
     fn text(text: &str) -> Result<String, Refusal> {
-        match host_and_port(text) {
+        match host_and_port(text, Scheme::Http) {
             Ok(_) => Ok(text.to_ascii_lowercase()),
             Err(_) => Err(Refusal::expected::<Self>()),
         }
@@ -181,33 +182,38 @@ impl Kind for ServerName {
     }
 }
 
-/// A host and a TCP port.
+/// A scheme, a host and a TCP port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct HostAndPort {
+pub(super) struct Origin {
+    /// Whether it is spoken to by TLS.
+    pub(super) scheme: Scheme,
     /// A name in lower case, or an IP address; an IPv6 address is without brackets.
     pub(super) host: String,
     /// Never 0.
     pub(super) port: u16,
 }
 
-/// The URL of an endpoint: `http://host:port`, nothing behind it.
+/// The URL of an endpoint: `http://host:port` or `https://host:port`, nothing behind it.
 pub(super) struct EndpointUrl;
 
 impl Kind for EndpointUrl {
-    type Out = HostAndPort;
-    const EXPECTED: &'static str = "a URL such as `http://10.0.0.7:3000`";
-    const PATTERN: Option<&'static str> = Some("http://.+");
+    type Out = Origin;
+    const EXPECTED: &'static str = "a URL such as `http://10.0.0.7:3000` or `https://orders.internal`";
+    const PATTERN: Option<&'static str> = Some("https?://.+");
 
-    fn text(text: &str) -> Result<HostAndPort, Refusal> {
+    fn text(text: &str) -> Result<Origin, Refusal> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(Refusal::expected::<Self>().hint(format!("did you mean `http://{text}`?")));
         };
-        match scheme {
-            "http" => {}
-            "https" => return Err(Refusal::new("this version does not speak the TLS that `https://` needs")),
-            "h2c" => return Err(Refusal::new("this version does not speak the HTTP/2 that `h2c://` needs")),
+        let scheme = match scheme {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            "h2c" => {
+                return Err(Refusal::new("this version does not speak the HTTP/2 that `h2c://` needs")
+                    .hint(format!("HTTP/1.1 is spoken to endpoints: `http://{rest}`, if this one understands it")));
+            }
             _ => return Err(Refusal::expected::<Self>()),
-        }
+        };
         // RFC 9110 section 4.2.3: an empty path and `/` are the same.
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains('@') {
@@ -215,19 +221,20 @@ impl Kind for EndpointUrl {
         }
         if let Some(at) = authority.find(['/', '?', '#']) {
             let refusal = Refusal::new("an endpoint URL has no path, query or fragment");
-            let near = &authority[..at];
-            return Err(refusal.hint(format!(
-                "write `http://{near}` here and the path as `rewrite: {{ prefix: ... }}` of the route"
-            )));
+            let near = &text[..text.len() - rest.len() + at];
+            return Err(
+                refusal.hint(format!("write `{near}` here and the path as `rewrite: {{ prefix: ... }}` of the route"))
+            );
         }
-        host_and_port(authority)
+        host_and_port(authority, scheme)
     }
 }
 
-/// Reads `host`, `host:port` or `[ipv6]:port`; the port of `http` is 80 (RFC 9110 section 4.2.1).
-fn host_and_port(authority: &str) -> Result<HostAndPort, Refusal> {
+/// Reads `host`, `host:port` or `[ipv6]:port`; without a port it is the scheme's own.
+fn host_and_port(authority: &str, scheme: Scheme) -> Result<Origin, Refusal> {
+    let default = Some(scheme.port());
     if let Some((IpAddr::V6(ip), port)) = ip_and_port(authority).filter(|_| authority.starts_with('[')) {
-        return with_port(ip.to_string(), port.or(Some(80)));
+        return with_port(scheme, ip.to_string(), port.or(default));
     }
     let (host, port) = match authority.split_once(':') {
         Some((_, port)) if port.contains(':') => {
@@ -236,17 +243,17 @@ fn host_and_port(authority: &str) -> Result<HostAndPort, Refusal> {
             );
         }
         Some((host, port)) => (host, port_number(port)),
-        None => (authority, Some(80)),
+        None => (authority, default),
     };
     if !is_host_name(host) {
         return Err(Refusal::new("the host of the URL is neither a name nor an IP address"));
     }
-    with_port(host.to_ascii_lowercase(), port)
+    with_port(scheme, host.to_ascii_lowercase(), port)
 }
 
-fn with_port(host: String, port: Option<u16>) -> Result<HostAndPort, Refusal> {
+fn with_port(scheme: Scheme, host: String, port: Option<u16>) -> Result<Origin, Refusal> {
     match port {
-        Some(port) if port > 0 => Ok(HostAndPort { host, port }),
+        Some(port) if port > 0 => Ok(Origin { scheme, host, port }),
         _ => Err(Refusal::new("expected a port from 1 to 65535")),
     }
 }
@@ -269,8 +276,8 @@ pub(super) fn is_host_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn of_url(url: &str) -> Option<(String, u16)> {
-        EndpointUrl::text(url).ok().map(|endpoint| (endpoint.host, endpoint.port))
+    fn of_url(url: &str) -> Option<(Scheme, String, u16)> {
+        EndpointUrl::text(url).ok().map(|endpoint| (endpoint.scheme, endpoint.host, endpoint.port))
     }
 
     #[test]
@@ -339,10 +346,14 @@ mod tests {
 
     #[test]
     fn an_endpoint_url_is_a_scheme_a_host_and_a_port() {
-        assert_eq!(of_url("http://10.0.0.7:3000"), Some(("10.0.0.7".to_owned(), 3000)));
-        assert_eq!(of_url("http://Orders.Internal/"), Some(("orders.internal".to_owned(), 80)));
-        assert_eq!(of_url("http://[::1]:81"), Some(("::1".to_owned(), 81)));
-        assert_eq!(of_url("http://[::1]"), Some(("::1".to_owned(), 80)));
+        let origin = |scheme, host: &str, port| Some((scheme, host.to_owned(), port));
+        assert_eq!(of_url("http://10.0.0.7:3000"), origin(Scheme::Http, "10.0.0.7", 3000));
+        assert_eq!(of_url("http://Orders.Internal/"), origin(Scheme::Http, "orders.internal", 80));
+        assert_eq!(of_url("http://[::1]:81"), origin(Scheme::Http, "::1", 81));
+        assert_eq!(of_url("http://[::1]"), origin(Scheme::Http, "::1", 80));
+        assert_eq!(of_url("https://10.0.0.7:3000"), origin(Scheme::Https, "10.0.0.7", 3000));
+        assert_eq!(of_url("https://Orders.Internal/"), origin(Scheme::Https, "orders.internal", 443));
+        assert_eq!(of_url("https://[::1]"), origin(Scheme::Https, "::1", 443));
         for bad in [
             "",
             "http://",
@@ -370,10 +381,15 @@ mod tests {
     }
 
     #[test]
-    fn schemes_of_later_versions_say_what_they_need() {
-        let message =
-            |url| EndpointUrl::text(url).err().map(|refusal| refusal.message.into_owned()).unwrap_or_default();
-        assert!(message("https://host").contains("TLS"));
-        assert!(message("h2c://host").contains("HTTP/2"));
+    fn a_scheme_of_a_later_version_says_what_it_needs() {
+        let refusal = EndpointUrl::text("h2c://host:80").expect_err("no HTTP/2 yet");
+        assert!(refusal.message.contains("HTTP/2"));
+        assert!(refusal.hint.is_some_and(|hint| hint.contains("`http://host:80`")));
+    }
+
+    #[test]
+    fn a_hint_about_a_path_keeps_the_scheme() {
+        let refusal = EndpointUrl::text("https://host:8443/api").expect_err("no path here");
+        assert!(refusal.hint.is_some_and(|hint| hint.starts_with("write `https://host:8443` here")));
     }
 }

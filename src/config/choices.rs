@@ -1,7 +1,7 @@
 //! Kinds of values that are one word out of a few.
 
 use super::leaf::{Kind, Refusal};
-use super::model::{Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, ProxyProtocol};
+use super::model::{Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, TlsVersion};
 use super::words;
 use crate::limits::WORKERS_MAX;
 
@@ -136,6 +136,42 @@ impl Kind for ProbeKindName {
             "https" => Ok(ProbeKind::Https),
             "grpc" => Ok(ProbeKind::Grpc),
             _ => Err(refuse::<Self>(text, &["tcp", "http", "https", "grpc"])),
+        }
+    }
+}
+
+/// The oldest version of TLS that is spoken.
+pub(super) struct TlsVersionName;
+
+impl Kind for TlsVersionName {
+    type Out = TlsVersion;
+    const EXPECTED: &'static str = "`\"1.2\"` or `\"1.3\"`, in quotes";
+    const PATTERN: Option<&'static str> = Some("1\\.[23]");
+
+    fn text(text: &str) -> Result<TlsVersion, Refusal> {
+        match text {
+            "1.2" => Ok(TlsVersion::Tls12),
+            "1.3" => Ok(TlsVersion::Tls13),
+            "1.0" | "1.1" => Err(Refusal::expected::<Self>().hint("older ones are broken (RFC 8996)")),
+            _ => Err(Refusal::expected::<Self>()),
+        }
+    }
+}
+
+/// A protocol that a listener speaks, by the name it has in a handshake (RFC 7301).
+pub(super) struct ProtocolName;
+
+impl Kind for ProtocolName {
+    type Out = Protocol;
+    const EXPECTED: &'static str = "`h2` or `http/1.1`";
+    const PATTERN: Option<&'static str> = Some("h2|http/1\\.1");
+
+    fn text(text: &str) -> Result<Protocol, Refusal> {
+        match text {
+            "h2" => Ok(Protocol::Http2),
+            "http/1.1" => Ok(Protocol::Http11),
+            "h2c" => Err(Refusal::expected::<Self>().hint("without `tls`, `h2` is what others call h2c")),
+            _ => Err(refuse::<Self>(text, &["h2", "http/1.1"])),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod addresses;
 mod bounds;
+mod certificates;
 mod check;
 mod choices;
 mod file;
@@ -35,10 +36,10 @@ use std::path::{Path, PathBuf};
 
 pub use file::json_schema;
 pub use model::{
-    AccessLog, Action, ActiveHealth, Admin, Balance, BodyMinRate, Breaker, Cluster, Config, Dns, Endpoint, HashKey,
-    HeaderEdits, HostHeader, HostMatch, Io, Keepalive, Listener, ListenerLimits, Mirror, NoneHealthy, Output,
-    PassiveHealth, PathMatch, ProbeKind, ProxyProtocol, Queue, Retry, RetryOn, Route, Runtime, Sample, Timeouts,
-    Workers,
+    AccessLog, Action, ActiveHealth, Admin, Authorities, Balance, BodyMinRate, Breaker, Cluster, ClusterTls, Config,
+    Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io, Keepalive, Listener, ListenerLimits,
+    ListenerTls, Mirror, NoneHealthy, Output, PassiveHealth, PathMatch, ProbeKind, Protocol, ProxyProtocol, Queue,
+    Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};
@@ -50,7 +51,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is legal but probably not meant.
     pub warnings: Report,
-    /// Every file that was read, sorted: the main file, included ones, and those that `${file:PATH}` names.
+    /// Every file that was read, sorted: the main file, included ones, those that `${file:PATH}` names, certificates and
+    /// keys.
     pub files: Vec<PathBuf>,
 }
 

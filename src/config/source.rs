@@ -1,7 +1,10 @@
 //! Where files and environment variables come from.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::clock;
 
 /// Everything that a configuration may read from outside.
 pub trait Sources {
@@ -16,6 +19,16 @@ pub trait Sources {
 
     /// The files that match a glob, in any order.
     fn glob(&self, pattern: &str) -> Vec<PathBuf>;
+
+    /// Who may do what with a file, in the bits of chmod(2); `None` where that is not known.
+    fn mode(&self, _path: &Path) -> Option<u32> {
+        None
+    }
+
+    /// Seconds since 1970, to tell an expired certificate.
+    fn unix_s(&self) -> u64 {
+        clock::unix_ms() / 1_000
+    }
 }
 
 /// The real file system and environment.
@@ -34,5 +47,9 @@ impl Sources for Disk {
     fn glob(&self, pattern: &str) -> Vec<PathBuf> {
         let matches = glob::glob(pattern).into_iter().flatten();
         matches.filter_map(Result::ok).filter(|path| path.is_file()).collect()
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        std::fs::metadata(path).ok().map(|found| found.permissions().mode())
     }
 }

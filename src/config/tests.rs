@@ -9,6 +9,7 @@ use super::*;
 
 mod clusters;
 mod routes;
+mod tls;
 
 /// Files and variables in memory.
 #[derive(Default)]
@@ -65,7 +66,7 @@ const MINIMAL: &str = "version: 1\nlisteners: { web: { address: ':8080' } }\nclu
 
 /// An endpoint of which nothing but the URL was given.
 fn endpoint(host: &str, port: u16) -> Endpoint {
-    Endpoint { host: host.to_owned(), port, weight: 1, priority: 0, dns_ttl_max: None }
+    Endpoint { scheme: Scheme::Http, host: host.to_owned(), port, weight: 1, priority: 0, dns_ttl_max: None }
 }
 
 #[test]
@@ -95,6 +96,7 @@ fn what_is_left_out_has_its_documented_default() {
         header_bytes: 64 * 1024,
         header_count: 128,
         header_timeout: Duration::from_secs(10),
+        handshake_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(75),
         body_min_rate: BodyMinRate { bytes_per_second: 1024, grace: Duration::from_secs(10) },
         write_timeout: Duration::from_secs(30),
@@ -231,7 +233,7 @@ fn a_start_without_a_file_names_the_variable_that_is_wrong() {
     let report = from_environment(&Memory::default()).expect_err("no upstream").to_string();
     assert!(report.starts_with("error: the environment variable `UPSTREAM_URL` is not set"), "{report}");
     let memory = Memory::default()
-        .variable("UPSTREAM_URL", "https://h")
+        .variable("UPSTREAM_URL", "ftp://h")
         .variable("LISTEN_ADDR", "8080")
         .variable("CONFIG_PORT", "x");
     let report = from_environment(&memory).expect_err("all wrong").to_string();

@@ -1,10 +1,9 @@
 //! Words: what was probably meant, and what later versions will know.
 
 /// Keys of the format that this version does not know yet.
-const LATER_KEYS: [&str; 14] = [
+const LATER_KEYS: [&str; 13] = [
     "token",
     "tls",
-    "protocols",
     "connections",
     "connections_per_client",
     "h2_streams",

@@ -108,10 +108,13 @@ mod tests {
             name: name.to_owned(),
             address: address.parse().unwrap(),
             health_path: None,
+            tls: None,
+            protocols: Vec::new(),
             limits: ListenerLimits {
                 header_bytes: 1,
                 header_count: 1,
                 header_timeout: Duration::ZERO,
+                handshake_timeout: Duration::ZERO,
                 idle_timeout: Duration::ZERO,
                 body_min_rate: BodyMinRate { bytes_per_second: 0, grace: Duration::ZERO },
                 write_timeout: Duration::ZERO,

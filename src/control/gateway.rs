@@ -123,6 +123,7 @@ impl Gateway {
 
     /// Everything that can fail comes first; from `publish` on nothing does.
     async fn publish(&mut self, loaded: Loaded) -> Result<u64, String> {
+        self.tables.look_for_roots(&loaded.config).await;
         let new = self.ask_for_new(&loaded.config).await;
         let epoch = self.publisher.epoch() + 1;
         let snapshot = self.tables.compile(&loaded.config, epoch, new)?;

@@ -22,6 +22,7 @@ mod memory;
 mod names;
 mod overview;
 mod probes;
+mod roots;
 mod sentinel;
 mod series;
 mod shutdown;

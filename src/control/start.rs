@@ -71,6 +71,7 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
     let (driver, driver_why) = driver::choose(config.runtime.io).map_err(refused)?;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
     let mut tables = Tables::new(placement.len());
+    tables.look_for_roots(config).await;
     let new = tables.ask_for_new(config).await;
     let snapshot = tables.compile(config, 1, new).map_err(refused)?;
     tables.on_publishing(&snapshot, config);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::names::{Answers, Counts, NameStatus, Names};
+use super::roots;
 use super::series::RouteSeries;
 use crate::clock;
 use crate::cluster::Fleet;
@@ -30,6 +31,16 @@ impl Tables {
     /// Asks for the names of `config` that are not known yet; for [`Tables::compile`].
     pub(super) fn ask_for_new(&self, config: &Config) -> impl Future<Output = Answers> + use<> {
         self.names.ask_for_new(config)
+    }
+
+    /// Reads the authorities that the system believes, once `config` needs them; for [`Tables::compile`], which says who
+    /// lacks them when there are none.
+    pub(super) async fn look_for_roots(&mut self, config: &Config) {
+        if self.registry.lacks_system_roots(config)
+            && let Ok(system) = roots::system().await
+        {
+            self.registry.set_system_roots(system);
+        }
     }
 
     /// Compiles `config` as `epoch`; its new names had these answers.

@@ -274,8 +274,11 @@ impl<E: Env> Exchange<'_, E> {
     async fn read_answer_once(&self, awaited: &Awaited<'_, E>, into: Buffer) -> Result<Buffer, Failure> {
         let has_begun = !into.is_empty();
         let completed = self.read_watching(awaited, into).await?;
+        // Since 1.3 an endpoint that does not like our certificate says so behind the handshake (RFC 8446 section 4.4.2.4).
+        let is_alert = completed.0.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
         match received(completed) {
             Received::Bytes(buffer) => Ok(buffer),
+            Received::Broken if is_alert && !has_begun => Err(Failure::TlsFailed),
             Received::End(_) | Received::Broken | Received::Expired if has_begun => Err(Failure::ResponseHeadCut),
             Received::End(_) => Err(Failure::UpstreamEof),
             Received::Broken | Received::Expired => Err(Failure::UpstreamReset),

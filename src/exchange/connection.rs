@@ -65,9 +65,12 @@ async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer:
         let adopted = shard.adopt();
         let listener = adopted.snapshot.listener(&name)?;
         let peer = introduce(&shard, &stream, peer, listener).await?;
-        match listener.tls.as_ref().map(Arc::clone) {
+        let (tls, patience_ms) = (listener.tls.as_ref().map(Arc::clone), listener.handshake_ms);
+        // Whoever takes its time with a handshake must not hold on to a whole epoch.
+        drop(adopted);
+        match tls {
             None => Some(plain(shard, stream, peer, name)),
-            Some(config) => secure(Unsecured { shard, stream, peer, listener: name, config }).await,
+            Some(config) => secure(Unsecured { shard, stream, peer, listener: name, config, patience_ms }).await,
         }
     })
     .await
@@ -88,6 +91,7 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
                 client.is_ready = true;
             }
             Pause::End(Next::Linger) => return Box::pin(linger(&client)).await,
+            Pause::End(Next::Cut) => return client.stream.end_unannounced(),
             Pause::End(Next::Reset) => return client.stream.reset_on_close(),
             Pause::End(Next::KeepAlive | Next::Close) => return,
         }

@@ -64,7 +64,7 @@ impl<E: Env> Exchange<'_, E> {
     fn cut_off(&self, failure: Failure) -> Served {
         self.on_failure(failure);
         let is_client = failure.verdict().fault == Fault::Client;
-        let next = if is_client || self.tally.open_ended.get() { Next::Reset } else { Next::Close };
+        let next = if is_client || self.tally.open_ended.get() { Next::Reset } else { Next::Cut };
         Served { next, body_used: 0, leftover: None }
     }
 

@@ -48,6 +48,8 @@ pub(super) enum Next {
     Close,
     /// Everything was said, but the client may still be sending (RFC 9112 section 9.6).
     Linger,
+    /// The response was cut short, which its framing shows: what would say that all was said is not said.
+    Cut,
     /// What the client has must not pass for a complete response.
     Reset,
 }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::held::{Client, Gauge, Next};
 use super::shard::Shard;
 use crate::limits;
-use crate::net::{Accepted, Channel, Env, Stream, TlsFailure, accept_tls};
+use crate::net::{Accepted, Alarm, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
 use crate::telemetry::TLS_FAILURES;
 
 /// A connection that has yet to be secured.
@@ -22,18 +22,19 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<str>,
     pub(super) config: Arc<ServerConfig>,
+    /// Milliseconds for all of it.
+    pub(super) patience_ms: u64,
 }
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, listener, config } = unsecured;
-    let _open = Gauge::new(&shard.counters.connections_active);
+    let Unsecured { shard, stream, peer, listener, config, patience_ms } = unsecured;
+    let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
     let began_ns = shard.env.now_ns();
-    let due_ms = shard.alarms.now_ms() + limits::HANDSHAKE_MS;
+    let due_ms = shard.alarms.now_ms() + patience_ms;
     // A client that says nothing costs a socket and no session.
-    if alarm.within(limits::HANDSHAKE_MS, pin!(stream.readable())).await.is_err() {
-        count_failure(&shard, TlsFailure::Timeout);
+    if !speaks(&shard, &stream, &alarm, due_ms).await {
         return None;
     }
     if shard.counters.tls_handshakes_active.value() >= limits::HANDSHAKES_PER_WORKER {
@@ -44,6 +45,8 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
         accept_tls(stream, config, &shard.buffers, &alarm, due_ms).await
     };
+    // From here on whoever holds the connection counts it.
+    drop(open);
     match accepted {
         Accepted::Secured(tls) => {
             let full = tls.kind() != Some(HandshakeKind::Resumed);
@@ -60,6 +63,24 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                 }
             }
             None
+        }
+    }
+}
+
+/// Waits for the first byte; false when none came in time, or when the worker drains and waits for nobody.
+async fn speaks<E: Env>(shard: &Shard<E>, stream: &E::Stream, alarm: &Alarm, due_ms: u64) -> bool {
+    let mut readable = pin!(stream.readable());
+    loop {
+        if shard.alarms.now_ms() >= due_ms {
+            count_failure(shard, TlsFailure::Timeout);
+            return false;
+        }
+        if shard.is_draining() && stream.pending() != Pending::Bytes {
+            return false;
+        }
+        alarm.set(due_ms);
+        if alarm.race(readable.as_mut()).await.is_ok() {
+            return true;
         }
     }
 }

@@ -20,6 +20,13 @@ impl<S: Stream> Channel<S> {
     pub const fn is_secure(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
+
+    /// The connection is about to end, and TLS does not say that all was said (RFC 8446 section 6.1).
+    pub fn end_unannounced(&self) {
+        if let Self::Tls(stream) = self {
+            stream.keep_silent();
+        }
+    }
 }
 
 impl<S: Stream> Stream for Channel<S> {

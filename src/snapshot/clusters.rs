@@ -5,16 +5,21 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+
 use super::Snapshot;
 use super::compile::{CompileError, Resolved, ms};
-use super::upstream::{Cluster, Endpoint, KeyFrom, QueueBound};
+use super::tls::{Outbound, TlsError, TlsKeeper};
+use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, QueueBound};
 use crate::cluster::{
     BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
     Ring, Strategy,
 };
 use crate::config;
 
-/// What outlives any one snapshot: the identities of endpoints, their slots, and the states of clusters by name.
+/// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, and the
+/// secrets of TLS sessions.
 pub struct Registry {
     workers: usize,
     endpoints: EndpointRegistry,
@@ -22,6 +27,7 @@ pub struct Registry {
     states: HashMap<String, Arc<ClusterState>>,
     /// Probe state of endpoints that are new in the snapshot under construction.
     probes: HashMap<EndpointId, Probe>,
+    pub(super) tls: TlsKeeper,
 }
 
 impl Registry {
@@ -34,6 +40,7 @@ impl Registry {
             fleet: Arc::new(Fleet::new(workers)),
             states: HashMap::new(),
             probes: HashMap::new(),
+            tls: TlsKeeper::new(),
         }
     }
 
@@ -47,6 +54,18 @@ impl Registry {
     #[must_use]
     pub const fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Does it need the system's authorities for `config`, which it has not been given?
+    #[must_use]
+    pub fn lacks_system_roots(&self, config: &config::Config) -> bool {
+        let trusts_system = |cluster: &config::Cluster| cluster.tls.trusts_system() && is_secure(cluster);
+        !self.tls.has_system() && config.clusters.iter().any(trusts_system)
+    }
+
+    /// Given the authorities that the system believes.
+    pub fn set_system_roots(&mut self, roots: Arc<RootCertStore>) {
+        self.tls.set_system(roots);
     }
 
     /// Told that `snapshot` is about to be published: what is shared takes up its settings. Workers adopt it after that.
@@ -91,6 +110,7 @@ impl Registry {
     /// Told that the snapshot of `epoch` was published.
     pub fn on_published(&mut self, epoch: u64) {
         self.endpoints.on_published(epoch);
+        self.tls.on_published();
     }
 
     /// Told that the snapshot of `epoch` was given up.
@@ -162,32 +182,74 @@ fn addresses(
 ) -> Result<Vec<Endpoint>, CompileError> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     let needs_probe = cluster.active.as_ref().is_some_and(|active| active.require_probe);
+    let outbound = outbound(cluster, registry)?;
     for written in &cluster.endpoints {
+        let secured = secured(cluster, written, outbound.as_ref())?;
         let addresses = resolved.get(&(written.host.clone(), written.port)).map_or(&[][..], Vec::as_slice);
         if addresses.is_empty() {
             return Err(CompileError::Unresolved { cluster: cluster.name.clone(), host: written.host.clone() });
         }
         for &address in addresses {
-            let id = assign(cluster, address, epoch, registry)?;
+            let id = assign(cluster, address, &secured.transport, epoch, registry)?;
             registry.probes.insert(id, if needs_probe { Probe::Pending } else { Probe::Unprobed });
             // Two names of one cluster may share an address; it is one endpoint.
             if endpoints.iter().all(|known| known.id != id) {
                 let authority = written.authority().into_bytes();
                 let (weight, priority) = (written.weight, written.priority);
-                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0, tls: None });
+                let tls = secured.tls.clone();
+                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0, tls });
             }
         }
     }
     Ok(endpoints)
 }
 
+fn is_secure(cluster: &config::Cluster) -> bool {
+    cluster.endpoints.iter().any(|endpoint| endpoint.scheme == config::Scheme::Https)
+}
+
+/// TLS to the endpoints of a cluster that speak it.
+fn outbound(cluster: &config::Cluster, registry: &mut Registry) -> Result<Option<Outbound>, CompileError> {
+    let outbound = is_secure(cluster).then(|| registry.tls.outbound(&cluster.tls)).transpose();
+    outbound.map_err(|why| tls_error(cluster, why))
+}
+
+fn tls_error(cluster: &config::Cluster, why: TlsError) -> CompileError {
+    CompileError::Tls { of: format!("cluster `{}`", cluster.name), why }
+}
+
+/// How one endpoint is spoken to.
+struct Secured {
+    tls: Option<EndpointTls>,
+    /// All of it that a kept connection depends on.
+    transport: String,
+}
+
+fn secured(
+    cluster: &config::Cluster,
+    endpoint: &config::Endpoint,
+    outbound: Option<&Outbound>,
+) -> Result<Secured, CompileError> {
+    let Some(outbound) = outbound.filter(|_| endpoint.scheme == config::Scheme::Https) else {
+        return Ok(Secured { tls: None, transport: "http".to_owned() });
+    };
+    let host = cluster.tls.server_name.as_ref().unwrap_or(&endpoint.host);
+    let name = ServerName::try_from(host.clone()).map_err(|error| {
+        let why = format!("`{host}` is no name that a certificate can be for: {error}");
+        tls_error(cluster, TlsError::Refused(why))
+    })?;
+    let transport = format!("https {} {host}", outbound.number);
+    Ok(Secured { tls: Some(EndpointTls { config: Arc::clone(&outbound.config), name }), transport })
+}
+
 fn assign(
     cluster: &config::Cluster,
     address: SocketAddr,
+    transport: &str,
     epoch: u64,
     registry: &mut Registry,
 ) -> Result<EndpointId, CompileError> {
-    let key = EndpointKey { cluster: cluster.name.clone(), address, transport: "http".to_owned() };
+    let key = EndpointKey { cluster: cluster.name.clone(), address, transport: transport.to_owned() };
     registry.endpoints.assign(epoch, &key).map_err(|_| CompileError::EndpointsFull)
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::clusters::{self, Registry};
+use super::tls::TlsError;
 use super::{
     Action, Cluster, Listener, LogSample, Mirror, Piece, ProxyProtocol, Retry, Rewrite, Route, Snapshot, SplitRoute,
     Statuses, Timeouts,
@@ -28,6 +29,13 @@ pub enum CompileError {
         /// Its host.
         host: String,
     },
+    /// TLS cannot be spoken as configured.
+    Tls {
+        /// The listener or the cluster.
+        of: String,
+        /// What is wrong.
+        why: TlsError,
+    },
     /// More endpoints than [`limits::ENDPOINTS_MAX`].
     EndpointsFull,
     /// A field edit that the encoder refuses.
@@ -45,6 +53,7 @@ impl fmt::Display for CompileError {
             Self::Unresolved { cluster, host } => {
                 write!(f, "cluster `{cluster}`: `{host}` has no address; is the name right and DNS reachable?")
             }
+            Self::Tls { of, why } => write!(f, "{of}: {why}"),
             Self::EndpointsFull => write!(f, "more than {} endpoints", limits::ENDPOINTS_MAX),
             Self::FieldEdit { route, why } => write!(f, "route `{route}`: {why}"),
         }
@@ -59,7 +68,8 @@ const MIRROR_PARTS: u32 = 1_000_000;
 /// Compiles `config` into the snapshot of `epoch`.
 ///
 /// # Errors
-/// An endpoint without an address, too many endpoints, or a field edit that the encoder refuses.
+/// An endpoint without an address, too many endpoints, a field edit that the encoder refuses, or TLS without anybody to
+/// believe.
 pub fn compile(
     config: &config::Config,
     epoch: u64,
@@ -69,15 +79,17 @@ pub fn compile(
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
     let mut routes = config.routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
     let splits = number_splits(&mut routes, &config.routes);
+    registry.tls.begin();
     let clusters = (config.clusters.iter())
         .map(|one| clusters::cluster(one, epoch, registry, resolved))
         .collect::<Result<Vec<_>, _>>()?;
     let mut endpoints: Vec<_> =
         clusters.iter().flat_map(|cluster: &Cluster| cluster.endpoints.iter().map(|one| one.id)).collect();
     endpoints.sort_unstable_by_key(|id| id.0);
+    let listeners = config.listeners.iter().map(|one| listener(one, registry)).collect::<Result<_, _>>()?;
     Ok(Snapshot {
         epoch,
-        listeners: config.listeners.iter().map(listener).collect(),
+        listeners,
         table: Table::compile(&specs),
         routes,
         clusters,
@@ -206,9 +218,10 @@ fn retry(retry: &config::Retry) -> Retry {
     }
 }
 
-fn listener(listener: &config::Listener) -> Listener {
+fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<Listener, CompileError> {
     let limits = &listener.limits;
-    Listener {
+    let secured = listener.tls.as_ref().map(|tls| registry.tls.inbound(tls, &listener.protocols)).transpose();
+    Ok(Listener {
         name: listener.name.clone(),
         health_path: listener.health_path.clone().map(String::into_bytes),
         head: HeadLimits {
@@ -217,6 +230,7 @@ fn listener(listener: &config::Listener) -> Listener {
             line: limits::REQUEST_LINE_BYTES.min(limits.header_bytes),
         },
         header_timeout_ms: ms(limits.header_timeout),
+        handshake_ms: ms(limits.handshake_timeout),
         idle_ms: ms(limits.idle_timeout),
         body_rate: limits.body_min_rate.bytes_per_second,
         body_grace_ms: ms(limits.body_min_rate.grace),
@@ -228,8 +242,8 @@ fn listener(listener: &config::Listener) -> Listener {
             config::ProxyProtocol::Optional => ProxyProtocol::Optional,
             config::ProxyProtocol::Required => ProxyProtocol::Required,
         },
-        tls: None,
-    }
+        tls: secured.map_err(|why| CompileError::Tls { of: format!("listener `{}`", listener.name), why })?,
+    })
 }
 
 fn log_sample(log: &config::AccessLog) -> LogSample {

@@ -10,10 +10,12 @@ mod clusters;
 mod compile;
 mod publish;
 mod tables;
+mod tls;
 mod upstream;
 
 pub use clusters::Registry;
 pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use publish::{Publisher, Reader};
 pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
+pub use tls::{TlsError, client_config};
 pub use upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, Mirror, QueueBound, Retry, SplitRoute, Statuses};

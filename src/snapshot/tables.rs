@@ -58,6 +58,8 @@ pub struct Listener {
     pub head: HeadLimits,
     /// Milliseconds from the first byte of a head to its last.
     pub header_timeout_ms: u64,
+    /// Milliseconds from an accepted connection to the end of its TLS handshake.
+    pub handshake_ms: u64,
     /// Milliseconds a connection may rest between requests.
     pub idle_ms: u64,
     /// Bytes per second a request body must keep up on average; 0 demands nothing.

@@ -11,7 +11,7 @@ use super::super::model::{
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::process::check_keepalive;
-use super::{Check, Names, Written, endpoints, hash_key, health};
+use super::{Check, Names, Written, endpoints, hash_key, health, tls};
 use crate::limits::ENDPOINTS_MAX;
 
 /// What the rest of the configuration says about clusters.
@@ -54,11 +54,19 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
     let max_connections = check.value(at.key("max_connections"), file.max_connections.as_ref());
     let at_health = at.key("health");
     let health = file.health.as_ref();
+    let endpoints = endpoints::check(check, &at, file.endpoints.as_deref(), balance, around.dns);
+    let tls = tls::check_cluster(check, at, file.tls.as_ref(), &endpoints);
+    let mut active =
+        health::check_active(check, at_health.key("active"), health.and_then(|health| health.active.as_ref()));
+    if let Some(active) = &mut active {
+        health::take_up_tls(check, at_health.key("active"), active, &tls, &endpoints);
+    }
     let cluster = Cluster {
         name: name.to_owned(),
         balance: balance.unwrap_or(Balance::RoundRobin),
         hash_key: hash_key::check(check, at.key("hash_key"), file.hash_key.as_ref()),
-        endpoints: endpoints::check(check, &at, file.endpoints.as_deref(), balance, around.dns),
+        endpoints,
+        tls,
         keepalive: check_keepalive(check, at.key("keepalive"), file.keepalive.as_ref(), around.keepalive),
         max_connections: max_connections.unwrap_or(0),
         queue: check_queue(check, at.key("queue"), file.queue.as_ref()),
@@ -66,7 +74,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         none_healthy: check.value(at.key("none_healthy"), file.none_healthy.as_ref()).unwrap_or(NoneHealthy::FailOpen),
         required: check.value(at.key("required"), file.required.as_ref()).unwrap_or(false),
         max_latency: check.value(at.key("max_latency"), file.max_latency.as_ref()),
-        active: health::check_active(check, at_health.key("active"), health.and_then(|health| health.active.as_ref())),
+        active,
         passive: health::check_passive(
             check,
             at_health.key("passive"),

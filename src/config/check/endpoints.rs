@@ -32,9 +32,13 @@ pub(super) fn check(
     for (index, endpoint) in file.iter().enumerate() {
         let at = at_list.index(index);
         let Some(endpoint) = check_one(check, at, endpoint, dns) else { continue };
-        if let Some(first) = seen.insert((endpoint.host.clone(), endpoint.port), index) {
+        if let Some((first, scheme)) = seen.insert((endpoint.host.clone(), endpoint.port), (index, endpoint.scheme)) {
             let at_first = at_list.index(first);
-            let message = "this endpoint is given twice, where one entry with a larger `weight` would do,";
+            let message = if scheme == endpoint.scheme {
+                "this endpoint is given twice, where one entry with a larger `weight` would do,"
+            } else {
+                "this endpoint is given twice, with TLS and without: one of the two is wrong,"
+            };
             check.problems.push(Pending::error(at.key("url").place(), message).other(at_first.key("url").place()));
         }
         // One warning is enough for all of them.
@@ -68,6 +72,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, file: &EndpointFile, dns: &Dns) 
         check.warn(at, "dns_ttl_max", "`dns_ttl_max` is of no use with an IP address", "only names are resolved");
     }
     Some(Endpoint {
+        scheme: url.scheme,
         host: url.host,
         port: url.port,
         weight,

@@ -1,16 +1,15 @@
 //! Health checks and breakers: what finds a sick endpoint, and what leaves it alone.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::bounds::{CLOSE_AFTER_MAX, CONSECUTIVE_MAX, MIN_REQUESTS_MAX, PORT_MAX, PROBES_MAX};
 use super::super::file::{ActiveHealthFile, BreakerFile, PassiveHealthFile, ScalarOr};
 use super::super::leaf::Leaf;
-use super::super::model::{ActiveHealth, Breaker, PassiveHealth, ProbeKind};
+use super::super::model::{ActiveHealth, Breaker, ClusterTls, Endpoint, PassiveHealth, ProbeKind, Scheme};
 use super::super::place::At;
 use super::super::problems::Pending;
-use super::super::units::{Percent, Text, Wait};
-use super::{Check, as_written};
+use super::super::units::{Percent, Wait};
+use super::{Check, tls};
 
 /// From one probe to the next.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -27,7 +26,6 @@ pub(super) fn check_active(check: &mut Check<'_>, at: At<'_>, file: Option<&Acti
         refuse_useless_keys(check, at, file, kind);
     }
     let interval = check.value(at.key("interval"), file.interval.as_ref());
-    let skip_verify = check.value(at.key("insecure_skip_verify"), file.insecure_skip_verify.as_ref()).unwrap_or(false);
     let active = ActiveHealth {
         kind: kind.unwrap_or(ProbeKind::Tcp),
         path: check.value(at.key("path"), file.path.as_ref()).unwrap_or_else(|| "/".to_owned()),
@@ -42,17 +40,48 @@ pub(super) fn check_active(check: &mut Check<'_>, at: At<'_>, file: Option<&Acti
             .number(at.key("unhealthy_after"), file.unhealthy_after.as_ref(), 1..=u32::MAX)
             .unwrap_or(3),
         require_probe: check.value(at.key("require_probe"), file.require_probe.as_ref()).unwrap_or(false),
+        tls: check_tls(check, at, file, kind == Some(ProbeKind::Https)),
+    };
+    Some(active)
+}
+
+/// How a probe is secured, as far as it says so itself.
+fn check_tls(check: &mut Check<'_>, at: At<'_>, file: &ActiveHealthFile, is_https: bool) -> ClusterTls {
+    let tls = ClusterTls {
         ca: match &file.ca {
-            Some(leaf) if kind == Some(ProbeKind::Https) => check_ca(check, at.key("ca"), leaf),
+            Some(leaf) if is_https => tls::check_authorities(check, at.key("ca"), leaf),
             Some(_) | None => None,
         },
+        identity: None,
         server_name: check.value(at.key("server_name"), file.server_name.as_ref()),
-        insecure_skip_verify: skip_verify,
+        insecure_skip_verify: check
+            .value(at.key("insecure_skip_verify"), file.insecure_skip_verify.as_ref())
+            .unwrap_or(false),
     };
-    if kind == Some(ProbeKind::Https) && skip_verify {
-        warn_of_skipped(check, at, file);
+    if is_https && tls.insecure_skip_verify {
+        let note =
+            "whoever stands between gateway and endpoint can answer the probes: name the signer with `ca` instead";
+        tls::warn_of_skipped(check, at, file.ca.is_some(), note);
     }
-    Some(active)
+    tls
+}
+
+/// Probes are secured as requests are, unless they say otherwise; a cluster that speaks TLS is hardly probed without.
+pub(super) fn take_up_tls(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    active: &mut ActiveHealth,
+    tls: &ClusterTls,
+    endpoints: &[Endpoint],
+) {
+    if active.kind == ProbeKind::Https && active.tls == ClusterTls::default() {
+        active.tls = tls.clone();
+    }
+    let is_secure = !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.scheme == Scheme::Https);
+    if active.kind == ProbeKind::Http && active.port.is_none() && is_secure {
+        let note = "the endpoints speak TLS: write `kind: https`, or give the `port` that speaks plain HTTP";
+        check.warn(at, "kind", "a probe of kind `http` at the port of an `https` endpoint", note);
+    }
 }
 
 /// | key | tcp | http | https | grpc |
@@ -108,28 +137,6 @@ fn check_expect(check: &mut Check<'_>, at: At<'_>, file: &ActiveHealthFile) -> V
             }
             check.values(at, Some(list))
         }
-    }
-}
-
-/// A file of certificates: looked at here, so that a wrong path is told with its line, and watched from now on.
-fn check_ca(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>) -> Option<PathBuf> {
-    let written = check.value(at, Some(leaf))?;
-    let path = check.path(&written);
-    check.read.push(path.clone());
-    match check.sources.read(&path) {
-        Ok(bytes) if String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") => {}
-        Ok(_) => check.error_with(at, "the file holds no certificate", "certificates are read in PEM"),
-        Err(error) => check.error(at, format!("cannot read the file `{}`: {error}", as_written(leaf))),
-    }
-    Some(path)
-}
-
-fn warn_of_skipped(check: &mut Check<'_>, at: At<'_>, file: &ActiveHealthFile) {
-    let note = "whoever stands between gateway and endpoint can answer the probes: name the signer with `ca` instead";
-    check.warn(at, "insecure_skip_verify", "no certificate is verified with `insecure_skip_verify`", note);
-    if file.ca.is_some() {
-        let note = "remove the one or the other";
-        check.warn(at, "ca", "`ca` is of no use with `insecure_skip_verify`", note);
     }
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::super::file::{LimitsFile, ListenerFile};
 use super::super::leaf::Leaf;
-use super::super::model::{BodyMinRate, Listener, ListenerLimits, ProxyProtocol};
+use super::super::model::{BodyMinRate, Listener, ListenerLimits, Protocol, ProxyProtocol};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Count;
-use super::{Check, Names, Written};
-use crate::limits::{HEADER_BYTES_DEFAULT, HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADER_COUNT_DEFAULT, HEADER_COUNT_MAX};
+use super::{Check, Names, Written, tls};
+use crate::limits::{
+    HANDSHAKE_MS, HEADER_BYTES_DEFAULT, HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADER_COUNT_DEFAULT, HEADER_COUNT_MAX,
+};
 
 /// Where a listener is said to listen when its address was refused.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -46,6 +48,11 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> Vec<Listener> {
 
 fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ListenerFile) -> Listener {
     let at_limits = at.key("limits");
+    let bounds_handshakes = file.limits.as_ref().is_some_and(|limits| limits.handshake_timeout.is_some());
+    if bounds_handshakes && file.tls.is_none() && !check.problems.is_broken(&at.place()) {
+        let note = "there is no handshake without TLS";
+        check.warn(at_limits, "handshake_timeout", "`handshake_timeout` is of no use without `tls`", note);
+    }
     Listener {
         name: name.to_owned(),
         address: check.required(&at, "address", file.address.as_ref()).unwrap_or(NOWHERE),
@@ -53,6 +60,8 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ListenerFile)
             Some(path) => path,
             None => Some("/health".to_owned()),
         },
+        tls: tls::check_listener(check, at.key("tls"), file.tls.as_ref()),
+        protocols: check_protocols(check, &at, file),
         limits: check_limits(check, at_limits, file.limits.as_ref().unwrap_or(&LimitsFile::default())),
         trusted_proxies: check.values(at.key("trusted_proxies"), file.trusted_proxies.as_ref()),
         proxy_protocol: check_proxy_protocol(check, at, file),
@@ -69,12 +78,41 @@ fn check_proxy_protocol(check: &mut Check<'_>, at: At<'_>, file: &ListenerFile) 
     mode
 }
 
+/// What is spoken: HTTP/1.1 unless more is said.
+fn check_protocols(check: &mut Check<'_>, listener: &At<'_>, file: &ListenerFile) -> Vec<Protocol> {
+    let at = listener.key("protocols");
+    let Some(list) = &file.protocols else { return vec![Protocol::Http11] };
+    if list.is_empty() {
+        check.missing(&at, "expected at least one of `h2` and `http/1.1`");
+    }
+    let mut protocols: Vec<Protocol> = Vec::new();
+    for (index, leaf) in list.iter().enumerate() {
+        let Some(protocol) = check.value(at.index(index), Some(leaf)) else { continue };
+        if protocols.contains(&protocol) {
+            check.error(at.index(index), "this protocol is given twice");
+        }
+        protocols.push(protocol);
+    }
+    let is_whole = protocols.len() == list.len() && !list.is_empty();
+    if is_whole && !protocols.contains(&Protocol::Http11) {
+        let note = "this version does not speak HTTP/2 yet: add `http/1.1`";
+        check.error_with(at, "nothing would be spoken", note);
+    } else if protocols.contains(&Protocol::Http2) {
+        let note = "this version does not speak it yet, and offers `http/1.1` alone";
+        check.warn(*listener, "protocols", "`h2` is not offered", note);
+    }
+    protocols
+}
+
 fn check_limits(check: &mut Check<'_>, at: At<'_>, file: &LimitsFile) -> ListenerLimits {
     let wait = |seconds| Duration::from_secs(seconds);
     ListenerLimits {
         header_bytes: check_header_bytes(check, at, file),
         header_count: check_header_count(check, at.key("header_count"), file.header_count.as_ref()),
         header_timeout: check.value(at.key("header_timeout"), file.header_timeout.as_ref()).unwrap_or(wait(10)),
+        handshake_timeout: check
+            .value(at.key("handshake_timeout"), file.handshake_timeout.as_ref())
+            .unwrap_or(Duration::from_millis(HANDSHAKE_MS)),
         idle_timeout: check.value(at.key("idle_timeout"), file.idle_timeout.as_ref()).unwrap_or(wait(75)),
         body_min_rate: {
             let at = at.key("body_min_rate");

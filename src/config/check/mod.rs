@@ -14,6 +14,7 @@ mod process;
 mod retry;
 mod routes;
 mod split;
+mod tls;
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;

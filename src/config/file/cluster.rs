@@ -15,6 +15,7 @@ use super::super::patterns::{CookieName, FieldName};
 use super::super::units::{Count, OrOff, Percent, Silence, Switch, Wait};
 use super::HealthFile;
 use super::compound::{Compound, ScalarOr};
+use super::tls::ClusterTlsFile;
 
 /// A set of endpoints.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -27,6 +28,8 @@ pub(in crate::config) struct ClusterFile {
     /// The addresses requests are sent to, at least one.
     #[schemars(required, length(min = 1))]
     pub(in crate::config) endpoints: Option<Vec<EndpointFile>>,
+    /// How connections to its `https` endpoints are secured; verified by the system's authorities unless given.
+    pub(in crate::config) tls: Option<ClusterTlsFile>,
     /// How idle connections to the endpoints are kept.
     pub(in crate::config) keepalive: Option<KeepaliveFile>,
     /// Most connections to the whole cluster, over all workers; 0, unless given, is no cap.
@@ -51,7 +54,7 @@ pub(in crate::config) struct ClusterFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping with `url`")]
 pub(in crate::config) struct EndpointFile {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     #[schemars(required)]
     pub(in crate::config) url: Option<Leaf<EndpointUrl>>,
     /// Its share of the requests beside the others', 1; 0 drains it.

@@ -4,10 +4,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::addresses::{Listen, Network};
-use super::super::choices::ProxyProtocolName;
+use super::super::choices::{ProtocolName, ProxyProtocolName};
 use super::super::leaf::Leaf;
 use super::super::patterns::HealthPath;
 use super::super::units::{Count, OrOff, Size, Span, Switch, Wait};
+use super::tls::ListenerTlsFile;
 
 /// One listening address.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -18,6 +19,11 @@ pub(in crate::config) struct ListenerFile {
     pub(in crate::config) address: Option<Leaf<Listen>>,
     /// The path of the gateway's own health check, `/health`, or `off`.
     pub(in crate::config) health_path: Option<Leaf<OrOff<HealthPath>>>,
+    /// How its connections are secured; they are plain unless given.
+    pub(in crate::config) tls: Option<ListenerTlsFile>,
+    /// The protocols it speaks, the favourite one first: `[http/1.1]`.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) protocols: Option<Vec<Leaf<ProtocolName>>>,
     /// Bounds on what a client may send and how long it may take.
     pub(in crate::config) limits: Option<LimitsFile>,
     /// Networks whose `X-Forwarded-*` fields are believed.
@@ -38,6 +44,8 @@ pub(in crate::config) struct LimitsFile {
     pub(in crate::config) header_count: Option<Leaf<Count>>,
     /// Time for a request head to arrive once its first byte did, 10s.
     pub(in crate::config) header_timeout: Option<Leaf<Wait>>,
+    /// With `tls`: time from the accepted connection to the end of its handshake, 10s.
+    pub(in crate::config) handshake_timeout: Option<Leaf<Wait>>,
     /// Time a connection may rest between two requests, 75s.
     pub(in crate::config) idle_timeout: Option<Leaf<Wait>>,
     /// The slowest a request body may arrive.

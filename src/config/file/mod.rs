@@ -8,6 +8,7 @@ mod health;
 mod listener;
 mod process;
 mod route;
+mod tls;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,6 +24,7 @@ pub(super) use self::process::{DnsFile, SampleFile, WorkersFile};
 pub(super) use self::route::{
     EditsFile, MatchFile, MirrorFile, RedirectFile, RespondFile, RetryFile, RouteFile, SplitFile, TimeoutsFile,
 };
+pub(super) use self::tls::{CertificateFile, ClusterTlsFile, ListenerTlsFile};
 use super::leaf::Leaf;
 use super::patterns::UpgradeName;
 use super::units::{Count, Size, Text};

@@ -1,7 +1,8 @@
 //! The checked form of clusters.
 
-use std::path::PathBuf;
 use std::time::Duration;
+
+use super::ClusterTls;
 
 /// A named set of endpoints.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Cluster {
     pub hash_key: Option<HashKey>,
     /// Its endpoints in the order written: at least one, none twice, not all of weight 0.
     pub endpoints: Vec<Endpoint>,
+    /// How connections to its `https` endpoints are secured.
+    pub tls: ClusterTls,
     /// How idle connections to its endpoints are kept.
     pub keepalive: Keepalive,
     /// Most connections to all its endpoints together, over all workers; 0 without a cap.
@@ -75,9 +78,11 @@ pub enum NoneHealthy {
     FailClosed,
 }
 
-/// One address of a cluster, reached by plain HTTP/1.1.
+/// One address of a cluster, reached by HTTP/1.1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// Whether connections to it are secured.
+    pub scheme: Scheme,
     /// A name in lower case, or an IP address; an IPv6 address is without brackets.
     pub host: String,
     /// Its TCP port, never 0.
@@ -92,10 +97,29 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The value of a `Host` field that names this endpoint (RFC 9110 section 7.2): no port when it is 80.
+    /// The value of a `Host` field that names this endpoint (RFC 9110 section 7.2): no port when it is the scheme's own.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        if self.port == self.scheme.port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// How an endpoint is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// By TCP as it is.
+    Http,
+    /// By TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The port of a URL that gives none (RFC 9110 sections 4.2.1 and 4.2.2).
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
     }
 }
 
@@ -146,12 +170,8 @@ pub struct ActiveHealth {
     pub unhealthy_after: u32,
     /// Whether a new endpoint gets no request before it passed.
     pub require_probe: bool,
-    /// PEM file of the certificates that may sign an HTTPS endpoint's; `None` for the system's.
-    pub ca: Option<PathBuf>,
-    /// The name that an HTTPS endpoint's certificate must have, in lower case; `None` for [`Endpoint::host`].
-    pub server_name: Option<String>,
-    /// Whether any certificate of an HTTPS endpoint will do.
-    pub insecure_skip_verify: bool,
+    /// How an HTTPS probe is secured.
+    pub tls: ClusterTls,
 }
 
 /// What a probe of an endpoint is.

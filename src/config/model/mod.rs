@@ -2,6 +2,7 @@
 
 mod cluster;
 mod route;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,9 +11,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::cluster::{
-    ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind, Queue,
+    ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind,
+    Queue, Scheme,
 };
 pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
+pub use self::tls::{Authorities, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
 
 /// One whole configuration, ready to be compiled into a snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +110,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The path that the gateway itself answers for health checks, `None` when off.
     pub health_path: Option<String>,
+    /// How its connections are secured; `None` for plain ones.
+    pub tls: Option<ListenerTls>,
+    /// What it speaks, the favourite first: at least one, none twice.
+    pub protocols: Vec<Protocol>,
     /// Bounds on what a client may send and how long it may take.
     pub limits: ListenerLimits,
     /// Peers whose `X-Forwarded-*` fields are believed.
@@ -137,6 +144,8 @@ pub struct ListenerLimits {
     pub header_count: usize,
     /// Time for a request head to arrive once its first byte did.
     pub header_timeout: Duration,
+    /// Time from an accepted connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// Time a connection may rest between two requests.
     pub idle_timeout: Duration,
     /// The slowest a request body may arrive.

@@ -42,9 +42,7 @@ fn empty_sections_switch_their_part_on_with_its_defaults() {
         healthy_after: 2,
         unhealthy_after: 3,
         require_probe: false,
-        ca: None,
-        server_name: None,
-        insecure_skip_verify: false,
+        tls: ClusterTls::default(),
     };
     assert_eq!(cluster.active, Some(active));
     let passive = PassiveHealth {
@@ -134,17 +132,14 @@ fn expected_statuses_are_one_several_or_a_range() {
 #[test]
 fn a_file_of_certificates_is_read_beside_the_configuration_and_watched() {
     let text = with("health: { active: { kind: https, ca: ca.crt, server_name: A.internal, port: 8443 } }");
-    let loaded = Memory::of(&text)
-        .file("etc/ca.crt", "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
-        .load()
-        .expect("legal");
+    let loaded = Memory::of(&text).file("etc/ca.crt", tls::self_signed(&["a.internal"]).0).load().expect("legal");
     let active = loaded.config.clusters[0].active.clone().expect("given");
-    assert_eq!(active.ca, Some(PathBuf::from("etc/ca.crt")));
-    assert_eq!((active.server_name.as_deref(), active.port), (Some("a.internal"), Some(8443)));
+    assert_eq!(active.tls.ca.map(|ca| ca.roots().len()), Some(1));
+    assert_eq!((active.tls.server_name.as_deref(), active.port), (Some("a.internal"), Some(8443)));
     assert_eq!(loaded.files, [PathBuf::from("etc/ca.crt"), PathBuf::from("etc/gateway.yaml")]);
     let report = Memory::of(&text).report();
     assert!(report.contains("cannot read the file `ca.crt`: "), "{report}");
-    let report = Memory::of(&text).file("etc/ca.crt", "-----BEGIN PRIVATE KEY-----").report();
+    let report = Memory::of(&text).file("etc/ca.crt", tls::self_signed(&["a.internal"]).1).report();
     assert!(report.contains("the file holds no certificate in `ca`"), "{report}");
 }
 

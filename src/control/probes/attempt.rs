@@ -53,7 +53,7 @@ pub(super) trait Check: Send + 'static {
 pub(super) struct Prober {
     target: Target,
     shared: Arc<Shared>,
-    /// Made by the first HTTPS probe, and again after one that did not like the certificate: `ca` may be renewed.
+    /// Made by the first HTTPS probe.
     connector: Option<TlsConnector>,
 }
 
@@ -96,9 +96,6 @@ impl Check for Prober {
     async fn check(&mut self) -> Outcome {
         let mut latency = Latency::default();
         let result = self.ask(&mut latency).await;
-        if matches!(result, Err(Trouble::Certificate(_))) {
-            self.connector = None;
-        }
         Outcome { result, latency_us: latency.us }
     }
 }

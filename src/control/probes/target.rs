@@ -46,7 +46,7 @@ impl Target {
 
     /// The name that its certificate must be for: a domain or an IP address, the latter without brackets.
     pub(super) fn server_name(&self) -> &str {
-        let host = self.health.server_name.as_deref().unwrap_or_else(|| host_of(&self.authority));
+        let host = self.health.tls.server_name.as_deref().unwrap_or_else(|| host_of(&self.authority));
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 }
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(named(ProbeKind::Https, authority, None).server_name(), expected);
         }
         let mut target = named(ProbeKind::Https, "a:443", None);
-        target.health.server_name = Some("b".to_owned());
+        target.health.tls.server_name = Some("b".to_owned());
         assert_eq!(target.server_name(), "b");
     }
 }

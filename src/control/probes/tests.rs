@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::attempt::{Check as _, Outcome};
 use super::trouble::{Phase, Trouble};
 use super::*;
-use crate::config::{ActiveHealth, ProbeKind};
+use crate::config::{ActiveHealth, ClusterTls, ProbeKind};
 
 mod grpc;
 mod lifetime;
@@ -44,9 +44,7 @@ pub(super) fn target(kind: ProbeKind, address: SocketAddr) -> Target {
             healthy_after: 2,
             unhealthy_after: 3,
             require_probe: true,
-            ca: None,
-            server_name: None,
-            insecure_skip_verify: false,
+            tls: ClusterTls::default(),
         },
     }
 }

@@ -65,6 +65,11 @@ impl<S: Stream> Tls<S> {
         self.session.borrow().agreed().handshake_kind()
     }
 
+    /// Says nothing more, not even that nothing more comes.
+    pub(in crate::net) fn keep_silent(&self) {
+        self.is_silent.set(true);
+    }
+
     /// What has to become readable before a read is; nothing when a read would not wait.
     pub(in crate::net) fn transport_unless_ready(&self) -> Option<&S> {
         let is_ready = self.spill.borrow().is_some() || self.peer_closed.get() || self.has_record();
@@ -341,7 +346,7 @@ impl<S: Stream> Stream for Tls<S> {
     }
 
     fn reset_on_close(&self) {
-        self.is_silent.set(true);
+        self.keep_silent();
         self.transport.reset_on_close();
     }
 

@@ -127,7 +127,7 @@ async fn a_probe_under_way_and_its_connection_end_with_their_target() {
         })
         .await;
         let mut target = target(kind, address);
-        target.health.insecure_skip_verify = true;
+        target.health.tls.insecure_skip_verify = true;
         let mut probing = Probing::new(vec![target]);
         assert_eq!(soon(inbox.recv()).await, Some("asked"), "{kind:?}");
         probing.probes.follow(Vec::new());

@@ -30,7 +30,7 @@ async fn a_closed_port_is_refused_for_every_kind() {
     let (_socket, address) = closed_port();
     for kind in [ProbeKind::Tcp, ProbeKind::Http, ProbeKind::Https, ProbeKind::Grpc] {
         let mut target = target(kind, address);
-        target.health.insecure_skip_verify = true;
+        target.health.tls.insecure_skip_verify = true;
         assert_eq!(probe(&target).await, Outcome { result: Err(Trouble::Refused), latency_us: 0 });
     }
 }
@@ -126,7 +126,7 @@ async fn a_server_that_never_answers_times_out_and_the_phase_is_told() {
     {
         let mut target = target(kind, address);
         target.health.timeout = IMPATIENCE;
-        target.health.insecure_skip_verify = true;
+        target.health.tls.insecure_skip_verify = true;
         let outcome = probe(&target).await;
         assert_eq!(outcome.result, Err(Trouble::TimedOut { after: IMPATIENCE, phase }), "{kind:?}");
         assert!(outcome.latency_us >= 1, "it was connected");
@@ -167,7 +167,7 @@ async fn a_server_that_closes_or_resets_is_told_apart() {
     .await;
     for kind in [ProbeKind::Http, ProbeKind::Https, ProbeKind::Grpc] {
         let mut target = target(kind, address);
-        target.health.insecure_skip_verify = true;
+        target.health.tls.insecure_skip_verify = true;
         assert_eq!(said(&target).await, Err("connection reset".to_owned()), "{kind:?}");
     }
 }

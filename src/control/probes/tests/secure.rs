@@ -1,20 +1,19 @@
 //! HTTPS probes against certificates good and bad.
 
-use std::path::PathBuf;
-
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::config::Authorities;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// An authority with its certificate in a file.
+/// An authority, and what believes it.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
+    believed: Authorities,
 }
 
 impl Authority {
@@ -23,21 +22,15 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
-        let file = std::env::temp_dir().join(format!("ringgate-probes-{}-{name}.pem", std::process::id()));
-        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), file }
+        let mut roots = RootCertStore::empty();
+        roots.add(params.self_signed(&key).unwrap().der().clone()).unwrap();
+        Self { issuer: Issuer::new(params, key), believed: Authorities::new(roots) }
     }
 
     fn certify(&self, params: &CertificateParams) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.der().clone(), PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.file));
     }
 }
 
@@ -70,7 +63,7 @@ async fn secure_server(
 
 fn secured(address: SocketAddr, authority: &Authority) -> Target {
     let mut target = target(ProbeKind::Https, address);
-    target.health.ca = Some(authority.file.clone());
+    target.health.tls.ca = Some(authority.believed.clone());
     target
 }
 
@@ -106,7 +99,7 @@ async fn a_certificate_for_another_name_names_the_one_expected() {
     let (address, _protocols) = secure_server(authority.certify(&named("orders.example"))).await;
     let mut target = secured(address, &authority);
     assert_eq!(said(&target).await, Err("certificate: not for `localhost`".to_owned()));
-    target.health.server_name = Some("orders.example".to_owned());
+    target.health.tls.server_name = Some("orders.example".to_owned());
     assert_eq!(said(&target).await, Ok("status 200".to_owned()));
 }
 
@@ -130,44 +123,15 @@ async fn any_certificate_will_do_when_verification_is_off() {
     (expired.not_before, expired.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
     let (address, _protocols) = secure_server(authority.certify(&expired)).await;
     let mut target = target(ProbeKind::Https, address);
-    target.health.insecure_skip_verify = true;
+    target.health.tls.insecure_skip_verify = true;
     assert_eq!(said(&target).await, Ok("status 200".to_owned()));
-}
-
-#[tokio::test]
-async fn a_renewed_authority_is_believed_without_a_restart() {
-    let (old, new) = (Authority::new("old"), Authority::new("new"));
-    let (address, _protocols) = secure_server(new.certify(&named("localhost"))).await;
-    let mut prober = Prober::new(secured(address, &old), shared().0);
-    let unknown = Err(Trouble::Certificate("unknown issuer".into()));
-    assert_eq!(soon(prober.check()).await.result, unknown);
-    std::fs::copy(&new.file, &old.file).unwrap();
-    assert_eq!(soon(prober.check()).await.result, Ok("status 200".into()));
-}
-
-#[tokio::test]
-async fn an_authority_that_cannot_be_read_is_not_the_endpoints_fault() {
-    let authority = Authority::new("broken");
-    let target = secured(silent().await, &authority);
-    for content in
-        ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\n"]
-    {
-        std::fs::write(&authority.file, content).unwrap();
-        let outcome = probe(&target).await;
-        assert!(outcome.is_ours(), "{content:?}: {outcome:?}");
-    }
-    std::fs::remove_file(&authority.file).unwrap();
-    let outcome = probe(&target).await;
-    assert!(outcome.is_ours(), "{outcome:?}");
-    let name = authority.file.display().to_string();
-    assert!(outcome.result.unwrap_err().detail().contains(&name), "the file is named");
 }
 
 #[tokio::test]
 async fn a_name_that_is_none_is_not_the_endpoints_fault() {
     let mut target = target(ProbeKind::Https, silent().await);
-    target.health.insecure_skip_verify = true;
-    target.health.server_name = Some("a b".to_owned());
+    target.health.tls.insecure_skip_verify = true;
+    target.health.tls.server_name = Some("a b".to_owned());
     let outcome = probe(&target).await;
     assert!(outcome.is_ours(), "{outcome:?}");
 }
@@ -182,7 +146,7 @@ async fn a_tls_probe_that_meets_plaintext_says_so() {
         })
         .await;
         let mut target = target(ProbeKind::Https, address);
-        target.health.insecure_skip_verify = true;
+        target.health.tls.insecure_skip_verify = true;
         assert_eq!(said(&target).await, Err("the port does not speak TLS".to_owned()), "{plaintext:?}");
     }
 }
@@ -190,7 +154,7 @@ async fn a_tls_probe_that_meets_plaintext_says_so() {
 #[tokio::test]
 async fn a_server_that_closes_in_the_handshake_closed_without_an_answer() {
     let mut target = target(ProbeKind::Https, closing().await);
-    target.health.insecure_skip_verify = true;
+    target.health.tls.insecure_skip_verify = true;
     assert_eq!(said(&target).await, Err("closed without an answer".to_owned()));
 }
 

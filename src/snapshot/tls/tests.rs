@@ -1,0 +1,124 @@
+use rcgen::{CertificateParams, KeyPair};
+use rustls::NamedGroup;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::PrivateKeyDer;
+
+use super::*;
+
+fn identity(names: &[&str]) -> Identity {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(names.clone()).unwrap().self_signed(&key).unwrap().der().clone();
+    let signing = any_supported_type(&PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
+    Identity::new(CertifiedKey::new(vec![cert], signing), names)
+}
+
+fn authorities() -> Authorities {
+    let mut roots = RootCertStore::empty();
+    roots.add(identity(&["ca.example"]).certified().cert[0].clone()).unwrap();
+    Authorities::new(roots)
+}
+
+fn listener(client_ca: Option<Authorities>) -> ListenerTls {
+    ListenerTls { certificates: vec![identity(&["a.example"])], min_version: TlsVersion::Tls12, client_ca }
+}
+
+#[test]
+fn an_exact_name_wins_over_a_star_and_the_first_certificate_over_later_ones() {
+    let names: [&[&str]; 5] = [
+        &["first.example"],
+        &["*.a.example", "b.example"],
+        &["x.a.example"],
+        &["*.a.example", "b.example"],
+        &["*.x.a.example"],
+    ];
+    let certificates = Certificates::new(&names.map(identity));
+    for (name, expected) in [
+        (None, 0),
+        (Some("first.example"), 0),
+        (Some("unknown.example"), 0),
+        (Some("y.a.example"), 1),
+        (Some("b.example"), 1),
+        (Some("x.a.example"), 2),
+        // The star is one label: neither none nor two (RFC 6125 section 6.4.3).
+        (Some("a.example"), 0),
+        (Some("z.y.a.example"), 0),
+        (Some("y.x.a.example"), 4),
+        (Some("example"), 0),
+        (Some(""), 0),
+    ] {
+        assert_eq!(certificates.find(name), expected, "{name:?}");
+    }
+}
+
+#[test]
+fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verified_differently() {
+    let mut keeper = TlsKeeper::new();
+    let http11 = [Protocol::Http11];
+    let (one, other) = (authorities(), authorities());
+    let of = |keeper: &mut TlsKeeper, ca: Option<&Authorities>| {
+        let config = keeper.inbound(&listener(ca.cloned()), &http11).unwrap();
+        Arc::as_ptr(&config.ticketer).cast::<()>()
+    };
+    keeper.begin();
+    let [open, again, mine, theirs] = [None, None, Some(&one), Some(&other)].map(|ca| of(&mut keeper, ca));
+    assert_eq!(open, again, "two listeners");
+    assert!(open != mine && open != theirs && mine != theirs);
+    keeper.on_published();
+    for _ in 0..2 {
+        // The first of the two is given up.
+        keeper.begin();
+        assert_eq!([None, Some(&other)].map(|ca| of(&mut keeper, ca)), [open, theirs]);
+    }
+    keeper.on_published();
+    keeper.begin();
+    assert!(of(&mut keeper, Some(&one)) != mine, "nobody asked for these any more");
+}
+
+#[test]
+fn the_same_settings_towards_endpoints_are_one_configuration_for_as_long_as_they_are_used() {
+    let mut keeper = TlsKeeper::new();
+    let (one, other) = (authorities(), authorities());
+    let settings = |ca: &Authorities| ClusterTls { ca: Some(ca.clone()), ..ClusterTls::default() };
+    keeper.begin();
+    let first = keeper.outbound(&settings(&one)).unwrap();
+    assert!(Arc::ptr_eq(&first.config, &keeper.outbound(&settings(&one)).unwrap().config), "two clusters");
+    let second = keeper.outbound(&settings(&other)).unwrap();
+    assert!(first.number != second.number);
+    keeper.on_published();
+    keeper.begin();
+    assert!(Arc::ptr_eq(&first.config, &keeper.outbound(&settings(&one)).unwrap().config), "a reload");
+    keeper.on_published();
+    keeper.begin();
+    let anew = keeper.outbound(&settings(&other)).unwrap();
+    assert!(anew.number != second.number && !Arc::ptr_eq(&anew.config, &second.config), "it was gone meanwhile");
+}
+
+#[test]
+fn nobody_is_believed_when_the_system_has_no_authorities() {
+    let mut keeper = TlsKeeper::new();
+    assert_eq!(keeper.outbound(&ClusterTls::default()).err(), Some(TlsError::NoRoots));
+    let blind = ClusterTls { insecure_skip_verify: true, ..ClusterTls::default() };
+    assert!(keeper.outbound(&blind).is_ok());
+    keeper.set_system(Arc::clone(authorities().roots()));
+    assert!(keeper.outbound(&ClusterTls::default()).is_ok());
+}
+
+#[test]
+fn only_ephemeral_keys_and_authenticated_encryption_are_spoken_and_the_hybrid_exchange_first() {
+    let keeper = TlsKeeper::new();
+    let suites = keeper.provider.cipher_suites.iter().map(|suite| format!("{:?}", suite.suite()));
+    for suite in suites {
+        let is_modern = suite.starts_with("TLS13_") || suite.starts_with("TLS_ECDHE_");
+        assert!(is_modern && (suite.contains("_GCM_") || suite.contains("_CHACHA20_POLY1305_")), "{suite}");
+    }
+    assert_eq!(keeper.provider.kx_groups[0].name(), NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn a_listener_offers_what_is_served_keeps_no_session_and_takes_no_early_data() {
+    let config = TlsKeeper::new().inbound(&listener(None), &[Protocol::Http2, Protocol::Http11]).unwrap();
+    assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
+    assert_eq!(config.max_early_data_size, 0);
+    assert!(!config.session_storage.can_cache() && config.ticketer.enabled());
+}
