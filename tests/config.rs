@@ -12,7 +12,7 @@ use rcgen::{KeyPair, SanType, date_time_ymd};
 use ringgate::config::{self, Disk, Loaded, Report, Sources};
 
 #[allow(dead_code, reason = "the end-to-end tests use the rest of it")]
-#[path = "pki.rs"]
+#[path = "e2e/pki.rs"]
 mod pki;
 
 use pki::{Authority, Pair};

@@ -35,18 +35,24 @@ mod folder;
 mod gate;
 #[path = "e2e/gateway.rs"]
 mod gateway;
+#[path = "e2e/layer.rs"]
+mod layer;
 #[path = "e2e/message.rs"]
 mod message;
 #[path = "e2e/origin.rs"]
 mod origin;
 #[path = "e2e/patient.rs"]
 mod patient;
+#[path = "e2e/pki.rs"]
+mod pki;
 #[path = "e2e/plan.rs"]
 mod plan;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/secure_origin.rs"]
 mod secure_origin;
+#[path = "e2e/site.rs"]
+mod site;
 #[path = "e2e/wait.rs"]
 mod wait;
 #[path = "e2e/wire.rs"]
@@ -126,7 +132,15 @@ mod shutdown;
 mod splits;
 #[path = "e2e/streaming.rs"]
 mod streaming;
+#[path = "e2e/tls.rs"]
+mod tls;
+#[path = "e2e/tls_faults.rs"]
+mod tls_faults;
+#[path = "e2e/tls_traffic.rs"]
+mod tls_traffic;
 #[path = "e2e/upgrades.rs"]
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]
 mod upstream_faults;
+#[path = "e2e/upstream_tls.rs"]
+mod upstream_tls;

@@ -1,8 +1,13 @@
 //! A client of the gateway.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
+use rustls::ClientConfig;
+
+use super::layer::Layer;
 use super::message::{Framing, Message};
 use super::wire::Wire;
 
@@ -14,6 +19,16 @@ impl Client {
     /// Connects to a listener.
     pub(crate) fn to(address: SocketAddr) -> Self {
         Self(Wire::to(address))
+    }
+
+    /// Connects to a listener that speaks TLS, as the host `name`.
+    pub(crate) fn secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        Self::try_secured(address, config, name).expect("a handshake")
+    }
+
+    /// The same; the handshake may fail.
+    pub(crate) fn try_secured(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Self> {
+        Wire::to(address).secured(Layer::client(config, name)).map(Self)
     }
 
     /// Takes a connection to a listener.

@@ -51,7 +51,7 @@ fn check_warns_of_routes_that_never_match() {
 /// L2: every error at once, with file, line and column, and a guess at what was meant.
 #[test]
 fn an_invalid_file_is_exit_code_3_with_every_error_at_its_place() {
-    let yaml = "version: 1\nlisteners:\n  web: { adress: ':8080' }\nclusters:\n  app: { endpoints: [{ url: 'https://a' }] }\n\
+    let yaml = "version: 1\nlisteners:\n  web: { adress: ':8080' }\nclusters:\n  app: { endpoints: [{ url: 'ftp://a' }] }\n\
                 routes:\n  - { name: a, cluster: ap, timeouts: { connect: 5 } }\n  - { name: a, cluster: app }\n";
     let (_folder, path) = file(yaml);
     for command in ["check", "run"] {

@@ -3,10 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use socket2::SockRef;
 
+use super::layer::Layer;
 use super::message::Message;
 use super::wait::{PATIENCE, until};
 use super::wire::Wire;
@@ -44,6 +47,11 @@ impl Endpoint {
     pub(crate) fn accepts(&self) -> Accepted {
         let (stream, _) = self.listener.accept().expect("the gateway connects");
         Accepted(Wire::new(stream))
+    }
+
+    /// Accepts the gateway's next connection and does the handshake.
+    pub(crate) fn accepts_secured(&self, config: &Arc<ServerConfig>) -> Accepted {
+        Accepted(self.accepts().0.secured(Layer::server(config)).expect("a handshake"))
     }
 
     /// Is there no connection that waits to be accepted?

@@ -81,6 +81,11 @@ impl Gateway {
         self.listeners.first().expect("a listener").1
     }
 
+    /// Where the listener of that name listens.
+    pub(crate) fn address_of(&self, listener: &str) -> SocketAddr {
+        self.listeners.iter().find(|(name, _)| name == listener).expect("a listener").1
+    }
+
     /// Where the admin server listens.
     pub(crate) const fn admin(&self) -> SocketAddr {
         self.admin

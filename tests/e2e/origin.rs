@@ -4,6 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use rustls::ServerConfig;
+
+use super::layer::Layer;
 use super::message::Message;
 use super::wait::thread;
 use super::wire::Wire;
@@ -61,6 +64,28 @@ impl Origin {
             while let Some(request) = next_request(&mut wire) {
                 counted.fetch_add(1, Ordering::Relaxed);
                 if wire.try_send(answer(&request)).is_err() {
+                    return;
+                }
+            }
+        });
+        origin.requests = requests;
+        origin
+    }
+
+    /// Does handshakes by `config`, and answers every request with what `answer` makes of it.
+    pub(crate) fn secured(
+        config: ServerConfig,
+        answer: impl Fn(&Wire, &Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let config = Arc::new(config);
+        let requests = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&requests);
+        let mut origin = Self::serving(move |wire| {
+            let Ok(mut wire) = wire.secured(Layer::server(&config)) else { return };
+            while let Some(request) = next_request(&mut wire) {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let answer = answer(&wire, &request);
+                if wire.try_send(answer).is_err() {
                     return;
                 }
             }

@@ -76,7 +76,7 @@ fn https_probes_verify_and_say_what_is_wrong() {
     gateway.stop();
 }
 
-/// G1: a `ca` that was renewed is believed without a reload.
+/// G1: a `ca` that was renewed is believed: its file is watched like the configuration.
 #[test]
 fn a_renewed_ca_is_believed() {
     let folder = Folder::new();

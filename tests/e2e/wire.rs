@@ -1,11 +1,12 @@
-//! One TCP connection of a test, and everything that is read from it or written to it.
+//! One connection of a test, plain or secured, and everything that is read from it or written to it.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::layer::Layer;
 use super::message::{Framing, Message, parse_trailers};
 use super::wait::PATIENCE;
 
@@ -16,6 +17,7 @@ const HEAD_BYTES: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: TcpStream,
+    layer: Layer,
     unread: Vec<u8>,
 }
 
@@ -26,6 +28,8 @@ pub(crate) enum End {
     Closed,
     /// A reset.
     Reset,
+    /// The transport ended, and TLS had not said that it would: anybody may have cut it.
+    Cut,
 }
 
 impl Wire {
@@ -39,7 +43,18 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_write_timeout(Some(PATIENCE)).expect("a positive time");
         stream.set_nodelay(true).expect("an open socket");
-        Self { stream, unread: Vec::new() }
+        Self { stream, layer: Layer::Plain, unread: Vec::new() }
+    }
+
+    /// The same connection, secured.
+    pub(crate) fn secured(mut self, mut layer: Layer) -> io::Result<Self> {
+        layer.shakes_hands(&mut self.stream)?;
+        Ok(Self { layer, ..self })
+    }
+
+    /// What secures it.
+    pub(crate) const fn layer(&self) -> &Layer {
+        &self.layer
     }
 
     /// The socket itself.
@@ -55,17 +70,43 @@ impl Wire {
 
     /// Sends `bytes`; the peer may have closed already.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        self.layer.write_all(&mut self.stream, bytes.as_ref())
     }
 
-    /// Ends this direction.
+    /// Ends this direction, that of the transport too.
     pub(crate) fn half_closes(&mut self) -> &mut Self {
+        self.layer.says_close(&mut self.stream);
         self.stream.shutdown(Shutdown::Write).expect("an open socket");
         self
     }
 
+    /// Ends this direction of TLS, not that of the transport.
+    pub(crate) fn says_close(&mut self) -> &mut Self {
+        self.layer.says_close(&mut self.stream);
+        self
+    }
+
+    /// Ends this direction of the transport, and TLS does not say so.
+    pub(crate) fn half_closes_raw(&mut self) -> &mut Self {
+        self.stream.shutdown(Shutdown::Write).expect("an open socket");
+        self
+    }
+
+    /// Goes on with new keys.
+    pub(crate) fn renews_keys(&mut self) -> &mut Self {
+        self.layer.renews_keys(&mut self.stream);
+        self
+    }
+
+    /// Sends bytes past TLS.
+    pub(crate) fn sends_raw(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).expect("the peer reads");
+        self
+    }
+
     /// Closes both directions in order.
-    pub(crate) fn closes(self) {
+    pub(crate) fn closes(mut self) {
+        self.layer.says_close(&mut self.stream);
         drop(self);
     }
 
@@ -77,7 +118,7 @@ impl Wire {
     /// Reads once; 0 is the end of the stream.
     pub(crate) fn try_read(&mut self) -> io::Result<usize> {
         let mut bytes = [0; 64 * 1024];
-        let count = self.stream.read(&mut bytes)?;
+        let count = self.layer.read(&mut self.stream, &mut bytes)?;
         self.unread.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
@@ -193,6 +234,7 @@ impl Wire {
                 Ok(0) => break End::Closed,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break End::Reset,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break End::Cut,
                 Err(error) => panic!("{error} instead of the end; unread: {:?}", self.shown()),
             }
         };
