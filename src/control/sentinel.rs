@@ -195,7 +195,9 @@ mod tests {
 
     fn scene(address: &str) -> Scene {
         let mut scene = Scene::new();
-        scene.publish(&format!("endpoints: [{{ url: 'http://{address}' }}]"));
+        scene.publish(&format!(
+            "breaker: {{}}, health: {{ passive: {{}} }}, endpoints: [{{ url: 'http://{address}' }}]"
+        ));
         scene
     }
 
