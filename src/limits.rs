@@ -95,6 +95,8 @@ pub const H2_RESETS: u64 = 100;
 pub const H2_RESETS_REMEMBERED: usize = 100;
 /// Streams that a client reset before they were looked at.
 pub const H2_RESETS_UNSEEN: usize = 20;
+/// Bytes that small frames of content may cost one connection beyond what they carry, while they wait to be taken.
+pub const H2_CONTENT_OVERHEAD: usize = 512 * 1024;
 /// Errors of streams over the life of one connection.
 pub const H2_STREAM_ERRORS: usize = 1024;
 /// Milliseconds that a closing HTTP/2 connection waits for its client's word that no stream is on its way.

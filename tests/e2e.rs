@@ -35,6 +35,8 @@ mod folder;
 mod gate;
 #[path = "e2e/gateway.rs"]
 mod gateway;
+#[path = "e2e/h2_client.rs"]
+mod h2_client;
 #[path = "e2e/layer.rs"]
 mod layer;
 #[path = "e2e/message.rs"]
@@ -88,6 +90,10 @@ mod fitness;
 mod forwarding;
 #[path = "e2e/frozen.rs"]
 mod frozen;
+#[path = "e2e/h2_connections.rs"]
+mod h2_connections;
+#[path = "e2e/h2_requests.rs"]
+mod h2_requests;
 #[path = "e2e/interop.rs"]
 mod interop;
 #[path = "e2e/killed.rs"]

@@ -15,8 +15,10 @@ use super::introduce::introduce;
 use super::secure::{Unsecured, secure};
 use super::serve::serve_exchange;
 use super::shard::{Scratch, Shard};
+use super::streams::serve_streams;
 use super::wire::{Received, read_once, write_all};
-use crate::http1::{LocalReply, Progress, RequestHead, Version, encode_local};
+use crate::http1::{HeadError, LocalReply, Progress, RequestHead, Version, encode_local};
+use crate::http2::PREFACE;
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Pending, Stream};
 use crate::snapshot::Listener;
@@ -25,12 +27,16 @@ use crate::snapshot::Listener;
 enum Pause {
     /// It rests, until this time of the worker's clock at most.
     Park(u64),
+    /// It turned out to speak HTTP/2, and this is what it has said so far.
+    Streams(Buffer),
     End(Next),
 }
 
 /// What came of waiting for a request head.
 enum HeadRead {
     Arrived(Arrival),
+    /// The preface of HTTP/2, or its beginning.
+    Preface(Buffer),
     Gone,
     /// To be answered with this failure, and closed.
     Refused(Failure),
@@ -77,25 +83,35 @@ async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer:
     else {
         return;
     };
+    if client.stream.agreed_on_h2() {
+        return Box::pin(serve_streams(client, None)).await;
+    }
     serve(client).await;
 }
 
 async fn serve<E: Env>(mut client: Box<Client<E>>) {
-    loop {
-        // The state of a busy connection lives in a box of its own, so that a resting one is small.
-        match Box::pin(serve_busy(&mut client)).await {
-            Pause::Park(due_ms) => {
+    let received = loop {
+        // The state of a busy connection lives in a box of its own, so that a resting one is small; and what is matched on
+        // is kept until the match is over, which must not be a rest.
+        let rests = match Box::pin(serve_busy(&mut client)).await {
+            Pause::Park(due_ms) => Ok(due_ms),
+            Pause::End(next) => Err(next),
+            Pause::Streams(received) => break received,
+        };
+        match rests {
+            Ok(due_ms) => {
                 if !rest(&client, due_ms).await {
                     return;
                 }
                 client.is_ready = true;
             }
-            Pause::End(Next::Linger) => return Box::pin(linger(&client)).await,
-            Pause::End(Next::Cut) => return client.stream.end_unannounced(),
-            Pause::End(Next::Reset) => return client.stream.reset_on_close(),
-            Pause::End(Next::KeepAlive | Next::Close) => return,
+            Err(Next::Linger) => return Box::pin(linger(&client)).await,
+            Err(Next::Cut) => return client.stream.end_unannounced(),
+            Err(Next::Reset) => return client.stream.reset_on_close(),
+            Err(Next::KeepAlive | Next::Close) => return,
         }
-    }
+    };
+    Box::pin(serve_streams(client, Some(received))).await;
 }
 
 /// Waits without a buffer for the next byte; false when the connection is to be closed instead.
@@ -129,13 +145,14 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
         };
         let started_ns = shard.env.now_ns();
         // Lent per exchange, so that connections between two requests hold none.
-        let mut scratch = ScratchGuard { shard, scratch: Some(shard.lend_scratch()) };
-        let scratch = scratch.scratch.as_mut().expect("lent in the line above");
+        let mut scratch = ScratchGuard::lend(shard);
+        let scratch = scratch.scratch();
         let next = match read_head(shard, client, &mut scratch.request, filled, started_ns).await {
             HeadRead::Arrived(arrival) => {
                 client.is_proven = true;
                 serve_exchange(shard, client, scratch, peer_text.text(), arrival, &mut unread).await
             }
+            HeadRead::Preface(received) => return Pause::Streams(received),
             HeadRead::Gone => Next::Close,
             HeadRead::Refused(failure) => refuse(shard, client, failure, started_ns).await,
         };
@@ -165,6 +182,12 @@ async fn read_head<E: Env>(
         match head.parse(unread.filled(), &listener.head) {
             Ok(Progress::Complete) => return HeadRead::Arrived(Arrival { unread, adopted, started_ns, head_ns }),
             Ok(Progress::Partial) => {}
+            // RFC 9113 section 3.3: a client with prior knowledge begins with what is no request of HTTP/1.
+            Err(HeadError::UnsupportedVersion)
+                if !client.is_proven && listener.h2_streams > 0 && unread.filled().starts_with(&PREFACE[..14]) =>
+            {
+                return HeadRead::Preface(unread);
+            }
             Err(why) => return HeadRead::Refused(Failure::BadRequest(why)),
         }
         unread.reserve(1);
@@ -292,9 +315,19 @@ pub(super) async fn linger<E: Env>(client: &Client<E>) {
 }
 
 /// Gives the storage of an active connection back, however its future ends.
-struct ScratchGuard<'a, E: Env> {
+pub(super) struct ScratchGuard<'a, E: Env> {
     shard: &'a Shard<E>,
     scratch: Option<Scratch>,
+}
+
+impl<'a, E: Env> ScratchGuard<'a, E> {
+    pub(super) fn lend(shard: &'a Shard<E>) -> Self {
+        Self { shard, scratch: Some(shard.lend_scratch()) }
+    }
+
+    pub(super) fn scratch(&mut self) -> &mut Scratch {
+        self.scratch.as_mut().expect("lent until it is dropped")
+    }
 }
 
 impl<E: Env> Drop for ScratchGuard<'_, E> {
@@ -306,13 +339,13 @@ impl<E: Env> Drop for ScratchGuard<'_, E> {
 }
 
 /// The address of a peer as text, without an allocation: an IPv6 address has at most 39 characters.
-struct PeerText {
+pub(super) struct PeerText {
     text: [u8; 46],
     length: usize,
 }
 
 impl PeerText {
-    fn new(peer: SocketAddr) -> Self {
+    pub(super) fn new(peer: SocketAddr) -> Self {
         use std::io::Write;
         let mut text = [0; 46];
         let mut rest = &mut text[..];
@@ -321,7 +354,7 @@ impl PeerText {
         Self { text, length: 46 - left }
     }
 
-    fn text(&self) -> &[u8] {
+    pub(super) fn text(&self) -> &[u8] {
         &self.text[..self.length]
     }
 }

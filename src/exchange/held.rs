@@ -12,7 +12,7 @@ use crate::net::{Alarm, Buffer, Channel, Env};
 use crate::snapshot::{Listener, Route};
 use crate::telemetry::Counter;
 
-/// A client's connection between its exchanges.
+/// A client's connection between its exchanges, or one stream of HTTP/2.
 pub(super) struct Client<E: Env> {
     pub(super) shard: Rc<Shard<E>>,
     pub(super) stream: Channel<E::Stream>,
@@ -34,7 +34,7 @@ impl<E: Env> Client<E> {
         listener: Rc<str>,
         alarm: Alarm,
     ) -> Self {
-        shard.counters.connections_active.add(1);
+        gauge(&shard, &stream).add(1);
         Self { shard, stream, peer, listener, alarm, is_proven: false, is_ready: false }
     }
 }
@@ -56,8 +56,13 @@ pub(super) enum Next {
 
 impl<E: Env> Drop for Client<E> {
     fn drop(&mut self) {
-        self.shard.counters.connections_active.sub(1);
+        gauge(&self.shard, &self.stream).sub(1);
     }
+}
+
+/// What counts such clients.
+fn gauge<'s, E: Env>(shard: &'s Shard<E>, stream: &Channel<E::Stream>) -> &'s Counter {
+    if stream.is_h2() { &shard.counters.h2_streams_active } else { &shard.counters.connections_active }
 }
 
 /// What follows an exchange: `unread` without the `used` bytes that it spent, or what its upload read past it.

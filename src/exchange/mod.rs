@@ -1,6 +1,6 @@
 //! Exchange: one request and its response, first byte to last. Start here.
 //!
-//! Owns: the life of a client connection (`connection`), the walk of one exchange
+//! Owns: the life of a client connection (`connection`, and `streams` for HTTP/2), the walk of one exchange
 //! (`serve::serve_exchange`: read, route, admit, forward, respond, settle), every way it can fail
 //! (`failure`), and what a worker lends to its exchanges (`shard`).
 //! Never: names the configuration, the kernel or another worker; formats a log line.
@@ -28,6 +28,7 @@ mod send;
 mod serve;
 mod settle;
 mod shard;
+mod streams;
 mod tally;
 mod tunnel;
 mod upload;

@@ -119,6 +119,7 @@ impl<E: Env> Exchange<'_, E> {
             },
             request_id: self.request_id(),
             via: &self.shard.via,
+            by_h2: self.client.is_h2(),
             edits: &route.request_edits,
             body: self.head.body(),
             timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),

@@ -6,7 +6,7 @@ use super::adopted::Adopted;
 use super::failure::{Failure, Fault};
 use super::held::Exchange;
 use super::shard::Shard;
-use crate::http1::FieldKind;
+use crate::http1::{FieldKind, Version};
 use crate::net::Env;
 use crate::telemetry::{Record, method_index};
 
@@ -40,6 +40,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         let method = self.head.method_name(self.bytes);
         let series = self.route().map(|route| route.series);
+        self.shard.counters.protocols[usize::from(self.protocol())].add(1);
         // A tunnel says nothing about how long answers take, but for the one that opened it.
         let answered_ns = match tally.switched_ns.get() {
             0 => duration_ns,
@@ -60,6 +61,7 @@ impl<E: Env> Exchange<'_, E> {
         let cluster = tally.cluster.get().map(|cluster| snapshot.clusters[cluster].name.as_bytes());
         let record = Record {
             unix_ms: self.shard.unix_ms(),
+            protocol: Some(self.protocol()),
             method: self.head.method_name(self.bytes),
             path: self.head.path(self.bytes),
             query: self.head.query(self.bytes).is_some(),
@@ -86,6 +88,15 @@ impl<E: Env> Exchange<'_, E> {
         self.shard.push(&record);
     }
 
+    /// What the client speaks, as its place in [`crate::telemetry::PROTOCOLS`].
+    fn protocol(&self) -> u8 {
+        match self.head.version() {
+            _ if self.client.is_h2() => 2,
+            Version::Http11 => 1,
+            Version::Http10 => 0,
+        }
+    }
+
     /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs.
     pub(super) fn client_ip(&self) -> IpAddr {
         let peer = self.peer.ip();
@@ -110,6 +121,7 @@ impl<E: Env> Shard<E> {
         }
         let record = Record {
             unix_ms: self.unix_ms(),
+            protocol: None,
             method: b"",
             path: b"",
             query: false,

@@ -33,6 +33,8 @@ pub struct RequestOut<'a> {
     pub request_id: &'a [u8],
     /// Our pseudonym in Via.
     pub via: &'a [u8],
+    /// Did the request come by HTTP/2?
+    pub by_h2: bool,
     /// Edits of the route.
     pub edits: &'a FieldEdits,
     /// Framing of the body as it will be sent; never `UntilClose`.
@@ -90,7 +92,7 @@ pub fn encode_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: 
     let deadline = how.timeout_ms.map_or(&b""[..], |(name, _)| name);
     push_fields(out, bytes, head.fields(), |field| keeps(field, bytes, dropped, deadline, how.edits));
     push_forwarding(out, bytes, head, how);
-    push_via(out, head.version(), how.via);
+    push_via(out, head.version(), how);
     push_own(out, head, how);
     out.extend_from_slice(how.edits.lines());
     out.extend_from_slice(b"\r\n");
@@ -168,12 +170,13 @@ fn push_received_hops(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead) {
 
 /// Via with the version that was received and our name (RFC 9110 section 7.6.3).
 #[inline]
-fn push_via(out: &mut Vec<u8>, received: Version, name: &[u8]) {
+fn push_via(out: &mut Vec<u8>, received: Version, how: &RequestOut<'_>) {
     out.extend_from_slice(match received {
+        _ if how.by_h2 => b"Via: 2.0 ",
         Version::Http10 => b"Via: 1.0 ",
         Version::Http11 => b"Via: 1.1 ",
     });
-    out.extend_from_slice(name);
+    out.extend_from_slice(how.via);
     out.extend_from_slice(b"\r\n");
 }
 

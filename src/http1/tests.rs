@@ -229,6 +229,7 @@ fn whatever_is_accepted_is_forwarded_as_one_unambiguous_message() {
             forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted: cases.below(2) == 0 },
             request_id: b"id",
             via: b"ringgate",
+            by_h2: false,
             edits: &edits,
             body: head.body(),
             timeout_ms: None,

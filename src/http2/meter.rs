@@ -202,9 +202,9 @@ impl Meter {
         self.received.is_in_fields()
     }
 
-    /// What has passed since the last call.
-    pub fn take_tally(&mut self) -> Tally {
-        core::mem::take(&mut self.tally)
+    /// What has passed since the last call; none if that was nothing.
+    pub fn take_tally(&mut self) -> Option<Tally> {
+        Some(core::mem::take(&mut self.tally)).filter(|tally| *tally != Tally::default())
     }
 }
 

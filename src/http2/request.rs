@@ -114,6 +114,8 @@ fn push_fields(out: &mut Vec<u8>, request: &Parts, has_body: bool) -> Result<boo
             }
             // RFC 9113 section 8.1.1: no content, whatever the length says, is malformed.
             FieldKind::ContentLength if !has_body && value != b"0" => return Err(HeadError::InvalidContentLength),
+            // Only the end of the stream tells that nothing comes: until then the body is one of no known length.
+            FieldKind::ContentLength if has_body && value == b"0" => continue,
             FieldKind::ContentLength => has_length = true,
             // RFC 9113 section 8.2.2: fields of a connection make a request malformed, and so does any TE but this one.
             FieldKind::Te if value != b"trailers" => return Err(HeadError::InvalidFieldValue),

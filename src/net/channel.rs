@@ -1,24 +1,42 @@
 //! A connection as exchanges use it: the transport itself, or TLS over it.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context as Poller, Poll};
 
 use futures_util::future::Either;
 
-use super::{Alarm, Buffer, Pending, Stream, Tls};
+use super::{Alarm, Buffer, Pending, ServerStream, Stream, Tls};
 
-/// A transport, secured or not; who reads and writes does not see the difference.
+/// A transport, secured or not, or a stream of HTTP/2; who reads and writes does not see the difference.
 pub enum Channel<S: Stream> {
     /// The transport as it is.
     Plain(S),
     /// TLS over the transport.
     Tls(Box<Tls<S>>),
+    /// One stream of a connection of HTTP/2, as the server.
+    H2(Box<ServerStream>),
 }
 
 impl<S: Stream> Channel<S> {
     /// Is it secured?
-    pub const fn is_secure(&self) -> bool {
-        matches!(self, Self::Tls(_))
+    pub fn is_secure(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(_) => true,
+            Self::H2(stream) => stream.is_secure(),
+        }
+    }
+
+    /// Is HTTP/2 what both sides agreed on when it was secured (RFC 9113 section 3.2)?
+    pub fn agreed_on_h2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.agreed_on_h2())
+    }
+
+    /// Is it a stream of HTTP/2?
+    pub const fn is_h2(&self) -> bool {
+        matches!(self, Self::H2(_))
     }
 
     /// The connection is about to end, and TLS does not say that all was said (RFC 8446 section 6.1).
@@ -29,37 +47,51 @@ impl<S: Stream> Channel<S> {
     }
 }
 
+/// Completes when the client has given a stream up, at once without one.
+struct Gone<'a>(Option<&'a ServerStream>);
+
+impl Future for Gone<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        self.0.map_or(Poll::Ready(()), |stream| stream.poll_gone(poller)).map(Ok)
+    }
+}
+
 impl<S: Stream> Stream for Channel<S> {
     fn read(&self, into: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
         match self {
             Self::Plain(stream) => Either::Left(stream.read(into)),
-            Self::Tls(stream) => Either::Right(stream.read(into)),
+            Self::Tls(stream) => Either::Right(Either::Left(stream.read(into))),
+            Self::H2(stream) => Either::Right(Either::Right(stream.read(into))),
         }
     }
 
     fn read_until(&self, into: Buffer, alarm: &Alarm) -> impl Future<Output = (io::Result<usize>, Buffer)> {
         match self {
             Self::Plain(stream) => Either::Left(stream.read_until(into, alarm)),
-            Self::Tls(stream) => Either::Right(stream.read_until(into, alarm)),
+            Self::Tls(stream) => Either::Right(Either::Left(stream.read_until(into, alarm))),
+            Self::H2(stream) => Either::Right(Either::Right(stream.read_until(into, alarm))),
         }
     }
 
     fn write(&self, from: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
         match self {
             Self::Plain(stream) => Either::Left(stream.write(from)),
-            Self::Tls(stream) => Either::Right(stream.write(from)),
+            Self::Tls(stream) => Either::Right(Either::Left(stream.write(from))),
+            Self::H2(stream) => Either::Right(Either::Right(stream.write(from))),
         }
     }
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
         // One future of the transport for both, because a connection that rests consists of little else.
-        let waits = match self {
-            Self::Plain(stream) => Some(stream),
-            Self::Tls(stream) => stream.transport_unless_ready(),
-        };
-        match waits {
-            Some(transport) => Either::Left(transport.readable()),
-            None => Either::Right(ready(Ok(()))),
+        match self {
+            Self::Plain(stream) => Either::Left(stream.readable()),
+            Self::Tls(stream) => match stream.transport_unless_ready() {
+                Some(transport) => Either::Left(transport.readable()),
+                None => Either::Right(Gone(None)),
+            },
+            Self::H2(stream) => Either::Right(Gone(Some(stream))),
         }
     }
 
@@ -67,6 +99,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.try_read(into),
             Self::Tls(stream) => stream.try_read(into),
+            Self::H2(stream) => stream.try_read(into),
         }
     }
 
@@ -74,6 +107,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.try_peek(into),
             Self::Tls(stream) => stream.try_peek(into),
+            Self::H2(stream) => stream.try_peek(into),
         }
     }
 
@@ -81,6 +115,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.try_write(bytes),
             Self::Tls(stream) => stream.try_write(bytes),
+            Self::H2(stream) => stream.try_write(bytes),
         }
     }
 
@@ -88,6 +123,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.pending(),
             Self::Tls(stream) => stream.pending(),
+            Self::H2(stream) => stream.pending(),
         }
     }
 
@@ -95,6 +131,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.shutdown_write(),
             Self::Tls(stream) => stream.shutdown_write(),
+            Self::H2(stream) => stream.shutdown_write(),
         }
     }
 
@@ -102,6 +139,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.reset_on_close(),
             Self::Tls(stream) => stream.reset_on_close(),
+            Self::H2(stream) => stream.reset_on_close(),
         }
     }
 
@@ -109,6 +147,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.hang_up_on_drop(),
             Self::Tls(stream) => stream.hang_up_on_drop(),
+            Self::H2(stream) => stream.hang_up_on_drop(),
         }
     }
 
@@ -116,6 +155,7 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => stream.keep_alive(seconds),
             Self::Tls(stream) => stream.keep_alive(seconds),
+            Self::H2(stream) => stream.keep_alive(seconds),
         }
     }
 }

@@ -242,6 +242,10 @@ fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<List
             config::ProxyProtocol::Optional => ProxyProtocol::Optional,
             config::ProxyProtocol::Required => ProxyProtocol::Required,
         },
+        h2_streams: match listener.protocols.contains(&config::Protocol::Http2) {
+            true => limits::H2_STREAMS_DEFAULT,
+            false => 0,
+        },
         tls: secured.map_err(|why| CompileError::Tls { of: format!("listener `{}`", listener.name), why })?,
     })
 }

@@ -74,6 +74,8 @@ pub struct Listener {
     pub strict_host: bool,
     /// Is a header of the PROXY protocol looked for?
     pub proxy_protocol: ProxyProtocol,
+    /// Streams that a client may have open on one connection of HTTP/2; 0 when that is not spoken.
+    pub h2_streams: u32,
     /// With what its connections are secured; they are plain without it.
     pub tls: Option<Arc<ServerConfig>>,
 }

@@ -160,7 +160,7 @@ impl TlsKeeper {
 const fn offered(protocol: Protocol) -> Option<&'static [u8]> {
     match protocol {
         Protocol::Http11 => Some(b"http/1.1"),
-        Protocol::Http2 => None,
+        Protocol::Http2 => Some(b"h2"),
     }
 }
 

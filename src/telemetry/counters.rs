@@ -11,6 +11,27 @@ use crate::limits;
 pub const REASONS_MAX: usize = 64;
 /// Kinds of failed TLS handshakes.
 pub const TLS_FAILURES: usize = 14;
+/// What a client of HTTP/2 may do too often, in the order of the counters.
+pub const H2_EXCESSES: [&str; 7] = ["resets", "ping", "settings", "priority", "empty_data", "window_update", "other"];
+/// Error codes of HTTP/2 (RFC 9113 section 7).
+pub const H2_CODES: [&str; 14] = [
+    "no_error",
+    "protocol_error",
+    "internal_error",
+    "flow_control_error",
+    "settings_timeout",
+    "stream_closed",
+    "frame_size_error",
+    "refused_stream",
+    "cancel",
+    "compression_error",
+    "connect_error",
+    "enhance_your_calm",
+    "inadequate_security",
+    "http_1_1_required",
+];
+/// Protocols of requests, by the index of their counters.
+pub const PROTOCOLS: [&str; 3] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2"];
 /// Labels of the `method` dimension, by the index of [`method_index`].
 pub const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "OTHER"];
@@ -209,6 +230,22 @@ pub struct Cells {
     pub tls_handshakes_refused: Counter,
     /// TLS handshakes with clients that failed, by the order of the failures.
     pub tls_failures: [Counter; TLS_FAILURES],
+    /// Gauge: connections of HTTP/2 open.
+    pub h2_connections_active: Counter,
+    /// Gauge: streams of HTTP/2 that are served.
+    pub h2_streams_active: Counter,
+    /// Streams of HTTP/2 that clients opened.
+    pub h2_streams: Counter,
+    /// Streams that clients reset.
+    pub h2_resets_received: Counter,
+    /// Streams that were reset here.
+    pub h2_resets_sent: Counter,
+    /// GOAWAYs sent, by error code.
+    pub h2_goaways: [Counter; H2_CODES.len()],
+    /// Connections of HTTP/2 ended for what their clients did too often, by the order of the excesses.
+    pub h2_excesses: [Counter; H2_EXCESSES.len()],
+    /// Requests by protocol, in the order of [`PROTOCOLS`].
+    pub protocols: [Counter; PROTOCOLS.len()],
     /// Requests that were to be copied and were not, for want of room or of their body.
     pub mirrors_skipped: Counter,
     /// Gauge: buffers lent to connections.
@@ -273,6 +310,14 @@ impl WorkerCounters {
                 tls_handshakes_resumed: Counter::new(),
                 tls_handshakes_refused: Counter::new(),
                 tls_failures: std::array::from_fn(|_| Counter::new()),
+                h2_connections_active: Counter::new(),
+                h2_streams_active: Counter::new(),
+                h2_streams: Counter::new(),
+                h2_resets_received: Counter::new(),
+                h2_resets_sent: Counter::new(),
+                h2_goaways: std::array::from_fn(|_| Counter::new()),
+                h2_excesses: std::array::from_fn(|_| Counter::new()),
+                protocols: std::array::from_fn(|_| Counter::new()),
                 buffers_out: Counter::new(),
                 tasks: Counter::new(),
                 stalls: Counter::new(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::counters::PROTOCOLS;
 use super::record::OwnedRecord;
 use crate::clock;
 
@@ -40,6 +41,8 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     out.push_str("{\"time\":\"");
     escape(out, &time);
     out.push('"');
+    let protocol = record.protocol.and_then(|protocol| PROTOCOLS.get(usize::from(protocol)));
+    text(out, "protocol", protocol.map_or(&[], |protocol| protocol.as_bytes()));
     text(out, "method", &record.method);
     text(out, "host", &record.host);
     text(out, "path", &record.path);
@@ -150,7 +153,7 @@ mod tests {
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = serde_json::json!({
-            "time": "1994-11-06T08:49:37.123Z", "method": "GET", "host": "example.com", "path": "/a", "query": true,
+            "time": "1994-11-06T08:49:37.123Z", "protocol": "HTTP/2", "method": "GET", "host": "example.com", "path": "/a", "query": true,
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
             "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
             "endpoint": "10.0.0.7:3000", "reused": false, "attempts": 2, "bytes_in": 3, "bytes_out": u64::MAX,

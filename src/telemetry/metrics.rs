@@ -13,7 +13,8 @@ use prometheus_client::registry::Registry;
 
 use super::clusters::{ClusterView, EndpointView};
 use super::counters::{
-    CLASSES, Counter, DURATION_BOUNDS_NS, METHODS, REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters,
+    CLASSES, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, METHODS, PROTOCOLS, REASONS_MAX, STATUS_FIRST,
+    TLS_FAILURES, WorkerCounters,
 };
 use super::retries::{NotRetried, Retried};
 use crate::limits;
@@ -147,6 +148,11 @@ impl Scrape {
                 }
             }
         }
+        let mut family =
+            page.open("http_requests_by_protocol", "Finished requests by protocol.", MetricType::Counter)?;
+        for (index, protocol) in PROTOCOLS.iter().enumerate() {
+            count_in(&mut family, &[("protocol", *protocol)], self.sum(|worker| worker.protocols[index].value()))?;
+        }
         self.encode_durations(page)?;
         page.gauge("http_requests_active", "Requests in progress.", self.sum(|w| w.requests_active.value()))?;
         let help = "Finished requests by route and class of the status code.";
@@ -218,7 +224,41 @@ impl Scrape {
         let help = "Connections switched to another protocol, such as WebSocket.";
         page.gauge("tunnels_active", help, sum(|w| &w.tunnels_active))?;
         page.counter("tunnels", help, sum(|w| &w.tunnels))?;
-        self.encode_handshakes(page)
+        self.encode_handshakes(page)?;
+        self.encode_h2(page)
+    }
+
+    fn encode_h2(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
+        let (connections, streams) = (sum(|w| &w.h2_connections_active), sum(|w| &w.h2_streams_active));
+        page.gauge("http2_connections_active", "Connections of HTTP/2 open.", connections)?;
+        page.gauge("http2_streams_active", "Streams of HTTP/2 that are served.", streams)?;
+        page.counter("http2_streams", "Streams of HTTP/2 that clients opened.", sum(|w| &w.h2_streams))?;
+        let mut family = page.open("http2_resets", "Streams reset, by whom.", MetricType::Counter)?;
+        count_in(&mut family, &[("by", "client")], sum(|w| &w.h2_resets_received))?;
+        count_in(&mut family, &[("by", "gateway")], sum(|w| &w.h2_resets_sent))?;
+        let mut family = page.open("http2_goaways", "GOAWAYs sent, by error code.", MetricType::Counter)?;
+        self.encode_occurred(&mut family, "code", &H2_CODES, |worker| &worker.h2_goaways)?;
+        let help = "Connections of HTTP/2 ended for what their clients did too often, by what it was.";
+        let mut family = page.open("http2_abuses", help, MetricType::Counter)?;
+        self.encode_occurred(&mut family, "kind", &H2_EXCESSES, |worker| &worker.h2_excesses)
+    }
+
+    /// One sample for each label that occurred.
+    fn encode_occurred(
+        &self,
+        family: &mut MetricEncoder<'_>,
+        name: &str,
+        labels: &[&str],
+        cells: fn(&WorkerCounters) -> &[Counter],
+    ) -> fmt::Result {
+        for (index, label) in labels.iter().enumerate() {
+            let count = self.sum(|worker| cells(worker)[index].value());
+            if count > 0 {
+                count_in(family, &[(name, *label)], count)?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_handshakes(&self, page: &mut Page<'_, '_>) -> fmt::Result {

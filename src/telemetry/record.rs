@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::counters::PROTOCOLS;
 use crate::limits;
 
 /// What the access log tells about one exchange; borrowed from the exchange and copied once into the ring.
@@ -11,6 +12,8 @@ use crate::limits;
 pub struct Record<'a> {
     /// Wall-clock milliseconds when the exchange ended (a tick old at most).
     pub unix_ms: u64,
+    /// Protocol as its place in [`PROTOCOLS`]; none when nothing is known of the request.
+    pub protocol: Option<u8>,
     /// Method as received.
     pub method: &'a [u8],
     /// Path as received, without the query: a query may carry secrets and is never logged.
@@ -62,6 +65,7 @@ pub struct Record<'a> {
 #[allow(missing_docs, reason = "every field is the one of the same name in Record")]
 pub struct OwnedRecord {
     pub unix_ms: u64,
+    pub protocol: Option<u8>,
     pub method: Vec<u8>,
     pub path: Vec<u8>,
     pub query: bool,
@@ -94,13 +98,16 @@ pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_
 const FLAG_QUERY: u8 = 1;
 const FLAG_REUSED: u8 = 2;
 const FLAG_REASON: u8 = 4;
+/// Where the protocol stands among the flags: two bits, its place and one.
+const PROTOCOL_SHIFT: u8 = 3;
 
 impl Record<'_> {
     /// Appends the compact form; every text is cut at `LOG_FIELD_BYTES`.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let flags = if self.query { FLAG_QUERY } else { 0 }
             | if self.reused { FLAG_REUSED } else { 0 }
-            | if self.reason.is_some() { FLAG_REASON } else { 0 };
+            | if self.reason.is_some() { FLAG_REASON } else { 0 }
+            | self.protocol.map_or(0, |protocol| (protocol + 1) << PROTOCOL_SHIFT);
         out.push(flags);
         out.extend_from_slice(&self.status.to_le_bytes());
         out.extend_from_slice(&self.attempts.to_le_bytes());
@@ -139,6 +146,8 @@ impl Record<'_> {
 }
 
 const _: () = assert!(limits::LOG_FIELD_BYTES <= u16::MAX as usize);
+// Behind three flags, five bits are left.
+const _: () = assert!(PROTOCOLS.len() < 1 << (8 - PROTOCOL_SHIFT));
 
 fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
     match ip {
@@ -178,6 +187,7 @@ impl OwnedRecord {
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
+            protocol: (flags >> PROTOCOL_SHIFT).checked_sub(1),
             method,
             path,
             query: flags & FLAG_QUERY != 0,
@@ -224,6 +234,7 @@ pub(super) mod tests {
     pub(in crate::telemetry) fn full() -> Record<'static> {
         Record {
             unix_ms: 784_111_777_123,
+            protocol: Some(2),
             method: b"GET",
             path: b"/a",
             query: true,
@@ -258,14 +269,15 @@ pub(super) mod tests {
     #[test]
     fn a_record_comes_back_as_it_went() {
         let owned = round_trip(&full());
-        assert_eq!(owned.method, b"GET");
+        assert_eq!((owned.protocol, &owned.method[..]), (Some(2), &b"GET"[..]));
         assert_eq!(owned.client, full().client);
         assert_eq!(owned.endpoint, full().endpoint);
         assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
         assert_eq!((owned.query, owned.reused, owned.epoch, owned.bytes_out), (true, false, 9, u64::MAX));
-        let bare = Record { endpoint: None, reason: None, reused: true, query: false, ..full() };
+        let bare = Record { protocol: None, endpoint: None, reason: None, reused: true, query: false, ..full() };
         let owned = round_trip(&bare);
         assert_eq!((owned.endpoint, owned.reason, owned.reused, owned.query), (None, None, true, false));
+        assert_eq!(owned.protocol, None);
     }
 
     #[test]

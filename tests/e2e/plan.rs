@@ -87,6 +87,11 @@ impl Plan {
         self
     }
 
+    /// HTTP/2 besides HTTP/1.1 on the listener.
+    pub(crate) fn speaks_h2(self) -> Self {
+        self.listener("protocols: [h2, http/1.1]")
+    }
+
     /// Entries of the listener's limits.
     pub(crate) fn limits(mut self, entries: &str) -> Self {
         append(&mut self.limits, entries);

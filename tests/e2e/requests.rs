@@ -49,7 +49,7 @@ fn malformed_heads_are_answered_and_closed(io: Io) {
             ("9112 2.3 version 2.0", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
             ("9112 2.3 version 1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
             ("9112 2.3 version in lower case", b"GET / http/1.1\r\nHost: a\r\n\r\n", 400),
-            ("9113 3.4 a preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            ("9113 3.4 a preface, but not of HTTP/2", b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n", 505),
             ("9112 3 two spaces", b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("9112 3 space behind the version", b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
             ("9112 3 space in the target", b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),

@@ -169,6 +169,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
         forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted },
         request_id: b"id",
         via: b"ringgate",
+        by_h2: false,
         edits,
         body: head.body(),
         timeout_ms: None,

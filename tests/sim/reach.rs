@@ -8,7 +8,22 @@ use crate::scenario::Run;
 use crate::traffic::Dialled;
 
 /// Everything that a normal run of the seeds must have seen, and how often at least.
-const WANTED: [(&str, u64); 0] = [];
+const WANTED: [(&str, u64); 14] = [
+    ("served", 1_000),
+    ("reuses", 500),
+    ("retries", 50),
+    ("retries denied by a budget", 5),
+    ("breaker transitions", 50),
+    ("trials of breakers", 20),
+    ("ejections", 10),
+    ("breaker_open", 10),
+    ("no_healthy_endpoint", 20),
+    ("upstream_queue_timeout", 20),
+    ("waiters served", 50),
+    ("calls to wake", 50),
+    ("calls to reclaim", 10),
+    ("copies sent", 100),
+];
 
 fn total(counters: &[Counter]) -> u64 {
     counters.iter().map(Counter::value).sum()

@@ -95,11 +95,8 @@ fn check_protocols(check: &mut Check<'_>, listener: &At<'_>, file: &ListenerFile
     }
     let is_whole = protocols.len() == list.len() && !list.is_empty();
     if is_whole && !protocols.contains(&Protocol::Http11) {
-        let note = "this version does not speak HTTP/2 yet: add `http/1.1`";
-        check.error_with(at, "nothing would be spoken", note);
-    } else if protocols.contains(&Protocol::Http2) {
-        let note = "this version does not speak it yet, and offers `http/1.1` alone";
-        check.warn(*listener, "protocols", "`h2` is not offered", note);
+        let note = "clients that offer nothing else must be answered: add `http/1.1`";
+        check.error_with(at, "HTTP/1.1 is always spoken", note);
     }
     protocols
 }

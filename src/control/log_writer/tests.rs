@@ -9,6 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn record(epoch: u64) -> Record<'static> {
     Record {
         unix_ms: 0,
+        protocol: Some(1),
         method: b"GET",
         path: b"/",
         query: false,

@@ -10,6 +10,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted: false },
         request_id: b"id-1",
         via: b"ringgate",
+        by_h2: false,
         edits,
         body: head.body(),
         timeout_ms: None,

@@ -54,6 +54,7 @@ fn the_end_of_the_stream_decides_the_framing() {
         ("DELETE", None, false, BodyLength::None),
         ("POST", Some("0"), false, BodyLength::Exact(0)),
         ("POST", Some("7"), true, BodyLength::Exact(7)),
+        ("POST", Some("0"), true, BodyLength::Chunked),
         ("POST", None, true, BodyLength::Chunked),
         ("GET", None, true, BodyLength::Chunked),
     ] {

@@ -70,6 +70,11 @@ impl<S: Stream> Tls<S> {
         self.is_silent.set(true);
     }
 
+    /// Is HTTP/2 the protocol that both sides agreed on (RFC 7301)?
+    pub fn agreed_on_h2(&self) -> bool {
+        self.session.borrow().agreed().alpn_protocol() == Some(b"h2")
+    }
+
     /// What has to become readable before a read is; nothing when a read would not wait.
     pub(in crate::net) fn transport_unless_ready(&self) -> Option<&S> {
         let is_ready = self.spill.borrow().is_some() || self.peer_closed.get() || self.has_record();

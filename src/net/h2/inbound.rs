@@ -1,0 +1,148 @@
+//! A request's body as HTTP/1.1 frames it.
+
+use std::io;
+use std::task::{Context as Poller, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use h2::RecvStream;
+
+use crate::http1::encode_chunk_line;
+use crate::http2::encode_trailers;
+use crate::net::Buffer;
+
+/// The client's direction of a stream.
+pub(super) struct Inbound {
+    body: RecvStream,
+    /// Content that has come and was not asked for.
+    held: Bytes,
+    state: State,
+}
+
+/// What is to be read.
+///
+/// | state | content | at the end of the stream |
+/// |---|---|---|
+/// | Exact(n) | as it is; the last of n bytes only once the stream has ended | Over |
+/// | Chunked | in chunks | the last chunk, the trailers, Over |
+/// | Over | | |
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Exact(u64),
+    Chunked,
+    Over,
+}
+
+/// A chunk-size line and the end of its chunk, at most.
+const CHUNK_FRAME: usize = 20;
+/// Least room worth a chunk.
+const LEAST_ROOM: usize = 64;
+
+impl Inbound {
+    /// The body of a request with this Content-Length, if it had one.
+    pub(super) fn new(body: RecvStream, length: Option<u64>) -> Self {
+        let state = match length {
+            _ if body.is_end_stream() => State::Over,
+            Some(length) => State::Exact(length),
+            None => State::Chunked,
+        };
+        Self { body, held: Bytes::new(), state }
+    }
+
+    /// Reads what is there behind the filled part of `into`; zero is the end of the body.
+    pub(super) fn poll_read(&mut self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        into.reserve(LEAST_ROOM);
+        let before = into.len();
+        loop {
+            let is_whole = match self.poll_held(poller) {
+                Poll::Ready(Ok(is_whole)) => is_whole,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if into.len() > before => return Poll::Ready(Ok(into.len() - before)),
+                Poll::Pending => return Poll::Pending,
+            };
+            if !self.held.is_empty() {
+                self.give(into);
+            }
+            if is_whole && self.held.is_empty() {
+                ready!(self.poll_end(poller, into))?;
+            }
+            if self.state == State::Over || into.spare() < LEAST_ROOM || !self.held.is_empty() {
+                return Poll::Ready(Ok(into.len() - before));
+            }
+        }
+    }
+
+    /// Waits until there is content that may be given, or the end; ready with true at the end, behind what is held.
+    fn poll_held(&mut self, poller: &mut Poller<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            if self.state == State::Over {
+                return Poll::Ready(Ok(false));
+            }
+            if self.body.is_end_stream() {
+                return Poll::Ready(Ok(true));
+            }
+            // RFC 9113 section 8.1.1: a body that turns out longer than its length is malformed, and whoever has the last byte
+            // of it believes that it is whole.
+            let is_last = matches!(self.state, State::Exact(left) if self.held.len() as u64 >= left);
+            if !self.held.is_empty() && !is_last {
+                return Poll::Ready(Ok(false));
+            }
+            match ready!(self.body.poll_data(poller)) {
+                Some(Ok(content)) if self.held.is_empty() => self.held = content,
+                // More than was promised, unless it is nothing.
+                Some(Ok(content)) if content.is_empty() => {}
+                Some(Ok(_) | Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                None => return Poll::Ready(Ok(true)),
+            }
+        }
+    }
+
+    /// Moves content that is held into `into`, as far as there is room.
+    fn give(&mut self, into: &mut Buffer) {
+        let count = match &mut self.state {
+            State::Exact(left) => {
+                let count = self.held.len().min(into.spare());
+                into.extend(&self.held[..count]);
+                *left = left.saturating_sub(count as u64);
+                count
+            }
+            State::Chunked => {
+                let count = self.held.len().min(into.spare() - CHUNK_FRAME);
+                let mut line = [0; 18];
+                let start = encode_chunk_line(count, &mut line);
+                into.extend(&line[start..]);
+                into.extend(&self.held[..count]);
+                into.extend(b"\r\n");
+                count
+            }
+            State::Over => 0,
+        };
+        self.held.advance(count);
+        // It fails only once the stream is closed, when nobody asks for room.
+        drop(self.body.flow_control().release_capacity(count));
+    }
+
+    /// Ends the body: RFC 9112 section 7.1.
+    fn poll_end(&mut self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<()>> {
+        match self.state {
+            State::Exact(0) | State::Over => {}
+            // `h2` ends no such stream in order.
+            State::Exact(_) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            State::Chunked => {
+                let mut end = b"0\r\n".to_vec();
+                match ready!(self.body.poll_trailers(poller)) {
+                    Ok(None) => {}
+                    Ok(Some(trailers)) => {
+                        encode_trailers(&mut end, &trailers)
+                            .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+                    }
+                    Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                }
+                end.extend_from_slice(b"\r\n");
+                into.reserve(end.len());
+                into.extend(&end);
+            }
+        }
+        self.state = State::Over;
+        Poll::Ready(Ok(()))
+    }
+}

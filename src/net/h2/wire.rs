@@ -1,0 +1,275 @@
+//! What passes between a connection of HTTP/2 and its channel: buffers, the meter that looks at all of it, and the two
+//! loops that read and write.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Poller, Poll};
+
+use h2::server::Connection;
+
+use super::chunk::Chunk;
+use super::io::Io;
+use crate::http2::{Excess, Meter, Tally};
+use crate::limits;
+use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
+
+/// A loop that ends with its direction of the channel. It is polled whenever there is something for it to do, and so
+/// needs no waker but that of the channel's operation.
+type Loop = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
+/// What `h2`'s side of a connection, its streams and whoever drives it share.
+pub(super) struct Wire {
+    pub(super) pool: BufferPool,
+    pub(super) is_secure: bool,
+    /// Guards the wait for bytes with a buffer at hand; also the clock.
+    alarm: Alarm,
+    meter: RefCell<Meter>,
+    /// What came and was not taken yet.
+    inbox: RefCell<Option<Buffer>>,
+    /// What is to go.
+    outbox: RefCell<Option<Buffer>>,
+    /// When the write under way last moved; none when nothing is.
+    writing_since_ms: Cell<Option<u64>>,
+    /// Since when the client owes the rest of some fields.
+    fields_since_ms: Cell<Option<u64>>,
+    /// The client's direction has ended.
+    is_ended: Cell<bool>,
+    is_broken: Cell<bool>,
+    /// Did the last read fill its buffer, so that a larger one is worth it?
+    is_bulk: Cell<bool>,
+    /// Field sections that streams have sent and that have not gone.
+    fields_owed: Cell<u64>,
+    reader: RefCell<Option<Loop>>,
+    writer: RefCell<Option<Loop>>,
+}
+
+impl Wire {
+    /// A wire over what `carrier` leads to, on which `received` has come already. Its loops keep it until it is stopped.
+    pub(super) fn new<S, C>(carrier: C, received: Option<Buffer>, pool: BufferPool, alarm: Alarm) -> Rc<Self>
+    where
+        S: Stream,
+        C: Deref<Target = Channel<S>> + Clone + 'static,
+    {
+        let wire = Rc::new(Self {
+            pool,
+            is_secure: carrier.is_secure(),
+            meter: RefCell::new(Meter::new(alarm.now_ms())),
+            alarm,
+            inbox: RefCell::default(),
+            outbox: RefCell::default(),
+            writing_since_ms: Cell::new(None),
+            fields_since_ms: Cell::new(None),
+            is_ended: Cell::new(false),
+            is_broken: Cell::new(false),
+            is_bulk: Cell::new(false),
+            fields_owed: Cell::new(0),
+            reader: RefCell::default(),
+            writer: RefCell::default(),
+        });
+        if let Some(received) = received {
+            wire.on_received(received);
+        }
+        let (channel, there) = (carrier.clone(), Rc::clone(&wire));
+        *wire.reader.borrow_mut() = Some(Box::pin(async move { read_all(&channel, &there).await }));
+        let there = Rc::clone(&wire);
+        *wire.writer.borrow_mut() = Some(Box::pin(async move { write_all(&carrier, &there).await }));
+        wire
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.alarm.now_ms()
+    }
+
+    fn on_received(&self, buffer: Buffer) {
+        let mut meter = self.meter.borrow_mut();
+        meter.on_received(buffer.filled(), self.now_ms());
+        let since_ms = self.fields_since_ms.get().unwrap_or(self.now_ms());
+        self.fields_since_ms.set(meter.is_in_fields().then_some(since_ms));
+        self.is_bulk.set(buffer.spare() == 0);
+        *self.inbox.borrow_mut() = Some(buffer);
+    }
+
+    /// Gives what has come to `take`, which says how much of it it took; ready with nothing taken at the end of the client's
+    /// direction. Nothing comes any more once the meter has had enough.
+    pub(super) fn poll_take(&self, poller: &mut Poller<'_>, take: impl FnOnce(&[u8]) -> usize) -> Poll<io::Result<()>> {
+        if self.excess().is_some() {
+            return Poll::Pending;
+        }
+        if self.inbox.borrow().is_none() && !self.is_ended.get() {
+            self.poll_loop(&self.reader, poller)?;
+        }
+        if self.excess().is_some() {
+            return Poll::Pending;
+        }
+        let mut inbox = self.inbox.borrow_mut();
+        let Some(buffer) = &mut *inbox else {
+            return if self.is_ended.get() { Poll::Ready(Ok(())) } else { Poll::Pending };
+        };
+        let taken = take(buffer.filled());
+        buffer.consume(taken);
+        if buffer.is_empty() {
+            *inbox = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes as much of `bytes` as there is room for, to go when [`Wire::poll_send`] is called; pending while there is none.
+    pub(super) fn poll_put(&self, poller: &mut Poller<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_broken.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if !self.has_room() {
+            let _is_sent = self.poll_send(poller)?;
+            if !self.has_room() {
+                return Poll::Pending;
+            }
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let buffer = outbox.get_or_insert_with(|| self.pool.lend());
+        let count = bytes.len().min(buffer.spare());
+        buffer.extend(&bytes[..count]);
+        self.meter.borrow_mut().on_sent(&bytes[..count], self.now_ms());
+        Poll::Ready(Ok(count))
+    }
+
+    /// Is there room for a byte to go? A full buffer gives way to a large one once.
+    fn has_room(&self) -> bool {
+        let mut outbox = self.outbox.borrow_mut();
+        let Some(buffer) = &mut *outbox else { return true };
+        if buffer.spare() > 0 {
+            return true;
+        }
+        if buffer.is_large() {
+            return false;
+        }
+        let Some(mut large) = self.pool.try_lend_large() else { return false };
+        large.extend(buffer.filled());
+        *buffer = large;
+        true
+    }
+
+    /// Writes what is to go; ready once all of it has.
+    pub(super) fn poll_send(&self, poller: &mut Poller<'_>) -> Poll<io::Result<()>> {
+        if self.is_broken.get() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if self.outbox.borrow().is_none() && self.writing_since_ms.get().is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_loop(&self.writer, poller)?;
+        let is_sent = self.outbox.borrow().is_none() && self.writing_since_ms.get().is_none();
+        if is_sent { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Lets a loop go on; an error or its end breaks the wire.
+    fn poll_loop(&self, slot: &RefCell<Option<Loop>>, poller: &mut Poller<'_>) -> io::Result<()> {
+        let mut slot = slot.borrow_mut();
+        let Some(running) = &mut *slot else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let Poll::Ready(ended) = running.as_mut().poll(poller) else { return Ok(()) };
+        *slot = None;
+        if ended.is_err() {
+            self.is_broken.set(true);
+        }
+        ended
+    }
+
+    /// Ends both loops, and with them the operations under way: nothing more is read or written.
+    pub(super) fn stop(&self) {
+        drop((self.reader.borrow_mut().take(), self.writer.borrow_mut().take()));
+        self.is_broken.set(true);
+    }
+
+    /// What the client did too often.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.meter.borrow().excess()
+    }
+
+    /// What has passed since the last call, if anything that counts did; field sections that went are those that no stream of
+    /// `connection` sent, but `h2` itself.
+    pub(super) fn take_tally(&self, connection: &Connection<Io, Chunk>) -> Option<Tally> {
+        let mut tally = self.meter.borrow_mut().take_tally()?;
+        let (went, owed) = (tally.fields_sent, self.fields_owed.get());
+        tally.fields_sent = went.saturating_sub(owed);
+        // What a stream sent before it was reset never goes.
+        self.fields_owed.set(if connection.has_streams() { owed.saturating_sub(went) } else { 0 });
+        Some(tally)
+    }
+
+    /// A stream sends some fields.
+    pub(super) fn on_fields(&self) {
+        self.fields_owed.set(self.fields_owed.get() + 1);
+    }
+
+    /// Since when the client takes nothing of what is written.
+    pub(super) fn writing_since_ms(&self) -> Option<u64> {
+        self.writing_since_ms.get()
+    }
+
+    /// Since when the client owes the rest of some fields.
+    pub(super) fn fields_since_ms(&self) -> Option<u64> {
+        self.fields_since_ms.get()
+    }
+
+    /// Has the client ended its direction, or is the connection gone?
+    pub(super) fn is_over(&self) -> bool {
+        self.is_ended.get() || self.is_broken.get()
+    }
+}
+
+/// Reads whenever nothing is left of what was read before.
+async fn read_all<S: Stream>(channel: &Channel<S>, wire: &Wire) -> io::Result<()> {
+    while let Some(buffer) = read_some(channel, wire).await? {
+        wire.on_received(buffer);
+        poll_fn(|_| if wire.inbox.borrow().is_none() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+    wire.is_ended.set(true);
+    Ok(())
+}
+
+/// What comes next, `None` at the end. A connection that rests gives its buffer back, unless there are few of them.
+async fn read_some<S: Stream>(channel: &Channel<S>, wire: &Wire) -> io::Result<Option<Buffer>> {
+    loop {
+        let large = if wire.is_bulk.get() { wire.pool.try_lend_large() } else { None };
+        let into = large.unwrap_or_else(|| wire.pool.lend());
+        let (read, buffer) = if wire.pool.lent() <= limits::BUFFERS_IDLE {
+            channel.read(into).await
+        } else {
+            wire.alarm.set_in(limits::PARK_AFTER_MS);
+            channel.read_until(into, &wire.alarm).await
+        };
+        match read {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(Some(buffer)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                drop(buffer);
+                wire.is_bulk.set(false);
+                channel.readable().await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes whatever is to go, as much at once as has gathered.
+async fn write_all<S: Stream>(channel: &Channel<S>, wire: &Wire) -> io::Result<()> {
+    loop {
+        let mut from = poll_fn(|_| wire.outbox.borrow_mut().take().map_or(Poll::Pending, Poll::Ready)).await;
+        wire.writing_since_ms.set(Some(wire.now_ms()));
+        while !from.is_empty() {
+            let (written, back) = channel.write(from).await;
+            from = back;
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => from.consume(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            wire.writing_since_ms.set(Some(wire.now_ms()));
+        }
+        wire.writing_since_ms.set(None);
+    }
+}

@@ -1,0 +1,262 @@
+//! A client of HTTP/2 for dialogues: the frames are `h2`'s, every step is the test's.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+
+use super::wait::{PATIENCE, thread};
+
+/// A connection of HTTP/2, driven by a thread of its own.
+#[derive(Debug)]
+pub(crate) struct H2Client {
+    handle: Handle,
+    send: SendRequest<Bytes>,
+    ended: Receiver<Option<Reason>>,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct H2Stream {
+    handle: Handle,
+    response: Option<ResponseFuture>,
+    send: SendStream<Bytes>,
+    body: Option<RecvStream>,
+    interims: Vec<u16>,
+}
+
+/// A response, or as much of it as there is.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: HeaderMap,
+    /// Statuses of interim responses before it.
+    pub(crate) interims: Vec<u16>,
+}
+
+impl Reply {
+    /// The content as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+
+    /// The value of a field, which occurs once or not at all.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        assert!(self.fields.get_all(name).iter().count() <= 1, "{name} twice in {self:?}");
+        self.fields.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// The reason that the gateway gives for an answer of its own.
+    pub(crate) fn reason(&self) -> &str {
+        self.field("x-gateway-reason")
+    }
+}
+
+impl H2Client {
+    /// Connects to a listener with prior knowledge.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self::with(address, &Builder::new())
+    }
+
+    /// The same with settings of the test.
+    pub(crate) fn with(address: SocketAddr, builder: &Builder) -> Self {
+        let (told, beginning) = channel();
+        let (ends, ended) = channel();
+        let builder = builder.clone();
+        drop(thread("h2-client", move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let stream = TcpStream::connect(address).await.expect("a connection to loopback");
+                stream.set_nodelay(true).expect("an open socket");
+                let begun: (SendRequest<Bytes>, Connection<TcpStream, Bytes>) =
+                    builder.handshake(stream).await.expect("a preface goes");
+                let (send, connection) = begun;
+                drop(told.send((Handle::current(), send)));
+                let reason = connection.await.err().and_then(|error| error.reason());
+                // The test may be over.
+                let _told = ends.send(reason);
+            });
+        }));
+        let (handle, send) = beginning.recv_timeout(PATIENCE).expect("a connection");
+        Self { handle, send, ended }
+    }
+
+    /// Opens a stream with a request that has no body.
+    pub(crate) fn asks(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> H2Stream {
+        self.opens(method, path, fields, true)
+    }
+
+    /// Opens a stream with a GET.
+    pub(crate) fn gets(&mut self, path: &str) -> H2Stream {
+        self.asks("GET", path, &[])
+    }
+
+    /// Opens a stream with a request whose body follows.
+    pub(crate) fn begins(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> H2Stream {
+        self.opens(method, path, fields, false)
+    }
+
+    fn opens(&mut self, method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> H2Stream {
+        let uri: Uri =
+            if path == "*" { path.parse() } else { format!("http://a.example{path}").parse() }.expect("a URI");
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let ready = self.send.clone().ready();
+        self.send = within(&self.handle, "room for a stream", ready).expect("the connection is open");
+        let (response, send) = self.send.send_request(request, ends).expect("the connection is open");
+        H2Stream { handle: self.handle.clone(), response: Some(response), send, body: None, interims: Vec::new() }
+    }
+
+    /// Does the connection take no more streams?
+    pub(crate) fn is_going_away(&self) -> bool {
+        let ready = self.send.clone().ready();
+        within(&self.handle, "a word on whether there is room", ready).is_err()
+    }
+
+    /// Waits for the end of the connection: the reason that was given, none for an orderly one.
+    pub(crate) fn ends(self) -> Option<Reason> {
+        // Without anybody who could open a stream the client would end it by itself.
+        let Self { send, ended, .. } = self;
+        let reason = ended.recv_timeout(PATIENCE).expect("the connection ends");
+        drop(send);
+        reason
+    }
+}
+
+impl H2Stream {
+    /// Waits for a final response of this status, its body and trailers included.
+    pub(crate) fn expects(mut self, status: u16) -> Reply {
+        let mut reply = self.expects_head(status);
+        while let Some(more) = self.reads() {
+            reply.body.extend_from_slice(&more);
+        }
+        reply.trailers = self.reads_trailers();
+        reply
+    }
+
+    /// Waits for the head of a final response of this status.
+    pub(crate) fn expects_head(&mut self, status: u16) -> Reply {
+        let mut response = self.response.take().expect("asked for once");
+        let interims = &mut self.interims;
+        let answered = within(&self.handle, "a response", async move {
+            // The library looks for interim ones only where it is asked to.
+            while let Some(interim) = poll_fn(|poller| response.poll_informational(poller)).await {
+                interims.push(interim?.status().as_u16());
+            }
+            response.await
+        });
+        let response = answered.unwrap_or_else(|error| panic!("{error} instead of a response"));
+        assert_eq!(response.status().as_u16(), status, "{response:?}");
+        let (parts, body) = response.into_parts();
+        self.body = Some(body);
+        Reply { fields: parts.headers, interims: std::mem::take(&mut self.interims), ..Reply::default() }
+    }
+
+    /// Reads some of the body and makes room for as much; nothing at its end.
+    pub(crate) fn reads(&mut self) -> Option<Bytes> {
+        let more = self.try_reads().unwrap_or_else(|reason| panic!("{reason:?} instead of content"))?;
+        self.makes_room(more.len());
+        Some(more)
+    }
+
+    /// Reads some of the body and makes no room; the reason of a reset instead.
+    pub(crate) fn try_reads(&mut self) -> Result<Option<Bytes>, Option<Reason>> {
+        let body = self.body.as_mut().expect("a response came");
+        within(&self.handle, "content", body.data()).transpose().map_err(|error| error.reason())
+    }
+
+    /// Lets so many more bytes come.
+    pub(crate) fn makes_room(&mut self, count: usize) {
+        let body = self.body.as_mut().expect("a response came");
+        body.flow_control().release_capacity(count).expect("as much as came");
+    }
+
+    fn reads_trailers(&mut self) -> HeaderMap {
+        let body = self.body.as_mut().expect("a response came");
+        within(&self.handle, "trailers", body.trailers()).expect("an orderly end").unwrap_or_default()
+    }
+
+    /// Sends content as the window allows, and perhaps the end.
+    pub(crate) fn sends(&mut self, content: impl AsRef<[u8]>, ends: bool) -> &mut Self {
+        self.try_sends(content.as_ref(), ends)
+            .unwrap_or_else(|reason| panic!("{reason:?} instead of room for content"));
+        self
+    }
+
+    /// The same; the reason of a reset when the gateway does not want it.
+    pub(crate) fn try_sends(&mut self, content: &[u8], ends: bool) -> Result<(), Option<Reason>> {
+        let mut rest = Bytes::copy_from_slice(content);
+        while !rest.is_empty() {
+            let send = &mut self.send;
+            send.reserve_capacity(rest.len());
+            let room = within(&self.handle, "room for content", poll_fn(|poller| send.poll_capacity(poller)));
+            let room = room.ok_or(None)?.map_err(|error| error.reason())?;
+            let piece = rest.split_to(room.min(rest.len()));
+            let is_last = ends && rest.is_empty();
+            self.send.send_data(piece, is_last).map_err(|error| error.reason())?;
+            if is_last {
+                return Ok(());
+            }
+        }
+        if ends {
+            self.send.send_data(Bytes::new(), true).map_err(|error| error.reason())?;
+        }
+        Ok(())
+    }
+
+    /// Ends the body with trailers.
+    pub(crate) fn sends_trailers(&mut self, fields: &[(&str, &str)]) -> &mut Self {
+        let mut trailers = HeaderMap::new();
+        for (name, value) in fields {
+            let name: HeaderName = name.parse().expect("a name");
+            trailers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        self.send.send_trailers(trailers).expect("an open stream");
+        self
+    }
+
+    /// Resets the stream.
+    pub(crate) fn resets(mut self, reason: Reason) {
+        self.send.send_reset(reason);
+    }
+
+    /// Waits until the gateway resets the stream, whatever it has answered.
+    pub(crate) fn expects_reset(mut self) -> Reason {
+        if let Some(response) = self.response.take() {
+            match within(&self.handle, "a reset", response) {
+                Ok(response) => self.body = Some(response.into_body()),
+                Err(error) => return error.reason().unwrap_or_else(|| panic!("{error} instead of a reset")),
+            }
+        }
+        loop {
+            match self.try_reads() {
+                Ok(Some(more)) => self.makes_room(more.len()),
+                Ok(None) => panic!("an orderly end instead of a reset"),
+                Err(reason) => return reason.expect("a reset"),
+            }
+        }
+    }
+}
+
+/// Waits for `future`, which another thread's runtime drives.
+fn within<F: Future>(handle: &Handle, what: &str, future: F) -> F::Output {
+    let bounded = async { tokio::time::timeout(PATIENCE, future).await };
+    handle.block_on(bounded).unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+}
+
+/// A builder whose windows for responses are of this size, for the connection and for each stream.
+pub(crate) fn windows(connection: u32, stream: u32) -> Builder {
+    let mut builder = Builder::new();
+    builder.initial_connection_window_size(connection).initial_window_size(stream);
+    builder
+}
