@@ -118,7 +118,7 @@ fn only_ephemeral_keys_and_authenticated_encryption_are_spoken_and_the_hybrid_ex
 #[test]
 fn a_listener_offers_what_is_served_keeps_no_session_and_takes_no_early_data() {
     let config = TlsKeeper::new().inbound(&listener(None), &[Protocol::Http2, Protocol::Http11]).unwrap();
-    assert_eq!(config.alpn_protocols, [b"http/1.1".to_vec()]);
+    assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     assert_eq!(config.max_early_data_size, 0);
     assert!(!config.session_storage.can_cache() && config.ticketer.enabled());
 }
