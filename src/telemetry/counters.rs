@@ -200,9 +200,9 @@ pub struct Cells {
     pub client_glitches: Counter,
     /// Idle upstream connections that their endpoint had closed, and those with bytes nobody asked for, in this order.
     pub upstream_stale: [Counter; 2],
-    /// Exchanges sent once more, by [`Retried`](super::Retried).
+    /// Exchanges sent once more, by [`Retried`].
     pub retries: [Counter; Retried::ALL.len()],
-    /// Exchanges that were not sent once more, by [`NotRetried`](super::NotRetried).
+    /// Exchanges that were not sent once more, by [`NotRetried`].
     pub retries_denied: [Counter; NotRetried::ALL.len()],
     /// Gauge: requests waiting for a connection to a cluster at its cap.
     pub upstream_waiting: Counter,

@@ -77,7 +77,7 @@ pub(in crate::config) struct RouteDefaultsFile {
     pub(in crate::config) timeouts: Option<TimeoutsFile>,
     /// Bytes of a request body, 10MiB; 0 is no limit.
     pub(in crate::config) body_limit: Option<Leaf<Size>>,
-    /// Protocols that a client may have its connection switched to, [websocket]; [] for none.
+    /// Protocols that a client may have its connection switched to, `websocket` alone; an empty list for none.
     pub(in crate::config) upgrades: Option<Vec<Leaf<UpgradeName>>>,
     /// When a failed attempt is tried again.
     pub(in crate::config) retry: Option<RetryFile>,

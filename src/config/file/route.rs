@@ -44,7 +44,7 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) body_limit: Option<Leaf<Size>>,
     /// When a failed attempt is tried again.
     pub(in crate::config) retry: Option<RetryFile>,
-    /// Protocols that a client may have its connection switched to, [websocket]; [] for none.
+    /// Protocols that a client may have its connection switched to, `websocket` alone; an empty list for none.
     pub(in crate::config) upgrades: Option<Vec<Leaf<UpgradeName>>>,
     /// Sends a copy of some requests to a further cluster, whose answers nobody waits for.
     pub(in crate::config) mirror: Option<MirrorFile>,
