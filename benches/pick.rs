@@ -24,6 +24,7 @@ const WORKERS: usize = 2;
 const IN_FLIGHT: usize = 64;
 /// Between two picks: those of a busy worker.
 const GAP_NS: u64 = 10_000;
+const LATENCY_NS: u64 = IN_FLIGHT as u64 * GAP_NS;
 
 struct Cluster {
     fleet: Fleet,
@@ -39,9 +40,9 @@ impl Cluster {
         let ids: Vec<EndpointId> = (0..endpoints).map(EndpointId).collect();
         for id in &ids {
             fleet.on_assigned(*id, Probe::Unprobed, 0, false);
-            fleet.cell(WORKER, *id).on_latency(1_000_000, 1);
+            fleet.cell(WORKER, *id).on_latency(LATENCY_NS, 0);
         }
-        Self { fleet, ids, elsewhere: InFlightView::new(), capacity: 512 / endpoints, now_ns: 1_000_000_000 }
+        Self { fleet, ids, elsewhere: InFlightView::new(), capacity: 512 / endpoints, now_ns: 0 }
     }
 
     fn passes(&mut self, ns: u64) {
@@ -86,12 +87,17 @@ fn measure(strategy: Strategy, endpoints: u32) -> f64 {
     let start = Instant::now();
     for number in 0..PICKS {
         cluster.passes(GAP_NS);
-        let key = Ring::hash(&number.to_ne_bytes());
-        let picked = black_box(balancer.try_pick(&cluster, Some(&ring), Some(key), || rng.u64()));
+        let key = (strategy == Strategy::ConsistentHash).then(|| Ring::hash(&number.to_ne_bytes()));
+        let picked = black_box(balancer.try_pick(&cluster, Some(&ring), key, || rng.u64()));
         let cell = |at: usize| cluster.fleet.cell(WORKER, cluster.ids[at]);
         let ended = std::mem::replace(&mut in_flight[number as usize % IN_FLIGHT], picked);
         picked.into_iter().for_each(|at| cell(at).begin());
-        ended.into_iter().for_each(|at| cell(at).end());
+        if let Some(cell) = ended.map(cell) {
+            if strategy == Strategy::P2c {
+                cell.on_latency(LATENCY_NS, cluster.now_ns);
+            }
+            cell.end();
+        }
     }
     start.elapsed().as_secs_f64() * 1e9 / f64::from(PICKS)
 }
