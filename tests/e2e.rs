@@ -18,6 +18,8 @@ macro_rules! on_both_drivers {
     };
 }
 
+#[path = "e2e/announced.rs"]
+mod announced;
 #[path = "e2e/census.rs"]
 mod census;
 #[path = "e2e/child_origin.rs"]
@@ -112,6 +114,8 @@ mod pools;
 mod probes;
 #[path = "e2e/proxy_protocol.rs"]
 mod proxy_protocol;
+#[path = "e2e/proxy_protocol_out.rs"]
+mod proxy_protocol_out;
 #[path = "e2e/queues.rs"]
 mod queues;
 #[path = "e2e/reload.rs"]

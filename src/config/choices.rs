@@ -1,7 +1,9 @@
 //! Kinds of values that are one word out of a few.
 
 use super::leaf::{Kind, Refusal};
-use super::model::{Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, TlsVersion};
+use super::model::{
+    Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, TlsVersion,
+};
 use super::words;
 use crate::limits::WORKERS_MAX;
 
@@ -118,6 +120,30 @@ impl Kind for ProxyProtocolName {
     fn switch(on: bool) -> Result<ProxyProtocol, Refusal> {
         // YAML 1.1 reads `off` as false.
         if on { Err(Refusal::expected::<Self>()) } else { Ok(ProxyProtocol::Off) }
+    }
+}
+
+/// The version of the PROXY protocol that connections to endpoints begin with: `None` for no header.
+pub(super) struct ProxyVersionName;
+
+impl Kind for ProxyVersionName {
+    type Out = Option<ProxyVersion>;
+    const EXPECTED: &'static str = "`off`, `v1` or `v2`";
+    const PATTERN: Option<&'static str> = Some("off|v1|v2");
+    const TYPES: &'static [&'static str] = &["string", "boolean"];
+
+    fn text(text: &str) -> Result<Option<ProxyVersion>, Refusal> {
+        match text {
+            "off" => Ok(None),
+            "v1" => Ok(Some(ProxyVersion::V1)),
+            "v2" => Ok(Some(ProxyVersion::V2)),
+            _ => Err(refuse::<Self>(text, &["off", "v1", "v2"])),
+        }
+    }
+
+    fn switch(on: bool) -> Result<Option<ProxyVersion>, Refusal> {
+        // YAML 1.1 reads `off` as false.
+        if on { Err(Refusal::expected::<Self>()) } else { Ok(None) }
     }
 }
 

@@ -150,7 +150,7 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
         let next = match read_head(shard, client, &mut scratch.request, filled, started_ns).await {
             HeadRead::Arrived(arrival) => {
                 client.is_proven = true;
-                serve_exchange(shard, client, scratch, peer_text.text(), arrival, &mut unread).await
+                serve_exchange(shard, client, client, scratch, peer_text.text(), arrival, &mut unread).await
             }
             HeadRead::Preface(received) => return Pause::Streams(received),
             HeadRead::Gone => Next::Close,

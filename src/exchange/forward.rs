@@ -174,7 +174,7 @@ impl<E: Env> Exchange<'_, E> {
         sending: &Sending,
     ) -> Outcome {
         let active = Gauge::new(&self.shard.counters.upstream_connections_active);
-        let sent = self.send_head_and_start(tries.route, attempt.endpoint(), &upstream.stream, parts, sending).await?;
+        let sent = self.send_head_and_start(tries.route, attempt, &upstream.stream, parts, sending).await?;
         let awaited = Awaited { stream: &upstream.stream, tries, attempt, sending };
         let Parts { response, upload, download, out } = parts;
         let outcome = {

@@ -91,6 +91,8 @@ pub(super) struct Arrival {
 pub(super) struct Exchange<'a, E: Env> {
     pub(super) shard: &'a Rc<Shard<E>>,
     pub(super) client: &'a Channel<E::Stream>,
+    /// What the client opened: its stream is `client`, or carries it.
+    pub(super) connection: &'a Client<E>,
     /// Guards what the client sends.
     pub(super) client_alarm: &'a Alarm,
     /// Guards what the endpoint sends and the client takes.

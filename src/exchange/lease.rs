@@ -11,8 +11,9 @@ use super::held::{Exchange, Gauge};
 use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
 use super::shard::{Shard, Upstream};
+use super::wire::{WriteError, write_all};
 use crate::limits;
-use crate::net::{Alarm, Channel, Env, Pending, Stream, Tls, TlsFailure, connect_tls};
+use crate::net::{Alarm, Buffer, Channel, Env, Pending, Stream, Tls, TlsFailure, connect_tls};
 use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route};
 
 /// Why there is no connection.
@@ -136,7 +137,8 @@ impl<E: Env> Exchange<'_, E> {
         let left_ms = wanted.due_ms.saturating_sub(self.shard.alarms.now_ms());
         let patience_ms = wanted.route.timeouts.connect_ms.min(left_ms.max(limits::TICK_MS));
         let connected = {
-            let mut connecting = pin!(self.shard.connect(&attempt, credit, self.alarm, patience_ms));
+            let words = self.announcement(attempt.cluster);
+            let mut connecting = pin!(self.shard.connect(&attempt, credit, words, self.alarm, patience_ms));
             self.watching(connecting.as_mut()).await
         };
         match connected {
@@ -234,11 +236,12 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Opens a connection; also says how many nanoseconds it took.
+    /// Opens a connection that begins with `words`; also says how many nanoseconds it took.
     pub(super) async fn connect(
         &self,
         attempt: &Attempt<'_, E>,
         credit: Credit<E::Stream>,
+        words: Option<Buffer>,
         alarm: &Alarm,
         patience_ms: u64,
     ) -> Result<(Upstream<E::Stream>, u64), Failure> {
@@ -257,6 +260,10 @@ impl<E: Env> Shard<E> {
         }
         if cluster.keep_alive_s > 0 {
             stream.keep_alive(cluster.keep_alive_s);
+        }
+        if let Some(words) = words {
+            let left_ms = due_ms.saturating_sub(alarm.now_ms());
+            drop(write_all(&stream, words, alarm, left_ms).await.map_err(unsaid)?);
         }
         let stream = match &endpoint.tls {
             None => Channel::Plain(stream),
@@ -282,6 +289,10 @@ impl<E: Env> Shard<E> {
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
     pub(super) fn give_back(&self, cluster: &Cluster, upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
+        // Its first words named one client, and what it carries belongs to that one.
+        if cluster.proxy_protocol.is_some() {
+            return;
+        }
         let now_ms = self.alarms.now_ms();
         let expires_ms = match timeout_s {
             None => u64::MAX,
@@ -337,6 +348,14 @@ impl<E: Env> Drop for Opening<'_, E> {
                 drop(credit);
             });
         }
+    }
+}
+
+/// The first words on a connection did not go out: it never came about.
+const fn unsaid(why: WriteError) -> Failure {
+    match why {
+        WriteError::Expired => Failure::ConnectTimeout,
+        WriteError::Broken => Failure::ConnectFailed,
     }
 }
 

@@ -30,6 +30,8 @@ struct Copy<E: Env> {
     cluster: usize,
     /// Place of the endpoint it is encoded for.
     endpoint: usize,
+    /// What a connection for it begins with.
+    words: Option<Buffer>,
     message: Buffer,
     body: Option<Buffer>,
 }
@@ -75,7 +77,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         let endpoint = shard.pick(&wanted)?.index;
         let mut message = shard.buffers.lend();
-        self.encode(route, &cluster.endpoints[endpoint], sending, message.sink());
+        self.encode(route, cluster, &cluster.endpoints[endpoint], sending, message.sink());
         let start = sending.start.get();
         if message.spare() < start {
             return None;
@@ -88,6 +90,7 @@ impl<E: Env> Exchange<'_, E> {
             method: self.head.method(),
             cluster: mirror.cluster,
             endpoint,
+            words: self.announcement(cluster),
             message,
             body,
         })
@@ -129,7 +132,7 @@ impl<E: Env> Drop for Ended<'_, E> {
 }
 
 async fn send<E: Env>(shard: &Shard<E>, copy: Copy<E>, scratch: &mut Scratch) -> bool {
-    let Copy { adopted, route, method, cluster, endpoint, message, body, .. } = copy;
+    let Copy { adopted, route, method, cluster, endpoint, words, message, body, .. } = copy;
     let cluster = &adopted.snapshot.clusters[cluster];
     let route = adopted.snapshot.route(route);
     let Some(attempt) = shard.enter(cluster, endpoint) else { return false };
@@ -137,7 +140,7 @@ async fn send<E: Env>(shard: &Shard<E>, copy: Copy<E>, scratch: &mut Scratch) ->
         Some(upstream) => upstream,
         None => {
             let Some(credit) = shard.queues.try_credit(&cluster.state) else { return false };
-            match shard.connect(&attempt, credit, &scratch.alarm, route.timeouts.connect_ms).await {
+            match shard.connect(&attempt, credit, words, &scratch.alarm, route.timeouts.connect_ms).await {
                 Ok((upstream, _)) => upstream,
                 Err(_) => {
                     attempt.on_failed();

@@ -8,6 +8,7 @@
 //! message; what is lent (buffers, connections, gauges) returns when the future is dropped.
 
 mod adopted;
+mod announce;
 mod answer;
 mod connection;
 mod failure;

@@ -3,24 +3,25 @@
 use super::failure::Failure;
 use super::forward::Parts;
 use super::held::{Exchange, Sending};
+use super::pick::Attempt;
 use super::wire::{WriteError, write_all};
 use crate::http1::{BodyLength, Forwarded, RequestOut, encode_request};
 use crate::net::{Buffer, Env, Stream};
-use crate::snapshot::{Endpoint, Route};
+use crate::snapshot::{Cluster, Endpoint, Route};
 
 impl<E: Env> Exchange<'_, E> {
     /// Sends the head with as much of a sized body as came with it; returns how much that was.
     pub(super) async fn send_head_and_start<S: Stream>(
         &self,
         route: &Route,
-        endpoint: &Endpoint,
+        attempt: &Attempt<'_, E>,
         stream: &S,
         parts: &mut Parts<'_>,
         sending: &Sending,
     ) -> Result<usize, Failure> {
         let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
         out.rewind(0, 0);
-        self.encode(route, endpoint, sending, out.sink());
+        self.encode(route, attempt.cluster, attempt.endpoint(), sending, out.sink());
         let mut start = self.start_of_body(out.spare());
         // What was kept of an upload begins where the first attempt left off.
         let is_again = sending.kept.borrow().is_some();
@@ -94,7 +95,14 @@ impl<E: Env> Exchange<'_, E> {
         Ok(())
     }
 
-    pub(super) fn encode(&self, route: &Route, endpoint: &Endpoint, sending: &Sending, out: &mut Vec<u8>) {
+    pub(super) fn encode(
+        &self,
+        route: &Route,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        sending: &Sending,
+        out: &mut Vec<u8>,
+    ) {
         let path = self.head.path(self.bytes);
         // A buffer of the pool, because a warm request allocates nothing.
         let rewritten = route.rewrite.as_ref().map(|rewrite| {
@@ -123,7 +131,7 @@ impl<E: Env> Exchange<'_, E> {
             edits: &route.request_edits,
             body: self.head.body(),
             timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
-            close: false,
+            close: cluster.proxy_protocol.is_some(),
             upgrade: self.upgrade(route),
         };
         encode_request(out, self.bytes, self.head, &how);

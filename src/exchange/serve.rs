@@ -17,9 +17,12 @@ pub(super) enum Decision<'a> {
 }
 
 /// Serves one exchange: route, admit, forward or answer, settle. What the client sent behind it stays unread.
+///
+/// `connection` is what the client opened: `client` itself, or what carries it when that is one stream of HTTP/2.
 pub(super) async fn serve_exchange<E: Env>(
     shard: &Shard<E>,
     client: &Client<E>,
+    connection: &Client<E>,
     scratch: &mut Scratch,
     peer_text: &[u8],
     arrival: Arrival,
@@ -34,6 +37,7 @@ pub(super) async fn serve_exchange<E: Env>(
     let exchange = Exchange {
         shard: &client.shard,
         client: &client.stream,
+        connection,
         client_alarm: &client.alarm,
         alarm,
         peer: client.peer,

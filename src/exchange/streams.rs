@@ -11,11 +11,10 @@ use super::connection::{PeerText, ScratchGuard, linger, refuse};
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
 use super::serve::serve_exchange;
-use super::shard::Shard;
 use crate::http1::{HeadError, Progress};
 use crate::http2::{ERROR_CODES, Excess, Tally, encode_request_head};
 use crate::limits;
-use crate::net::{Alarm, Buffer, Channel, Env, Expired, H2End, H2Limits, H2Server, Opened, Stream, Turn, serve_h2};
+use crate::net::{Buffer, Channel, Env, Expired, H2End, H2Limits, H2Server, Opened, Stream, Turn, serve_h2};
 use crate::snapshot::Listener;
 use crate::telemetry::{H2_CODES, H2_EXCESSES};
 
@@ -306,11 +305,10 @@ async fn serve_stream<E: Env>(open: Open<E>, opened: Opened) {
     let mut head = shard.buffers.lend();
     let translated = encode_request_head(head.sink(), &request, has_body, connection.stream.is_secure());
     drop(request);
-    let alarm: Alarm = shard.alarms.register();
-    let client =
-        Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, Rc::clone(&connection.listener), alarm);
+    let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
+    let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm);
     let next = match translated {
-        Ok(()) => serve_head(shard, &client, head, started_ns).await,
+        Ok(()) => serve_head(connection, &client, head, started_ns).await,
         Err(why) => refuse(shard, &client, Failure::BadRequest(why), started_ns).await,
     };
     if next == Next::Reset {
@@ -319,7 +317,8 @@ async fn serve_stream<E: Env>(open: Open<E>, opened: Opened) {
 }
 
 /// Serves the request whose whole head is in `unread`.
-async fn serve_head<E: Env>(shard: &Rc<Shard<E>>, client: &Client<E>, unread: Buffer, started_ns: u64) -> Next {
+async fn serve_head<E: Env>(connection: &Client<E>, client: &Client<E>, unread: Buffer, started_ns: u64) -> Next {
+    let shard = &client.shard;
     let mut scratch = ScratchGuard::lend(shard);
     let scratch = scratch.scratch();
     let adopted = shard.adopt();
@@ -336,7 +335,7 @@ async fn serve_head<E: Env>(shard: &Rc<Shard<E>>, client: &Client<E>, unread: Bu
         Ok(Progress::Complete) => {
             let arrival = Arrival { unread, adopted, started_ns, head_ns: 0 };
             let peer_text = PeerText::new(client.peer);
-            return serve_exchange(shard, client, scratch, peer_text.text(), arrival, &mut None).await;
+            return serve_exchange(shard, client, connection, scratch, peer_text.text(), arrival, &mut None).await;
         }
         Ok(Progress::Partial) => HeadError::HeadTooLarge,
         Err(why) => why,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context as Poller, Poll};
 
@@ -124,6 +125,14 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.pending(),
             Self::Tls(stream) => stream.pending(),
             Self::H2(stream) => stream.pending(),
+        }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.local(),
+            Self::Tls(stream) => stream.local(),
+            Self::H2(stream) => stream.local(),
         }
     }
 

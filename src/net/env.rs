@@ -79,6 +79,11 @@ pub trait Stream: 'static {
     /// What would a read find right now? Does not block and takes nothing.
     fn pending(&self) -> Pending;
 
+    /// Our own address of this connection; `None` when that is not known.
+    fn local(&self) -> Option<SocketAddr> {
+        None
+    }
+
     /// Ends our direction; the peer sees the end of stream.
     fn shutdown_write(&self);
 

@@ -24,6 +24,8 @@ pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};
 pub use h2::{H2End, H2Limits, H2Server, Opened, ServerStream, Turn, serve_h2};
 pub use probe::{Driver, probe_io_uring};
-pub use proxy_protocol::{PROXY_HEADER_BYTES, ProxyHeader, ProxyProgress, parse_proxy_header};
+pub use proxy_protocol::{
+    PROXY_HEADER_BYTES, ProxyHeader, ProxyParties, ProxyProgress, encode_proxy_v1, encode_proxy_v2, parse_proxy_header,
+};
 pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
 pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};

@@ -112,113 +112,59 @@ fn parse_v2(bytes: &[u8]) -> ProxyProgress {
     ProxyProgress::Complete(ProxyHeader { source, length })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whom a header of ours is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyParties {
+    /// Where the client is; port 0 when that is not known.
+    pub client: SocketAddr,
+    /// The address of the gateway that it came to.
+    pub gateway: SocketAddr,
+}
 
-    fn source(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().expect("an address"))
+impl ProxyParties {
+    /// Both in one family, as a header has it: IPv4 if both are, else IPv6, an address of IPv4 mapped into it.
+    fn of_one_family(self) -> (SocketAddr, SocketAddr) {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let mapped = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
+            IpAddr::V6(_) => address,
+        };
+        let (client, gateway) = (canonical(self.client), canonical(self.gateway));
+        if client.is_ipv4() == gateway.is_ipv4() { (client, gateway) } else { (mapped(client), mapped(gateway)) }
     }
+}
 
-    fn v2(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(content.len()).expect("a short header").to_be_bytes();
-        [V2, &[command, family], &length, content].concat()
-    }
+/// Appends a header of version 1 (section 2.1); without parties the gateway speaks for itself.
+pub fn encode_proxy_v1(out: &mut Vec<u8>, parties: Option<ProxyParties>) {
+    use std::io::Write;
+    let Some((client, gateway)) = parties.map(ProxyParties::of_one_family) else {
+        return out.extend_from_slice(b"PROXY UNKNOWN\r\n");
+    };
+    let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (from, to) = (client.ip(), gateway.ip());
+    write!(out, "PROXY {family} {from} {to} {} {}\r\n", client.port(), gateway.port())
+        .expect("a vector takes all that is written");
+}
 
-    #[test]
-    fn lines_of_version_1_are_read_as_they_are_written_in_the_specification() {
-        for (line, is) in [
-            ("PROXY TCP4 192.0.2.1 192.0.2.2 56324 443", source("192.0.2.1:56324")),
-            ("PROXY TCP6 2001:db8::1 2001:db8::2 1 65535", source("[2001:db8::1]:1")),
-            ("PROXY UNKNOWN", None),
-            ("PROXY UNKNOWN ffff:f...f:ffff whatever 1 2", None),
-        ] {
-            let bytes = format!("{line}\r\nGET / HTTP/1.1\r\n");
-            let length = line.len() + 2;
-            assert_eq!(
-                parse_proxy_header(bytes.as_bytes()),
-                ProxyProgress::Complete(ProxyHeader { source: is, length }),
-                "{line}"
-            );
-            for end in 0..length {
-                assert_eq!(parse_proxy_header(&bytes.as_bytes()[..end]), ProxyProgress::Partial, "{line} to {end}");
+/// Appends a header of version 2 (section 2.2); without parties the gateway speaks for itself, by the command LOCAL.
+pub fn encode_proxy_v2(out: &mut Vec<u8>, parties: Option<ProxyParties>) {
+    out.extend_from_slice(V2);
+    match parties.map(ProxyParties::of_one_family) {
+        None => out.extend_from_slice(&[0x20, 0, 0, 0]),
+        Some((client, gateway)) => {
+            out.extend_from_slice(if client.is_ipv4() { &[0x21, 0x11, 0, 12] } else { &[0x21, 0x21, 0, 36] });
+            for address in [client, gateway] {
+                match address.ip() {
+                    IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+                    IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+                }
             }
-        }
-    }
-
-    #[test]
-    fn lines_that_break_the_protocol_are_refused() {
-        for line in [
-            "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 56324\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443 1\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 056324 443\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 +1 443\r\n",
-            "PROXY TCP4 192.0.2.1 192.0.2.2 65536 443\r\n",
-            "PROXY TCP4 2001:db8::1 192.0.2.2 1 443\r\n",
-            "PROXY TCP6 192.0.2.1 192.0.2.2 1 443\r\n",
-            "PROXY UDP4 192.0.2.1 192.0.2.2 1 443\r\n",
-            "PROXY  TCP4 192.0.2.1 192.0.2.2 1 443\r\n",
-            "PROXY \r\n",
-            "PROXY TCP4 \u{7f}\r\n",
-        ] {
-            assert_eq!(parse_proxy_header(line.as_bytes()), ProxyProgress::Malformed, "{line:?}");
-        }
-        let endless = format!("PROXY TCP4 {}", "1".repeat(200));
-        assert_eq!(parse_proxy_header(endless.as_bytes()), ProxyProgress::Malformed);
-    }
-
-    #[test]
-    fn version_2_names_the_client_wherever_it_is_cut() {
-        let v6 = [[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]; 2].concat();
-        for (family, content, is) in [
-            (0x11, [&[192, 0, 2, 1, 192, 0, 2, 2][..], &[0xdc, 4, 1, 0xbb]].concat(), source("192.0.2.1:56324")),
-            (0x21, [&v6[..], &[0, 1, 0xff, 0xff]].concat(), source("[2001:db8::1]:1")),
-        ] {
-            let mut bytes = v2(0x21, family, &content);
-            let length = bytes.len();
-            bytes.extend(b"\x16\x03\x01");
-            assert_eq!(parse_proxy_header(&bytes), ProxyProgress::Complete(ProxyHeader { source: is, length }));
-            for end in 0..length {
-                assert_eq!(parse_proxy_header(&bytes[..end]), ProxyProgress::Partial, "to {end}");
+            for address in [client, gateway] {
+                out.extend_from_slice(&address.port().to_be_bytes());
             }
-        }
-    }
-
-    #[test]
-    fn version_2_says_nothing_of_a_client_when_it_is_local_or_of_another_family() {
-        for (command, family, content) in
-            [(0x20, 0x11, &[1; 12][..]), (0x20, 0, &[]), (0x21, 0, &[9; 20]), (0x21, 0x31, &[0; 216])]
-        {
-            let bytes = v2(command, family, content);
-            let length = bytes.len();
-            assert_eq!(parse_proxy_header(&bytes), ProxyProgress::Complete(ProxyHeader { source: None, length }));
-        }
-        // Fields of the sender's own follow the addresses.
-        let bytes = v2(0x21, 0x11, &[10, 0, 0, 1, 10, 0, 0, 2, 0, 80, 0, 81, 3, 0, 1, 7]);
-        let header = ProxyHeader { source: source("10.0.0.1:80"), length: 32 };
-        assert_eq!(parse_proxy_header(&bytes), ProxyProgress::Complete(header));
-    }
-
-    #[test]
-    fn version_2_that_breaks_the_protocol_is_refused() {
-        for bytes in [
-            v2(0x11, 0x11, &[1; 12]),
-            v2(0x22, 0x11, &[1; 12]),
-            v2(0x21, 0x11, &[1; 11]),
-            v2(0x21, 0x21, &[1; 35]),
-            v2(0x21, 0x11, &[1; 2048]),
-        ] {
-            assert_eq!(parse_proxy_header(&bytes), ProxyProgress::Malformed, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn other_first_bytes_are_none() {
-        for bytes in
-            [&b"GET / HTTP/1.1\r\n"[..], b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n", b"PROXX", b"\r\nGET", b"proxy "]
-        {
-            assert_eq!(parse_proxy_header(bytes), ProxyProgress::Absent, "{bytes:?}");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -273,6 +273,11 @@ impl Stream for TcpPeer {
         }
     }
 
+    fn local(&self) -> Option<SocketAddr> {
+        let socket = self.socket();
+        SockRef::from(&socket).local_addr().ok().and_then(|address| address.as_socket())
+    }
+
     fn shutdown_write(&self) {
         // It fails only when the peer already reset the connection, and then there is no direction left to end.
         drop(SockRef::from(&self.socket()).shutdown(std::net::Shutdown::Write));

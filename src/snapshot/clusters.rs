@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use super::Snapshot;
 use super::compile::{CompileError, Resolved, ms};
 use super::tls::{Outbound, TlsError, TlsKeeper};
-use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, QueueBound};
+use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, ProxyVersion, QueueBound};
 use crate::cluster::{
     BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
     Ring, Strategy,
@@ -164,6 +164,7 @@ pub(super) fn cluster(
         is_required: cluster.required,
         breaker: cluster.breaker.as_ref().map(breaker),
         passive: cluster.passive.as_ref().map(passive),
+        proxy_protocol: cluster.proxy_protocol.map(proxy_version),
         idle: IdleLimits {
             per_endpoint: keepalive.idle_per_endpoint.div_ceil(workers),
             total: keepalive.idle_total.div_ceil(workers),
@@ -184,7 +185,12 @@ fn addresses(
     let needs_probe = cluster.active.as_ref().is_some_and(|active| active.require_probe);
     let outbound = outbound(cluster, registry)?;
     for written in &cluster.endpoints {
-        let secured = secured(cluster, written, outbound.as_ref())?;
+        let mut secured = secured(cluster, written, outbound.as_ref())?;
+        secured.transport.push_str(match cluster.proxy_protocol {
+            None => "",
+            Some(config::ProxyVersion::V1) => " behind v1",
+            Some(config::ProxyVersion::V2) => " behind v2",
+        });
         let addresses = resolved.get(&(written.host.clone(), written.port)).map_or(&[][..], Vec::as_slice);
         if addresses.is_empty() {
             return Err(CompileError::Unresolved { cluster: cluster.name.clone(), host: written.host.clone() });
@@ -284,6 +290,13 @@ const fn strategy(balance: config::Balance) -> Strategy {
         config::Balance::ConsistentHash => Strategy::ConsistentHash,
         config::Balance::LeastSaturated => Strategy::LeastSaturated,
         config::Balance::P2c => Strategy::P2c,
+    }
+}
+
+const fn proxy_version(version: config::ProxyVersion) -> ProxyVersion {
+    match version {
+        config::ProxyVersion::V1 => ProxyVersion::V1,
+        config::ProxyVersion::V2 => ProxyVersion::V2,
     }
 }
 

@@ -18,4 +18,6 @@ pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use publish::{Publisher, Reader};
 pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
 pub use tls::{TlsError, client_config};
-pub use upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, Mirror, QueueBound, Retry, SplitRoute, Statuses};
+pub use upstream::{
+    Cluster, Endpoint, EndpointTls, KeyFrom, Mirror, ProxyVersion, QueueBound, Retry, SplitRoute, Statuses,
+};

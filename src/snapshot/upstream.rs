@@ -41,6 +41,8 @@ pub struct Cluster {
     pub breaker: Option<BreakerPolicy>,
     /// When an endpoint is ejected for its errors.
     pub passive: Option<PassivePolicy>,
+    /// The header that names the client ahead of everything on a connection, which is not kept then.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Idle connections that one worker keeps.
     pub idle: IdleLimits,
     /// Seconds of silence before the kernel probes an upstream connection; 0 never.
@@ -63,6 +65,15 @@ pub struct Endpoint {
     pub capacity: u32,
     /// With what connections to it are secured; they are plain without it.
     pub tls: Option<EndpointTls>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// TLS to one endpoint.

@@ -51,7 +51,7 @@ impl Endpoint {
 
     /// Accepts the gateway's next connection and does the handshake.
     pub(crate) fn accepts_secured(&self, config: &Arc<ServerConfig>) -> Accepted {
-        Accepted(self.accepts().0.secured(Layer::server(config)).expect("a handshake"))
+        self.accepts().secured(config)
     }
 
     /// Is there no connection that waits to be accepted?
@@ -88,6 +88,11 @@ impl Endpoint {
 }
 
 impl Accepted {
+    /// The same connection, once its handshake is done.
+    pub(crate) fn secured(self, config: &Arc<ServerConfig>) -> Self {
+        Self(self.0.secured(Layer::server(config)).expect("a handshake"))
+    }
+
     /// Reads a request whose first line starts with `start`, its body included.
     pub(crate) fn expects(&mut self, start: &str) -> Message {
         let mut message = self.expects_head(start);

@@ -67,6 +67,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         hash_key: hash_key::check(check, at.key("hash_key"), file.hash_key.as_ref()),
         endpoints,
         tls,
+        proxy_protocol: check.value(at.key("proxy_protocol"), file.proxy_protocol.as_ref()).flatten(),
         keepalive: check_keepalive(check, at.key("keepalive"), file.keepalive.as_ref(), around.keepalive),
         max_connections: max_connections.unwrap_or(0),
         queue: check_queue(check, at.key("queue"), file.queue.as_ref()),
@@ -95,6 +96,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         check_balance(check, at, file, balance);
     }
     warn_of_few_connections(check, at, &cluster, around.runtime);
+    warn_of_useless_keepalive(check, at, file, &cluster);
     warn_of_useless_latency(check, at, &cluster);
     if let Some(passive) = &cluster.passive {
         warn_of_no_ejection(check, at_health, &cluster, passive);
@@ -137,6 +139,20 @@ fn warn_of_few_connections(check: &mut Check<'_>, at: At<'_>, cluster: &Cluster,
         let note = "connections then move from worker to worker instead of being reused, which is slower: give each worker one";
         let warning = Pending::warning(at.key("max_connections").place(), "fewer connections than workers");
         check.problems.push(warning.note(Some(note.to_owned())));
+    }
+}
+
+/// Whoever is told its client by each connection is asked by one connection for each request.
+fn warn_of_useless_keepalive(check: &mut Check<'_>, at: At<'_>, file: &ClusterFile, cluster: &Cluster) {
+    let Some(keepalive) = file.keepalive.as_ref().filter(|_| cluster.proxy_protocol.is_some()) else { return };
+    let written = [
+        ("idle_per_endpoint", keepalive.idle_per_endpoint.is_some()),
+        ("idle_total", keepalive.idle_total.is_some()),
+        ("idle_timeout", keepalive.idle_timeout.is_some()),
+    ];
+    for (key, _) in written.iter().filter(|(_, is_written)| *is_written) {
+        let message = format!("`{key}` is of no use with `proxy_protocol`");
+        check.warn(at.key("keepalive"), key, &message, "a connection that names one client is not kept for another");
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::addresses::EndpointUrl;
 use super::super::bounds::{
     CLOSE_AFTER_MAX, CONSECUTIVE_MAX, ENDPOINT_WEIGHT_MAX, MIN_REQUESTS_MAX, PRIORITY_MAX, PROBES_MAX,
 };
-use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName};
+use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName, ProxyVersionName};
 use super::super::leaf::Leaf;
 use super::super::patterns::{CookieName, FieldName};
 use super::super::units::{Count, OrOff, Percent, Silence, Switch, Wait};
@@ -30,6 +30,8 @@ pub(in crate::config) struct ClusterFile {
     pub(in crate::config) endpoints: Option<Vec<EndpointFile>>,
     /// How connections to its `https` endpoints are secured; verified by the system's authorities unless given.
     pub(in crate::config) tls: Option<ClusterTlsFile>,
+    /// Whether connections begin by naming the client they are for, and in which version of the PROXY protocol: off.
+    pub(in crate::config) proxy_protocol: Option<Leaf<ProxyVersionName>>,
     /// How idle connections to the endpoints are kept.
     pub(in crate::config) keepalive: Option<KeepaliveFile>,
     /// Most connections to the whole cluster, over all workers; 0, unless given, is no cap.

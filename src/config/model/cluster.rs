@@ -17,6 +17,8 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
     /// How connections to its `https` endpoints are secured.
     pub tls: ClusterTls,
+    /// The header of the PROXY protocol that connections to its endpoints begin with; such connections are not kept.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// How idle connections to its endpoints are kept.
     pub keepalive: Keepalive,
     /// Most connections to all its endpoints together, over all workers; 0 without a cap.
@@ -121,6 +123,15 @@ impl Scheme {
             Self::Https => 443,
         }
     }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How idle upstream connections are kept.

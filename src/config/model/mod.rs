@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 pub use self::cluster::{
     ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind,
-    Queue, Scheme,
+    ProxyVersion, Queue, Scheme,
 };
 pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
 pub use self::tls::{Authorities, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};

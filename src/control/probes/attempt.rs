@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -12,6 +13,8 @@ use super::trouble::{Phase, Trouble};
 use super::{Shared, grpc, http, tls};
 use crate::clock;
 use crate::config::ProbeKind;
+use crate::net::{encode_proxy_v1, encode_proxy_v2};
+use crate::snapshot::ProxyVersion;
 
 /// What a probe of one target found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +81,13 @@ impl Prober {
         let mut deadline = Deadline::new(self.target.health.timeout);
         let began = clock::now_ns();
         let stream = deadline.before(Phase::Connect, TcpStream::connect(self.target.probed())).await?;
-        let stream = stream.map_err(|error| Trouble::from_io(&error))?;
+        let mut stream = stream.map_err(|error| Trouble::from_io(&error))?;
         latency.on_answer(began);
+        if let Some(version) = self.target.proxy_protocol {
+            let words = introduction(version);
+            let written = deadline.before(Phase::Connect, stream.write_all(&words)).await?;
+            written.map_err(|error| Trouble::from_io(&error))?;
+        }
         match (self.target.health.kind, connector) {
             (ProbeKind::Tcp, _) => Ok("connected".into()),
             (ProbeKind::Grpc, _) => grpc::ask(stream, &self.target, &mut deadline, latency).await,
@@ -90,6 +98,16 @@ impl Prober {
             }
         }
     }
+}
+
+/// The header of a connection that is for no client: the gateway speaks for itself.
+fn introduction(version: ProxyVersion) -> Vec<u8> {
+    let mut words = Vec::new();
+    match version {
+        ProxyVersion::V1 => encode_proxy_v1(&mut words, None),
+        ProxyVersion::V2 => encode_proxy_v2(&mut words, None),
+    }
+    words
 }
 
 impl Check for Prober {

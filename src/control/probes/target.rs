@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::EndpointId;
 use crate::config::{ActiveHealth, Config, ProbeKind};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ProxyVersion, Snapshot};
 
 /// An endpoint and how it is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(in crate::control) struct Target {
     pub(in crate::control) authority: String,
     /// How it is probed.
     pub(in crate::control) health: ActiveHealth,
+    /// The header that connections to it begin with; those of probes speak for the gateway itself.
+    pub(in crate::control) proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Target {
@@ -72,6 +74,8 @@ pub(in crate::control) fn targets(config: &Config, snapshot: &Snapshot) -> Vec<T
             address: endpoint.address,
             authority: String::from_utf8_lossy(&endpoint.authority).into_owned(),
             health: health.clone(),
+            // A port of its own is for probes, not for what the cluster's requests are sent to.
+            proxy_protocol: if health.port.is_none() { compiled.proxy_protocol } else { None },
         }));
     }
     targets

@@ -46,6 +46,7 @@ pub(super) fn target(kind: ProbeKind, address: SocketAddr) -> Target {
             require_probe: true,
             tls: ClusterTls::default(),
         },
+        proxy_protocol: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 
 use rustls::HandshakeKind;
 
@@ -343,6 +344,10 @@ impl<S: Stream> Stream for Tls<S> {
             Pending::Nothing if self.peer_closed.get() => Pending::End,
             seen @ (Pending::Nothing | Pending::End | Pending::Broken) => seen,
         }
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.transport.local()
     }
 
     fn shutdown_write(&self) {
