@@ -120,6 +120,8 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 pub const LOG_RING_BYTES: usize = 1024 * 1024;
 /// Bytes of one logged field; longer ones are cut.
 pub const LOG_FIELD_BYTES: usize = 2048;
+/// Most bytes of each thing that is told of a client's certificate; what is longer is not told at all.
+pub const CERTIFICATE_TEXT_BYTES: usize = 2048;
 /// Routes with a series of their own on `/metrics`; the rest share `other`.
 pub const ROUTE_SERIES: usize = 1024;
 /// Endpoints with series of their own on `/metrics`.

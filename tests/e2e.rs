@@ -72,6 +72,8 @@ mod bodies;
 mod breakers;
 #[path = "e2e/caps.rs"]
 mod caps;
+#[path = "e2e/client_certificates.rs"]
+mod client_certificates;
 #[path = "e2e/client_faults.rs"]
 mod client_faults;
 #[path = "e2e/commands.rs"]

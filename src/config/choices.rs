@@ -2,7 +2,8 @@
 
 use super::leaf::{Kind, Refusal};
 use super::model::{
-    Balance, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, TlsVersion,
+    Balance, ClientAuth, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, ProxyVersion,
+    TlsVersion,
 };
 use super::words;
 use crate::limits::WORKERS_MAX;
@@ -180,6 +181,23 @@ impl Kind for TlsVersionName {
             "1.3" => Ok(TlsVersion::Tls13),
             "1.0" | "1.1" => Err(Refusal::expected::<Self>().hint("older ones are broken (RFC 8996)")),
             _ => Err(Refusal::expected::<Self>()),
+        }
+    }
+}
+
+/// What becomes of a client without a certificate.
+pub(super) struct ClientAuthName;
+
+impl Kind for ClientAuthName {
+    type Out = ClientAuth;
+    const EXPECTED: &'static str = "`required` or `optional`";
+    const PATTERN: Option<&'static str> = Some("required|optional");
+
+    fn text(text: &str) -> Result<ClientAuth, Refusal> {
+        match text {
+            "required" => Ok(ClientAuth::Required),
+            "optional" => Ok(ClientAuth::Optional),
+            _ => Err(refuse::<Self>(text, &["required", "optional"])),
         }
     }
 }

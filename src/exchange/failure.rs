@@ -59,6 +59,8 @@ pub enum Failure {
     MethodRefused,
     /// No route matches.
     RouteNotFound,
+    /// The route is for clients with a certificate, and this one showed none.
+    CertificateMissing,
     /// The host is not one this listener answers for.
     Misdirected,
     /// The request has been here before.
@@ -166,7 +168,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 42] = [
+    pub const KINDS: [Self; 43] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -177,6 +179,7 @@ impl Failure {
         Self::BodyTooLarge,
         Self::MethodRefused,
         Self::RouteNotFound,
+        Self::CertificateMissing,
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
@@ -233,6 +236,7 @@ impl Failure {
             Self::BodyTooLarge => client(413, "body_too_large", "request body too large"),
             Self::MethodRefused => client(405, "method_refused", "method not allowed"),
             Self::RouteNotFound => client(404, "route_not_found", "route not found"),
+            Self::CertificateMissing => client(403, "client_certificate_missing", "a client certificate is required"),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
             Self::DescriptorsExhausted => {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::adopted::Adopted;
 use super::shard::Shard;
 use super::tally::Tally;
-use crate::http1::{BodyLength, FieldKind, RequestHead, Version};
+use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Channel, Env};
 use crate::snapshot::{Listener, Route};
 use crate::telemetry::Counter;
@@ -125,6 +125,11 @@ impl<'a, E: Env> Exchange<'a, E> {
             Some(own) => own,
             None => self.head.find(self.bytes, FieldKind::XRequestId).unwrap_or_default(),
         }
+    }
+
+    /// What the client's certificate says, where it showed one.
+    pub(super) fn certificate(&self) -> Option<&'a ClientCertificate> {
+        self.connection.stream.certificate()
     }
 
     /// The route that matched, if any did.

@@ -133,6 +133,7 @@ impl<E: Env> Exchange<'_, E> {
             timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
             close: cluster.proxy_protocol.is_some(),
             upgrade: self.upgrade(route),
+            certificate: self.certificate(),
         };
         encode_request(out, self.bytes, self.head, &how);
     }

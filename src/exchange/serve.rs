@@ -94,6 +94,9 @@ impl<'a, E: Env> Exchange<'a, E> {
         };
         self.tally.route.set(Some(id));
         let route = snapshot.route(id);
+        if route.needs_certificate && self.certificate().is_none() {
+            return Decision::Answer(Local::Failed(Failure::CertificateMissing));
+        }
         // RFC 9110 section 7.6.2: at zero the recipient answers itself.
         if head.max_forwards() == Some(0) {
             return Decision::Answer(Local::Options);

@@ -1,7 +1,8 @@
 //! Field edits of a route, compiled once: what to remove, what to append.
 
+use super::certificate::{CertificateTemplate, ClientCertificate};
 use super::encode::push_line;
-use super::fields::{FieldKind, HOP, KindSet, is_token, is_value};
+use super::fields::{FieldKind, HOP, KindSet, is_loosely, is_token, is_value};
 use core::fmt;
 
 /// Fields that frame or address the message or belong to the hop: no edit may touch them.
@@ -26,6 +27,8 @@ pub struct FieldEdits {
     dropped: Vec<Box<[u8]>>,
     /// Field lines to append, each with its CR LF.
     lines: Vec<u8>,
+    /// Fields to append that tell of the client's certificate.
+    templates: Vec<(Box<[u8]>, CertificateTemplate)>,
 }
 
 /// Why an edit is refused, with the name concerned.
@@ -37,6 +40,8 @@ pub enum FieldEditError {
     InvalidValue(String),
     /// The field is the gateway's own to write.
     Reserved(String),
+    /// The value of this field names a variable that there is not, or one in a field that clients may send as well.
+    InvalidVariable(String),
 }
 
 impl fmt::Display for FieldEditError {
@@ -47,6 +52,7 @@ impl fmt::Display for FieldEditError {
                 write!(f, "the value of header {name:?} holds a control character or white space at an end")
             }
             Self::Reserved(name) => write!(f, "header {name:?} is written by the gateway itself and cannot be edited"),
+            Self::InvalidVariable(name) => write!(f, "the variable in header {name:?} is unknown, or not in a `set`"),
         }
     }
 }
@@ -54,7 +60,8 @@ impl fmt::Display for FieldEditError {
 impl core::error::Error for FieldEditError {}
 
 impl FieldEdits {
-    /// Compiles edits: `set` replaces every field of the name, `add` appends one, `remove` takes all away.
+    /// Compiles edits: `set` replaces every field of the name, `add` appends one, `remove` takes all away. A value of a
+    /// `set` may have variables (see [`CertificateTemplate`]); where they have nothing to say, the field is only removed.
     ///
     /// Errors: the first name or value that is invalid, or the first field that may not be edited.
     pub fn new(set: &[(String, String)], add: &[(String, String)], remove: &[String]) -> Result<Self, FieldEditError> {
@@ -69,7 +76,13 @@ impl FieldEdits {
             if !is_value(value.as_bytes()) || value.trim_ascii().len() != value.len() {
                 return Err(FieldEditError::InvalidValue(name.clone()));
             }
-            push_line(&mut edits.lines, name.as_bytes(), value.as_bytes());
+            // What a client sends under the name of an identity must never pass for one.
+            let is_ours = edits.dropped.iter().any(|dropped| name.as_bytes().eq_ignore_ascii_case(dropped));
+            match CertificateTemplate::parse(value) {
+                Ok(None) => push_line(&mut edits.lines, name.as_bytes(), value.as_bytes()),
+                Ok(Some(template)) if is_ours => edits.templates.push((name.as_bytes().into(), template)),
+                Ok(Some(_)) | Err(_) => return Err(FieldEditError::InvalidVariable(name.clone())),
+            }
         }
         Ok(edits)
     }
@@ -77,13 +90,30 @@ impl FieldEdits {
     /// Whether nothing is edited.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.dropped.is_empty() && self.lines.is_empty()
+        self.dropped.is_empty() && self.lines.is_empty() && self.templates.is_empty()
     }
 
-    /// Whether the field `name` of `kind` is not to be forwarded, nor written by the gateway.
+    /// Whether the field `name` of `kind` is not to be forwarded, nor written by the gateway; `_` counts as `-`, because
+    /// endpoints like CGI cannot tell them apart.
     #[inline]
     pub(super) fn drops(&self, kind: FieldKind, name: &[u8]) -> bool {
-        self.kinds.contains(kind) && self.dropped.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
+        self.kinds.contains(kind) && self.dropped.iter().any(|dropped| is_loosely(name, dropped))
+    }
+
+    /// Appends the fields that tell of `certificate`.
+    #[inline]
+    pub(super) fn push_templates(&self, out: &mut Vec<u8>, certificate: Option<&ClientCertificate>) {
+        let Some(certificate) = certificate else { return };
+        for (name, template) in &self.templates {
+            let start = out.len();
+            out.extend_from_slice(name);
+            out.extend_from_slice(b": ");
+            if template.push(out, certificate) {
+                out.extend_from_slice(b"\r\n");
+            } else {
+                out.truncate(start);
+            }
+        }
     }
 
     /// The lines to append.
@@ -118,6 +148,33 @@ mod tests {
         assert!(!edits.drops(FieldKind::Other, b"X-B"));
         assert_eq!(edits.lines(), b"X-A: 1\r\nX-B: 2\r\n");
         assert!(FieldEdits::default().is_empty());
+    }
+
+    #[test]
+    fn a_name_with_underscores_is_the_same_name() {
+        let edits = FieldEdits::new(&pairs(&[("x-client-subject", "1")]), &[], &[]).unwrap();
+        for name in ["X-Client-Subject", "x_client_subject", "X_Client-Subject"] {
+            assert!(edits.drops(FieldKind::Other, name.as_bytes()), "{name}");
+        }
+        assert!(!edits.drops(FieldKind::Other, b"x.client.subject"));
+    }
+
+    #[test]
+    fn only_a_set_may_tell_of_a_certificate() {
+        let value = "{client_cert.subject}";
+        let edits = FieldEdits::new(&pairs(&[("X-Who", value)]), &[], &[]).unwrap();
+        assert!(edits.drops(FieldKind::Other, b"x-who") && edits.lines().is_empty() && !edits.is_empty());
+        let written = |certificate: Option<&ClientCertificate>| {
+            let mut out = b"a".to_vec();
+            edits.push_templates(&mut out, certificate);
+            String::from_utf8(out).unwrap()
+        };
+        let certificate = ClientCertificate { subject: b"CN=a".to_vec(), ..ClientCertificate::default() };
+        assert_eq!(written(Some(&certificate)), "aX-Who: CN=a\r\n");
+        assert_eq!((written(None), written(Some(&ClientCertificate::default()))), ("a".to_owned(), "a".to_owned()));
+        let refused = Err(FieldEditError::InvalidVariable("X-Who".to_owned()));
+        assert_eq!(FieldEdits::new(&[], &pairs(&[("X-Who", value)]), &[]), refused);
+        assert_eq!(FieldEdits::new(&pairs(&[("X-Who", "{client_cert.who}")]), &[], &[]), refused);
     }
 
     #[test]

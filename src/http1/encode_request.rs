@@ -1,5 +1,6 @@
 //! Writing the request that goes upstream.
 
+use super::certificate::ClientCertificate;
 use super::edits::FieldEdits;
 use super::encode::{push_fields, push_length, push_line, push_number};
 use super::fields::{Field, FieldKind, KindSet};
@@ -45,6 +46,8 @@ pub struct RequestOut<'a> {
     pub close: bool,
     /// The protocol to ask for a switch to; empty for none.
     pub upgrade: &'a [u8],
+    /// What the client's certificate says, for the edits.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// Fields that are written by ourselves or not at all.
@@ -95,6 +98,7 @@ pub fn encode_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: 
     push_via(out, head.version(), how);
     push_own(out, head, how);
     out.extend_from_slice(how.edits.lines());
+    how.edits.push_templates(out, how.certificate);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -200,7 +200,7 @@ fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
 
 /// Compares as `is` does, but `_` counts as `-`: gateways to CGI-like servers cannot tell them apart.
 #[inline]
-fn is_loosely(name: &[u8], lower: &[u8]) -> bool {
+pub(super) fn is_loosely(name: &[u8], lower: &[u8]) -> bool {
     name.len() == lower.len() && name.iter().zip(lower).all(|(&n, &l)| n | 0x20 == l || (n == b'_' && l == b'-'))
 }
 

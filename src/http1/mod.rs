@@ -10,6 +10,7 @@
 //! which is what routes match and what is forwarded; nothing received decides the framing of what is sent.
 
 mod authority;
+mod certificate;
 mod chunked;
 mod connection;
 mod edits;
@@ -33,6 +34,7 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub use certificate::{CertificateTemplate, ClientCertificate, UnknownVariable};
 pub use chunked::{ChunkedDecoder, Decoded, encode_chunk_line};
 pub use edits::{FieldEditError, FieldEdits};
 pub use encode::is_valid_request_id;

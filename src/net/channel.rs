@@ -9,6 +9,7 @@ use std::task::{Context as Poller, Poll};
 use futures_util::future::Either;
 
 use super::{Alarm, Buffer, Pending, ServerStream, Stream, Tls};
+use crate::http1::ClientCertificate;
 
 /// A transport, secured or not, or a stream of HTTP/2; who reads and writes does not see the difference.
 pub enum Channel<S: Stream> {
@@ -33,6 +34,14 @@ impl<S: Stream> Channel<S> {
     /// Is HTTP/2 what both sides agreed on when it was secured (RFC 9113 section 3.2)?
     pub fn agreed_on_h2(&self) -> bool {
         matches!(self, Self::Tls(stream) if stream.agreed_on_h2())
+    }
+
+    /// What the peer's certificate says of it, where it showed one: never for one stream of HTTP/2.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        match self {
+            Self::Tls(stream) => stream.certificate(),
+            Self::Plain(_) | Self::H2(_) => None,
+        }
     }
 
     /// Is it a stream of HTTP/2?

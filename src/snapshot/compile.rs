@@ -156,6 +156,7 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
         body_limit: route.body_limit.unwrap_or(u64::MAX),
         rewrite,
         host_of_endpoint: route.host_header == config::HostHeader::Upstream,
+        needs_certificate: route.require_client_cert,
         request_edits: edits(&route.name, &route.request_headers)?,
         response_edits: edits(&route.name, &route.response_headers)?,
         series: usize::MAX,

@@ -111,6 +111,8 @@ pub struct Route {
     pub name: String,
     /// Forward, redirect or respond.
     pub action: Action,
+    /// Is it only for clients that have shown a certificate?
+    pub needs_certificate: bool,
     /// The field that tells the endpoint how many milliseconds its answer may take; empty when none does.
     pub deadline_field: Vec<u8>,
     /// Bounds of the steps of a forwarded exchange.

@@ -12,7 +12,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use crate::config::{Authorities, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
+use crate::config::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
 
 /// Why TLS cannot be spoken as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +49,14 @@ pub(super) struct TlsKeeper {
     clients: u64,
 }
 
+/// Who must have signed a client's certificate, and whether it must have one.
+type Demand = (Option<Authorities>, ClientAuth);
+
 #[derive(Default)]
 struct Kept {
-    /// One for each set of authorities that clients are asked for, and one for none: a ticket says that its owner was
-    /// verified, and must not be taken where others are demanded.
-    ticketers: Vec<(Option<Authorities>, Arc<dyn ProducesTickets>)>,
+    /// One for each set of authorities that clients are asked for, and how, and one for none: a ticket says that its owner
+    /// was verified, and must not be taken where more is demanded.
+    ticketers: Vec<(Demand, Arc<dyn ProducesTickets>)>,
     clients: Vec<(ClusterTls, Outbound)>,
 }
 
@@ -108,31 +111,36 @@ impl TlsKeeper {
             None => config.with_no_client_auth(),
             Some(ca) => {
                 let (roots, provider) = (Arc::clone(ca.roots()), Arc::clone(&self.provider));
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                config.with_client_cert_verifier(verifier.map_err(|error| TlsError::Refused(error.to_string()))?)
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = match tls.client_auth {
+                    ClientAuth::Required => verifier,
+                    ClientAuth::Optional => verifier.allow_unauthenticated(),
+                };
+                config
+                    .with_client_cert_verifier(verifier.build().map_err(|error| TlsError::Refused(error.to_string()))?)
             }
         };
         let mut config = config.with_cert_resolver(Arc::new(Certificates::new(&tls.certificates)));
         // Sessions are with the clients, in tickets: a memory of them would be one lock for all workers.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = self.ticketer(tls.client_ca.as_ref())?;
+        config.ticketer = self.ticketer((tls.client_ca.clone(), tls.client_auth))?;
         config.alpn_protocols =
             protocols.iter().filter_map(|protocol| offered(*protocol)).map(<[u8]>::to_vec).collect();
         Ok(Arc::new(config))
     }
 
     /// The keys of tickets, which all workers share and which turn over by themselves.
-    fn ticketer(&mut self, client_ca: Option<&Authorities>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    fn ticketer(&mut self, demand: Demand) -> Result<Arc<dyn ProducesTickets>, TlsError> {
         let mut known = self.next.ticketers.iter().chain(&self.in_force.ticketers);
-        if let Some((_, ticketer)) = known.find(|(ca, _)| ca.as_ref() == client_ca) {
+        if let Some((_, ticketer)) = known.find(|(of, _)| *of == demand) {
             let ticketer = Arc::clone(ticketer);
-            if !self.next.ticketers.iter().any(|(ca, _)| ca.as_ref() == client_ca) {
-                self.next.ticketers.push((client_ca.cloned(), Arc::clone(&ticketer)));
+            if !self.next.ticketers.iter().any(|(of, _)| *of == demand) {
+                self.next.ticketers.push((demand, Arc::clone(&ticketer)));
             }
             return Ok(ticketer);
         }
         let ticketer = aws_lc_rs::Ticketer::new()?;
-        self.next.ticketers.push((client_ca.cloned(), Arc::clone(&ticketer)));
+        self.next.ticketers.push((demand, Arc::clone(&ticketer)));
         Ok(ticketer)
     }
 

@@ -69,6 +69,7 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
         }
     }
     text(out, "user_agent", &record.user_agent);
+    text(out, "client_cert", &record.client_cert);
     millis(out, "head_ms", record.head_ns);
     if record.attempts > 0 {
         millis(out, "connect_ms", record.connect_ns);
@@ -157,7 +158,7 @@ mod tests {
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
             "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
             "endpoint": "10.0.0.7:3000", "reused": false, "attempts": 2, "bytes_in": 3, "bytes_out": u64::MAX,
-            "reason": "connect_refused", "user_agent": "curl/8", "head_ms": 0.0, "connect_ms": 0.0,
+            "reason": "connect_refused", "user_agent": "curl/8", "client_cert": "CN=a", "head_ms": 0.0, "connect_ms": 0.0,
             "first_byte_ms": 0.0, "epoch": 9,
         });
         assert_eq!(json, expected);
@@ -165,9 +166,19 @@ mod tests {
 
     #[test]
     fn a_local_reply_has_no_upstream_members() {
-        let record = Record { endpoint: None, attempts: 0, cluster: b"", user_agent: b"", query: false, ..full() };
+        let record = Record {
+            endpoint: None,
+            attempts: 0,
+            cluster: b"",
+            user_agent: b"",
+            client_cert: b"",
+            query: false,
+            ..full()
+        };
         let json: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
-        for key in ["endpoint", "reused", "cluster", "user_agent", "connect_ms", "first_byte_ms", "query"] {
+        for key in
+            ["endpoint", "reused", "cluster", "user_agent", "client_cert", "connect_ms", "first_byte_ms", "query"]
+        {
             assert!(json.get(key).is_none(), "{key}");
         }
     }

@@ -48,6 +48,8 @@ pub struct Record<'a> {
     pub detail: &'static str,
     /// `User-Agent` of the request; empty when there was none.
     pub user_agent: &'a [u8],
+    /// Subject of the client's certificate; empty when it showed none.
+    pub client_cert: &'a [u8],
     /// First byte to the end of the request head.
     pub head_ns: u64,
     /// Opening the upstream connection; 0 when it was reused.
@@ -83,6 +85,7 @@ pub struct OwnedRecord {
     pub reason: Option<String>,
     pub detail: Vec<u8>,
     pub user_agent: Vec<u8>,
+    pub client_cert: Vec<u8>,
     pub head_ns: u64,
     pub connect_ns: u64,
     pub first_byte_ns: u64,
@@ -91,7 +94,7 @@ pub struct OwnedRecord {
 }
 
 /// Texts of one record.
-const TEXTS: usize = 9;
+const TEXTS: usize = 10;
 /// Most bytes of one record in the ring.
 pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
 
@@ -134,6 +137,7 @@ impl Record<'_> {
             self.route,
             self.cluster,
             self.user_agent,
+            self.client_cert,
             self.reason.unwrap_or_default().as_bytes(),
             self.detail.as_bytes(),
         ] {
@@ -183,7 +187,7 @@ impl OwnedRecord {
             let length = u16::from_le_bytes(take(input)?);
             *text = input.split_off(..usize::from(length))?.to_vec();
         }
-        let [method, path, host, request_id, route, cluster, user_agent, reason, detail] = texts;
+        let [method, path, host, request_id, route, cluster, user_agent, client_cert, reason, detail] = texts;
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
@@ -205,6 +209,7 @@ impl OwnedRecord {
             reason: (flags & FLAG_REASON != 0).then(|| String::from_utf8_lossy(&reason).into_owned()),
             detail,
             user_agent,
+            client_cert,
             head_ns,
             connect_ns,
             first_byte_ns,
@@ -252,6 +257,7 @@ pub(super) mod tests {
             reason: Some("connect_refused"),
             detail: "",
             user_agent: b"curl/8",
+            client_cert: b"CN=a",
             head_ns: 1,
             connect_ns: 2,
             first_byte_ns: 3,
@@ -291,6 +297,7 @@ pub(super) mod tests {
             route: &long,
             cluster: &long,
             user_agent: &long,
+            client_cert: &long,
             ..full()
         };
         let mut bytes = Vec::new();

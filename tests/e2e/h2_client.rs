@@ -2,14 +2,19 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
 
 use super::wait::{PATIENCE, thread};
 
@@ -67,6 +72,16 @@ impl H2Client {
 
     /// The same with settings of the test.
     pub(crate) fn with(address: SocketAddr, builder: &Builder) -> Self {
+        Self::over(address, builder, None)
+    }
+
+    /// Connects to a listener that speaks TLS, as the host `name`.
+    pub(crate) fn secured(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Self {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        Self::over(address, &Builder::new(), Some((TlsConnector::from(config), name)))
+    }
+
+    fn over(address: SocketAddr, builder: &Builder, tls: Option<(TlsConnector, ServerName<'static>)>) -> Self {
         let (told, beginning) = channel();
         let (ends, ended) = channel();
         let builder = builder.clone();
@@ -75,11 +90,13 @@ impl H2Client {
             runtime.block_on(async move {
                 let stream = TcpStream::connect(address).await.expect("a connection to loopback");
                 stream.set_nodelay(true).expect("an open socket");
-                let begun: (SendRequest<Bytes>, Connection<TcpStream, Bytes>) =
-                    builder.handshake(stream).await.expect("a preface goes");
-                let (send, connection) = begun;
-                drop(told.send((Handle::current(), send)));
-                let reason = connection.await.err().and_then(|error| error.reason());
+                let reason = match tls {
+                    None => drive(stream, &builder, &told).await,
+                    Some((connector, name)) => {
+                        let stream = connector.connect(name, stream).await.expect("a handshake");
+                        drive(stream, &builder, &told).await
+                    }
+                };
                 // The test may be over.
                 let _told = ends.send(reason);
             });
@@ -131,6 +148,18 @@ impl H2Client {
         drop(send);
         reason
     }
+}
+
+/// Drives a connection to its end.
+async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    builder: &Builder,
+    told: &Sender<(Handle, SendRequest<Bytes>)>,
+) -> Option<Reason> {
+    let begun: (SendRequest<Bytes>, Connection<S, Bytes>) = builder.handshake(stream).await.expect("a preface goes");
+    let (send, connection) = begun;
+    drop(told.send((Handle::current(), send)));
+    connection.await.err().and_then(|error| error.reason())
 }
 
 impl H2Stream {

@@ -26,6 +26,11 @@ const OWNED: [&str; 11] = [
     "http2-settings",
 ];
 
+/// How a variable of a request's fields begins.
+const VARIABLE: &str = "{client_cert.";
+/// What is told of a client's certificate.
+const TOLD: [&str; 4] = ["subject", "san", "serial", "fingerprint"];
+
 /// Which message is edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -39,6 +44,8 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: Option<&EditsFile>,
     let add = check_fields(check, at.key("add"), file.add.as_ref());
     for (key, written) in [("set", file.set.as_ref()), ("add", file.add.as_ref())] {
         let at = at.key(key);
+        let fields = if key == "set" { &set } else { &add };
+        check_variables(check, at, fields, key == "set" && direction == Direction::Request);
         for (name, _) in written.iter().flat_map(|named| &named.0) {
             refuse_owned(check, &name.to_ascii_lowercase(), direction, |message| {
                 Pending::error(at.key(name).place(), message).at_key()
@@ -57,6 +64,24 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: Option<&EditsFile>,
         remove.push(name);
     }
     HeaderEdits { set, add, remove }
+}
+
+/// What a value may tell of the client's certificate, and where: a client must not be able to send the same itself.
+fn check_variables(check: &mut Check<'_>, at: At<'_>, fields: &[(String, String)], may_tell: bool) {
+    for (name, value) in fields {
+        let mut variables = value.split(VARIABLE).skip(1).peekable();
+        if variables.peek().is_some() && !may_tell {
+            let note = "a client could send the like itself, and a response has no use for it";
+            check.error_with(at.key(name), "a client's certificate is told by `set` of a request alone", note);
+        } else if variables.any(|variable| !is_known(variable)) {
+            let known = TOLD.map(|name| format!("`{VARIABLE}{name}}}`")).join(", ");
+            check.error_with(at.key(name), "this is no variable", &format!("there are {known}"));
+        }
+    }
+}
+
+fn is_known(variable: &str) -> bool {
+    variable.split_once('}').is_some_and(|(name, _)| TOLD.contains(&name))
 }
 
 fn refuse_owned(check: &mut Check<'_>, name: &str, direction: Direction, problem: impl Fn(&str) -> Pending) {

@@ -60,6 +60,9 @@ fn check_one(
         headers: matching.headers,
         query: matching.query,
         action,
+        require_client_cert: check
+            .value(at.key("require_client_cert"), file.require_client_cert.as_ref())
+            .unwrap_or(false),
         host_header: check.value(at.key("host_header"), file.host_header.as_ref()).unwrap_or(HostHeader::Preserve),
         deadline_header: check.value(at.key("deadline_header"), file.deadline_header.as_ref()),
         timeouts: check_timeouts(check, at.key("timeouts"), file.timeouts.as_ref(), defaults.timeouts),

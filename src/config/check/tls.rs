@@ -7,7 +7,7 @@ use rustls::sign::CertifiedKey;
 use super::super::certificates::{self, Facts};
 use super::super::file::{CertificateFile, ClusterTlsFile, ListenerTlsFile};
 use super::super::leaf::{Leaf, Refusal};
-use super::super::model::{Authorities, ClusterTls, Endpoint, Identity, ListenerTls, Scheme, TlsVersion};
+use super::super::model::{Authorities, ClientAuth, ClusterTls, Endpoint, Identity, ListenerTls, Scheme, TlsVersion};
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::super::units::Text;
@@ -18,10 +18,15 @@ const READ_BY_OTHERS: u32 = 0o044;
 
 pub(super) fn check_listener(check: &mut Check<'_>, at: At<'_>, file: Option<&ListenerTlsFile>) -> Option<ListenerTls> {
     let file = file?;
+    if file.client_auth.is_some() && file.client_ca.is_none() {
+        let note = "nobody is asked for a certificate: name those who may have signed one as `client_ca`";
+        check.error_with(at.key("client_auth"), "`client_auth` without `client_ca`", note);
+    }
     Some(ListenerTls {
         certificates: check_certificates(check, &at, file.certificates.as_deref()),
         min_version: check.value(at.key("min_version"), file.min_version.as_ref()).unwrap_or(TlsVersion::Tls12),
         client_ca: file.client_ca.as_ref().and_then(|leaf| check_authorities(check, at.key("client_ca"), leaf)),
+        client_auth: check.value(at.key("client_auth"), file.client_auth.as_ref()).unwrap_or(ClientAuth::Required),
     })
 }
 

@@ -9,7 +9,7 @@ use super::super::leaf::Leaf;
 use super::super::patterns::{
     DeadlineField, FieldName, FieldValue, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget, UpgradeName,
 };
-use super::super::units::{Count, Percent, Size, Span, Text, Wait};
+use super::super::units::{Count, Percent, Size, Span, Switch, Text, Wait};
 use super::HashKeyFile;
 use super::compound::Named;
 
@@ -34,6 +34,8 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) redirect: Option<RedirectFile>,
     /// Answers with a fixed response.
     pub(in crate::config) respond: Option<RespondFile>,
+    /// Whether clients must have shown a certificate (`client_ca` of the listener), false; without one: 403.
+    pub(in crate::config) require_client_cert: Option<Leaf<Switch>>,
     /// Which `Host` the upstream sees: `preserve` (the client's) or `upstream` (the endpoint's).
     pub(in crate::config) host_header: Option<Leaf<HostHeaderName>>,
     /// Tells the upstream in this field how many milliseconds its answer may take.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::addresses::ServerName;
-use super::super::choices::TlsVersionName;
+use super::super::choices::{ClientAuthName, TlsVersionName};
 use super::super::leaf::Leaf;
 use super::super::units::{Switch, Text};
 
@@ -19,6 +19,8 @@ pub(in crate::config) struct ListenerTlsFile {
     pub(in crate::config) min_version: Option<Leaf<TlsVersionName>>,
     /// A file of the certificates that must have signed a client's, in PEM; clients need none when left out.
     pub(in crate::config) client_ca: Option<Leaf<Text>>,
+    /// With `client_ca`: whether a client without a certificate is refused (`required`) or served (`optional`); required.
+    pub(in crate::config) client_auth: Option<Leaf<ClientAuthName>>,
 }
 
 /// A certificate and its key.

@@ -15,7 +15,7 @@ pub use self::cluster::{
     ProxyVersion, Queue, Scheme,
 };
 pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
-pub use self::tls::{Authorities, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
+pub use self::tls::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
 
 /// One whole configuration, ready to be compiled into a snapshot.
 #[derive(Debug, Clone, PartialEq)]

@@ -21,6 +21,8 @@ pub struct Route {
     pub query: Vec<(String, String)>,
     /// What becomes of a request.
     pub action: Action,
+    /// Whether it is only for clients that have shown a certificate.
+    pub require_client_cert: bool,
     /// Which `Host` the upstream sees.
     pub host_header: HostHeader,
     /// The field that tells the upstream how many milliseconds its answer may take; in lower case.

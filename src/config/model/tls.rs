@@ -85,6 +85,17 @@ pub struct ListenerTls {
     pub min_version: TlsVersion,
     /// Who must have signed a client's certificate; `None` asks for none.
     pub client_ca: Option<Authorities>,
+    /// What becomes of a client without a certificate, where one is asked for.
+    pub client_auth: ClientAuth,
+}
+
+/// What becomes of a client without a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It is refused in the handshake.
+    Required,
+    /// It is served, where a route does not demand one.
+    Optional,
 }
 
 /// How connections to a cluster's `https` endpoints are secured.

@@ -27,6 +27,7 @@ fn record(epoch: u64) -> Record<'static> {
         reason: None,
         detail: "",
         user_agent: b"",
+        client_cert: b"",
         head_ns: 0,
         connect_ns: 0,
         first_byte_ns: 0,

@@ -16,6 +16,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         timeout_ms: None,
         close: false,
         upgrade: b"",
+        certificate: None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A connection that rests holds its session and no buffer. Records are read into one pooled buffer and decrypted from
 //! there; what an exchange writes is encrypted into another, so that several records leave in one write.
 
+mod certificate;
 mod handshake;
 mod session;
 mod stream;

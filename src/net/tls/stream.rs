@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use rustls::HandshakeKind;
 
+use super::certificate::describe;
 use super::session::{RECORD_BYTES, RECORD_OVERHEAD, Session, Step};
+use crate::http1::ClientCertificate;
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Pending, Stream};
 
@@ -24,6 +26,8 @@ pub struct Tls<S: Stream> {
     transport: S,
     pool: BufferPool,
     session: RefCell<Session>,
+    /// Read once, when the handshake is done: requests only copy what it says.
+    certificate: Option<Box<ClientCertificate>>,
     /// Records that were read and are not decrypted yet; the last one may be incomplete.
     records: RefCell<Option<Buffer>>,
     /// Plaintext ahead of whoever reads.
@@ -47,9 +51,14 @@ impl<S: Stream> Tls<S> {
         records: Option<Buffer>,
         ahead: Option<Buffer>,
     ) -> Self {
+        let shown = match &session {
+            Session::Server(connection) => connection.peer_certificates().and_then(<[_]>::first),
+            Session::Client(_) => None,
+        };
         Self {
             transport,
             pool,
+            certificate: shown.and_then(describe).map(Box::new),
             session: RefCell::new(session),
             records: RefCell::new(records),
             spill: RefCell::new(ahead),
@@ -64,6 +73,11 @@ impl<S: Stream> Tls<S> {
     /// Was the handshake a full one, or did it resume a session?
     pub fn kind(&self) -> Option<HandshakeKind> {
         self.session.borrow().agreed().handshake_kind()
+    }
+
+    /// What a client's certificate says of it; a resumed session has the certificate that it began with.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
     }
 
     /// Says nothing more, not even that nothing more comes.
