@@ -94,6 +94,8 @@ mod fitness;
 mod forwarding;
 #[path = "e2e/frozen.rs"]
 mod frozen;
+#[path = "e2e/grpc_local.rs"]
+mod grpc_local;
 #[path = "e2e/h2_connections.rs"]
 mod h2_connections;
 #[path = "e2e/h2_requests.rs"]

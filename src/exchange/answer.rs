@@ -55,11 +55,11 @@ impl<E: Env> Awaited<'_, E> {
     /// counts for nothing: bodies have a minimum rate instead.
     fn due(&self, now_ms: u64) -> (u64, Failure) {
         let timeouts = &self.tries.route.timeouts;
-        if !self.sending.done.get() {
-            return (now_ms + timeouts.response_header_ms, Failure::UpstreamTimeout);
-        }
-        let header_due = self.sending.done_ms.get() + timeouts.response_header_ms;
-        let request_due = self.sending.due_ms.get();
+        let call_due = self.sending.call_due_ms.get().unwrap_or(u64::MAX);
+        let (header_due, request_due) = match self.sending.done.get() {
+            false => (now_ms + timeouts.response_header_ms, call_due),
+            true => (self.sending.done_ms.get() + timeouts.response_header_ms, self.sending.due_ms.get().min(call_due)),
+        };
         if request_due < header_due {
             (request_due, Failure::RequestTimeout)
         } else {
@@ -122,6 +122,7 @@ impl<E: Env> Exchange<'_, E> {
         let first_byte_ns = self.tally.first_byte_ns.get();
         let status = response.status();
         awaited.attempt.on_answered(status, first_byte_ns, self.tally.sent_ns.get() + first_byte_ns);
+        self.on_call_answered(response, bytes);
         // RFC 9110 section 10.2.3: how long the service expects to be unavailable. A date is not worth a clock here.
         if status == 503
             && let Some(seconds) = response.field(bytes, "retry-after").and_then(decimal)
@@ -179,6 +180,7 @@ impl<E: Env> Exchange<'_, E> {
                 buffer = self.put_head(head, buffer).await?;
             }
             if portion.done {
+                self.on_call_trailers(inbound.trailers());
                 // RFC 9112 section 9.2: bytes that no request asked for are not a response.
                 return Ok((portion.extra.is_none() && !inbound.ends_with_stream(), buffer));
             }
@@ -195,7 +197,7 @@ impl<E: Env> Exchange<'_, E> {
         inbound: &mut Inbound<'_>,
         buffer: Buffer,
     ) -> Result<(Buffer, Portion), Failure> {
-        let idle_ms = awaited.tries.route.timeouts.body_idle_ms;
+        let idle_ms = self.message_ms(&awaited.tries.route.timeouts, awaited.sending);
         let mut reading = pin!(read_once(awaited.stream, buffer, self.alarm, idle_ms));
         // An upload under way reads from the client, and finds out by itself when it is gone.
         let received = match awaited.sending.done.get() {
@@ -209,7 +211,7 @@ impl<E: Env> Exchange<'_, E> {
             }
             Received::End(buffer) if inbound.ends_with_stream() => Ok((buffer, Portion { done: true, extra: None })),
             Received::End(_) | Received::Broken => Err(Failure::UpstreamTruncated),
-            Received::Expired => Err(Failure::UpstreamBodyTimeout),
+            Received::Expired => Err(self.late(awaited.sending, Failure::UpstreamBodyTimeout)),
         }
     }
 

@@ -1,5 +1,9 @@
 //! Every way an exchange can fail, and what follows from each.
 
+mod grpc;
+
+pub use grpc::GrpcStatus;
+
 use crate::http1::{ChunkError, HeadError};
 
 /// Who is to blame.
@@ -297,18 +301,17 @@ impl Failure {
     /// The table of every failure as Markdown: the operator's reference.
     #[must_use]
     pub fn reference() -> String {
-        let mut table =
-            String::from("| reason | status | fault | retried when replay is safe | level |\n|---|---|---|---|---|\n");
+        let mut table = String::from(
+            "| reason | status | gRPC status | fault | retried when replay is safe | level |\n|---|---|---|---|---|---|\n",
+        );
         for kind in Self::KINDS {
             let Verdict { status, fault, retryable, severity, label, .. } = kind.verdict();
-            let status = if matches!(kind, Self::BadRequest(_) | Self::BadRequestBody(_)) {
-                "400, 413, 414, 417, 431, 501 or 505".to_owned()
-            } else {
-                status.to_string()
-            };
+            let is_varied = matches!(kind, Self::BadRequest(_) | Self::BadRequestBody(_));
+            let status = if is_varied { "400, 413, 414, 417, 431, 501 or 505".to_owned() } else { status.to_string() };
+            let grpc = if is_varied { "INTERNAL or RESOURCE_EXHAUSTED" } else { kind.grpc_status().name() };
             let retried = if retryable { "yes" } else { "no" };
             let level = format!("{severity:?}").to_lowercase();
-            table.push_str(&format!("| `{label}` | {status} | {} | {retried} | {level} |\n", fault.name()));
+            table.push_str(&format!("| `{label}` | {status} | {grpc} | {} | {retried} | {level} |\n", fault.name()));
         }
         table
     }

@@ -93,7 +93,7 @@ impl<E: Env> Exchange<'_, E> {
         let cluster = &self.adopted.snapshot.clusters[cluster];
         let key = cluster.key.as_ref().and_then(|from| self.key(from));
         let tries = Tries::new(route, cluster, lane, key);
-        sending.due_ms.set(self.shard.alarms.now_ms() + route.timeouts.request_ms);
+        self.set_due(route, sending);
         let mut last = None;
         loop {
             let tried = tries.tried();
@@ -146,6 +146,14 @@ impl<E: Env> Exchange<'_, E> {
             sending.on_again();
             self.shard.counters.retries[why as usize].add(1);
         }
+    }
+
+    /// From here on there is so much time: the route's, and no more than a call of gRPC was given.
+    fn set_due(&self, route: &Route, sending: &Sending) {
+        let now_ms = self.shard.alarms.now_ms();
+        let call_ms = self.call_ms();
+        sending.call_due_ms.set(call_ms.map(|call_ms| now_ms + call_ms));
+        sending.due_ms.set(now_ms + route.timeouts.request_ms.min(call_ms.unwrap_or(u64::MAX)));
     }
 
     fn on_attempt(&self, attempt: &Attempt<'_, E>) {

@@ -106,6 +106,8 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) bytes: &'a [u8],
     /// An identity of our own, unless the client sent a valid one.
     pub(super) own_id: Option<[u8; 32]>,
+    /// Is it a call of gRPC?
+    pub(super) is_grpc: bool,
     pub(super) tally: Tally,
 }
 
@@ -185,6 +187,8 @@ impl Drop for Gauge<'_> {
 pub(super) struct Sending {
     /// When all attempts together must have an answer; later by the time that a body took to come.
     pub(super) due_ms: Cell<u64>,
+    /// When a call of gRPC that has a time is over, whatever it is at.
+    pub(super) call_due_ms: Cell<Option<u64>>,
     /// Did all of the request go out?
     pub(super) done: Cell<bool>,
     /// Did it in any attempt? Then it was read to its end.

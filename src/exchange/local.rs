@@ -3,7 +3,7 @@
 use super::failure::{Failure, Verdict};
 use super::held::{Exchange, Next, Served};
 use super::wire::{WriteError, write_all};
-use crate::http1::{LocalReply, Method, encode_local};
+use crate::http1::{GRPC, LocalReply, Method, encode_local, grpc_message};
 use crate::net::Env;
 use crate::snapshot::Piece;
 
@@ -57,7 +57,10 @@ impl<E: Env> Exchange<'_, E> {
     fn encode_locally(&self, local: &Local<'_>, close: bool, out: &mut Vec<u8>) -> (u16, usize) {
         let mut location = Vec::new();
         let mut digits = [0; 20];
+        let message = self.call_message(local);
         let (status, body, content_type): (u16, &[u8], &str) = match local {
+            // Whatever became of a call is told by fields: a response that consists of them alone.
+            Local::Failed(_) if self.is_grpc => (200, b"", TEXT),
             Local::Failed(failure) => {
                 let Verdict { status, text, .. } = failure.verdict();
                 (status, text.as_bytes(), TEXT)
@@ -71,13 +74,24 @@ impl<E: Env> Exchange<'_, E> {
             }
             Local::Fixed { status, body, content_type } => (*status, body, content_type),
         };
-        let mut extra: [(&'static str, &[u8]); 3] = [("", b""); 3];
+        let mut extra: [(&'static str, &[u8]); 4] = [("", b""); 4];
         let mut extras = 0;
         let mut add = |name, value| {
             extra[extras] = (name, value);
             extras += 1;
         };
         match local {
+            Local::Failed(failure) if self.is_grpc => {
+                let status = failure.grpc_status();
+                self.tally.grpc_status.set(Some(status as u8));
+                // Without content nobody else says of which kind it is.
+                add("Content-Type", GRPC.as_bytes());
+                add("grpc-status", status.digits().as_bytes());
+                add("grpc-message", &message);
+                if self.adopted.snapshot.reason_header {
+                    add("X-Gateway-Reason", failure.verdict().label.as_bytes());
+                }
+            }
             Local::Failed(failure) => {
                 // RFC 9110 section 15.5.6: 405 names the methods that are allowed.
                 if *failure == Failure::MethodRefused {
@@ -110,6 +124,16 @@ impl<E: Env> Exchange<'_, E> {
         };
         encode_local(out, &reply);
         (status, if reply.head_only { 0 } else { body.len() })
+    }
+
+    /// What a call that failed is told in words; empty for everything else.
+    fn call_message(&self, local: &Local<'_>) -> Vec<u8> {
+        if let Local::Failed(failure) = local
+            && self.is_grpc
+        {
+            return grpc_message(failure.verdict().text);
+        }
+        Vec::new()
     }
 
     fn locate(&self, pieces: &[Piece], location: &mut Vec<u8>) {

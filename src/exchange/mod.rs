@@ -10,6 +10,7 @@
 mod adopted;
 mod announce;
 mod answer;
+mod call;
 mod connection;
 mod failure;
 mod forward;
@@ -36,6 +37,6 @@ mod upload;
 mod wire;
 
 pub use connection::serve_connection;
-pub use failure::{Failure, Fault, Severity, Verdict};
+pub use failure::{Failure, Fault, GrpcStatus, Severity, Verdict};
 pub use queue::{Call, Tell};
 pub use shard::{Belongings, Shard, Upstream};

@@ -115,7 +115,8 @@ impl<E: Env> Exchange<'_, E> {
             rewritten
         });
         let path = rewritten.as_ref().map_or(path, Buffer::filled);
-        let left_ms = sending.due_ms.get().saturating_sub(self.shard.alarms.now_ms()).max(1);
+        let now_ms = self.shard.alarms.now_ms();
+        let left_ms = sending.due_ms.get().saturating_sub(now_ms).max(1);
         let how = RequestOut {
             path,
             query: self.head.query(self.bytes),
@@ -133,6 +134,7 @@ impl<E: Env> Exchange<'_, E> {
             timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
             close: cluster.proxy_protocol.is_some(),
             upgrade: self.upgrade(route),
+            grpc_timeout_ms: sending.call_due_ms.get().map(|due_ms| due_ms.saturating_sub(now_ms).max(1)),
             certificate: self.certificate(),
         };
         encode_request(out, self.bytes, self.head, &how);

@@ -5,7 +5,7 @@ use super::held::{Arrival, Client, Exchange, Gauge, Next, unread_after};
 use super::local::Local;
 use super::shard::{Scratch, Shard};
 use super::tally::Tally;
-use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_valid_request_id, via_names};
+use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_grpc, is_valid_request_id, via_names};
 use crate::net::{Buffer, Env};
 use crate::routing::Predicates;
 use crate::snapshot::{Action, Route, SplitRoute};
@@ -45,6 +45,7 @@ pub(super) async fn serve_exchange<E: Env>(
         listener,
         adopted: &adopted,
         own_id: own_id(shard, request, unread.filled()),
+        is_grpc: is_call(request, unread.filled()),
         head: request,
         bytes: unread.filled(),
         tally: Tally { started_ns, head_ns, ..Tally::default() },
@@ -57,6 +58,11 @@ pub(super) async fn serve_exchange<E: Env>(
     let used = request.len() + served.body_used;
     *next_unread = Some(unread_after(unread, used, served.leftover));
     served.next
+}
+
+/// A call of gRPC is a POST of its media type.
+fn is_call(head: &RequestHead, bytes: &[u8]) -> bool {
+    head.method() == Method::Post && head.find(bytes, FieldKind::ContentType).is_some_and(is_grpc)
 }
 
 fn own_id<E: Env>(shard: &Shard<E>, head: &RequestHead, bytes: &[u8]) -> Option<[u8; 32]> {

@@ -21,6 +21,8 @@ pub(super) struct Tally {
     /// Does the response end with its connection, so that only a reset shows that it was cut?
     pub(super) open_ended: Cell<bool>,
     pub(super) failure: Cell<Option<Failure>>,
+    /// How a call of gRPC ended, by its endpoint or by us.
+    pub(super) grpc_status: Cell<Option<u8>>,
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
     pub(super) endpoint: Cell<Option<SocketAddr>>,

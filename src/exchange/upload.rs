@@ -50,7 +50,10 @@ impl<E: Env> Exchange<'_, E> {
         sending: &Sending,
     ) -> Result<(), Failure> {
         let listener = self.listener;
-        let mut pace = Pace { rate: listener.body_rate, grace_ms: listener.body_grace_ms, waited_ms: 0, received: 0 };
+        // The messages of a call may be far apart.
+        let rate = if self.is_grpc { 0 } else { listener.body_rate };
+        let mut pace = Pace { rate, grace_ms: listener.body_grace_ms, waited_ms: 0, received: 0 };
+        let idle_ms = if self.is_grpc { self.message_ms(&route.timeouts, sending) } else { listener.idle_ms };
         let chunked = self.head.body() == BodyLength::Chunked;
         let mut inbound = Inbound::new(self.head.body(), sent, decoder);
         let mut buffer = self.shard.buffers.lend();
@@ -65,7 +68,10 @@ impl<E: Env> Exchange<'_, E> {
         let began_ms = self.shard.alarms.now_ms();
         loop {
             if buffer.is_empty() {
-                buffer = self.read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace).await?;
+                buffer = self
+                    .read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace, idle_ms)
+                    .await
+                    .map_err(|why| self.late(sending, why))?;
             }
             let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadRequestBody)?;
             total += buffer.len() as u64;
@@ -108,9 +114,9 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    async fn read_body(&self, buffer: Buffer, pace: &mut Pace) -> Result<Buffer, Failure> {
+    async fn read_body(&self, buffer: Buffer, pace: &mut Pace, idle_ms: u64) -> Result<Buffer, Failure> {
         let began_ms = self.shard.alarms.now_ms();
-        let patience_ms = pace.allowance_ms(self.listener.idle_ms);
+        let patience_ms = pace.allowance_ms(idle_ms);
         match read_once(self.client, buffer, self.client_alarm, patience_ms).await {
             Received::Bytes(buffer) => {
                 pace.on_received(buffer.len(), self.shard.alarms.now_ms() - began_ms);

@@ -5,6 +5,7 @@ use super::edits::FieldEdits;
 use super::encode::{push_fields, push_length, push_line, push_number};
 use super::fields::{Field, FieldKind, KindSet};
 use super::framing::BodyLength;
+use super::grpc::push_grpc_timeout;
 use super::method::{Method, Version};
 use super::request::RequestHead;
 
@@ -46,6 +47,8 @@ pub struct RequestOut<'a> {
     pub close: bool,
     /// The protocol to ask for a switch to; empty for none.
     pub upgrade: &'a [u8],
+    /// Milliseconds that are left of a gRPC call; the client's own `grpc-timeout` goes on where nothing is said.
+    pub grpc_timeout_ms: Option<u64>,
     /// What the client's certificate says, for the edits.
     pub certificate: Option<&'a ClientCertificate>,
 }
@@ -81,6 +84,7 @@ const UNTRUSTED: KindSet = KindSet::of(&[
 /// | Upgrade | `how.upgrade` with `Connection: Upgrade` (RFC 9110 section 7.8) |
 /// | Trailer | as received if the body goes on in chunks |
 /// | Max-Forwards | one less for OPTIONS and TRACE (RFC 9110 section 7.6.2) |
+/// | grpc-timeout | `how.grpc_timeout_ms`, else as received |
 /// | Via | appended (RFC 9110 section 7.6.3) |
 /// | Forwarded, X-Forwarded-*, X-Real-IP | the client's only if the peer is trusted, else our own |
 /// | X-Request-ID | `how.request_id` |
@@ -126,6 +130,9 @@ fn dropped_kinds(head: &RequestHead, how: &RequestOut<'_>) -> KindSet {
     }
     if head.max_forwards().is_some() {
         dropped = dropped.with(FieldKind::MaxForwards);
+    }
+    if how.grpc_timeout_ms.is_some() {
+        dropped = dropped.with(FieldKind::GrpcTimeout);
     }
     dropped
 }
@@ -199,6 +206,11 @@ fn push_own(out: &mut Vec<u8>, head: &RequestHead, how: &RequestOut<'_>) {
         out.extend_from_slice(name);
         out.extend_from_slice(b": ");
         push_number(out, milliseconds);
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(milliseconds) = how.grpc_timeout_ms {
+        out.extend_from_slice(b"grpc-timeout: ");
+        push_grpc_timeout(out, milliseconds);
         out.extend_from_slice(b"\r\n");
     }
     if head.expects_continue() {

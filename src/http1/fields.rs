@@ -79,6 +79,8 @@ pub enum FieldKind {
     Traceparent,
     /// Content-Type.
     ContentType,
+    /// grpc-timeout.
+    GrpcTimeout,
     /// Any other name.
     Other,
 }
@@ -219,6 +221,7 @@ impl FieldKind {
             (b'd', 4) if is(name, b"date") => Self::Date,
             (b'e', 6) if is(name, b"expect") => Self::Expect,
             (b'f', 9) if is(name, b"forwarded") => Self::Forwarded,
+            (b'g', 12) if is(name, b"grpc-timeout") => Self::GrpcTimeout,
             (b'h', 4) if is(name, b"host") => Self::Host,
             (b'h', 14) if is(name, b"http2-settings") => Self::Http2Settings,
             (b'k', 10) if is(name, b"keep-alive") => Self::KeepAlive,

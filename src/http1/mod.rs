@@ -20,6 +20,7 @@ mod encode_response;
 mod error;
 mod fields;
 mod framing;
+mod grpc;
 mod method;
 mod path;
 mod request;
@@ -45,6 +46,7 @@ pub use encode_response::{
 pub use error::{ChunkError, HeadError};
 pub use fields::{Field, FieldKind};
 pub use framing::BodyLength;
+pub use grpc::{GRPC, grpc_message, is_grpc, parse_grpc_status, parse_grpc_timeout};
 pub use method::{Method, Version};
 pub use request::{RequestHead, via_names};
 pub use response::ResponseHead;

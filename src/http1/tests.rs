@@ -223,6 +223,7 @@ fn whatever_is_accepted_is_forwarded_as_one_unambiguous_message() {
         }
         let how = RequestOut {
             upgrade: b"",
+            grpc_timeout_ms: None,
             certificate: None,
             path: head.path(&bytes),
             query: head.query(&bytes),

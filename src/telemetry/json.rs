@@ -60,6 +60,9 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
         write_infallible(out, format_args!(",\"reused\":{}", record.reused));
     }
     number(out, "attempts", u64::from(record.attempts));
+    if let Some(status) = record.grpc_status {
+        number(out, "grpc_status", u64::from(status));
+    }
     number(out, "bytes_in", record.bytes_in);
     number(out, "bytes_out", record.bytes_out);
     if let Some(reason) = &record.reason {
@@ -157,7 +160,7 @@ mod tests {
             "time": "1994-11-06T08:49:37.123Z", "protocol": "HTTP/2", "method": "GET", "host": "example.com", "path": "/a", "query": true,
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
             "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
-            "endpoint": "10.0.0.7:3000", "reused": false, "attempts": 2, "bytes_in": 3, "bytes_out": u64::MAX,
+            "endpoint": "10.0.0.7:3000", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
             "reason": "connect_refused", "user_agent": "curl/8", "client_cert": "CN=a", "head_ms": 0.0, "connect_ms": 0.0,
             "first_byte_ms": 0.0, "epoch": 9,
         });

@@ -38,6 +38,8 @@ pub struct Record<'a> {
     pub endpoint: Option<SocketAddr>,
     /// Attempts upstream.
     pub attempts: u32,
+    /// How a call of gRPC ended.
+    pub grpc_status: Option<u8>,
     /// Body bytes from the client.
     pub bytes_in: u64,
     /// Body bytes to the client.
@@ -80,6 +82,7 @@ pub struct OwnedRecord {
     pub cluster: Vec<u8>,
     pub endpoint: Option<SocketAddr>,
     pub attempts: u32,
+    pub grpc_status: Option<u8>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub reason: Option<String>,
@@ -98,6 +101,9 @@ const TEXTS: usize = 10;
 /// Most bytes of one record in the ring.
 pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
 
+/// Stands for no status of a call.
+const NO_STATUS: u16 = u16::MAX;
+
 const FLAG_QUERY: u8 = 1;
 const FLAG_REUSED: u8 = 2;
 const FLAG_REASON: u8 = 4;
@@ -114,6 +120,7 @@ impl Record<'_> {
         out.push(flags);
         out.extend_from_slice(&self.status.to_le_bytes());
         out.extend_from_slice(&self.attempts.to_le_bytes());
+        out.extend_from_slice(&self.grpc_status.map_or(NO_STATUS, u16::from).to_le_bytes());
         for number in [
             self.unix_ms,
             self.duration_ns,
@@ -174,6 +181,7 @@ impl OwnedRecord {
         let flags = take::<1>(input)?[0];
         let status = u16::from_le_bytes(take(input)?);
         let attempts = u32::from_le_bytes(take(input)?);
+        let grpc_status = u16::from_le_bytes(take(input)?);
         let mut numbers = [0; 8];
         for number in &mut numbers {
             *number = u64::from_le_bytes(take(input)?);
@@ -204,6 +212,7 @@ impl OwnedRecord {
             cluster,
             endpoint: endpoint_ip.map(|ip| SocketAddr::new(ip, port)),
             attempts,
+            grpc_status: u8::try_from(grpc_status).ok(),
             bytes_in,
             bytes_out,
             reason: (flags & FLAG_REASON != 0).then(|| String::from_utf8_lossy(&reason).into_owned()),
@@ -252,6 +261,7 @@ pub(super) mod tests {
             cluster: b"app",
             endpoint: Some("10.0.0.7:3000".parse().unwrap()),
             attempts: 2,
+            grpc_status: Some(14),
             bytes_in: 3,
             bytes_out: u64::MAX,
             reason: Some("connect_refused"),
@@ -280,10 +290,19 @@ pub(super) mod tests {
         assert_eq!(owned.endpoint, full().endpoint);
         assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
         assert_eq!((owned.query, owned.reused, owned.epoch, owned.bytes_out), (true, false, 9, u64::MAX));
-        let bare = Record { protocol: None, endpoint: None, reason: None, reused: true, query: false, ..full() };
+        assert_eq!(owned.grpc_status, Some(14));
+        let bare = Record {
+            grpc_status: None,
+            protocol: None,
+            endpoint: None,
+            reason: None,
+            reused: true,
+            query: false,
+            ..full()
+        };
         let owned = round_trip(&bare);
         assert_eq!((owned.endpoint, owned.reason, owned.reused, owned.query), (None, None, true, false));
-        assert_eq!(owned.protocol, None);
+        assert_eq!((owned.protocol, owned.grpc_status), (None, None));
     }
 
     #[test]

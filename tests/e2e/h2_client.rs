@@ -204,6 +204,11 @@ impl H2Stream {
         within(&self.handle, "content", body.data()).transpose().map_err(|error| error.reason())
     }
 
+    /// Did the head of the response end the stream?
+    pub(crate) fn ends_here(&self) -> bool {
+        self.body.as_ref().expect("a response came").is_end_stream()
+    }
+
     /// Lets so many more bytes come.
     pub(crate) fn makes_room(&mut self, count: usize) {
         let body = self.body.as_mut().expect("a response came");

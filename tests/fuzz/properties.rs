@@ -175,6 +175,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
         timeout_ms: None,
         close: false,
         upgrade: b"",
+        grpc_timeout_ms: None,
         certificate: None,
     };
     let mut out = Vec::new();

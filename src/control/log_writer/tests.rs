@@ -22,6 +22,7 @@ fn record(epoch: u64) -> Record<'static> {
         cluster: b"",
         endpoint: None,
         attempts: 0,
+        grpc_status: None,
         bytes_in: 0,
         bytes_out: 0,
         reason: None,

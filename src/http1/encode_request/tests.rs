@@ -16,6 +16,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         timeout_ms: None,
         close: false,
         upgrade: b"",
+        grpc_timeout_ms: None,
         certificate: None,
     }
 }
@@ -166,4 +167,13 @@ fn a_request_id_is_short_and_plain() {
     for id in ["", "a b", "a,b", "a\"", "a<b", "a\r", "\u{e9}", "{a}", &long] {
         assert!(!is_valid_request_id(id.as_bytes()), "{id}");
     }
+}
+
+#[test]
+fn what_is_left_of_a_call_stands_in_place_of_what_the_client_gave_it() {
+    let text = "POST / HTTP/1.1|Host: a|grpc-timeout: 5S|GRPC-Timeout: 9S|Content-Length: 0";
+    let kept = sent(text, |_| {});
+    assert!(kept.contains("|grpc-timeout: 5S|GRPC-Timeout: 9S|"), "{kept}");
+    let cut = sent(text, |how| how.grpc_timeout_ms = Some(1_234));
+    assert!(cut.contains("|grpc-timeout: 1234m|") && cut.to_lowercase().matches("grpc-timeout").count() == 1, "{cut}");
 }
