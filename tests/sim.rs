@@ -31,6 +31,8 @@ mod inspector;
 mod ledger;
 #[path = "sim/mailbox.rs"]
 mod mailbox;
+#[path = "sim/panics.rs"]
+mod panics;
 #[path = "sim/picks.rs"]
 mod picks;
 #[path = "sim/pipe.rs"]

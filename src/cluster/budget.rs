@@ -1,49 +1,51 @@
 //! How many retries are affordable, and how long to wait before one.
 
-/// Thousandths of a token.
-const TOKEN: u64 = 1_000;
+/// Millionths of a token.
+const TOKEN: u64 = 1_000_000;
 /// Tokens at most, so that a calm day does not pay for a storm.
 const TOKENS_MAX: u64 = 1_000 * TOKEN;
-/// Tokens that time alone restores: a route with few requests can retry as well.
+/// Tokens that time alone restores, over all workers: a route with few requests can retry as well.
 const TOKENS_FLOOR: u64 = 10 * TOKEN;
-/// Thousandths that one millisecond restores: a token each 100 ms.
+/// Millionths that one millisecond restores, over all workers: a token each 100 ms.
 const REFILL_PER_MS: u64 = TOKEN / 100;
 /// The longest wait before a retry in milliseconds.
 const BACKOFF_MS_MAX: u64 = 10_000;
 
 /// Retries that one worker can afford: a share of its requests, and a trickle where there are few.
 ///
-/// Over any span the retries are at most `share` x requests + 1 for each 100 ms + what had been saved (10 at the
-/// start, never more than 1000), so they cannot amplify an outage.
+/// Over any span the retries of all workers are at most `share` x requests + 1 for each 100 ms + what had been saved (10
+/// at the start, or one for each worker if there are more; never more than 1000 by a worker), so they cannot amplify an
+/// outage, however many workers there are.
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     saved: u64,
     refilled_ms: u64,
-}
-
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// What time restores at most.
+    floor: u64,
+    /// And how fast.
+    per_ms: u64,
 }
 
 impl RetryBudget {
-    /// A budget of ten retries.
+    /// The part of a budget of ten retries that one of `workers` has.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { saved: TOKENS_FLOOR, refilled_ms: 0 }
+    pub fn new(workers: usize) -> Self {
+        let workers = workers.max(1) as u64;
+        // Less than one would never be enough.
+        let floor = (TOKENS_FLOOR / workers).max(TOKEN);
+        Self { saved: floor, refilled_ms: 0, floor, per_ms: REFILL_PER_MS / workers }
     }
 
-    /// Told that a request arrived, of which `share` (0 to 1, counted in thousandths) is put by for retries.
+    /// Told that a request arrived, of which `share` (0 to 1, counted in millionths) is put by for retries.
     pub fn on_request(&mut self, share: f64) {
-        self.saved = (self.saved + thousandths(share)).min(TOKENS_MAX);
+        self.saved = (self.saved + millionths(share)).min(TOKENS_MAX);
     }
 
     /// Pays for one retry, if there is enough; `now_ms` is of one clock that never goes back.
     pub fn try_take(&mut self, now_ms: u64) -> bool {
         let elapsed_ms = now_ms.saturating_sub(self.refilled_ms);
         self.refilled_ms = now_ms.max(self.refilled_ms);
-        let restored = self.saved.saturating_add(elapsed_ms.saturating_mul(REFILL_PER_MS)).min(TOKENS_FLOOR);
+        let restored = self.saved.saturating_add(elapsed_ms.saturating_mul(self.per_ms)).min(self.floor);
         self.saved = self.saved.max(restored);
         match self.saved.checked_sub(TOKEN) {
             Some(left) => {
@@ -55,10 +57,10 @@ impl RetryBudget {
     }
 }
 
-/// A share in thousandths; what is no number is none.
-#[expect(clippy::cast_possible_truncation, reason = "0 to 1000 and no fraction after the line before")]
-fn thousandths(share: f64) -> u64 {
-    let rounded = (share.clamp(0.0, 1.0) * 1_000.0).round();
+/// A share in millionths; what is no number is none.
+#[expect(clippy::cast_possible_truncation, reason = "0 to a million and no fraction after the line before")]
+fn millionths(share: f64) -> u64 {
+    let rounded = (share.clamp(0.0, 1.0) * 1_000_000.0).round();
     rounded as u64
 }
 
@@ -88,13 +90,13 @@ mod tests {
     #[test]
     fn ten_retries_are_free_at_the_start_whenever_that_is() {
         for now_ms in [0, 5, 1 << 40] {
-            assert_eq!(granted(&mut RetryBudget::new(), now_ms, 50), 10, "at {now_ms} ms");
+            assert_eq!(granted(&mut RetryBudget::new(1), now_ms, 50), 10, "at {now_ms} ms");
         }
     }
 
     #[test]
     fn a_tenth_of_the_requests_may_be_retried() {
-        let mut budget = RetryBudget::new();
+        let mut budget = RetryBudget::new(1);
         assert_eq!(granted(&mut budget, 7, 50), 10);
         (0..990).for_each(|_| budget.on_request(0.1));
         assert_eq!(granted(&mut budget, 7, 500), 99);
@@ -106,14 +108,14 @@ mod tests {
 
     #[test]
     fn no_more_than_a_thousand_are_saved() {
-        let mut budget = RetryBudget::new();
+        let mut budget = RetryBudget::new(1);
         (0..100_000).for_each(|_| budget.on_request(1.0));
         assert_eq!(granted(&mut budget, 0, 5_000), 1_000);
     }
 
     #[test]
     fn an_empty_budget_earns_one_retry_each_hundred_milliseconds_up_to_ten() {
-        let mut budget = RetryBudget::new();
+        let mut budget = RetryBudget::new(1);
         assert_eq!(granted(&mut budget, 1_000, 50), 10);
         assert!(!budget.try_take(1_099));
         assert!(budget.try_take(1_100));
@@ -122,16 +124,29 @@ mod tests {
         assert_eq!(granted(&mut budget, 3_600_000, 50), 10);
     }
 
+    /// What one worker is free to do is divided among several, so that ten cores retry no more than one.
+    #[test]
+    fn what_time_restores_is_divided_among_the_workers() {
+        for (workers, at_start) in [(1, 10), (2, 10), (4, 8), (10, 10), (32, 32)] {
+            let mut budgets = vec![RetryBudget::new(workers); workers];
+            let all =
+                |budgets: &mut Vec<RetryBudget>, ms| budgets.iter_mut().map(|one| granted(one, ms, 50)).sum::<usize>();
+            assert_eq!(all(&mut budgets, 0), at_start, "{workers}");
+            let later: usize = (1..=10_000).map(|ms| all(&mut budgets, ms)).sum();
+            assert!((90..=100).contains(&later), "{workers}: {later}");
+        }
+    }
+
     #[test]
     fn time_adds_nothing_above_ten() {
-        let mut budget = RetryBudget::new();
+        let mut budget = RetryBudget::new(1);
         (0..100).for_each(|_| budget.on_request(0.5));
         assert_eq!(granted(&mut budget, 3_600_000, 500), 60);
     }
 
     #[test]
     fn a_clock_that_stands_still_or_is_late_earns_nothing() {
-        let mut budget = RetryBudget::new();
+        let mut budget = RetryBudget::new(1);
         assert_eq!(granted(&mut budget, 1_000, 50), 10);
         assert!(!budget.try_take(500));
         assert!(!budget.try_take(1_000));
@@ -140,8 +155,10 @@ mod tests {
 
     #[test]
     fn a_share_outside_its_range_counts_as_its_nearest_end_and_no_number_as_none() {
-        for (share, kept) in [(-1.0, 0), (f64::NAN, 0), (0.0, 0), (2.0, 1_000), (f64::INFINITY, 1_000), (0.0004, 0)] {
-            assert_eq!(thousandths(share), kept, "{share}");
+        for (share, kept) in
+            [(-1.0, 0), (f64::NAN, 0), (0.0, 0), (2.0, TOKEN), (f64::INFINITY, TOKEN), (0.000_000_4, 0)]
+        {
+            assert_eq!(millionths(share), kept, "{share}");
         }
     }
 
@@ -149,7 +166,7 @@ mod tests {
     fn retries_never_exceed_the_share_the_trickle_and_the_start() {
         for seed in 0..64 {
             let mut rng = Rng::from_seed(seed);
-            let mut budget = RetryBudget::new();
+            let mut budget = RetryBudget::new(1);
             let share = [0.0, 0.01, 0.1, 0.2, 1.0][usize::try_from(rng.below(5)).unwrap()];
             let (mut now_ms, mut requests, mut retries) = (0, 0_u32, 0_u32);
             for _ in 0..3_000 {

@@ -23,13 +23,14 @@ pub(super) struct Adopted {
     /// By index of the cluster.
     pub(super) lanes: Vec<Rc<RefCell<Lane>>>,
     /// By number of the split.
-    pub(super) splits: Vec<RefCell<Split>>,
+    pub(super) splits: Vec<Rc<RefCell<Split>>>,
     pub(super) sampler: Sampler,
 }
 
 impl Adopted {
-    /// Takes up `snapshot`; lanes of clusters that `before` had with the same balancer go on.
-    pub(super) fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, rng: &mut Rng) -> Self {
+    /// Takes up `snapshot` as one of `workers`; lanes of clusters that `before` had with the same balancer go on, and so do
+    /// splits of the same weights.
+    pub(super) fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, workers: usize, rng: &mut Rng) -> Self {
         let log = snapshot.log;
         // Workers start at different places, or the first endpoint of each cluster would get every first request.
         let mut start = || u32::try_from(rng.below(1 << 32)).unwrap_or(0);
@@ -38,13 +39,22 @@ impl Adopted {
                 before.and_then(|before| before.lane_of(cluster)).unwrap_or_else(|| {
                     Rc::new(RefCell::new(Lane {
                         balancer: Balancer::new(cluster.strategy, start()),
-                        budget: RetryBudget::new(),
+                        budget: RetryBudget::new(workers),
                         elsewhere: InFlightView::new(),
                     }))
                 })
             })
             .collect();
-        let splits = (snapshot.splits.iter()).map(|weights| RefCell::new(Split::new(weights, start()))).collect();
+        let splits = (snapshot.splits.iter().enumerate())
+            .map(|(number, weights)| {
+                // Other addresses of a cluster make an epoch as well, and shares are exact over all of them.
+                let goes_on = before.filter(|before| before.snapshot.splits.get(number) == Some(weights));
+                match goes_on {
+                    Some(before) => Rc::clone(&before.splits[number]),
+                    None => Rc::new(RefCell::new(Split::new(weights, start()))),
+                }
+            })
+            .collect();
         Self { lanes, splits, sampler: Sampler::new(log.ok, log.slow_over, log.slow, log.errors), snapshot }
     }
 

@@ -29,6 +29,79 @@ impl Fault {
     }
 }
 
+/// What was being done when an exchange failed, in the order of the walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The request's head or body was being received.
+    Receive,
+    /// A route was being chosen, or what it allows looked at.
+    Route,
+    /// A place under the limits of the gateway and its clusters was sought.
+    Admit,
+    /// An endpoint was being chosen.
+    Balance,
+    /// A connection to the endpoint was being made or secured.
+    Connect,
+    /// The request was being sent to the endpoint.
+    Send,
+    /// The head of the endpoint's response was awaited.
+    Answer,
+    /// The body of the endpoint's response was being relayed.
+    Relay,
+    /// The response was being sent to the client, or the client left before its end.
+    Respond,
+    /// A connection that had switched protocols was open.
+    Tunnel,
+}
+
+impl Stage {
+    /// The name in logs and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Route => "route",
+            Self::Admit => "admit",
+            Self::Balance => "balance",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Answer => "answer",
+            Self::Relay => "relay",
+            Self::Respond => "respond",
+            Self::Tunnel => "tunnel",
+        }
+    }
+}
+
+/// What lets another attempt follow, if the request can be sent again: a condition of the route's `retry.on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// `connect`: nothing was sent.
+    Connect,
+    /// `reset`: the endpoint took the request and its connection died before a byte of an answer.
+    Reset,
+    /// The status of the answer.
+    Status,
+    /// `timeout`: no answer in time.
+    Timeout,
+    /// Nothing does.
+    Never,
+}
+
+impl RetryOn {
+    /// The name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Status => "its status",
+            Self::Timeout => "timeout",
+            Self::Never => "-",
+        }
+    }
+}
+
 /// How loudly a failure is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -138,8 +211,8 @@ pub struct Verdict {
     pub status: u16,
     /// Who is to blame.
     pub fault: Fault,
-    /// May the request be sent again, if it can be replayed?
-    pub retryable: bool,
+    /// What of the route's `retry.on` lets another attempt follow.
+    pub retry_on: RetryOn,
     /// How loudly it is told.
     pub severity: Severity,
     /// Reason code in logs, metrics and `X-Gateway-Reason`.
@@ -149,20 +222,25 @@ pub struct Verdict {
 }
 
 const fn client(status: u16, label: &'static str, text: &'static str) -> Verdict {
-    Verdict { status, fault: Fault::Client, retryable: false, severity: Severity::Notice, label, text }
+    Verdict { status, fault: Fault::Client, retry_on: RetryOn::Never, severity: Severity::Notice, label, text }
 }
 
 const fn gateway(status: u16, label: &'static str, text: &'static str) -> Verdict {
-    Verdict { status, fault: Fault::Gateway, retryable: false, severity: Severity::Error, label, text }
+    Verdict { status, fault: Fault::Gateway, retry_on: RetryOn::Never, severity: Severity::Error, label, text }
 }
 
 const fn upstream(status: u16, label: &'static str, text: &'static str) -> Verdict {
-    Verdict { status, fault: Fault::Upstream, retryable: false, severity: Severity::Error, label, text }
+    Verdict { status, fault: Fault::Upstream, retry_on: RetryOn::Never, severity: Severity::Error, label, text }
+}
+
+/// A connection that was not made.
+const fn unreached(status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { retry_on: RetryOn::Connect, ..upstream(status, label, text) }
 }
 
 /// An upstream failure before any byte of a response.
-const fn unanswered(status: u16, label: &'static str, text: &'static str) -> Verdict {
-    Verdict { retryable: true, ..upstream(status, label, text) }
+const fn unanswered(retry_on: RetryOn, status: u16, label: &'static str, text: &'static str) -> Verdict {
+    Verdict { retry_on, ..upstream(status, label, text) }
 }
 
 /// An upstream failure in the body of a response.
@@ -250,24 +328,24 @@ impl Failure {
             Self::QueueTimeout => gateway(503, "upstream_queue_timeout", "upstream saturated"),
             Self::BreakerOpen => upstream(503, "breaker_open", "upstream breaker open"),
             Self::NoneFit => upstream(503, "no_healthy_endpoint", "no healthy upstream"),
-            Self::ConnectRefused => unanswered(502, "connect_refused", "upstream refused the connection"),
-            Self::ConnectTimeout => unanswered(504, "connect_timeout", "upstream connection timed out"),
-            Self::ConnectFailed => unanswered(502, "connect_failed", "upstream connection failed"),
+            Self::ConnectRefused => unreached(502, "connect_refused", "upstream refused the connection"),
+            Self::ConnectTimeout => unreached(504, "connect_timeout", "upstream connection timed out"),
+            Self::ConnectFailed => unreached(502, "connect_failed", "upstream connection failed"),
             Self::CertificateUnknown => {
-                unanswered(502, "tls_unknown_issuer", "upstream certificate signed by an unknown issuer")
+                unreached(502, "tls_unknown_issuer", "upstream certificate signed by an unknown issuer")
             }
-            Self::CertificateName => unanswered(502, "tls_wrong_name", "upstream certificate for another name"),
-            Self::CertificateExpired => unanswered(502, "tls_expired", "upstream certificate not valid now"),
-            Self::NotTls => unanswered(502, "tls_plain_peer", "upstream does not speak TLS"),
+            Self::CertificateName => unreached(502, "tls_wrong_name", "upstream certificate for another name"),
+            Self::CertificateExpired => unreached(502, "tls_expired", "upstream certificate not valid now"),
+            Self::NotTls => unreached(502, "tls_plain_peer", "upstream does not speak TLS"),
             Self::NoSharedTls => {
-                unanswered(502, "tls_no_shared_version", "no TLS version or protocol shared with upstream")
+                unreached(502, "tls_no_shared_version", "no TLS version or protocol shared with upstream")
             }
-            Self::TlsFailed => unanswered(502, "tls_failed", "TLS handshake with upstream failed"),
+            Self::TlsFailed => unreached(502, "tls_failed", "TLS handshake with upstream failed"),
             Self::SpeaksTls => upstream(502, "upstream_speaks_tls", "upstream speaks TLS: use https in its url"),
-            Self::UpstreamReset => unanswered(502, "upstream_reset", "upstream reset the connection"),
-            Self::UpstreamEof => unanswered(502, "upstream_eof", "upstream closed the connection"),
-            Self::UpstreamStatus => unanswered(502, "upstream_status", "upstream failed"),
-            Self::UpstreamTimeout => upstream(504, "upstream_timeout", "upstream timed out"),
+            Self::UpstreamReset => unanswered(RetryOn::Reset, 502, "upstream_reset", "upstream reset the connection"),
+            Self::UpstreamEof => unanswered(RetryOn::Reset, 502, "upstream_eof", "upstream closed the connection"),
+            Self::UpstreamStatus => unanswered(RetryOn::Status, 502, "upstream_status", "upstream failed"),
+            Self::UpstreamTimeout => unanswered(RetryOn::Timeout, 504, "upstream_timeout", "upstream timed out"),
             Self::RequestTimeout => upstream(504, "request_timeout", "upstream timed out"),
             Self::UpstreamWriteTimeout => {
                 upstream(504, "upstream_write_timeout", "upstream took nothing of the request")
@@ -283,6 +361,50 @@ impl Failure {
             Self::UpstreamBodyTimeout => cut(504, "upstream_body_timeout", "upstream stalled in its response"),
             Self::BadResponseBody(_) => cut(502, "bad_response_body", "upstream sent a malformed body"),
             Self::TunnelIdle => client(499, "tunnel_idle", "nothing came through the tunnel"),
+        }
+    }
+
+    /// What was being done when it happened.
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::BadRequest(_)
+            | Self::BadRequestBody(_)
+            | Self::PlainHttp
+            | Self::ClientHeaderTimeout
+            | Self::ClientBodyTimeout
+            | Self::BodyTooLarge => Stage::Receive,
+            Self::MethodRefused
+            | Self::RouteNotFound
+            | Self::CertificateMissing
+            | Self::Misdirected
+            | Self::LoopDetected => Stage::Route,
+            Self::DescriptorsExhausted | Self::UpstreamSaturated | Self::QueueTimeout => Stage::Admit,
+            Self::BreakerOpen | Self::NoneFit => Stage::Balance,
+            Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::ConnectFailed
+            | Self::CertificateUnknown
+            | Self::CertificateName
+            | Self::CertificateExpired
+            | Self::NotTls
+            | Self::NoSharedTls
+            | Self::TlsFailed => Stage::Connect,
+            Self::UpstreamWriteTimeout => Stage::Send,
+            Self::SpeaksTls
+            | Self::UpstreamReset
+            | Self::UpstreamEof
+            | Self::UpstreamStatus
+            | Self::UpstreamTimeout
+            | Self::RequestTimeout
+            | Self::BadResponse(_)
+            | Self::ResponseHeadCut
+            | Self::ResponseHeaderTooLarge
+            | Self::InterimFlood
+            | Self::UnaskedSwitch => Stage::Answer,
+            Self::UpstreamTruncated | Self::UpstreamBodyTimeout | Self::BadResponseBody(_) => Stage::Relay,
+            Self::ClientWriteTimeout | Self::ClientAbort => Stage::Respond,
+            Self::TunnelIdle => Stage::Tunnel,
         }
     }
 
@@ -302,16 +424,16 @@ impl Failure {
     #[must_use]
     pub fn reference() -> String {
         let mut table = String::from(
-            "| reason | status | gRPC status | fault | retried when replay is safe | level |\n|---|---|---|---|---|---|\n",
+            "| reason | status | gRPC status | fault | stage | `retry.on` | level |\n|---|---|---|---|---|---|---|\n",
         );
         for kind in Self::KINDS {
-            let Verdict { status, fault, retryable, severity, label, .. } = kind.verdict();
+            let Verdict { status, fault, retry_on, severity, label, .. } = kind.verdict();
             let is_varied = matches!(kind, Self::BadRequest(_) | Self::BadRequestBody(_));
             let status = if is_varied { "400, 413, 414, 417, 431, 501 or 505".to_owned() } else { status.to_string() };
             let grpc = if is_varied { "INTERNAL or RESOURCE_EXHAUSTED" } else { kind.grpc_status().name() };
-            let retried = if retryable { "yes" } else { "no" };
+            let (fault, stage, retry_on) = (fault.name(), kind.stage().name(), retry_on.name());
             let level = format!("{severity:?}").to_lowercase();
-            table.push_str(&format!("| `{label}` | {status} | {grpc} | {} | {retried} | {level} |\n", fault.name()));
+            table.push_str(&format!("| `{label}` | {status} | {grpc} | {fault} | {stage} | {retry_on} | {level} |\n"));
         }
         table
     }
@@ -334,10 +456,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_never_reached_an_application_or_died_before_a_byte_is_retryable() {
-        for kind in Failure::KINDS.into_iter().filter(|kind| kind.verdict().retryable) {
-            assert_eq!(kind.verdict().fault, Fault::Upstream, "{kind:?}");
-            assert_ne!(kind, Failure::UpstreamTimeout);
+    fn another_attempt_follows_only_what_an_endpoint_did_before_its_answer() {
+        for kind in Failure::KINDS {
+            let (verdict, stage) = (kind.verdict(), kind.stage());
+            match verdict.retry_on {
+                RetryOn::Connect => assert_eq!(stage, Stage::Connect, "{kind:?}"),
+                RetryOn::Reset | RetryOn::Status | RetryOn::Timeout => assert_eq!(stage, Stage::Answer, "{kind:?}"),
+                RetryOn::Never => continue,
+            }
+            assert_eq!(verdict.fault, Fault::Upstream, "{kind:?}");
         }
     }
 

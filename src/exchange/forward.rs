@@ -98,7 +98,7 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             let tried = tries.tried();
             let is_first = self.tally.attempts.get() == 0;
-            let now_ns = if is_first { self.tally.started_ns } else { self.shard.env.now_ns() };
+            let now_ns = if is_first { self.tally.ready_ns.get() } else { self.shard.env.now_ns() };
             let (pause_ms, why) = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
                     let (reused, rested_ms) = (upstream.reused, upstream.rested_ms);

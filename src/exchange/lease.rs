@@ -76,6 +76,7 @@ impl<E: Env> Exchange<'_, E> {
         drop(attempt);
         let turn = self.wait_for_connection(wanted).await.map_err(Refused::Other)?;
         wanted.now_ns.set(shard.env.now_ns());
+        self.tally.ready_ns.set(wanted.now_ns.get());
         match turn {
             Turn::Credit(credit) => match self.pick(wanted) {
                 Some(attempt) => self.connect(wanted, attempt, credit).await,

@@ -6,7 +6,7 @@ use std::future::pending;
 use std::pin::pin;
 
 use super::adopted::Lane;
-use super::failure::Failure;
+use super::failure::{Failure, RetryOn};
 use super::held::{Exchange, Sending};
 use super::lease::Wanted;
 use super::pick::Tried;
@@ -120,9 +120,9 @@ impl<'a> Tries<'a> {
             self.again.set(true);
             return step;
         }
-        let is_reset = matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
+        let on = failure.verdict().retry_on;
         let is_unanswered = exchange.tally.first_byte_ns.get() == 0;
-        if is_reset && reused && is_unanswered && self.may_reuse.get() {
+        if on == RetryOn::Reset && reused && is_unanswered && self.may_reuse.get() {
             // RFC 9110 section 9.2.2: the endpoint may just have closed a connection that rested; that is nobody's fault,
             // costs no budget and is tried once more at once. It goes to another endpoint if there is one: what killed one
             // connection may have killed its endpoint.
@@ -136,10 +136,10 @@ impl<'a> Tries<'a> {
         }
         let retry = &self.route.retry;
         // A fresh connection that dies says something about its endpoint: only another one is worth a try.
-        if is_reset && retry.reset && self.cluster.endpoints.len() > 1 {
+        if on == RetryOn::Reset && retry.reset && self.cluster.endpoints.len() > 1 {
             return self.retry(exchange, Retried::Reset, sending);
         }
-        if failure == Failure::UpstreamTimeout && retry.timeout {
+        if on == RetryOn::Timeout && retry.timeout {
             self.again.set(true);
             return self.retry(exchange, Retried::Timeout, sending);
         }

@@ -39,9 +39,9 @@ impl<E: Env> Exchange<'_, E> {
         if !is_again {
             self.tally.bytes_in.set(start as u64);
         }
-        // Without a connect in between, the request went out right after it came: one reading of the clock less.
+        // Without a connect in between, the request went out when it was ready: one reading of the clock less.
         let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
-        self.tally.sent_ns.set(if is_first { self.tally.started_ns } else { self.shard.env.now_ns() });
+        self.tally.sent_ns.set(if is_first { self.tally.ready_ns.get() } else { self.shard.env.now_ns() });
         match write_all(stream, out, self.alarm, route.timeouts.body_idle_ms).await {
             // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
             Ok(out) => parts.out = Some(out),

@@ -1,5 +1,7 @@
 //! The walk of one exchange.
 
+use std::cell::Cell;
+
 use super::failure::Failure;
 use super::held::{Arrival, Client, Exchange, Gauge, Next, unread_after};
 use super::local::Local;
@@ -48,7 +50,7 @@ pub(super) async fn serve_exchange<E: Env>(
         is_grpc: is_call(request, unread.filled()),
         head: request,
         bytes: unread.filled(),
-        tally: Tally { started_ns, head_ns, ..Tally::default() },
+        tally: Tally { started_ns, head_ns, ready_ns: Cell::new(started_ns + head_ns), ..Tally::default() },
     };
     let served = match exchange.decide() {
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,

@@ -56,6 +56,7 @@ impl<E: Env> Exchange<'_, E> {
 
     fn log(&self, status: u16, duration_ns: u64) {
         let tally = &self.tally;
+        let failure = tally.failure.get();
         let snapshot = &self.adopted.snapshot;
         let route = tally.route.get().map(|id| snapshot.route(id));
         let cluster = tally.cluster.get().map(|cluster| snapshot.clusters[cluster].name.as_bytes());
@@ -77,8 +78,10 @@ impl<E: Env> Exchange<'_, E> {
             grpc_status: tally.grpc_status.get(),
             bytes_in: tally.bytes_in.get(),
             bytes_out: tally.bytes_out.get(),
-            reason: tally.failure.get().map(|failure| failure.verdict().label),
-            detail: tally.failure.get().map_or("", Failure::detail),
+            reason: failure.map(|failure| failure.verdict().label),
+            fault: failure.map_or("", |failure| failure.verdict().fault.name()),
+            stage: failure.map_or("", |failure| failure.stage().name()),
+            detail: failure.map_or("", Failure::detail),
             user_agent: self.head.find(self.bytes, FieldKind::UserAgent).unwrap_or_default(),
             client_cert: self.certificate().map_or(&[], |certificate| &certificate.subject),
             head_ns: tally.head_ns,
@@ -140,6 +143,8 @@ impl<E: Env> Shard<E> {
             bytes_in: 0,
             bytes_out: verdict.text.len() as u64,
             reason: Some(verdict.label),
+            fault: verdict.fault.name(),
+            stage: failure.stage().name(),
             detail: failure.detail(),
             user_agent: b"",
             client_cert: b"",

@@ -94,7 +94,7 @@ impl<E: Env> Shard<E> {
     pub fn new(belongings: Belongings<E>) -> Self {
         let Belongings { env, worker, reader, fleet, counters, log, mut rng, via, tell } = belongings;
         let alarms = Alarms::new(env.now_ns() / 1_000_000);
-        let adopted = Rc::new(Adopted::new(reader.load(), None, &mut rng));
+        let adopted = Rc::new(Adopted::new(reader.load(), None, fleet.workers(), &mut rng));
         let epoch = adopted.snapshot.epoch;
         reader.on_adopted(epoch, epoch);
         counters.epoch.set(epoch);
@@ -139,7 +139,8 @@ impl<E: Env> Shard<E> {
             return;
         }
         let before = Rc::clone(&self.current.borrow());
-        let next = Rc::new(Adopted::new(newest, Some(&before), &mut self.rng.borrow_mut()));
+        let workers = self.fleet.workers();
+        let next = Rc::new(Adopted::new(newest, Some(&before), workers, &mut self.rng.borrow_mut()));
         self.counters.epoch.set(next.snapshot.epoch);
         drop(self.current.replace(next));
         self.close_removed(&before.snapshot);

@@ -11,6 +11,8 @@ use crate::routing::RouteId;
 pub(super) struct Tally {
     pub(super) started_ns: u64,
     pub(super) head_ns: u64,
+    /// The clock when the request was last seen to be ready for its first attempt: its head was whole, or its turn had come.
+    pub(super) ready_ns: Cell<u64>,
     pub(super) route: Cell<Option<RouteId>>,
     /// Status on its way to the client; 0 before there is one.
     pub(super) status: Cell<u16>,

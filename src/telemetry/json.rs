@@ -67,6 +67,8 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     number(out, "bytes_out", record.bytes_out);
     if let Some(reason) = &record.reason {
         text(out, "reason", reason.as_bytes());
+        text(out, "fault", &record.fault);
+        text(out, "stage", &record.stage);
         if !record.detail.is_empty() {
             text(out, "detail", &record.detail);
         }
@@ -161,7 +163,7 @@ mod tests {
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
             "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
             "endpoint": "10.0.0.7:3000", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
-            "reason": "connect_refused", "user_agent": "curl/8", "client_cert": "CN=a", "head_ms": 0.0, "connect_ms": 0.0,
+            "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "head_ms": 0.0, "connect_ms": 0.0,
             "first_byte_ms": 0.0, "epoch": 9,
         });
         assert_eq!(json, expected);

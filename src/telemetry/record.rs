@@ -46,6 +46,10 @@ pub struct Record<'a> {
     pub bytes_out: u64,
     /// Reason code of a local reply or of an exchange cut short.
     pub reason: Option<&'static str>,
+    /// Who failed: client, gateway or upstream; empty when nobody did.
+    pub fault: &'static str,
+    /// What was being done when it failed; empty when nothing did.
+    pub stage: &'static str,
     /// The rule of the grammar that was broken; empty for other reasons.
     pub detail: &'static str,
     /// `User-Agent` of the request; empty when there was none.
@@ -86,6 +90,8 @@ pub struct OwnedRecord {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub reason: Option<String>,
+    pub fault: Vec<u8>,
+    pub stage: Vec<u8>,
     pub detail: Vec<u8>,
     pub user_agent: Vec<u8>,
     pub client_cert: Vec<u8>,
@@ -97,7 +103,7 @@ pub struct OwnedRecord {
 }
 
 /// Texts of one record.
-const TEXTS: usize = 10;
+const TEXTS: usize = 12;
 /// Most bytes of one record in the ring.
 pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
 
@@ -146,6 +152,8 @@ impl Record<'_> {
             self.user_agent,
             self.client_cert,
             self.reason.unwrap_or_default().as_bytes(),
+            self.fault.as_bytes(),
+            self.stage.as_bytes(),
             self.detail.as_bytes(),
         ] {
             let cut = &text[..text.len().min(limits::LOG_FIELD_BYTES)];
@@ -195,7 +203,8 @@ impl OwnedRecord {
             let length = u16::from_le_bytes(take(input)?);
             *text = input.split_off(..usize::from(length))?.to_vec();
         }
-        let [method, path, host, request_id, route, cluster, user_agent, client_cert, reason, detail] = texts;
+        let [method, path, host, request_id, route, cluster, user_agent, client_cert, reason, fault, stage, detail] =
+            texts;
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
@@ -216,6 +225,8 @@ impl OwnedRecord {
             bytes_in,
             bytes_out,
             reason: (flags & FLAG_REASON != 0).then(|| String::from_utf8_lossy(&reason).into_owned()),
+            fault,
+            stage,
             detail,
             user_agent,
             client_cert,
@@ -265,6 +276,8 @@ pub(super) mod tests {
             bytes_in: 3,
             bytes_out: u64::MAX,
             reason: Some("connect_refused"),
+            fault: "upstream",
+            stage: "connect",
             detail: "",
             user_agent: b"curl/8",
             client_cert: b"CN=a",

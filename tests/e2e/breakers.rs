@@ -306,6 +306,32 @@ fn an_open_endpoint_is_skipped_and_all_open_is_a_503(io: Io) {
     gateway.stop();
 }
 
+/// F1: whatever goes wrong with an endpoint's answer is a failure, a status below 500 at its front or not.
+fn an_answer_that_is_cut_or_malformed_counts_as_a_failure(io: Io) {
+    for (answer, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Le", 502),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 502),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", 200),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nrubbish\r\n", 200),
+    ] {
+        let endpoint = Endpoint::listens();
+        let gateway = plan(io, &[endpoint.address()], &format!("consecutive: 2, {FAR}")).start();
+        for failures in 1..=2 {
+            let mut client = gateway.client();
+            client.sends("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+            let mut upstream = endpoint.accepts();
+            upstream.expects("POST /x");
+            upstream.replies(answer);
+            upstream.closes();
+            client.expects_head(status);
+            let opened = if failures == 2 { 1.0 } else { 0.0 };
+            until_true("it is counted", || gateway.metric("http_requests_active") == 0.0);
+            assert_eq!(state(&gateway, endpoint.address()), opened, "{failures} x {answer:?}");
+        }
+        gateway.stop();
+    }
+}
+
 /// F1: what one worker sees counts for all of them, and what each saw a part of is summed.
 fn failures_of_any_worker_open_it_for_all(io: Io) {
     let patient = Patient::start("it");
@@ -376,6 +402,7 @@ on_both_drivers![
     an_abandoned_probe_gives_its_token_back,
     late_results_of_an_earlier_term_change_nothing,
     an_open_endpoint_is_skipped_and_all_open_is_a_503,
+    an_answer_that_is_cut_or_malformed_counts_as_a_failure,
     failures_of_any_worker_open_it_for_all,
     a_breaker_survives_reloads_until_one_removes_it,
 ];

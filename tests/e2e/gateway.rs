@@ -138,9 +138,12 @@ impl Gateway {
         self.asks_admin("GET", "/metrics").text().to_owned()
     }
 
-    /// The value of one sample, labels included; 0 when it is not there.
+    /// The value of one sample, labels included; 0 when its family, which must be there, has no such one.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
         let page = self.metrics();
+        let family = sample.split('{').next().expect("a name");
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| family.strip_suffix(end)).unwrap_or(family);
+        assert!(page.contains(&format!("# TYPE {family} ")), "no family {family} in\n{page}");
         let value = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }

@@ -63,25 +63,29 @@ fn nothing_a_client_sends_can_forge_a_line(io: Io) {
     gateway.stop();
 }
 
-/// K4 and I4: a local reply has its reason in the log, that of a request that could not even be read as well.
+/// K4 and I4: a local reply has in the log its reason, who failed and at which stage; that of a request that could not even
+/// be read has them as well.
 fn every_local_reply_has_its_reason_in_the_log(io: Io) {
     let gateway = Plan::to(io, &[Endpoint::closed()]).limits("header_timeout: 200ms").start();
     let mut client = gateway.client();
     client.asks("/refused");
     client.expects(502);
-    assert_eq!(gateway.log_of("/refused")["reason"], "connect_refused");
+    let why =
+        |line: &serde_json::Value| ["reason", "fault", "stage"].map(|key| line[key].as_str().unwrap_or("").to_owned());
+    assert_eq!(why(&gateway.log_of("/refused")), ["connect_refused", "upstream", "connect"]);
     client.sends("TRACE /traced HTTP/1.1\r\nHost: a\r\n\r\n");
     client.expects(405);
-    assert_eq!(gateway.log_of("/traced")["reason"], "method_refused");
+    assert_eq!(why(&gateway.log_of("/traced")), ["method_refused", "client", "route"]);
     for (bytes, status, reason) in
         [("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "bad_request"), ("GET / HTT", 408, "client_header_timeout")]
     {
         let mut client = gateway.client();
         client.sends(bytes);
         client.expects(status);
-        until(reason, || {
+        let line = until(reason, || {
             gateway.log_lines().into_iter().find(|line| line["reason"] == reason && line["status"] == status)
         });
+        assert_eq!(why(&line), [reason, "client", "receive"]);
     }
     gateway.stop();
 }

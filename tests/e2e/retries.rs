@@ -543,6 +543,39 @@ fn the_time_to_the_first_byte_is_that_of_the_last_attempt(io: Io) {
     gateway.stop();
 }
 
+/// What a client takes over its head, or a request spends in the queue, is no latency of the endpoint.
+fn the_time_to_the_first_byte_begins_with_the_attempt(io: Io) {
+    let endpoint = Endpoint::listens();
+    let entries = "max_connections: 1, queue: { max: 9, timeout: 20s }";
+    let plan = Plan::bare(io).cluster_with("app", &[endpoint.address()], entries).route("name: all, cluster: app");
+    let gateway = plan.start();
+    let (mut first, mut slow, mut waiting) = (gateway.client(), gateway.client(), gateway.client());
+    first.asks("/first");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /first");
+    waiting.asks("/waiting");
+    until_true("one waits", || gateway.cluster("app")["waiting"] == 1);
+    std::thread::park_timeout(std::time::Duration::from_millis(300));
+    upstream.replies_with("first");
+    first.expects(200);
+    upstream.expects("GET /waiting");
+    upstream.replies_with("waiting");
+    waiting.expects(200);
+    slow.sends("GET /slow HTTP/1.1\r\nHost: a\r\n");
+    std::thread::park_timeout(std::time::Duration::from_millis(300));
+    slow.sends("\r\n");
+    upstream.expects("GET /slow");
+    upstream.replies_with("slow");
+    slow.expects(200);
+    for path in ["/waiting", "/slow"] {
+        let line = gateway.log_of(path);
+        assert_eq!(line["reused"], true, "{line}");
+        assert!(line["first_byte_ms"].as_f64() < Some(200.0), "{line}");
+        assert!(line["duration_ms"].as_f64() > Some(250.0), "{line}");
+    }
+    gateway.stop();
+}
+
 /// F2 and RFC 9110 section 10.1.1: an expectation goes along to the endpoint that is asked at last; once a 100 went to the
 /// client nothing is tried again, and a final answer instead of it is relayed.
 fn an_expectation_survives_a_connect_that_failed(io: Io) {
@@ -597,5 +630,6 @@ on_both_drivers![
     an_endpoint_is_asked_again_when_the_others_refuse,
     half_a_head_is_a_502_and_the_request_is_not_sent_again,
     the_time_to_the_first_byte_is_that_of_the_last_attempt,
+    the_time_to_the_first_byte_begins_with_the_attempt,
     an_expectation_survives_a_connect_that_failed,
 ];

@@ -1,5 +1,6 @@
 //! Directed tests of clusters: endpoints that fail one another, caps over several workers, changes on the way.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use ringgate::limits;
@@ -237,5 +238,61 @@ fn waiters_of_several_workers_are_served_in_the_order_they_came() {
         }
         let expected: Vec<_> = (0..order.len()).map(|number| format!("GET /{number} HTTP/1.1")).collect();
         assert_eq!(there.noted(), expected);
+    });
+}
+
+/// Workers begin at different places, or the first endpoint would get the first request of each.
+#[test]
+fn workers_begin_their_turns_at_different_endpoints() {
+    const WORKERS: usize = 8;
+    let listening = [(0, 0), (0, 1), (0, 2), (0, 3)];
+    let stage = Stage::with(WORKERS, &Settings::plain(0..4), &listening, |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.note(format!("asked {}", upstream.at.1));
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        for worker in 0..WORKERS {
+            let client = there.client_of(worker);
+            say(&client, GET).await;
+            response(&client).await.expect("an answer");
+        }
+        let firsts: HashSet<_> = there.noted().into_iter().filter(|note| note.starts_with("asked")).collect();
+        assert!(firsts.len() > 1, "{firsts:?}");
+    });
+}
+
+/// An epoch of other addresses comes with every change of a name: shares are exact across them.
+#[test]
+fn shares_are_exact_across_reloads_that_keep_them() {
+    let settings = |endpoints: &[usize]| {
+        let mut settings = Settings::plain([0]);
+        let mut other = settings.clusters[0].clone();
+        other.room = 1;
+        settings.clusters.push(other);
+        settings.clusters[0].endpoints.truncate(0);
+        settings.clusters[0].endpoints.extend(Settings::plain(endpoints.iter().copied()).clusters[0].endpoints.clone());
+        settings.split = vec![3, 1];
+        settings
+    };
+    let listening = [(0, 0), (0, 1), (1, 0)];
+    let stage = Stage::with(1, &settings(&[0]), &listening, |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.note(format!("room {}", upstream.at.0));
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        for number in 0..40 {
+            say(&client, GET).await;
+            response(&client).await.expect("an answer");
+            there.gateway.reload(&settings(if number % 2 == 0 { &[0, 1] } else { &[0] }), true);
+        }
+        let went = |room: &str| there.noted().iter().filter(|note| *note == room).count();
+        assert_eq!((went("room 0"), went("room 1")), (30, 10));
     });
 }

@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use ringgate::cluster::Probe;
 use ringgate::config::Config;
 use ringgate::exchange::{Belongings, Shard, serve_connection};
@@ -203,8 +205,15 @@ impl Gateway {
         let open = Rc::clone(&worker.open);
         open.set(open.get() + 1);
         let task = self.world.spawn(async move {
-            serve_connection(shard, stream, peer, Rc::from("web")).await;
+            // As the reactor does.
+            let served = AssertUnwindSafe(serve_connection(shard, stream, peer, Rc::from("web"))).catch_unwind().await;
             open.set(open.get() - 1);
+            if let Err(panic) = served {
+                let text = panic.downcast_ref::<String>().filter(|text| text.starts_with("x-panic"));
+                if text.is_none() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         });
         self.world.tell(|| format!("{} is served by task {task} of w{number}", client.name()));
         self.tasks.borrow_mut().insert(name, task);

@@ -42,13 +42,11 @@ fn judge_splits(run: &Run, logged: &[Logged]) {
     }
 }
 
-/// Retries of a worker and a cluster stay within their budget, those of connections that had rested left out.
+/// Retries of a cluster over all workers stay within its budget, those of connections that had rested left out.
 fn judge_budgets(run: &Run, logged: &[Logged]) {
     let attempts = run.gateway.inspector.attempts.borrow();
-    for (worker, room) in
-        (0..run.gateway.workers.len()).flat_map(|worker| (0..ROOMS.len()).map(move |room| (worker, room)))
-    {
-        let of_these = |one: &&Logged| one.worker == worker && one.cluster() == ROOMS[room];
+    for name in ROOMS {
+        let of_these = |one: &&Logged| one.cluster() == name;
         let requests: Vec<_> = logged.iter().filter(of_these).collect();
         let tokens: HashSet<String> = requests.iter().map(|one| one.token()).collect();
         let mut last = HashMap::new();
@@ -63,10 +61,10 @@ fn judge_budgets(run: &Run, logged: &[Logged]) {
         let budget = epochs.iter().map(|settings| settings.retry.budget).max().unwrap_or(0) as usize;
         let elapsed = usize::try_from(span_ms.1.saturating_sub(span_ms.0) / 100).expect("a short run");
         // A reload may begin a new budget, with ten to begin with.
-        let most = 10 * epochs.len() + elapsed + requests.len() * budget / 100 + 2;
+        let most = 10 * epochs.len() + elapsed + requests.len() * budget / 100 + 2 * run.gateway.workers.len();
         if retries > most {
             let count = requests.len();
-            run.world.blame(format!("worker {worker}, {}: {retries} retries of {count} requests", ROOMS[room]));
+            run.world.blame(format!("{name}: {retries} retries of {count} requests, {most} at most"));
         }
     }
 }

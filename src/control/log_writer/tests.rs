@@ -26,6 +26,8 @@ fn record(epoch: u64) -> Record<'static> {
         bytes_in: 0,
         bytes_out: 0,
         reason: None,
+        fault: "",
+        stage: "",
         detail: "",
         user_agent: b"",
         client_cert: b"",

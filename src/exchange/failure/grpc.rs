@@ -104,6 +104,7 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RetryOn;
     use super::*;
 
     #[test]
@@ -137,8 +138,13 @@ mod tests {
 
     #[test]
     fn what_may_be_tried_again_is_unavailable() {
-        for kind in Failure::KINDS.into_iter().filter(|kind| kind.verdict().retryable) {
-            assert_eq!(kind.grpc_status(), GrpcStatus::Unavailable, "{kind:?}");
+        for kind in Failure::KINDS {
+            let is_unavailable = kind.grpc_status() == GrpcStatus::Unavailable;
+            match kind.verdict().retry_on {
+                RetryOn::Connect | RetryOn::Reset | RetryOn::Status => assert!(is_unavailable, "{kind:?}"),
+                RetryOn::Timeout => assert_eq!(kind.grpc_status(), GrpcStatus::DeadlineExceeded, "{kind:?}"),
+                RetryOn::Never => {}
+            }
         }
     }
 }
