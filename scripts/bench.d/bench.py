@@ -26,14 +26,14 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one measurement (4)")
     parser.add_argument("--scenarios", default="all", help="comma separated, of: " + ",".join(SCENARIOS))
-    parser.add_argument("--peers", default="nginx,haproxy", help="comma separated, or none (nginx,haproxy)")
+    parser.add_argument("--peers", default="nginx,haproxy,envoy", help="comma separated, or none (nginx,haproxy,envoy)")
     parser.add_argument("--gateway", type=Path, default=ROOT / "target/release/ringgate", help="binary to measure")
     parser.add_argument("--against", type=Path, help="another ringgate binary, measured in the same rounds")
     parser.add_argument("--no-relay", action="store_true", help="leave the floor out")
     parser.add_argument("--rate", type=int, help="requests/s at full load, instead of finding the slowest's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     # Taken care of by the shell script; listed here for --help.
-    parser.add_argument("--install-peers", action="store_true", help="install wrk, nginx and haproxy, start nothing")
+    parser.add_argument("--install-peers", action="store_true", help="install the peers and what makes load, start nothing")
     parser.add_argument("--no-build", action="store_true", help="measure what is built already")
     return parser.parse_args()
 
@@ -69,7 +69,8 @@ def scenarios(options):
 def taking_part(scenario, chosen):
     if scenario.cast:
         return list(scenario.cast(chosen))
-    return [contender for contender in chosen if contender.reloads or scenario.kind != "reload"]
+    fit = [contender for contender in chosen if scenario.front in contender.fronts]
+    return [contender for contender in fit if contender.reloads or scenario.kind != "reload"]
 
 
 def measure(bench, scenario, chosen, rounds, rate):
@@ -149,8 +150,9 @@ def main():
     wanted = scenarios(options)
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("bench: needs two CPUs, one for the proxy and one for the load")
-    if not shutil.which("wrk"):
-        sys.exit("bench: wrk is missing; scripts/bench --install-peers installs it")
+    for tool in ("wrk", "h2load", "openssl"):
+        if not shutil.which(tool):
+            sys.exit(f"bench: {tool} is missing; scripts/bench --install-peers installs it")
     chosen = field(options)
     about = surroundings(options, chosen)
     children.prepare_self()

@@ -1,16 +1,22 @@
 """The proxies that are compared and the configuration each of them gets."""
 
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import children
+from fronts import EVERY, PLAIN
 
 ROUTES = 10_000
+# Where scripts/bench --install-peers puts what Debian does not have.
+VENV = Path(__file__).resolve().parents[2] / "target/peers"
+ENVOY = "type.googleapis.com/envoy.extensions"
 # Which of the origins somebody forwards to; the last of them is all of them together behind one port.
 FIRST, EACH, TOGETHER = slice(0, 1), slice(0, -1), slice(-1, None)
 
@@ -34,6 +40,7 @@ class Running:
 
 class Relay:
     reloads = False
+    fronts = (PLAIN,)
 
     def __init__(self, binary, name="relay", origins=FIRST):
         self.binary, self.name, self.origins = binary, name, origins
@@ -41,7 +48,7 @@ class Relay:
     def version(self):
         return "bare relay"
 
-    def start(self, folder, origins, generations=None):
+    def start(self, folder, origins, generations=None, front=PLAIN):
         port = children.free_port()
         to = ",".join(map(str, origins[self.origins]))
         child = _launch([self.binary, "--origin", to, "--port", port], folder, self.name, port)
@@ -53,13 +60,14 @@ class Configured:
 
     name = ""
     reloads = False
+    fronts = EVERY
     cpus = children.PROXY_CPU
 
     def __init__(self, binary):
         self.binary = binary
 
-    def start(self, folder, origins, generations=None):
-        """Starts on generation 0 of as many as asked for, or on the plain configuration."""
+    def start(self, folder, origins, generations=None, front=PLAIN):
+        """Starts on generation 0 of as many as asked for, or on the plain configuration; clients find `front`."""
         port, admin = children.free_port(), children.free_port()
         # Everything is written beforehand, outside of the watched folder: a reload is one rename.
         home, waiting = folder / self.name, folder / f"{self.name}-next"
@@ -67,7 +75,7 @@ class Configured:
             place.mkdir(exist_ok=True)
         for generation in range(generations or 1):
             shown = None if generations is None else generation
-            (waiting / str(generation)).write_text(self.config(home, port, admin, origins, shown))
+            (waiting / str(generation)).write_text(self.config(home, port, admin, origins, shown, front))
         config = home / "proxy.conf"
         os.replace(waiting / "0", config)
         child = _launch(self.command(config), folder, self.name, port, self.cpus)
@@ -94,14 +102,14 @@ class Ringgate(Configured):
     def command(self, config):
         return [self.binary, "run", "-c", config]
 
-    def config(self, folder, port, admin, origins, generation):
+    def config(self, folder, port, admin, origins, generation, front=PLAIN):
         watch = "false" if generation is None else "true"
         endpoints = ", ".join(f'{{ url: "http://127.0.0.1:{origin}" }}' for origin in origins[self.endpoints])
         return "".join([
             "version: 1\n",
             f"runtime: {{ {self.runtime(generation)} }}\n",
             f'admin: {{ listen: "127.0.0.1:{admin}" }}\n',
-            f'listeners: {{ web: {{ address: "127.0.0.1:{port}" }} }}\n',
+            f'listeners: {{ web: {{ address: "127.0.0.1:{port}"{self.front(front)} }} }}\n',
             f"clusters: {{ app: {{ {self.cluster}endpoints: [{endpoints}] }} }}\n",
             "defaults: { route: { body_limit: 0 } }\n",
             "observability: { access_log: { output: off } }\n",
@@ -113,6 +121,10 @@ class Ringgate(Configured):
 
     def runtime(self, _generation):
         return "workers: 1"
+
+    def front(self, front):
+        tls = f", tls: {{ certificates: [{{ cert: {front.cert}, key: {front.key} }}] }}" if front.tls else ""
+        return tls + (", protocols: [h2, http/1.1]" if front.h2 else "")
 
     def more_routes(self, generation):
         if generation is None:
@@ -137,7 +149,7 @@ class Nginx(Configured):
         os.replace(fresh, config)
         child.send_signal(signal.SIGHUP)
 
-    def config(self, folder, port, admin, origins, generation):
+    def config(self, folder, port, admin, origins, generation, front=PLAIN):
         user = "user root;" if os.geteuid() == 0 else ""
         temporary = " ".join(
             f"{kind}_temp_path {folder}/nginx-{kind};"
@@ -168,7 +180,8 @@ http {{
     keepalive_timeout 600s;
   }}
   server {{
-    listen 127.0.0.1:{port} backlog=65535;
+    listen 127.0.0.1:{port} backlog=65535{" ssl" if front.tls else ""}{" http2" if front.h2 else ""};
+    {f"ssl_certificate {front.cert}; ssl_certificate_key {front.key}; ssl_protocols TLSv1.2 TLSv1.3;" if front.tls else ""}
     location / {{ proxy_pass http://app; }}
     {"".join(self._routes(generation))}
   }}
@@ -192,7 +205,9 @@ class Haproxy(Configured):
     def command(self, config):
         return [self.binary, "-db", "-f", config]
 
-    def config(self, folder, port, admin, origins, generation):
+    def config(self, folder, port, admin, origins, generation, front=PLAIN):
+        alpn = "h2,http/1.1" if front.h2 else "http/1.1"
+        bind = f" ssl crt {front.pair} alpn {alpn} ssl-min-ver TLSv1.2" if front.tls else " proto h2" if front.h2 else ""
         return f"""global
   nbthread 1
   # Room for the idle clients where descriptors are short: it plans with two for each, they need one.
@@ -208,19 +223,72 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend web
-  bind 127.0.0.1:{port} backlog 65535
+  bind 127.0.0.1:{port} backlog 65535{bind}
   default_backend app
 backend app
   server origin 127.0.0.1:{origins[0]}
 """
 
 
-PEERS = {"nginx": Nginx, "haproxy": Haproxy}
+class Envoy(Configured):
+    """As its page on benchmarking says: no circuit breaking, no request ids, no statistics of the router."""
+
+    name = "envoy"
+
+    def version(self):
+        # Its path, a commit, the version and how it was built.
+        return "envoy " + _first_line([self.binary, "--version"]).split("/")[-4]
+
+    def command(self, config):
+        quiet = ["--disable-hot-restart", "--log-level", "error"]
+        return [self.binary, "--concurrency", "1", *quiet, "--config-yaml", config.read_text()]
+
+    def config(self, folder, port, admin, origins, generation, front=PLAIN):
+        unbounded = {name: 1_000_000_000 for name in ("max_connections", "max_pending_requests", "max_requests", "max_retries")}
+        router = {"@type": f"{ENVOY}.filters.http.router.v3.Router", "dynamic_stats": False}
+        manager = {
+            "@type": f"{ENVOY}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "web",
+            "codec_type": "AUTO",
+            "generate_request_id": False,
+            "route_config": {"virtual_hosts": [
+                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app", "timeout": "0s"}}]},
+            ]},
+            "http_filters": [{"name": "router", "typed_config": router}],
+        }
+        chain = {"filters": [{"name": "http", "typed_config": manager}]}
+        if front.tls:
+            pair = {"certificate_chain": {"filename": str(front.cert)}, "private_key": {"filename": str(front.key)}}
+            alpn = ["h2", "http/1.1"] if front.h2 else ["http/1.1"]
+            chain["transport_socket"] = {"name": "tls", "typed_config": {
+                "@type": f"{ENVOY}.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": alpn},
+            }}
+        endpoint = {"endpoint": {"address": _envoy_address(origins[0])}}
+        return json.dumps({
+            "stats_config": {"stats_matcher": {"reject_all": True}},
+            "static_resources": {
+                "listeners": [{"name": "web", "address": _envoy_address(port), "tcp_backlog_size": 65535, "filter_chains": [chain]}],
+                "clusters": [{
+                    "name": "app", "type": "STATIC", "connect_timeout": "5s",
+                    "circuit_breakers": {"thresholds": [unbounded]},
+                    "load_assignment": {"cluster_name": "app", "endpoints": [{"lb_endpoints": [endpoint]}]},
+                }],
+            },
+        })
+
+
+def _envoy_address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+PEERS = {"nginx": Nginx, "haproxy": Haproxy, "envoy": Envoy}
 
 
 def find_peer(name):
     """The peer of that name, or None when it is not installed."""
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    beyond = ["/usr/sbin", "/usr/local/sbin", *map(str, VENV.glob("lib/python*/site-packages/envoy/_bin"))]
+    found = shutil.which(name, path=":".join([os.environ.get("PATH", ""), *beyond]))
     return PEERS[name](found) if found else None
 
 

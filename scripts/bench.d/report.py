@@ -6,6 +6,8 @@ import variants
 
 FLOOR = "relay"
 OURS = ("ringgate", "against")
+# Kinds of scenarios whose load side sends as fast as it is answered.
+AT_SATURATION = ("saturate", "streams", "handshakes")
 # Per cent of one CPU; this much the system itself takes for its own housekeeping.
 DISTURBED = 5
 # Per cent of the load side's CPU from which on requests wait for the load side itself.
@@ -47,7 +49,7 @@ def best_peer(results, key):
 
 def table(scenario, results):
     """The Markdown of one scenario: `results` maps contenders to their rounds."""
-    shapes = {"saturate": _load, "rate": _load, "idle": _idle, "reload": _reload, "spread": _spread}
+    shapes = {kind: _load for kind in AT_SATURATION} | {"rate": _load, "idle": _idle, "reload": _reload, "spread": _spread}
     shape = _strategies if scenario.cast == variants.strategies else shapes[scenario.kind]
     rows = shape(scenario, results)
     lines = [f"### {scenario.name}: {scenario.title}", ""]
@@ -62,7 +64,7 @@ def table(scenario, results):
 
 def _load(scenario, results):
     # At saturation the figure is CPU; at a fixed rate it is the tail.
-    key = "cpu_us" if scenario.kind == "saturate" else "p999_us"
+    key = "cpu_us" if scenario.kind in AT_SATURATION else "p999_us"
     best = best_peer(results, key)
     what = "CPU" if key == "cpu_us" else "p99.9"
     rows = [[

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Callable
 
 import children
+import fronts
+import h2load
 import sources
 import variants
 from gauges import machine_us, tools_us, usage
@@ -36,6 +38,11 @@ class Scenario:
     path: str = "/small"
     connections: int = 64
     body: int = 13
+    # What clients connect to; only who has such a front takes part.
+    front: fronts.Front = fronts.PLAIN
+    # Of HTTP/2, on each connection at once.
+    streams: int = 0
+    resumes: bool = False
     # A fixed rate: this part of what the slowest contender answers in the scenario `base`.
     share: float = 0.0
     base: str = "small"
@@ -55,6 +62,21 @@ SCENARIOS = {
         Scenario("many", "13 B GET, 1000 connections", "saturate", connections=1000),
         Scenario("tail50", "13 B GET at 50 % of the slowest's saturation", "rate", share=0.5),
         Scenario("tail80", "13 B GET at 80 % of the slowest's saturation", "rate", share=0.8),
+        Scenario("tls", "13 B GET over TLS, 64 connections", "saturate", front=fronts.TLS),
+        Scenario("tls-full", "a new TLS connection per request, 16 at a time", "handshakes", connections=16, front=fronts.TLS),
+        Scenario(
+            "tls-resumed", "the same, each resumed by a ticket", "handshakes",
+            connections=16, front=fronts.TLS, resumes=True,
+        ),
+        Scenario("tls-1m", "1 MB GET over TLS, 16 connections", "saturate", "/1m", 16, 1024 * 1024, front=fronts.TLS),
+        Scenario(
+            "h2c", "13 B GET, HTTP/2 without TLS, 8 connections x 32 streams", "streams",
+            connections=8, streams=32, front=fronts.H2C,
+        ),
+        Scenario(
+            "h2", "13 B GET, HTTP/2 over TLS, 4 connections x 100 streams", "streams",
+            connections=4, streams=100, front=fronts.H2,
+        ),
         Scenario("idle", f"{IDLE_CONNECTIONS} idle keep-alive clients", "idle", connections=IDLE_CONNECTIONS),
         Scenario("reload", "reload of 10,000 routes at 50 % load", "reload", share=0.5),
         Scenario("balance", "13 B GET, 64 connections, three endpoints", "saturate", cast=variants.strategies),
@@ -86,7 +108,8 @@ class Bench:
 
     def measure(self, scenario, contender, rate):
         generations = {"reload": self.reloads() + 1, "spread": 2}.get(scenario.kind)
-        proxy = contender.start(self.folder, [*self.origins, self.shared_port], generations)
+        front = scenario.front.certified(self.folder)
+        proxy = contender.start(self.folder, [*self.origins, self.shared_port], generations, front)
         try:
             return getattr(self, scenario.kind)(scenario, proxy, rate)
         finally:
@@ -98,6 +121,19 @@ class Bench:
     def saturate(self, scenario, proxy, _rate):
         self._wrk(scenario, proxy.port, WARMUP)
         return self._gauged(proxy, lambda: self._wrk(scenario, proxy.port, self.seconds), scenario.body)
+
+    def streams(self, scenario, proxy, _rate):
+        load = lambda seconds: h2load.run(scenario, proxy.port, seconds, self.folder / "h2load.log")
+        load(WARMUP)
+        return self._gauged(proxy, lambda: load(self.seconds), scenario.body)
+
+    def handshakes(self, scenario, proxy, _rate):
+        believed = scenario.front.certified(self.folder).cert
+        command = [self.load, "tls", "--to", proxy.port, "--believe", believed, "--conns", scenario.connections]
+        command += ["--resume", int(scenario.resumes), "--seconds"]
+        load = lambda seconds: json.loads(children.run([*command, seconds], seconds + GRACE))
+        load(WARMUP)
+        return self._gauged(proxy, lambda: load(self.seconds))
 
     def rate(self, scenario, proxy, rate):
         # The warm-up is a run of its own so that its CPU time is not in the figure.
@@ -222,7 +258,7 @@ class Bench:
         return sum(usage(origin.pid).cpu_us for origin in self.origins.values())
 
     def _wrk(self, scenario, port, seconds):
-        url = f"http://127.0.0.1:{port}{scenario.path}"
+        url = f"{scenario.front.scheme}://127.0.0.1:{port}{scenario.path}"
         # wrk takes whole seconds.
         whole = max(round(seconds), 1)
         command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{whole}s", "--timeout", "10s"]
