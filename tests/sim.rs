@@ -29,6 +29,8 @@ mod gateway;
 mod inspector;
 #[path = "sim/ledger.rs"]
 mod ledger;
+#[path = "sim/link.rs"]
+mod link;
 #[path = "sim/mailbox.rs"]
 mod mailbox;
 #[path = "sim/panics.rs"]
@@ -45,6 +47,10 @@ mod reach;
 mod reasons;
 #[path = "sim/scenario.rs"]
 mod scenario;
+#[path = "sim/sealed.rs"]
+mod sealed;
+#[path = "sim/seals.rs"]
+mod seals;
 #[path = "sim/settings.rs"]
 mod settings;
 #[path = "sim/shares.rs"]
@@ -53,6 +59,8 @@ mod shares;
 mod stage;
 #[path = "sim/storm.rs"]
 mod storm;
+#[path = "sim/streams.rs"]
+mod streams;
 #[path = "sim/traffic.rs"]
 mod traffic;
 #[path = "sim/verdict.rs"]
@@ -66,6 +74,8 @@ use reach::Reach;
 
 /// Seeds of a normal run.
 const SEEDS: u64 = 256;
+/// Those with TLS and HTTP/2.
+const SEALED_SEEDS: u64 = 64;
 /// The first of them.
 const BASE_SEED: u64 = 1;
 /// Failing seeds told in full.
@@ -75,9 +85,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
+/// Plays one seed.
+type Play = fn(u64) -> scenario::Outcome;
+
 /// A panic of the code under test is a problem of its seed like any other.
-fn run(seed: u64) -> (Vec<String>, Reach) {
-    let outcome = std::panic::catch_unwind(|| scenario::run(seed));
+fn run(play: Play, seed: u64) -> (Vec<String>, Reach) {
+    let outcome = std::panic::catch_unwind(|| play(seed));
     outcome.map(|outcome| (outcome.problems, outcome.reach)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
@@ -85,17 +98,17 @@ fn run(seed: u64) -> (Vec<String>, Reach) {
     })
 }
 
-#[test]
-fn every_seed_keeps_the_invariants() {
+/// Plays `seeds`, or those that the environment asks for, which must reach what is `wanted` unless they are fewer.
+fn play_seeds(play: Play, seeds: u64, wanted: &[(&str, u64)]) {
     let (base, count) = match number("SIM_SEED") {
         Some(seed) => (seed, 1),
-        None => (number("SIM_BASE").unwrap_or(BASE_SEED), number("SIM_SEEDS").unwrap_or(SEEDS)),
+        None => (number("SIM_BASE").unwrap_or(BASE_SEED), number("SIM_SEEDS").unwrap_or(seeds)),
     };
     eprintln!("base seed {base}, {count} seeds");
     let mut failed = Vec::new();
     let mut reached = Reach::default();
     for seed in base..base + count {
-        let (problems, reach) = run(seed);
+        let (problems, reach) = run(play, seed);
         reached.extend(reach);
         if !problems.is_empty() {
             if failed.len() < TOLD {
@@ -106,9 +119,26 @@ fn every_seed_keeps_the_invariants() {
     }
     eprintln!("{}", reached.told());
     assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
-    if count >= SEEDS {
-        assert_eq!(reached.missing(), Vec::<String>::new(), "the seeds do not reach what they are for");
+    if count >= seeds {
+        assert_eq!(reached.missing(wanted), Vec::<String>::new(), "the seeds do not reach what they are for");
     }
+}
+
+#[test]
+fn every_seed_keeps_the_invariants() {
+    play_seeds(scenario::run, SEEDS, &reach::WANTED);
+}
+
+#[test]
+fn every_seed_with_tls_and_http2_keeps_the_invariants() {
+    play_seeds(scenario::run_sealed, SEALED_SEEDS, &reach::WANTED_SEALED);
+}
+
+#[test]
+fn a_seed_with_tls_and_http2_tells_the_same_story_twice() {
+    let stories: Vec<u64> = [11, 11, 12].map(|seed| scenario::run_sealed(seed).history).to_vec();
+    assert_eq!(stories[0], stories[1]);
+    assert_ne!(stories[0], stories[2]);
 }
 
 #[test]

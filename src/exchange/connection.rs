@@ -184,9 +184,11 @@ async fn read_head<E: Env>(
             Ok(Progress::Partial) => {}
             // RFC 9113 section 3.3: a client with prior knowledge begins with what is no request of HTTP/1.
             Err(HeadError::UnsupportedVersion)
-                if !client.is_proven && listener.h2_streams > 0 && unread.filled().starts_with(&PREFACE[..14]) =>
+                if !client.is_proven && listener.h2_streams > 0 && is_preface(unread.filled()) =>
             {
-                return HeadRead::Preface(unread);
+                if unread.len() >= PREFACE_LINE {
+                    return HeadRead::Preface(unread);
+                }
             }
             Err(why) => return HeadRead::Refused(Failure::BadRequest(why)),
         }
@@ -202,6 +204,14 @@ async fn read_head<E: Env>(
             Received::Expired => return HeadRead::Refused(Failure::ClientHeaderTimeout),
         }
     }
+}
+
+/// The first line of the preface of HTTP/2, by which it is told from a request.
+const PREFACE_LINE: usize = 14;
+
+/// Is this how HTTP/2 begins, as far as it has come?
+fn is_preface(received: &[u8]) -> bool {
+    received.iter().zip(&PREFACE[..PREFACE_LINE]).all(|(one, other)| one == other)
 }
 
 /// Waits for the first bytes of a request: a while with a buffer at hand, and then not here.
@@ -300,6 +310,7 @@ pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure
 pub(super) async fn linger<E: Env>(client: &Client<E>) {
     let shard = &client.shard;
     client.stream.shutdown_write();
+    client.stream.stop_listening();
     let mut buffer = shard.buffers.lend();
     let due_ms = shard.alarms.now_ms() + limits::LINGER_MS;
     let mut dropped = 0;

@@ -49,6 +49,13 @@ impl<S: Stream> Channel<S> {
         matches!(self, Self::H2(_))
     }
 
+    /// Nobody wants to know what still comes: it is read to be dropped.
+    pub fn stop_listening(&self) {
+        if let Self::Tls(stream) = self {
+            stream.stop_listening();
+        }
+    }
+
     /// The connection is about to end, and TLS does not say that all was said (RFC 8446 section 6.1).
     pub fn end_unannounced(&self) {
         if let Self::Tls(stream) = self {

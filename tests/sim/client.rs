@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::ledger::{Dialogue, Ended, Ledger, Reply};
-use crate::pipe::End;
+use crate::link::Link;
 use crate::plan::{ClientPlan, Ending, RequestPlan};
 use crate::wire::{Body, Framing, Head};
 use crate::world::{Bell, World};
 
 /// Longer than every timeout of the gateway together.
-const PATIENCE_MS: u64 = 20_000;
+pub(crate) const PATIENCE_MS: u64 = 20_000;
 /// How long a client that expects a 100 waits for it.
 const EXPECT_MS: u64 = 60;
 
@@ -18,7 +18,7 @@ const EXPECT_MS: u64 = 60;
 struct Shared {
     world: World,
     plan: ClientPlan,
-    end: End,
+    link: Rc<Link>,
     written: Cell<usize>,
     replies: RefCell<Vec<Reply>>,
     /// Interim responses to the request whose answer is awaited.
@@ -27,12 +27,12 @@ struct Shared {
     bell: Bell,
 }
 
-/// Plays `plan` on `end` and leaves the dialogue in the ledger.
-pub(crate) async fn play(world: World, ledger: Rc<Ledger>, plan: ClientPlan, end: End) {
+/// Plays `plan` on `link` and leaves the dialogue in the ledger.
+pub(crate) async fn play(world: World, ledger: Rc<Ledger>, plan: ClientPlan, link: Rc<Link>) {
     let shared = Rc::new(Shared {
         world: world.clone(),
         plan,
-        end,
+        link,
         written: Cell::new(0),
         replies: RefCell::default(),
         continues: Cell::new(0),
@@ -48,16 +48,27 @@ pub(crate) async fn play(world: World, ledger: Rc<Ledger>, plan: ClientPlan, end
     shared.ended.set(Some(ended));
     shared.bell.ring();
     if ended == Ended::Left && shared.plan.aborts.is_some_and(|(_, reset)| reset) {
-        shared.end.reset_on_close();
+        shared.link.end.reset_on_close();
     }
     // The halves may still wait for something; what they hold is closed for them.
-    shared.end.close();
+    shared.link.end.close();
     ledger.dialogues.borrow_mut().push(Dialogue {
         plan: shared.plan.clone(),
         replies: shared.replies.take(),
         ended,
         ended_ms: world.now_ms(),
     });
+}
+
+/// The connection of `plan` was never secured: nothing was asked.
+pub(crate) fn fail(world: &World, ledger: &Ledger, plan: &ClientPlan, link: &Link) {
+    let ended = if link.has_left() { Ended::Left } else { Ended::Reset };
+    let alone = |request: &RequestPlan| ClientPlan { requests: vec![request.clone()], ..plan.clone() };
+    let plans = if plan.tongue.is_h2 { plan.requests.iter().map(alone).collect() } else { vec![plan.clone()] };
+    for plan in plans {
+        let (replies, ended_ms) = (Vec::new(), world.now_ms());
+        ledger.dialogues.borrow_mut().push(Dialogue { plan, replies, ended, ended_ms });
+    }
 }
 
 impl Shared {
@@ -67,7 +78,7 @@ impl Shared {
 
     fn finish(&self, ended: Ended) {
         if !self.is_over() {
-            self.world.tell(|| format!("{}: ended {ended:?}", self.end.name()));
+            self.world.tell(|| format!("{}: ended {ended:?}", self.link.end.name()));
             self.ended.set(Some(ended));
         }
         self.bell.ring();
@@ -84,7 +95,7 @@ impl Shared {
             }
         }
         match self.plan.ending {
-            Ending::HalfClose => self.end.end_write(),
+            Ending::HalfClose => self.link.end_write().await,
             Ending::Close | Ending::Wait => {}
         }
     }
@@ -103,7 +114,7 @@ impl Shared {
             self.world.within(EXPECT_MS, self.bell.until(answered)).await;
             if self.replies.borrow().len() > number {
                 // RFC 9110 section 10.1.1: a final answer instead of the 100; the body is not sent, so this ends here.
-                self.end.end_write();
+                self.link.end_write().await;
                 return false;
             }
         }
@@ -116,7 +127,7 @@ impl Shared {
         while !rest.is_empty() {
             let left = self.plan.aborts.map_or(usize::MAX, |(at, _)| at.saturating_sub(self.written.get()));
             let (now, later) = rest.split_at(piece.min(rest.len()).min(left));
-            if self.is_over() || self.end.send(now).await.is_err() {
+            if self.is_over() || self.link.send(now).await.is_err() {
                 return false;
             }
             self.written.set(self.written.get() + now.len());
@@ -163,6 +174,9 @@ impl Shared {
                 Err(ended) => ended,
             };
             let is_whole = self.replies.borrow().last().is_none_or(|reply| reply.is_whole);
+            if self.link.is_unannounced() && is_whole && self.plan.is_fair() && bytes.is_empty() {
+                self.blame("the gateway ends TLS without a word (RFC 8446 section 6.1)");
+            }
             if !bytes.is_empty() && is_whole && (closing || is_last) {
                 self.blame(&format!("bytes behind the last response: {}", crate::pipe::shown(&bytes)));
             }
@@ -231,7 +245,8 @@ impl Shared {
     }
 
     async fn read_more(&self) -> Result<Vec<u8>, Ended> {
-        self.end.recv().await.map_err(|_| if self.is_over() { Ended::Left } else { Ended::Reset })
+        let left = || self.is_over() || self.link.has_left();
+        self.link.recv().await.map_err(|_| if left() { Ended::Left } else { Ended::Reset })
     }
 }
 

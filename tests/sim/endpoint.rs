@@ -7,8 +7,10 @@ use std::rc::{Rc, Weak};
 use crate::chance::{checksum, pattern};
 use crate::env::{Dialled, Network};
 use crate::ledger::Ledger;
-use crate::pipe::{Conn, End, connection};
-use crate::plan::{Behaviour, BodyPlan, EndpointPlan, RUBBISH, RequestPlan, Shape, Trouble};
+use crate::link::Link;
+use crate::pipe::{Conn, connection};
+use crate::plan::{Behaviour, BodyPlan, EndpointPlan, RUBBISH, RequestPlan, Shape, Trouble, WireTrouble};
+use crate::seals;
 use crate::storm::Weather;
 use crate::wire::{Body, Framing, Head, chunked};
 use crate::world::{Bell, World};
@@ -70,8 +72,8 @@ impl Host {
         let (ours, theirs) = connection(&self.world, name, plan.profile);
         self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
         self.lines.borrow_mut().push(Rc::downgrade(&theirs.conn));
-        let server =
-            Server { host: Rc::clone(self), end: theirs, poisoned: Cell::new(false), served: Cell::new(false) };
+        let link = if plan.is_sealed { seals::served(theirs) } else { Link::plain(theirs, WireTrouble::default()) };
+        let server = Server { host: Rc::clone(self), link, poisoned: Cell::new(false), served: Cell::new(false) };
         self.world.spawn(async move { server.serve().await });
         Dialled::Open(ours)
     }
@@ -112,7 +114,7 @@ impl Host {
 /// One connection of a host.
 struct Server {
     host: Rc<Host>,
-    end: End,
+    link: Link,
     /// Has it sent a response that nobody asked for?
     poisoned: Cell<bool>,
     /// Has it had a request?
@@ -137,7 +139,9 @@ impl Server {
             }
             let Some((plan, attempt)) = self.recognise(&head) else { return };
             let behaviour = self.host.weathered(&plan.behaviours[attempt.min(plan.behaviours.len() - 1)]);
-            self.host.world.tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.end.name(), plan.token));
+            self.host
+                .world
+                .tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.link.end.name(), plan.token));
             if !self.serve_one(&head, &plan, attempt, &behaviour, &mut bytes).await {
                 return;
             }
@@ -150,12 +154,12 @@ impl Server {
                 Ok(Some(head)) => return Some(head),
                 Ok(None) => {}
                 Err(problem) => {
-                    self.host.world.blame(format!("{}: {problem}", self.end.name()));
+                    self.host.world.blame(format!("{}: {problem}", self.link.end.name()));
                     return None;
                 }
             }
             let patience_ms = if bytes.is_empty() { self.host.plan.idle_ms.max(1) } else { PATIENCE_MS };
-            let more = self.host.world.within(patience_ms, self.end.recv()).await?.ok()?;
+            let more = self.host.world.within(patience_ms, self.link.recv()).await?.ok()?;
             if more.is_empty() {
                 return None;
             }
@@ -168,7 +172,7 @@ impl Server {
         let [method, target, _] = &head.first;
         let token = head.one("x-token").unwrap_or_default().to_owned();
         let Some(plan) = self.host.ledger.plan(&token) else {
-            self.host.world.blame(format!("{}: an unknown request: {head:?}", self.end.name()));
+            self.host.world.blame(format!("{}: an unknown request: {head:?}", self.link.end.name()));
             return None;
         };
         let expected = format!("/t/{token}?q={token}");
@@ -184,7 +188,7 @@ impl Server {
             (Ok(Framing::Chunked), BodyPlan::Chunked { .. }) => {}
             (framing, _) => self.host.world.blame(format!("{token}: {framing:?} is not {:?}: {head:?}", plan.body)),
         }
-        let attempt = self.host.ledger.on_head(&token, self.end.conn.is_copy.get());
+        let attempt = self.host.ledger.on_head(&token, self.link.end.conn.is_copy.get());
         Some((plan, attempt))
     }
 
@@ -201,14 +205,14 @@ impl Server {
         }
         if behaviour.trouble == Trouble::Early {
             let answer = self.answer(plan, behaviour, None);
-            let _sent = self.end.send(&answer).await;
+            let _sent = self.link.send(&answer).await;
             // Gives the answer a head start before the close, which is a reset while the upload comes in.
             self.host.world.sleep_ms(behaviour.delay_ms).await;
             return false;
         }
         if plan.expects
             && head.one("expect").is_some()
-            && self.end.send(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err()
+            && self.link.send(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err()
         {
             return false;
         }
@@ -220,7 +224,7 @@ impl Server {
         self.host.world.sleep_ms(behaviour.delay_ms).await;
         self.host.until_awake().await;
         let goes = self.respond(plan, behaviour, &body).await;
-        self.end.conn.is_answered.set(goes);
+        self.link.end.conn.is_answered.set(goes);
         goes && !behaviour.closes && behaviour.shape != Shape::UntilClose
     }
 
@@ -234,7 +238,7 @@ impl Server {
             if body.is_done {
                 break;
             }
-            let more = self.host.world.within(PATIENCE_MS, self.end.recv()).await?.ok()?;
+            let more = self.host.world.within(PATIENCE_MS, self.link.recv()).await?.ok()?;
             self.host.until_awake().await;
             if more.is_empty() {
                 return None;
@@ -263,7 +267,7 @@ impl Server {
         let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n";
         let interims = if behaviour.trouble == Trouble::Flood { 100 } else { behaviour.interims };
         for _ in 0..interims {
-            if self.end.send(interim).await.is_err() {
+            if self.link.send(interim).await.is_err() {
                 return false;
             }
             self.host.world.sleep_ms(behaviour.pace_ms).await;
@@ -271,35 +275,38 @@ impl Server {
         let mut answer = self.answer(plan, behaviour, Some(body));
         match behaviour.trouble {
             Trouble::Stall => {
-                let _woken = self.host.world.within(PATIENCE_MS, self.end.recv()).await;
+                let _woken = self.host.world.within(PATIENCE_MS, self.link.recv()).await;
                 return false;
             }
             Trouble::Gone { reset } => {
                 if reset {
-                    self.end.reset_on_close();
+                    self.link.end.reset_on_close();
                 }
                 return false;
             }
             Trouble::Rubbish(kind) => {
-                let _sent = self.end.send(RUBBISH[kind]).await;
+                let _sent = self.link.send(RUBBISH[kind]).await;
                 self.host.world.sleep_ms(behaviour.delay_ms).await;
                 return false;
             }
             Trouble::Cut { at, reset, stall } => return self.cut(&answer, at, behaviour, reset, stall).await,
             Trouble::Extra => {
                 self.poisoned.set(true);
-                self.end.conn.on_answered();
+                self.link.end.conn.on_answered();
                 answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nX-Echo-Token: poison\r\nContent-Length: 6\r\n\r\npoison");
             }
             Trouble::None | Trouble::Early | Trouble::GoneAtOnce | Trouble::Flood => {}
         }
         let pieces = if behaviour.pace_ms == 0 { 1 } else { 6 };
         for piece in answer.chunks(answer.len().div_ceil(pieces)) {
-            if self.end.send(piece).await.is_err() {
+            if self.link.send(piece).await.is_err() {
                 return false;
             }
             self.host.world.sleep_ms(behaviour.pace_ms).await;
             self.host.until_awake().await;
+        }
+        if behaviour.shape == Shape::UntilClose && self.host.plan.is_sealed {
+            self.link.end_write().await;
         }
         true
     }
@@ -307,15 +314,16 @@ impl Server {
     /// Sends the front of an answer and no more. An answer that ends with its connection can only be cut by a reset.
     async fn cut(&self, answer: &[u8], at: usize, behaviour: &Behaviour, reset: bool, stall: bool) -> Goes {
         let at = at.min(answer.len() - 1);
-        if self.end.send(&answer[..at]).await.is_err() {
+        if self.link.send(&answer[..at]).await.is_err() {
             return false;
         }
         if stall {
-            let _woken = self.host.world.within(PATIENCE_MS, self.end.recv()).await;
+            let _woken = self.host.world.within(PATIENCE_MS, self.link.recv()).await;
         }
         self.host.world.sleep_ms(behaviour.delay_ms).await;
-        if reset || behaviour.shape == Shape::UntilClose {
-            self.end.reset_on_close();
+        // With TLS an end that nobody announced is no end either.
+        if reset || behaviour.shape == Shape::UntilClose && !self.host.plan.is_sealed {
+            self.link.end.reset_on_close();
         }
         false
     }

@@ -187,11 +187,20 @@ impl Gateway {
 
     /// A client's connection; the gateway serves the other end.
     pub(crate) fn accept(&self, name: String, profile: Profile) -> End {
-        self.accept_at(self.world.chance().below(self.workers.len()), name, profile)
+        self.accept_by("web", name, profile)
+    }
+
+    /// The same, by this listener.
+    pub(crate) fn accept_by(&self, listener: &'static str, name: String, profile: Profile) -> End {
+        self.take(listener, self.world.chance().below(self.workers.len()), name, profile)
     }
 
     /// The same, at this worker.
     pub(crate) fn accept_at(&self, number: usize, name: String, profile: Profile) -> End {
+        self.take("web", number, name, profile)
+    }
+
+    fn take(&self, listener: &'static str, number: usize, name: String, profile: Profile) -> End {
         let (client, server) = connection(&self.world, name.clone(), profile);
         let worker = &self.workers[number];
         let Some(shard) = worker.shard().filter(|_| self.drained_ms.get().is_none()) else {
@@ -206,7 +215,8 @@ impl Gateway {
         open.set(open.get() + 1);
         let task = self.world.spawn(async move {
             // As the reactor does.
-            let served = AssertUnwindSafe(serve_connection(shard, stream, peer, Rc::from("web"))).catch_unwind().await;
+            let served =
+                AssertUnwindSafe(serve_connection(shard, stream, peer, Rc::from(listener))).catch_unwind().await;
             open.set(open.get() - 1);
             if let Err(panic) = served {
                 let text = panic.downcast_ref::<String>().filter(|text| text.starts_with("x-panic"));
@@ -216,6 +226,9 @@ impl Gateway {
             }
         });
         self.world.tell(|| format!("{} is served by task {task} of w{number}", client.name()));
+        if listener.contains("h2") {
+            self.inspector.on_streams_of(task);
+        }
         self.tasks.borrow_mut().insert(name, task);
         client
     }

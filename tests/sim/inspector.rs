@@ -99,6 +99,10 @@ pub(crate) struct Inspector {
     pub(crate) attempts: RefCell<Vec<Rc<Attempt>>>,
     pub(crate) dials: RefCell<Vec<Rc<Dial>>>,
     pub(crate) trials: RefCell<Vec<Rc<Trial>>>,
+    /// Tasks of clients that speak HTTP/2: what they start are streams.
+    multiplexed: RefCell<HashSet<usize>>,
+    /// The tasks of streams, and whose they are.
+    streams: RefCell<HashMap<usize, usize>>,
     /// Tasks that send copies to mirrors.
     copies: RefCell<HashSet<usize>>,
     /// Endpoints that the request of a task has tried.
@@ -129,6 +133,8 @@ impl Inspector {
             attempts: RefCell::default(),
             dials: RefCell::default(),
             trials: RefCell::default(),
+            multiplexed: RefCell::default(),
+            streams: RefCell::default(),
             copies: RefCell::default(),
             tried: RefCell::default(),
             seen: RefCell::default(),
@@ -179,9 +185,27 @@ impl Inspector {
         *self.seen.borrow_mut().entry(what).or_default() += 1;
     }
 
-    /// A task of the gateway sends a copy.
-    pub(crate) fn on_copy(&self, task: usize) {
-        self.copies.borrow_mut().insert(task);
+    /// The client of a task speaks HTTP/2.
+    pub(crate) fn on_streams_of(&self, task: usize) {
+        self.multiplexed.borrow_mut().insert(task);
+    }
+
+    /// A task of the gateway starts another one: a stream of its connection, or a copy.
+    pub(crate) fn on_task(&self, task: usize) {
+        let starter = self.world.current().unwrap_or(usize::MAX);
+        if !self.multiplexed.borrow().contains(&starter) {
+            self.copies.borrow_mut().insert(task);
+            return;
+        }
+        self.streams.borrow_mut().insert(task, starter);
+        if self.slow.borrow().contains(&starter) {
+            self.on_slow(task);
+        }
+    }
+
+    /// Is this the task of a connection, or one of its streams?
+    pub(crate) fn is_of(&self, task: usize, connection: usize) -> bool {
+        task == connection || self.streams.borrow().get(&task) == Some(&connection)
     }
 
     /// The gateway opens a connection to an address.

@@ -107,7 +107,7 @@ pub(crate) fn connection(world: &World, name: String, profile: Profile) -> (End,
     (End { conn: Rc::clone(&conn), side: 0 }, End { conn, side: 1 })
 }
 
-fn reset_error() -> io::Error {
+pub(crate) fn reset_error() -> io::Error {
     io::Error::from_raw_os_error(104)
 }
 
@@ -260,6 +260,11 @@ impl End {
         }
         socket.bell.listen(poller);
         Poll::Pending
+    }
+
+    /// Was it reset?
+    pub(crate) fn is_dead(&self) -> bool {
+        self.socket().dead.get()
     }
 
     pub(crate) fn is_readable(&self) -> bool {

@@ -229,8 +229,57 @@ pub(crate) enum Ending {
     Wait,
 }
 
+/// What a client does to its transport, whatever it carries.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct WireTrouble {
+    /// Leaves after so many bytes, with a reset or in order, and without a word of TLS.
+    pub(crate) cut: Option<(usize, bool)>,
+    /// Sends this many bytes at once, and waits so long.
+    pub(crate) drip: Option<(usize, u64)>,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tongue {
+    pub(crate) is_tls: bool,
+    /// Version 1.2 of TLS.
+    pub(crate) is_12: bool,
+    pub(crate) is_h2: bool,
+    pub(crate) wire: WireTrouble,
+    /// Of each stream that it reads, in bytes.
+    pub(crate) window: u32,
+    /// Cancels some streams after so long.
+    pub(crate) cancels_ms: Option<u64>,
+    /// Waits so long for each piece of an answer before it makes room for more.
+    pub(crate) lags_ms: u64,
+}
+
+impl Tongue {
+    fn draw(chance: &Chance, is_wild: bool) -> Self {
+        let (is_tls, is_h2) = chance.pick(&[(true, false), (true, true), (true, true), (false, true)]);
+        let wire = WireTrouble {
+            cut: (is_wild && chance.one_in(3)).then(|| (chance.below(4_000), chance.one_in(2))),
+            drip: (is_wild && chance.one_in(4)).then(|| chance.pick(&[(30, 1), (100, 20), (7, 1), (1, 400)])),
+        };
+        Self {
+            is_tls,
+            is_12: chance.one_in(4),
+            is_h2,
+            wire,
+            window: chance.pick(&[2_000, 16_000, 65_535, 1 << 20]),
+            cancels_ms: (is_wild && chance.one_in(3)).then(|| chance.pick(&[0, 1, 9, 100])),
+            lags_ms: if is_wild { chance.pick(&[0, 0, 5, 100]) } else { 0 },
+        }
+    }
+
+    fn is_fair(&self) -> bool {
+        self.wire.cut.is_none() && self.wire.drip.is_none() && self.cancels_ms.is_none() && self.lags_ms == 0
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct ClientPlan {
+    pub(crate) tongue: Tongue,
     pub(crate) requests: Vec<RequestPlan>,
     pub(crate) pipelines: bool,
     pub(crate) ending: Ending,
@@ -245,9 +294,28 @@ pub(crate) struct ClientPlan {
 }
 
 impl ClientPlan {
+    fn seal(&mut self, chance: &Chance, mood: Mood) {
+        let is_wild = !self.is_fair() || mood == Mood::Wild && chance.one_in(3);
+        self.tongue = Tongue::draw(chance, is_wild);
+        if !self.tongue.is_h2 {
+            return;
+        }
+        // What only HTTP/1 has. A client of HTTP/2 leaves by its wire and is slow by its wire.
+        (self.aborts, self.drip, self.reads) = (None, None, true);
+        for request in &mut self.requests {
+            (request.is_old, request.closes, request.flaw) = (false, false, None);
+        }
+    }
+
+    /// Dialogues that come of it.
+    pub(crate) fn dialogues(&self) -> usize {
+        if self.tongue.is_h2 { self.requests.len() } else { 1 }
+    }
+
     /// Does everything a server may expect of a client, and quickly?
     pub(crate) fn is_fair(&self) -> bool {
-        self.aborts.is_none() && self.drip.is_none() && self.reads && self.profile.stall_in == 0
+        let is_prompt = self.aborts.is_none() && self.drip.is_none() && self.profile.stall_in == 0;
+        is_prompt && self.reads && self.tongue.is_fair()
     }
 }
 
@@ -261,6 +329,8 @@ pub(crate) struct EndpointPlan {
     pub(crate) idle_ms: u64,
     /// Does everything it has open end with a reset when it dies?
     pub(crate) dies_hard: bool,
+    /// Does it speak TLS?
+    pub(crate) is_sealed: bool,
 }
 
 /// Who misbehaves.
@@ -314,6 +384,25 @@ impl Plan {
             bones,
             settings,
         }
+    }
+
+    /// The same with clients, and maybe endpoints, that speak TLS, and clients that speak HTTP/2.
+    pub(crate) fn sealed(seed: u64) -> Self {
+        let mut plan = Self::of(seed);
+        let chance = Chance::new(seed ^ 0x5ea1);
+        plan.settings.seal(chance.one_in(3));
+        for (_, event) in &mut plan.events {
+            if let Event::Reload(settings, _) = event {
+                settings.seal(plan.settings.endpoints_sealed);
+            }
+        }
+        for (_, endpoint) in &mut plan.endpoints {
+            endpoint.is_sealed = plan.settings.endpoints_sealed;
+        }
+        for client in &mut plan.clients {
+            client.seal(&chance, plan.bones.mood);
+        }
+        plan
     }
 
     /// The endpoints that never fail.
@@ -372,6 +461,7 @@ fn endpoint(chance: &Chance, mood: Mood, is_rock: bool) -> EndpointPlan {
         silent_in: if is_wild { chance.pick(&[0, 0, 0, 4]) } else { 0 },
         // An answer that ends with its connection would look whole.
         dies_hard: is_wild || chance.one_in(3),
+        is_sealed: false,
         idle_ms: if mood == Mood::Calm { 60_000 } else { chance.pick(rests_ms) },
     }
 }
@@ -387,6 +477,7 @@ fn client(chance: &Chance, mood: Mood, number: usize, crowd: &Crowd) -> ClientPl
     }
     let is_wild = !is_calm && chance.one_in(if mood == Mood::Wild { 3 } else { 6 });
     ClientPlan {
+        tongue: Tongue::default(),
         pipelines: chance.one_in(3),
         ending: chance.pick(&[Ending::Close, Ending::Close, Ending::HalfClose, Ending::Wait]),
         aborts: (is_wild && chance.one_in(2)).then(|| (chance.below(3_000), chance.one_in(2))),

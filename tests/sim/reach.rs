@@ -8,7 +8,7 @@ use crate::scenario::Run;
 use crate::traffic::Dialled;
 
 /// Everything that a normal run of the seeds must have seen, and how often at least.
-const WANTED: [(&str, u64); 14] = [
+pub(crate) const WANTED: [(&str, u64); 14] = [
     ("served", 1_000),
     ("reuses", 500),
     ("retries", 50),
@@ -23,6 +23,24 @@ const WANTED: [(&str, u64); 14] = [
     ("calls to wake", 50),
     ("calls to reclaim", 10),
     ("copies sent", 100),
+];
+
+/// The same of those with TLS and HTTP/2.
+pub(crate) const WANTED_SEALED: [(&str, u64); 14] = [
+    ("served", 800),
+    ("reuses", 300),
+    ("handshakes in full", 150),
+    ("handshakes resumed", 150),
+    ("handshakes that failed", 8),
+    ("tls_failed", 8),
+    ("streams", 800),
+    ("streams reset by clients", 15),
+    ("streams reset by the gateway", 30),
+    ("client_abort", 20),
+    ("retries", 50),
+    ("upstream_truncated", 2),
+    ("waiters served", 50),
+    ("copies sent", 50),
 ];
 
 fn total(counters: &[Counter]) -> u64 {
@@ -53,6 +71,13 @@ impl Reach {
             ("copies that failed", gateway.sum(|counters| counters.mirrors_failed.value())),
             ("copies skipped", gateway.sum(|counters| counters.mirrors_skipped.value())),
             ("reuses", gateway.sum(|counters| counters.upstream_reuses.value())),
+            ("handshakes in full", gateway.sum(|counters| counters.tls_handshakes_full.value())),
+            ("handshakes resumed", gateway.sum(|counters| counters.tls_handshakes_resumed.value())),
+            ("handshakes that failed", gateway.sum(|counters| total(&counters.tls_failures))),
+            ("streams", gateway.sum(|counters| counters.h2_streams.value())),
+            ("streams reset by clients", gateway.sum(|counters| counters.h2_resets_received.value())),
+            ("streams reset by the gateway", gateway.sum(|counters| counters.h2_resets_sent.value())),
+            ("connections excessive", gateway.sum(|counters| total(&counters.h2_excesses))),
             ("client aborts", gateway.sum(|counters| counters.client_aborts.value())),
         ] {
             reach.add(name, count);
@@ -79,9 +104,9 @@ impl Reach {
     }
 
     /// What was not seen often enough.
-    pub(crate) fn missing(&self) -> Vec<String> {
+    pub(crate) fn missing(&self, wanted: &[(&str, u64)]) -> Vec<String> {
         let seen = |name: &str| self.0.get(name).copied().unwrap_or(0);
-        let missing = WANTED.into_iter().filter(|(name, least)| seen(name) < *least);
+        let missing = wanted.iter().filter(|(name, least)| seen(name) < *least);
         missing.map(|(name, least)| format!("{name}: {} of {least}", seen(name))).collect()
     }
 

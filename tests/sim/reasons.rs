@@ -211,8 +211,9 @@ impl Story<'_> {
         let tasks = self.run.gateway.tasks.borrow();
         let client = self.request.token.split('r').next().unwrap_or_default();
         let Some(task) = tasks.get(client) else { return false };
-        let dials = self.run.gateway.inspector.dials.borrow();
-        let mut own = dials.iter().filter(|dial| dial.task == *task && dial.outcome.get() == outcome);
+        let inspector = &self.run.gateway.inspector;
+        let dials = inspector.dials.borrow();
+        let mut own = dials.iter().filter(|dial| inspector.is_of(dial.task, *task) && dial.outcome.get() == outcome);
         own.any(|dial| {
             let (from_ms, to_ms) = (dial.began_ms, dial.ended_ms.get());
             let is_patient =

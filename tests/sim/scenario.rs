@@ -7,11 +7,12 @@ use std::rc::Rc;
 use crate::endpoint::Host;
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::plan::{ClientPlan, Plan};
 use crate::reach::Reach;
+use crate::seals::Sessions;
 use crate::storm::Event;
 use crate::world::{MS, World};
-use crate::{client, settings, verdict};
+use crate::{client, settings, streams, verdict};
 
 /// No run may take longer: every timeout has passed many times.
 const END_MS: u64 = 90_000;
@@ -37,7 +38,15 @@ pub(crate) struct Run {
 
 /// Runs a seed.
 pub(crate) fn run(seed: u64) -> Outcome {
-    let plan = Plan::of(seed);
+    play(seed, Plan::of(seed))
+}
+
+/// Runs a seed with TLS and HTTP/2.
+pub(crate) fn run_sealed(seed: u64) -> Outcome {
+    play(seed, Plan::sealed(seed))
+}
+
+fn play(seed: u64, plan: Plan) -> Outcome {
     let world = World::new(seed);
     world.tell(|| format!("{:?}, {:?}\n{}", plan.bones, plan.hearing, plan.settings.yaml()));
     let gateway = Gateway::new(&world, plan.bones.workers, plan.hearing, &plan.settings, plan.rocks());
@@ -57,17 +66,34 @@ pub(crate) fn run(seed: u64) -> Outcome {
 
 impl Run {
     fn start_clients(&self) {
+        let sessions = Rc::new(Sessions::new());
         for (number, one) in self.plan.clients.clone().into_iter().enumerate() {
             self.ledger.add(&one);
             self.world.tell(|| format!("plan: {one:?}"));
+            let sessions = Rc::clone(&sessions);
             let (world, ledger, gateway) = (self.world.clone(), Rc::clone(&self.ledger), Rc::clone(&self.gateway));
             self.world.spawn(async move {
                 world.sleep_ms(one.start_ms).await;
-                let end = gateway.accept(format!("c{number}"), one.profile);
+                let end = gateway.accept_by(one.tongue.listener(), format!("c{number}"), one.profile);
                 if !one.is_fair() {
                     gateway.on_slow(&format!("c{number}"));
                 }
-                client::play(world, ledger, one, end).await;
+                let link = Rc::new(one.tongue.link(end, &sessions));
+                let secured = world.within(client::PATIENCE_MS, link.handshake()).await;
+                if secured.is_none() {
+                    world.blame(format!("{}: a handshake without end", link.end.name()));
+                }
+                if !matches!(secured, Some(Ok(()))) {
+                    return client::fail(&world, &ledger, &one, &link);
+                }
+                if link.is_resumed() {
+                    gateway.inspector.see("sessions resumed");
+                }
+                if one.tongue.is_h2 {
+                    streams::play(world, ledger, one, link).await;
+                } else {
+                    client::play(world, ledger, one, link).await;
+                }
             });
         }
     }
@@ -104,7 +130,7 @@ impl Run {
     }
 
     fn judge(&self) -> Reach {
-        let clients = self.plan.clients.len();
+        let clients: usize = self.plan.clients.iter().map(ClientPlan::dialogues).sum();
         let is_over = || self.ledger.dialogues.borrow().len() == clients && self.gateway.open() == 0;
         if !self.world.run(END_MS * MS, is_over) {
             let (alive, open) = (self.world.alive(), self.gateway.open());

@@ -7,6 +7,7 @@ use ringgate::config::{self, Config, Sources};
 
 use crate::chance::Chance;
 use crate::plan::Mood;
+use crate::seals;
 
 /// Every bound is finite and small, so that a run is short.
 pub(crate) const HEADER_MS: u64 = 1_000;
@@ -14,6 +15,8 @@ pub(crate) const RESPONSE_HEADER_MS: u64 = 700;
 pub(crate) const CONNECT_MS: u64 = 300;
 /// Names of clusters by room: the third number of their endpoints' addresses.
 pub(crate) const ROOMS: [&str; 3] = ["app", "canary", "shadow"];
+/// Names of listeners by what they take.
+pub(crate) const LISTENERS: [&str; 4] = ["web", "tls", "h2c", "h2tls"];
 /// Most endpoints of a cluster.
 pub(crate) const ENDPOINTS: usize = 4;
 
@@ -120,6 +123,10 @@ pub(crate) struct Settings {
     pub(crate) mirror: Option<MirrorSettings>,
     pub(crate) retry: RetrySettings,
     pub(crate) request_ms: u64,
+    /// Are there listeners with TLS and with HTTP/2?
+    pub(crate) is_sealed: bool,
+    /// Do all endpoints speak TLS?
+    pub(crate) endpoints_sealed: bool,
 }
 
 impl Settings {
@@ -141,7 +148,18 @@ impl Settings {
         };
         let retry =
             RetrySettings { attempts: 2, on: vec!["connect", "reset"], budget: 10, backoff_ms: 100, any_method: false };
-        Self { clusters: vec![app], split: vec![1], is_sticky: false, mirror: None, retry, request_ms: 1_500 }
+        let (is_sealed, endpoints_sealed) = (false, false);
+        let (split, request_ms) = (vec![1], 1_500);
+        Self {
+            clusters: vec![app],
+            split,
+            is_sticky: false,
+            mirror: None,
+            retry,
+            request_ms,
+            is_sealed,
+            endpoints_sealed,
+        }
     }
 
     /// What a seed begins with.
@@ -165,6 +183,8 @@ impl Settings {
                 Mood::Stormy if bones.rocks[0] => 4_500,
                 Mood::Stormy | Mood::Wild => chance.pick(&[500, 500, 1_500, 3_000]),
             },
+            is_sealed: false,
+            endpoints_sealed: false,
         }
     }
 
@@ -174,6 +194,10 @@ impl Settings {
         (self.retry.attempts, self.retry.backoff_ms) = (4, 1);
         let app = &mut self.clusters[0];
         (app.cap, app.queue, app.breaker, app.passive) = (0, None, None, None);
+    }
+
+    pub(crate) fn seal(&mut self, endpoints_too: bool) {
+        (self.is_sealed, self.endpoints_sealed) = (true, endpoints_too);
     }
 
     /// What a reload makes of this: every part changes or stays.
@@ -212,7 +236,8 @@ impl Settings {
     }
 
     pub(crate) fn yaml(&self) -> String {
-        let clusters: Vec<String> = self.clusters.iter().map(ClusterSettings::yaml).collect();
+        let scheme = if self.endpoints_sealed { "https" } else { "http" };
+        let clusters: Vec<String> = self.clusters.iter().map(|cluster| cluster.yaml(scheme)).collect();
         let action = match &self.split[..] {
             [_] => format!("cluster: {}", ROOMS[0]),
             weights => {
@@ -231,17 +256,34 @@ impl Settings {
         let request_ms = self.request_ms;
         format!(
             "version: 1\nadmin: {{ listen: off }}\n\
-             listeners: {{ web: {{ address: \"127.0.0.1:0\", limits: {{ header_timeout: {HEADER_MS}ms, idle_timeout: 2s,\n  \
-               body_min_rate: {{ rate: 100B, grace: 1s }}, write_timeout: 1500ms }} }} }}\n\
+             listeners: {{ {} }}\n\
              defaults: {{ cluster: {{ keepalive: {{ idle_timeout: 1s, idle_per_endpoint: 4 }} }} }}\n\
              clusters:\n{}\
              routes: [{{ name: all, match: {{ path: /* }}, {action}, body_limit: 1MiB{mirror},\n  \
                timeouts: {{ connect: {CONNECT_MS}ms, response_header: {RESPONSE_HEADER_MS}ms, request: {request_ms}ms, body_idle: 700ms }},\n  \
                retry: {{ attempts: {attempts}, on: [{}], budget: {budget}%, backoff: {backoff_ms}ms, methods: {methods} }} }}]\n\
              observability: {{ reason_header: on, access_log: {{ output: stdout, sample: {{ ok: 100% }} }} }}\n",
+            self.listeners(),
             clusters.concat(),
             on.join(", ")
         )
+    }
+
+    fn listeners(&self) -> String {
+        let bounds = format!(
+            "limits: {{ header_timeout: {HEADER_MS}ms, handshake_timeout: 1s, idle_timeout: 2s, \
+             body_min_rate: {{ rate: 100B, grace: 1s }}, write_timeout: 1500ms }}"
+        );
+        let pair = "tls: { certificates: [{ cert: sim.crt, key: sim.key }] }, ";
+        let (names, h2): (&[_], _) =
+            if self.is_sealed { (&LISTENERS, "protocols: [h2, http/1.1], ") } else { (&["web"], "") };
+        let listeners = names.iter().enumerate().map(|(number, name)| {
+            let tls = if name.contains("tls") { pair } else { "" };
+            let h2 = if name.contains("h2") { h2 } else { "" };
+            let port = if names.len() > 1 { number + 1 } else { 0 };
+            format!("{name}: {{ address: \"127.0.0.1:{port}\", {tls}{h2}{bounds} }}")
+        });
+        listeners.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -274,17 +316,20 @@ impl ClusterSettings {
         }
     }
 
-    fn yaml(&self) -> String {
+    fn yaml(&self, scheme: &str) -> String {
         let Self { room, balance, key, .. } = self;
         let endpoints: Vec<String> = (self.endpoints.iter())
             .map(|EndpointSettings { number, weight, priority }| {
                 let address = address(*room, *number).ip();
-                format!("{{ url: \"http://{address}\", weight: {weight}, priority: {priority} }}")
+                format!("{{ url: \"{scheme}://{address}:80\", weight: {weight}, priority: {priority} }}")
             })
             .collect();
         let mut text = format!("  {}: {{ balance: {balance}, endpoints: [{}]", ROOMS[*room], endpoints.join(", "));
         if *balance == "consistent_hash" {
             text += &format!(", hash_key: {key}");
+        }
+        if scheme == "https" {
+            text += ", tls: { ca: ca.crt, server_name: sim.test }";
         }
         if self.cap > 0 {
             text += &format!(", max_connections: {}", self.cap);
@@ -404,8 +449,9 @@ fn retry(bones: &Bones, chance: &Chance) -> RetrySettings {
 struct Text(Vec<u8>);
 
 impl Sources for Text {
-    fn read(&self, _path: &Path) -> std::io::Result<Vec<u8>> {
-        Ok(self.0.clone())
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let sealed = path.file_name().and_then(|name| seals::file(name.to_str()?));
+        Ok(sealed.map_or_else(|| self.0.clone(), |text| text.as_bytes().to_vec()))
     }
 
     fn env(&self, _name: &str) -> Option<String> {

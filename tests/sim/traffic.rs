@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::env::APPLICATION_DATA;
 use crate::inspector::Inspector;
 use crate::pipe::Conn;
 
@@ -178,6 +179,9 @@ impl Line {
 
     pub(crate) fn on_read(&self, bytes: &[u8]) {
         self.inspector.on_traffic();
+        if bytes.starts_with(&[APPLICATION_DATA]) {
+            self.on_sealed();
+        }
         let attempt = self.attempt.borrow();
         let Some(attempt) = attempt.as_ref().filter(|attempt| attempt.status.get().is_none()) else { return };
         let mut start = self.start.borrow_mut();
@@ -186,6 +190,16 @@ impl Line {
         let Some(status) = attempt.status.get() else { return };
         self.inspector.on_status(self.address, status);
         if let Some(trial) = attempt.trial.take() {
+            trial.is_over.set(true);
+        }
+    }
+}
+
+impl Line {
+    /// An answer that cannot be read: it is taken for a good one.
+    fn on_sealed(&self) {
+        self.inspector.on_status(self.address, 200);
+        if let Some(trial) = self.trial.take() {
             trial.is_over.set(true);
         }
     }

@@ -40,6 +40,10 @@ pub struct Tls<S: Stream> {
     writing: Cell<bool>,
     /// Nothing more is to be said: it was, or a reset will say otherwise.
     is_silent: Cell<bool>,
+    /// The peer broke the protocol: what it sends makes no sense any more.
+    is_broken: Cell<bool>,
+    /// Nobody wants to know what still comes.
+    is_deaf: Cell<bool>,
 }
 
 impl<S: Stream> Tls<S> {
@@ -67,6 +71,8 @@ impl<S: Stream> Tls<S> {
             reading: Cell::new(false),
             writing: Cell::new(false),
             is_silent: Cell::new(false),
+            is_broken: Cell::new(false),
+            is_deaf: Cell::new(false),
         }
     }
 
@@ -83,6 +89,11 @@ impl<S: Stream> Tls<S> {
     /// Says nothing more, not even that nothing more comes.
     pub(in crate::net) fn keep_silent(&self) {
         self.is_silent.set(true);
+    }
+
+    /// What comes from here on is read as it is: a read that was abandoned may have taken the front of it along.
+    pub(in crate::net) fn stop_listening(&self) {
+        self.is_deaf.set(true);
     }
 
     /// Is HTTP/2 the protocol that both sides agreed on (RFC 7301)?
@@ -133,12 +144,13 @@ impl<S: Stream> Tls<S> {
         if outcome.is_err() {
             session.last_words(records, &mut out);
             self.is_silent.set(true);
+            self.is_broken.set(true);
             if !self.writing.get() {
                 // Whoever cannot be told is closed all the same.
                 drop(self.transport.try_write(&out));
             }
         }
-        if records.is_empty() {
+        if records.is_empty() || outcome.is_err() {
             *kept = None;
         }
         outcome.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -189,6 +201,9 @@ impl<S: Stream> Tls<S> {
 
     /// What a read makes of what is there: `None` when the transport has to be asked.
     fn received(&self, into: &mut Buffer) -> Option<io::Result<usize>> {
+        if self.is_broken.get() {
+            return Some(Err(io::ErrorKind::InvalidData.into()));
+        }
         let before = into.len();
         match self.decrypt(into) {
             Err(error) => Some(Err(error)),
@@ -258,6 +273,9 @@ impl<S: Stream> Tls<S> {
 
 impl<S: Stream> Stream for Tls<S> {
     async fn read(&self, mut into: Buffer) -> (io::Result<usize>, Buffer) {
+        if self.is_deaf.get() {
+            return self.transport.read(into).await;
+        }
         loop {
             if let Some(received) = self.received(&mut into) {
                 return (received, into);

@@ -189,6 +189,66 @@ fn a_large_body_leaves_in_few_writes_and_arrives_whole() {
     }
 }
 
+/// A record of 32 bytes that nobody encrypted.
+const BROKEN: [u8; 37] = {
+    let mut record = [7; 37];
+    (record[0], record[1], record[2], record[3], record[4]) = (23, 3, 3, 0, 32);
+    record
+};
+
+#[test]
+fn a_broken_record_is_told_once_and_ends_all_that_follows() {
+    for driver in DRIVERS {
+        let (server, client) = configs();
+        let (socket, peer) = with_peer(move |socket| {
+            let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
+            tls.write_all(b"x").unwrap();
+            tls.sock.write_all(&[BROKEN, BROKEN].concat()).unwrap();
+            tls.read(&mut [0]).unwrap_err().to_string()
+        });
+        on_reactor(driver, socket, move |stream| async move {
+            let pool = BufferPool::new();
+            let tls = accepted(stream, server, &pool).await.unwrap();
+            let (read, _) = tls.read(pool.lend()).await;
+            if read.is_ok() {
+                assert_eq!(tls.read(pool.lend()).await.0.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            }
+            assert_eq!(tls.read(pool.lend()).await.0.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            let mut more = pool.lend();
+            more.extend(b"more");
+            assert_eq!(tls.write(more).await.0.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            assert_eq!(pool.lent(), 0);
+        });
+        let told = peer.join().unwrap();
+        assert!(told.contains("BadRecordMac"), "{told}");
+    }
+}
+
+#[test]
+fn what_comes_behind_the_end_is_dropped_unseen() {
+    for driver in DRIVERS {
+        let (server, client) = configs();
+        let (socket, peer) = with_peer(move |socket| {
+            let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
+            tls.write_all(b"x").unwrap();
+            assert_eq!(tls.read(&mut [0]).unwrap(), 0);
+            // As if a read that was abandoned had taken the front of a record along.
+            tls.sock.write_all(&BROKEN[9..]).unwrap();
+            tls.sock.shutdown(Shutdown::Write).unwrap();
+        });
+        on_reactor(driver, socket, move |stream| async move {
+            let pool = BufferPool::new();
+            let tls = accepted(stream, server, &pool).await.unwrap();
+            assert_eq!(tls.read(pool.lend()).await.0.unwrap(), 1);
+            tls.shutdown_write();
+            tls.stop_listening();
+            assert_eq!(tls.read(pool.lend()).await.0.unwrap(), BROKEN.len() - 9);
+            assert_eq!(tls.read(pool.lend()).await.0.unwrap(), 0);
+        });
+        peer.join().unwrap();
+    }
+}
+
 #[test]
 fn an_end_without_an_alert_is_not_an_end() {
     let (server, client) = configs();
