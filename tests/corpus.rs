@@ -93,6 +93,11 @@ fn the_corpus_of_translation_holds() {
 }
 
 #[test]
+fn the_corpus_of_connection_holds() {
+    replay("connection", properties::connection);
+}
+
+#[test]
 fn the_corpus_of_proxy_holds() {
     replay("proxy", properties::proxy);
 }

@@ -1,5 +1,10 @@
 //! What must hold for any input: the body of every fuzz target, and of the test that replays their corpora.
 
+#[path = "connection.rs"]
+mod connection;
+
+pub use connection::connection;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
