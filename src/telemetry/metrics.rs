@@ -343,6 +343,9 @@ impl Scrape {
         self.encode_endpoints(page, "upstream_endpoint_healthy", help, |endpoint| u64::from(endpoint.fit))?;
         let help = "Requests in flight to an endpoint.";
         self.encode_endpoints(page, "upstream_endpoint_requests_active", help, |endpoint| endpoint.in_flight)?;
+        let endpoints = self.clusters.iter().map(|cluster| cluster.endpoints.len() as u64).sum::<u64>();
+        let help = "Endpoints without samples of their own, because there are too many; /clusters shows all.";
+        page.gauge("upstream_endpoints_omitted", help, endpoints.saturating_sub(limits::ENDPOINT_SERIES as u64))?;
         let mut family = page.open("health_probes", "Active health checks by result.", MetricType::Counter)?;
         count_in(&mut family, &[("result", "ok")], self.probes.0)?;
         count_in(&mut family, &[("result", "failed")], self.probes.1)?;

@@ -248,6 +248,7 @@ fn a_killed_process_is_not_noticed_whatever_the_balancer(io: Io) {
     }
     let gateway = plan.start();
     let outcome = kills_under_load(&gateway, &mut origins, &prefixes.each_ref().map(String::as_str), any_answer);
+    assert!(outcome.again_ms <= EVEN_MS, "asked again {} ms after its return", outcome.again_ms);
     only_what_was_in_flight_is_lost(&gateway, &origins, &outcome);
     gateway.stop();
 }

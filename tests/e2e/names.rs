@@ -115,6 +115,7 @@ fn a_failing_name_server_takes_no_endpoint_away(io: Io) {
         accepted.replies_with("x");
         client.expects(200);
     }
+    assert!(gateway.metric("dns_lookups_total{result=\"failed\"}") >= 8.0);
     assert_eq!(gateway.notices_of("name not resolved, its last addresses stay").len(), 1);
     server.set("app.test", 0, &[HERE]);
     gateway.notice("name resolved again");

@@ -8,8 +8,9 @@ use super::endpoint::Endpoint;
 use super::gate::Gate;
 use super::gateway::Gateway;
 use super::origin::Origin;
+use super::patient::Patient;
 use super::plan::{Io, Plan};
-use super::wait::now_ms;
+use super::wait::{now_ms, until_true};
 
 /// How long an endpoint takes to its full share.
 const RAMP_MS: u64 = 1_200;
@@ -71,6 +72,33 @@ fn an_endpoint_that_was_drained_grows_into_its_share_again(io: Io) {
     let before_ms = now_ms();
     gateway.adopts(&of(&[1, 1]).yaml());
     grows_to_an_even_share(&mut client, before_ms, now_ms());
+    gateway.stop();
+}
+
+/// One that was ejected for its failures is no exception.
+fn an_endpoint_that_was_ejected_grows_into_its_share_again(io: Io) {
+    const EJECTED_MS: u64 = 300;
+    let patients = [Patient::start("a"), Patient::start("b")];
+    let passive = format!("window: 1s, error_rate: 100%, min_requests: 1, eject_for: {EJECTED_MS}ms, max_ejected: 50%");
+    let gateway = Plan::bare(io)
+        .cluster_with(
+            "app",
+            &patients.each_ref().map(Patient::address),
+            &format!("balance: round_robin, slow_start: {RAMP_MS}ms, health: {{ passive: {{ {passive} }} }}"),
+        )
+        .route("name: all, cluster: app")
+        .start();
+    let mut client = gateway.client();
+    patients[1].tells_clients(500);
+    let before_ms = now_ms() + EJECTED_MS;
+    until_true("it is ejected", || {
+        client.asks("/x").expects_any();
+        gateway.metric("upstream_ejections_total") == 1.0
+    });
+    let after_ms = now_ms() + EJECTED_MS;
+    patients[1].tells_clients(200);
+    until_true("it returns", || now_ms() > after_ms);
+    grows_to_an_even_share(&mut client, before_ms, after_ms);
     gateway.stop();
 }
 
@@ -171,6 +199,7 @@ fn is_drained(gateway: &Gateway, at: usize) -> bool {
 on_both_drivers![
     a_new_endpoint_grows_into_its_share,
     an_endpoint_that_was_drained_grows_into_its_share_again,
+    an_endpoint_that_was_ejected_grows_into_its_share_again,
     a_new_endpoint_gets_its_keys_little_by_little,
     without_slow_start_a_new_endpoint_is_even_at_once,
     weights_change_without_dropping_a_connection,

@@ -150,3 +150,21 @@ fn nothing_divided_by_nothing_is_zero() {
     assert!(ratio(0, 0).abs() < f64::EPSILON);
     assert!((ratio(1, 4) - 0.25).abs() < f64::EPSILON);
 }
+
+#[test]
+fn endpoints_beyond_the_bound_have_no_samples_and_are_counted() {
+    let samples = |endpoints: usize| {
+        let mut scrape = scrape();
+        scrape.clusters[0].endpoints = (0..endpoints)
+            .map(|number| EndpointView {
+                address: format!("10.0.0.1:{number}"),
+                ..scrape.clusters[0].endpoints[0].clone()
+            })
+            .collect();
+        let page = render_metrics(scrape, Format::Prometheus);
+        let omitted = page.lines().find_map(|line| line.strip_prefix("upstream_endpoints_omitted ")).map(str::to_owned);
+        (page.matches("circuit_breaker_state{").count(), omitted.expect("a sample"))
+    };
+    assert_eq!(samples(limits::ENDPOINT_SERIES), (limits::ENDPOINT_SERIES, "0".to_owned()));
+    assert_eq!(samples(limits::ENDPOINT_SERIES + 3), (limits::ENDPOINT_SERIES, "3".to_owned()));
+}
