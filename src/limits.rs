@@ -93,8 +93,10 @@ pub const H2_CONTROL_FRAMES: u64 = 1000;
 pub const H2_RESETS: u64 = 100;
 /// Streams reset by ourselves of which late frames are still taken for what they are.
 pub const H2_RESETS_REMEMBERED: usize = 100;
-/// Streams that a client reset before they were looked at.
-pub const H2_RESETS_UNSEEN: usize = 20;
+/// Streams that a client reset before they were looked at: as many as it may reset at all, so that the budget decides.
+pub const H2_RESETS_UNSEEN: usize = 200;
+/// CONTINUATION that any field section may have besides the last, however few bytes it may have.
+pub const H2_CONTINUATIONS: u32 = 5;
 /// Bytes that small frames of content may cost one connection beyond what they carry, while they wait to be taken.
 pub const H2_CONTENT_OVERHEAD: usize = 512 * 1024;
 /// Errors of streams over the life of one connection.
@@ -149,6 +151,8 @@ const _: () = {
     assert!(H2_STREAMS_DEFAULT <= H2_STREAMS_MAX);
     // RFC 9113 section 6.9.1: no window is larger.
     assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW && H2_CONNECTION_WINDOW < 1 << 31);
+    // The meter looks at resets first, and says what it found.
+    assert!(H2_RESETS_UNSEEN as u64 > H2_RESETS);
     // A client may leave all its streams at once.
     assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_RESETS < H2_CONTROL_FRAMES);
     assert!(RING_ENTRIES < RING_COMPLETIONS);

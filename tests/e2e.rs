@@ -39,6 +39,10 @@ mod gate;
 mod gateway;
 #[path = "e2e/h2_client.rs"]
 mod h2_client;
+#[path = "e2e/h2_scene.rs"]
+mod h2_scene;
+#[path = "e2e/h2_wire.rs"]
+mod h2_wire;
 #[path = "e2e/layer.rs"]
 mod layer;
 #[path = "e2e/message.rs"]
@@ -96,8 +100,12 @@ mod forwarding;
 mod frozen;
 #[path = "e2e/grpc_local.rs"]
 mod grpc_local;
+#[path = "e2e/h2_abuse.rs"]
+mod h2_abuse;
 #[path = "e2e/h2_connections.rs"]
 mod h2_connections;
+#[path = "e2e/h2_frames.rs"]
+mod h2_frames;
 #[path = "e2e/h2_requests.rs"]
 mod h2_requests;
 #[path = "e2e/interop.rs"]

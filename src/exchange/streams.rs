@@ -181,6 +181,10 @@ impl<E: Env> Course<'_, E> {
                     counters.h2_excesses[excess.index()].add(1);
                     self.phase = Phase::Ending(client.shard.alarms.now_ms());
                 }
+                Turn::Breach(_) => {
+                    counters.client_glitches.add(1);
+                    self.phase = Phase::Ending(client.shard.alarms.now_ms());
+                }
                 Turn::Look => {
                     if !self.look(server) {
                         return Farewell::Close;
@@ -206,6 +210,13 @@ impl<E: Env> Course<'_, E> {
     fn drain(&mut self, server: &mut H2Server) {
         server.drain();
         self.phase = Phase::Draining(self.client.shard.alarms.now_ms());
+    }
+
+    /// Ends it now, because the client owes something for too long.
+    fn end(&mut self, server: &mut H2Server, why: H2End) {
+        server.end(why);
+        self.client.shard.counters.client_glitches.add(1);
+        self.phase = Phase::Ending(self.client.shard.alarms.now_ms());
     }
 
     /// When it has rested for too long.
@@ -236,13 +247,10 @@ impl<E: Env> Course<'_, E> {
             return false;
         }
         let rests = self.streams.open.get() == 0;
+        let is_overdue = |since_ms: Option<u64>| since_ms.is_some_and(|ms| now_ms >= ms + self.bounds.fields_ms);
         match self.phase {
-            Phase::Open
-                if server.fields_since_ms().is_some_and(|since_ms| now_ms >= since_ms + self.bounds.fields_ms) =>
-            {
-                server.end(H2End::TooSlow);
-                self.phase = Phase::Ending(now_ms);
-            }
+            Phase::Open if is_overdue(server.fields_since_ms()) => self.end(server, H2End::TooSlow),
+            Phase::Open if is_overdue(server.settings_since_ms()) => self.end(server, H2End::Unsettled),
             Phase::Open if shard.is_draining() || !is_wanted || rests && now_ms >= self.rests_until_ms() => {
                 self.drain(server);
             }

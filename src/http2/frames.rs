@@ -38,14 +38,24 @@ pub struct Frame {
     pub length: u32,
     /// The error code of a `RST_STREAM` or a GOAWAY, 0 otherwise.
     pub code: u32,
+    /// The tenth byte of a GOAWAY's debug data, by which the words of `h2` differ; 0 otherwise.
+    pub mark: u8,
 }
 
 /// Bytes of a frame's header.
 const HEADER_BYTES: usize = 9;
 /// The same, and what stands before the error code of a GOAWAY, and the code.
-const LONGEST: usize = HEADER_BYTES + 8;
+const GOAWAY_BYTES: usize = HEADER_BYTES + 8;
+/// The same, and the debug data that is looked at.
+const LONGEST: usize = GOAWAY_BYTES + 10;
 /// This frame is the last of its stream.
 const END_STREAM: u8 = 0x1;
+/// This frame of settings answers one.
+const ACK: u8 = 0x1;
+/// Part of this frame is padding, whose length stands first.
+const PADDED: u8 = 0x8;
+/// This frame of fields begins with five bytes of priority.
+const PRIORITY: u8 = 0x20;
 /// This frame ends the fields that a HEADERS began.
 const END_HEADERS: u8 = 0x4;
 
@@ -63,6 +73,29 @@ impl Frame {
             && self.flags & END_HEADERS == 0
     }
 
+    /// Does it answer settings?
+    #[must_use]
+    pub const fn is_settings_ack(&self) -> bool {
+        matches!(self.kind, FrameKind::Settings) && self.flags & ACK != 0
+    }
+
+    /// Has its payload a length that its kind does not allow (RFC 9113 section 6)?
+    #[must_use]
+    pub const fn is_misfit(&self) -> bool {
+        let padding = (self.flags & PADDED != 0) as u32;
+        match self.kind {
+            FrameKind::Priority => self.length != 5,
+            FrameKind::Reset | FrameKind::Window => self.length != 4,
+            FrameKind::Ping => self.length != 8,
+            FrameKind::Settings if self.is_settings_ack() => self.length != 0,
+            FrameKind::Settings => !self.length.is_multiple_of(6),
+            FrameKind::GoAway => self.length < 8,
+            FrameKind::Headers if self.flags & PRIORITY != 0 => self.length < 5 + padding,
+            FrameKind::Headers | FrameKind::Content => self.length < padding,
+            FrameKind::Push | FrameKind::Continuation | FrameKind::Unknown => false,
+        }
+    }
+
     fn of(header: &[u8]) -> Self {
         let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let kind = match header[3] {
@@ -78,9 +111,10 @@ impl Frame {
             9 => FrameKind::Continuation,
             _ => FrameKind::Unknown,
         };
-        let code_at = header.len() - 4;
+        let code_at = header.len().min(GOAWAY_BYTES) - 4;
         let code = if header.len() > HEADER_BYTES { number(code_at) } else { 0 };
-        Self { kind, flags: header[4], length: number(0) >> 8, code }
+        let mark = if header.len() == LONGEST { header[LONGEST - 1] } else { 0 };
+        Self { kind, flags: header[4], length: number(0) >> 8, code, mark }
     }
 }
 
@@ -135,9 +169,11 @@ impl Scanner {
         if self.have < HEADER_BYTES {
             return HEADER_BYTES;
         }
-        match (self.header[3], self.header[0], self.header[1], self.header[2]) {
-            (3, 0, 0, 4) => HEADER_BYTES + 4,
-            (7, 0, 0, 8..) | (7, 0, 1.., _) | (7, 1.., _, _) => LONGEST,
+        let length = u32::from_be_bytes([0, self.header[0], self.header[1], self.header[2]]);
+        match (self.header[3], length) {
+            (3, 4) => HEADER_BYTES + 4,
+            (7, 8..18) => GOAWAY_BYTES,
+            (7, 18..) => LONGEST,
             _ => HEADER_BYTES,
         }
     }

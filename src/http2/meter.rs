@@ -15,18 +15,31 @@ pub enum Excess {
     Settings,
     /// PRIORITY.
     Priority,
-    /// DATA without content.
+    /// DATA without content, or with next to none.
     EmptyContent,
     /// `WINDOW_UPDATE` beyond what was sent to it.
     Window,
+    /// CONTINUATION in a row.
+    Continuation,
+    /// Fields of one message, far beyond what is allowed.
+    Fields,
     /// Frames of other kinds that carry nothing.
     Other,
 }
 
 impl Excess {
     /// Every excess, in the order of their counters.
-    pub const ALL: [Self; 7] =
-        [Self::Resets, Self::Ping, Self::Settings, Self::Priority, Self::EmptyContent, Self::Window, Self::Other];
+    pub const ALL: [Self; 9] = [
+        Self::Resets,
+        Self::Ping,
+        Self::Settings,
+        Self::Priority,
+        Self::EmptyContent,
+        Self::Window,
+        Self::Continuation,
+        Self::Fields,
+        Self::Other,
+    ];
 
     /// The name in metrics.
     #[must_use]
@@ -38,6 +51,8 @@ impl Excess {
             Self::Priority => "priority",
             Self::EmptyContent => "empty_data",
             Self::Window => "window_update",
+            Self::Continuation => "continuation",
+            Self::Fields => "fields",
             Self::Other => "other",
         }
     }
@@ -47,6 +62,15 @@ impl Excess {
     pub const fn index(self) -> usize {
         self as usize
     }
+}
+
+/// A connection error that the header of a frame shows (RFC 9113 section 5.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// Something came before the settings (section 3.4).
+    Unannounced,
+    /// A frame of a length that its kind does not have (section 4.2).
+    FrameSize,
 }
 
 /// Error codes that HTTP/2 has (RFC 9113 section 7).
@@ -112,47 +136,82 @@ impl Budget {
 /// | HEADERS received | | 4 control |
 /// | DATA sent | | 4 control |
 /// | the end of a response sent | | a quarter of a reset |
+/// | CONTINUATION received that is not the last | 1 of those that its field section may have | |
+/// | GOAWAY sent by `h2` for an abuse that it found | everything | |
 #[derive(Clone, Debug)]
 pub struct Meter {
     received: Scanner,
     sent: Scanner,
     control: Budget,
     resets: Budget,
+    /// CONTINUATION of one field section, of those that are not the last.
+    continuations: u32,
+    continuations_most: u32,
+    /// Settings sent that were not answered.
+    settings_owed: u32,
+    is_announced: bool,
     excess: Option<Excess>,
+    breach: Option<Breach>,
     tally: Tally,
 }
 
 impl Meter {
-    /// For the server's side of a connection that begins now, its preface included.
+    /// For the server's side of a connection that begins now, its preface included, with field sections of so many bytes.
     #[must_use]
-    pub fn new(now_ms: u64) -> Self {
+    pub fn new(now_ms: u64, header_bytes: u32) -> Self {
+        // Frames as full as they may be, some that are not, and a few in any case. `h2` reckons alike and looks later.
+        let full = (header_bytes / FRAME_BYTES).max(1);
         Self {
             received: Scanner::behind(u32::try_from(PREFACE.len()).unwrap_or(0)),
             sent: Scanner::behind(0),
             control: Budget::new(limits::H2_CONTROL_FRAMES, now_ms),
             resets: Budget::new(limits::H2_RESETS, now_ms),
+            continuations: 0,
+            continuations_most: (full + full / 4).max(limits::H2_CONTINUATIONS),
+            settings_owed: 0,
+            is_announced: false,
             excess: None,
+            breach: None,
             tally: Tally::default(),
         }
     }
 
     /// Told what came.
     pub fn on_received(&mut self, bytes: &[u8], now_ms: u64) {
-        let Self { received, control, resets, excess, tally, .. } = self;
+        let Self { received, control, resets, excess, breach, tally, .. } = self;
+        let Self { continuations, continuations_most, settings_owed, is_announced, .. } = self;
         received.scan(bytes, |frame| {
+            let is_first = !std::mem::replace(is_announced, true);
+            if is_first && (frame.kind != FrameKind::Settings || frame.is_settings_ack()) {
+                breach.get_or_insert(Breach::Unannounced);
+            }
+            if frame.is_misfit() {
+                breach.get_or_insert(Breach::FrameSize);
+            }
             let what = match frame.kind {
                 FrameKind::Headers => {
+                    *continuations = 0;
                     control.earn_quarters(4 * CONTROL_PER_STREAM);
                     return;
                 }
+                FrameKind::Continuation => {
+                    *continuations += u32::from(frame.leaves_fields_open());
+                    if *continuations > *continuations_most {
+                        excess.get_or_insert(Excess::Continuation);
+                    }
+                    return;
+                }
                 FrameKind::Content if frame.length == 0 && !frame.ends_stream() => Excess::EmptyContent,
-                FrameKind::Content | FrameKind::Continuation | FrameKind::Push => return,
+                FrameKind::Content | FrameKind::Push => return,
                 FrameKind::Reset => {
                     tally.resets_received += 1;
                     Excess::Resets
                 }
                 FrameKind::Ping => Excess::Ping,
-                FrameKind::Settings => Excess::Settings,
+                FrameKind::Settings => {
+                    *settings_owed = settings_owed.saturating_sub(u32::from(frame.is_settings_ack()));
+                    Excess::Settings
+                }
                 FrameKind::Priority => Excess::Priority,
                 FrameKind::Window => Excess::Window,
                 FrameKind::GoAway | FrameKind::Unknown => Excess::Other,
@@ -166,7 +225,7 @@ impl Meter {
 
     /// Told what goes.
     pub fn on_sent(&mut self, bytes: &[u8], now_ms: u64) {
-        let Self { sent, control, resets, excess, tally, .. } = self;
+        let Self { sent, control, resets, settings_owed, excess, tally, .. } = self;
         sent.scan(bytes, |frame| {
             if frame.ends_stream() {
                 resets.earn_quarters(1);
@@ -175,6 +234,7 @@ impl Meter {
             match frame.kind {
                 FrameKind::Content => control.earn_quarters(4 * CONTROL_PER_CONTENT),
                 FrameKind::Headers => tally.fields_sent += 1,
+                FrameKind::Settings => *settings_owed += u32::from(!frame.is_settings_ack()),
                 FrameKind::Reset => {
                     tally.resets_sent += 1;
                     if is_of_client(frame) && !resets.try_spend(now_ms) {
@@ -184,6 +244,9 @@ impl Meter {
                 FrameKind::GoAway => {
                     let code = usize::try_from(frame.code).unwrap_or(0);
                     tally.goaways[if code < ERROR_CODES { code } else { 0 }] += 1;
+                    if frame.code == ENHANCE_YOUR_CALM && excess.is_none() {
+                        *excess = told_by_h2(frame.mark);
+                    }
                 }
                 _ => {}
             }
@@ -194,6 +257,18 @@ impl Meter {
     #[must_use]
     pub const fn excess(&self) -> Option<Excess> {
         self.excess
+    }
+
+    /// What shows that the peer does not speak the protocol.
+    #[must_use]
+    pub const fn breach(&self) -> Option<Breach> {
+        self.breach
+    }
+
+    /// Were settings sent that the peer has not answered?
+    #[must_use]
+    pub const fn awaits_settings(&self) -> bool {
+        self.settings_owed > 0
     }
 
     /// Has part of some fields come, and the rest not?
@@ -213,6 +288,23 @@ const CONTROL_PER_STREAM: u64 = 4;
 /// Control frames that answer content: windows of stream and connection, a ping to measure the path.
 const CONTROL_PER_CONTENT: u64 = 4;
 
+/// Bytes of a frame's payload that everybody may send.
+const FRAME_BYTES: u32 = 16_384;
+
+/// What `h2` had enough of. It says so in the debug data of its GOAWAY and nowhere else: `header_list_way_too_large`,
+/// `too_many_continuations`, `too_many_resets`, `too_many_internal_resets`, `too_many_data_frames`.
+const fn told_by_h2(mark: u8) -> Option<Excess> {
+    match mark {
+        b's' => Some(Excess::Fields),
+        b'c' => Some(Excess::Continuation),
+        b'r' | b'i' => Some(Excess::Resets),
+        b'd' => Some(Excess::EmptyContent),
+        // None of them: it was told to go by us.
+        0 => None,
+        _ => Some(Excess::Other),
+    }
+}
+
 /// Is this a reset that what the client sent made necessary? So it was made to be: CVE-2025-8671.
 const fn is_of_client(reset: Frame) -> bool {
     // RFC 9113 section 7: NO_ERROR, INTERNAL_ERROR, CANCEL and a few more are ours.
@@ -224,6 +316,7 @@ const FLOW_CONTROL_ERROR: u32 = 0x3;
 const STREAM_CLOSED: u32 = 0x5;
 const FRAME_SIZE_ERROR: u32 = 0x6;
 const REFUSED_STREAM: u32 = 0x7;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 #[cfg(test)]
 mod tests;

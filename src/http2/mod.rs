@@ -16,7 +16,7 @@ mod trailers;
 
 pub use body::{Piece, Unframer};
 pub use frames::{Frame, FrameKind, Scanner};
-pub use meter::{ERROR_CODES, Excess, Meter, Tally};
+pub use meter::{Breach, ERROR_CODES, Excess, Meter, Tally};
 pub use request::encode_request_head;
 pub use response::{ResponseStart, decode_response_head};
 pub use trailers::{decode_trailers, encode_trailers};

@@ -12,7 +12,8 @@ pub const REASONS_MAX: usize = 64;
 /// Kinds of failed TLS handshakes.
 pub const TLS_FAILURES: usize = 14;
 /// What a client of HTTP/2 may do too often, in the order of the counters.
-pub const H2_EXCESSES: [&str; 7] = ["resets", "ping", "settings", "priority", "empty_data", "window_update", "other"];
+pub const H2_EXCESSES: [&str; 9] =
+    ["resets", "ping", "settings", "priority", "empty_data", "window_update", "continuation", "fields", "other"];
 /// Error codes of HTTP/2 (RFC 9113 section 7).
 pub const H2_CODES: [&str; 14] = [
     "no_error",

@@ -13,7 +13,7 @@ fn reset(code: u8) -> Vec<u8> {
 }
 
 fn meter() -> Meter {
-    let mut meter = Meter::new(0);
+    let mut meter = Meter::new(0, 64 * 1024);
     meter.on_received(PREFACE, 0);
     meter
 }
@@ -126,6 +126,112 @@ fn responses_that_were_taken_pay_for_some_resets() {
         meter.on_received(&reset(8), 0);
     }
     assert_eq!(meter.excess(), None);
+}
+
+/// RFC 9113 section 10.5.1 and CVE-2024-27316: frames of one field section are few, whatever is in them.
+#[test]
+fn a_field_section_has_few_frames() {
+    for (header_bytes, most) in [(1024, 5), (64 * 1024, 5), (256 * 1024, 20), (4 << 20, 320)] {
+        let mut meter = Meter::new(0, header_bytes);
+        for _ in 0..3 {
+            meter.on_received(&frame(1, 1, b"fields"), 0);
+            for _ in 0..most {
+                meter.on_received(&frame(9, 0, b""), 0);
+            }
+            meter.on_received(&frame(9, 4, b""), 0);
+            assert_eq!(meter.excess(), None, "{header_bytes}");
+        }
+        meter.on_received(&frame(1, 1, b"fields"), 0);
+        for _ in 0..=most {
+            assert_eq!(meter.excess(), None, "{header_bytes}");
+            meter.on_received(&frame(9, 0, b""), 0);
+        }
+        assert_eq!(meter.excess(), Some(Excess::Continuation), "{header_bytes}");
+    }
+}
+
+/// What `h2` found by itself is known by the words of its GOAWAY; one that we made it send has none.
+#[test]
+fn an_abuse_that_h2_found_is_told_by_name() {
+    for (words, excess) in [
+        ("", None),
+        ("header_list_way_too_large", Some(Excess::Fields)),
+        ("too_many_continuations", Some(Excess::Continuation)),
+        ("too_many_resets", Some(Excess::Resets)),
+        ("too_many_internal_resets", Some(Excess::Resets)),
+        ("too_many_data_frames", Some(Excess::EmptyContent)),
+    ] {
+        let goaway = frame(7, 0, &[&[0, 0, 0, 0, 0, 0, 0, 11][..], words.as_bytes()].concat());
+        for size in [1, 5, goaway.len()] {
+            let mut meter = meter();
+            goaway.chunks(size).for_each(|piece| meter.on_sent(piece, 0));
+            assert_eq!(meter.excess(), excess, "{words}");
+            assert_eq!(meter.take_tally().map(|tally| tally.goaways[11]), Some(1));
+        }
+    }
+}
+
+/// RFC 9113 section 3.4: the first frame is one of settings.
+#[test]
+fn settings_come_first() {
+    for (first, breach) in [
+        (frame(4, 0, &[]), None),
+        (frame(4, 0, &[0; 12]), None),
+        (frame(4, 1, &[]), Some(Breach::Unannounced)),
+        (frame(1, 5, b"fields"), Some(Breach::Unannounced)),
+        (frame(0x20, 0, b"?"), Some(Breach::Unannounced)),
+    ] {
+        let mut meter = meter();
+        meter.on_received(&first, 0);
+        meter.on_received(&frame(6, 0, &[0; 8]), 0);
+        assert_eq!(meter.breach(), breach, "{first:?}");
+    }
+}
+
+/// RFC 9113 section 4.2 and those of the frames.
+#[test]
+fn frames_have_the_length_of_their_kind() {
+    for (kind, flags, right, wrong) in [
+        (0, 8, &[1, 2][..], &[0][..]),
+        (1, 8, &[1][..], &[0][..]),
+        (1, 0x20, &[5][..], &[4][..]),
+        (1, 0x28, &[6][..], &[5][..]),
+        (2, 0, &[5][..], &[0, 4, 6][..]),
+        (3, 0, &[4][..], &[0, 3, 5][..]),
+        (4, 0, &[0, 6, 12][..], &[1, 5, 7][..]),
+        (4, 1, &[0][..], &[6][..]),
+        (6, 0, &[8][..], &[0, 7, 9][..]),
+        (7, 0, &[8, 100][..], &[0, 7][..]),
+        (8, 0, &[4][..], &[0, 3, 5][..]),
+        (9, 0, &[0, 100][..], &[][..]),
+        (0x20, 0, &[0, 100][..], &[][..]),
+    ] {
+        let breach_of = |length: usize| {
+            let mut meter = meter();
+            meter.on_received(&frame(4, 0, &[]), 0);
+            meter.on_received(&frame(kind, flags, &vec![0; length]), 0);
+            meter.breach()
+        };
+        for length in right {
+            assert_eq!(breach_of(*length), None, "{kind} of {length}");
+        }
+        for length in wrong {
+            assert_eq!(breach_of(*length), Some(Breach::FrameSize), "{kind} of {length}");
+        }
+    }
+}
+
+/// RFC 9113 section 6.5.3.
+#[test]
+fn settings_are_owed_an_answer() {
+    let mut meter = meter();
+    assert!(!meter.awaits_settings());
+    meter.on_sent(&frame(4, 0, &[0; 6]), 0);
+    meter.on_received(&frame(4, 0, &[0; 6]), 0);
+    meter.on_sent(&frame(4, 1, &[]), 0);
+    assert!(meter.awaits_settings(), "settings of its own are no answer");
+    meter.on_received(&frame(4, 1, &[]), 0);
+    assert!(!meter.awaits_settings());
 }
 
 #[test]

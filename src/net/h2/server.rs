@@ -17,7 +17,7 @@ use super::chunk::Chunk;
 use super::io::Io;
 use super::stream::ServerStream;
 use super::wire::Wire;
-use crate::http2::{Excess, Tally};
+use crate::http2::{Breach, Excess, Tally};
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
 
@@ -35,7 +35,7 @@ pub struct H2Server {
     connection: Connection<Io, Chunk>,
     running: Running,
     /// Was it told to end because of what the client did?
-    is_calmed: bool,
+    is_told: bool,
 }
 
 /// A request as it begins.
@@ -55,6 +55,8 @@ pub enum Turn {
     Opened(Opened),
     /// The client did something too often, and is told so.
     Excess(Excess),
+    /// The client does not speak the protocol, and is told so.
+    Breach(Breach),
     /// The alarm fired, or there is something to time that was not there before.
     Look,
     /// The connection has ended; whatever was to be said was.
@@ -87,7 +89,7 @@ where
     S: Stream,
     C: Deref<Target = Channel<S>> + Clone + 'static,
 {
-    let running = Running(Wire::new(carrier, received, pool, alarm));
+    let running = Running(Wire::new(carrier, received, pool, alarm, limits.header_bytes));
     let mut handshake = builder(limits).handshake(Io(Rc::clone(&running.0)));
     let connection = poll_fn(|poller| {
         let polled = Pin::new(&mut handshake).poll(poller);
@@ -97,7 +99,8 @@ where
     })
     .await
     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    Ok(H2Server { connection, running, is_calmed: false })
+    running.0.begin();
+    Ok(H2Server { connection, running, is_told: false })
 }
 
 /// Every bound that `h2` has; what it does not bound, the meter does.
@@ -132,18 +135,16 @@ impl H2Server {
     }
 
     fn poll_next(&mut self, poller: &mut Poller<'_>, alarm: &Alarm, was_timed: bool) -> Poll<Turn> {
-        match self.connection.poll_accept(poller) {
-            Poll::Ready(Some(Ok((request, response)))) => return Poll::Ready(self.opened(request, response)),
-            // What broke is told by the frames that go.
-            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Turn::Closed),
-            Poll::Pending => {}
+        let accepted = self.connection.poll_accept(poller);
+        if let Poll::Ready(Some(Ok((request, response)))) = accepted {
+            return Poll::Ready(self.opened(request, response));
         }
-        if let Some(excess) = self.running.0.excess()
-            && !self.is_calmed
-        {
-            self.is_calmed = true;
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            return Poll::Ready(Turn::Excess(excess));
+        if let Some(turn) = self.told() {
+            return Poll::Ready(turn);
+        }
+        // What broke is told by the frames that go.
+        if accepted.is_ready() {
+            return Poll::Ready(Turn::Closed);
         }
         if let Poll::Ready(Err(_)) = self.running.0.poll_send(poller) {
             return Poll::Ready(Turn::Closed);
@@ -152,6 +153,23 @@ impl H2Server {
             return Poll::Ready(Turn::Look);
         }
         alarm.poll_fired(poller).map(|()| Turn::Look)
+    }
+
+    /// Tells the client once why its connection ends, if the meter knows.
+    fn told(&mut self) -> Option<Turn> {
+        if self.is_told {
+            return None;
+        }
+        let wire = &self.running.0;
+        let (turn, reason) = match (wire.breach(), wire.excess()) {
+            (Some(Breach::Unannounced), _) => (Turn::Breach(Breach::Unannounced), Reason::PROTOCOL_ERROR),
+            (Some(Breach::FrameSize), _) => (Turn::Breach(Breach::FrameSize), Reason::FRAME_SIZE_ERROR),
+            (None, Some(excess)) => (Turn::Excess(excess), Reason::ENHANCE_YOUR_CALM),
+            (None, None) => return None,
+        };
+        self.is_told = true;
+        self.connection.abrupt_shutdown(reason);
+        Some(turn)
     }
 
     fn opened(&self, request: http::Request<h2::RecvStream>, response: h2::server::SendResponse<Chunk>) -> Turn {
@@ -175,12 +193,14 @@ impl H2Server {
         self.connection.abrupt_shutdown(match reason {
             H2End::Done => Reason::NO_ERROR,
             H2End::TooSlow => Reason::ENHANCE_YOUR_CALM,
+            H2End::Unsettled => Reason::SETTINGS_TIMEOUT,
         });
     }
 
     /// Is there something that may take too long, besides the client's silence?
     pub fn is_timed(&self) -> bool {
-        self.running.0.writing_since_ms().is_some() || self.running.0.fields_since_ms().is_some()
+        let wire = &self.running.0;
+        wire.writing_since_ms().is_some() || wire.fields_since_ms().is_some() || wire.settings_since_ms().is_some()
     }
 
     /// Since when the client takes nothing of what is written.
@@ -191,6 +211,11 @@ impl H2Server {
     /// Since when the client owes the rest of some fields.
     pub fn fields_since_ms(&self) -> Option<u64> {
         self.running.0.fields_since_ms()
+    }
+
+    /// Since when the client owes an answer to our settings.
+    pub fn settings_since_ms(&self) -> Option<u64> {
+        self.running.0.settings_since_ms()
     }
 
     /// Has the client ended its direction, or is the connection gone?
@@ -206,4 +231,6 @@ pub enum H2End {
     Done,
     /// The client owes something for too long.
     TooSlow,
+    /// The client owes an answer to our settings for too long (RFC 9113 section 6.5.3).
+    Unsettled,
 }

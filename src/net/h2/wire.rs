@@ -13,7 +13,7 @@ use h2::server::Connection;
 
 use super::chunk::Chunk;
 use super::io::Io;
-use crate::http2::{Excess, Meter, Tally};
+use crate::http2::{Breach, Excess, Meter, Tally};
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
 
@@ -36,6 +36,10 @@ pub(super) struct Wire {
     writing_since_ms: Cell<Option<u64>>,
     /// Since when the client owes the rest of some fields.
     fields_since_ms: Cell<Option<u64>>,
+    /// Since when the client owes an answer to our settings.
+    settings_since_ms: Cell<Option<u64>>,
+    /// Was the preface right? Until then nobody can be told anything.
+    is_begun: Cell<bool>,
     /// The client's direction has ended.
     is_ended: Cell<bool>,
     is_broken: Cell<bool>,
@@ -49,7 +53,13 @@ pub(super) struct Wire {
 
 impl Wire {
     /// A wire over what `carrier` leads to, on which `received` has come already. Its loops keep it until it is stopped.
-    pub(super) fn new<S, C>(carrier: C, received: Option<Buffer>, pool: BufferPool, alarm: Alarm) -> Rc<Self>
+    pub(super) fn new<S, C>(
+        carrier: C,
+        received: Option<Buffer>,
+        pool: BufferPool,
+        alarm: Alarm,
+        header_bytes: u32,
+    ) -> Rc<Self>
     where
         S: Stream,
         C: Deref<Target = Channel<S>> + Clone + 'static,
@@ -57,12 +67,14 @@ impl Wire {
         let wire = Rc::new(Self {
             pool,
             is_secure: carrier.is_secure(),
-            meter: RefCell::new(Meter::new(alarm.now_ms())),
+            meter: RefCell::new(Meter::new(alarm.now_ms(), header_bytes)),
             alarm,
             inbox: RefCell::default(),
             outbox: RefCell::default(),
             writing_since_ms: Cell::new(None),
             fields_since_ms: Cell::new(None),
+            settings_since_ms: Cell::new(None),
+            is_begun: Cell::new(false),
             is_ended: Cell::new(false),
             is_broken: Cell::new(false),
             is_bulk: Cell::new(false),
@@ -89,20 +101,26 @@ impl Wire {
         meter.on_received(buffer.filled(), self.now_ms());
         let since_ms = self.fields_since_ms.get().unwrap_or(self.now_ms());
         self.fields_since_ms.set(meter.is_in_fields().then_some(since_ms));
+        self.note_settings(&meter);
         self.is_bulk.set(buffer.spare() == 0);
         *self.inbox.borrow_mut() = Some(buffer);
     }
 
+    fn note_settings(&self, meter: &Meter) {
+        let since_ms = self.settings_since_ms.get().unwrap_or(self.now_ms());
+        self.settings_since_ms.set(meter.awaits_settings().then_some(since_ms));
+    }
+
     /// Gives what has come to `take`, which says how much of it it took; ready with nothing taken at the end of the client's
-    /// direction. Nothing comes any more once the meter has had enough.
+    /// direction. Nothing comes any more once the meter has seen enough.
     pub(super) fn poll_take(&self, poller: &mut Poller<'_>, take: impl FnOnce(&[u8]) -> usize) -> Poll<io::Result<()>> {
-        if self.excess().is_some() {
+        if self.has_seen_enough() {
             return Poll::Pending;
         }
         if self.inbox.borrow().is_none() && !self.is_ended.get() {
             self.poll_loop(&self.reader, poller)?;
         }
-        if self.excess().is_some() {
+        if self.has_seen_enough() {
             return Poll::Pending;
         }
         let mut inbox = self.inbox.borrow_mut();
@@ -132,7 +150,9 @@ impl Wire {
         let buffer = outbox.get_or_insert_with(|| self.pool.lend());
         let count = bytes.len().min(buffer.spare());
         buffer.extend(&bytes[..count]);
-        self.meter.borrow_mut().on_sent(&bytes[..count], self.now_ms());
+        let mut meter = self.meter.borrow_mut();
+        meter.on_sent(&bytes[..count], self.now_ms());
+        self.note_settings(&meter);
         Poll::Ready(Ok(count))
     }
 
@@ -188,6 +208,20 @@ impl Wire {
         self.meter.borrow().excess()
     }
 
+    /// What showed that the client does not speak the protocol.
+    pub(super) fn breach(&self) -> Option<Breach> {
+        self.meter.borrow().breach()
+    }
+
+    fn has_seen_enough(&self) -> bool {
+        self.is_begun.get() && (self.excess().is_some() || self.breach().is_some())
+    }
+
+    /// The preface was right: what is wrong behind it ends the connection from now on.
+    pub(super) fn begin(&self) {
+        self.is_begun.set(true);
+    }
+
     /// What has passed since the last call, if anything that counts did; field sections that went are those that no stream of
     /// `connection` sent, but `h2` itself.
     pub(super) fn take_tally(&self, connection: &Connection<Io, Chunk>) -> Option<Tally> {
@@ -212,6 +246,11 @@ impl Wire {
     /// Since when the client owes the rest of some fields.
     pub(super) fn fields_since_ms(&self) -> Option<u64> {
         self.fields_since_ms.get()
+    }
+
+    /// Since when the client owes an answer to our settings.
+    pub(super) fn settings_since_ms(&self) -> Option<u64> {
+        self.settings_since_ms.get()
     }
 
     /// Has the client ended its direction, or is the connection gone?
