@@ -61,6 +61,8 @@ mod process;
 mod secure_origin;
 #[path = "e2e/site.rs"]
 mod site;
+#[path = "e2e/tool.rs"]
+mod tool;
 #[path = "e2e/wait.rs"]
 mod wait;
 #[path = "e2e/wire.rs"]
@@ -110,6 +112,10 @@ mod h2_frames;
 mod h2_requests;
 #[path = "e2e/interop.rs"]
 mod interop;
+#[path = "e2e/interop_h2.rs"]
+mod interop_h2;
+#[path = "e2e/interop_tls.rs"]
+mod interop_tls;
 #[path = "e2e/killed.rs"]
 mod killed;
 #[path = "e2e/logs.rs"]
