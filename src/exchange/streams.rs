@@ -251,7 +251,12 @@ impl<E: Env> Course<'_, E> {
         match self.phase {
             Phase::Open if is_overdue(server.fields_since_ms()) => self.end(server, H2End::TooSlow),
             Phase::Open if is_overdue(server.settings_since_ms()) => self.end(server, H2End::Unsettled),
-            Phase::Open if shard.is_draining() || !is_wanted || rests && now_ms >= self.rests_until_ms() => {
+            // Fields that have begun have a bound of their own.
+            Phase::Open
+                if shard.is_draining()
+                    || !is_wanted
+                    || rests && server.fields_since_ms().is_none() && now_ms >= self.rests_until_ms() =>
+            {
                 self.drain(server);
             }
             Phase::Draining(since_ms) if rests && now_ms >= since_ms + limits::H2_GOAWAY_MS => {
