@@ -178,13 +178,9 @@ fn frames_fit_the_state_of_their_stream(io: Io) {
     );
 }
 
-/// http.md 67 to 72, 74 and 75: sections 8.1 to 8.5.
+/// http.md 67 to 70: sections 8.1 and 8.2.
 fn malformed_requests_are_refused_and_never_forwarded(io: Io) {
     let with = |fields: &[(&str, &str)]| frame_of(HEADERS, ENDS, 1, &fields_of("GET", "/stuck", fields));
-    let of = |fields: &[(&str, &str)]| frame_of(HEADERS, ENDS, 1, &block(fields));
-    let (method, scheme) = ((":method", "GET"), (":scheme", "http"));
-    let (path, authority) = ((":path", "/stuck"), (":authority", "a.example"));
-    let connect = (":method", "CONNECT");
     let body = |flags: u8, content: &[u8]| frame_of(DATA, flags, 1, content);
     let sized = frame_of(HEADERS, END_HEADERS, 1, &fields_of("POST", "/stuck", &[("content-length", "5")]));
     let trailers = |flags: u8, fields: &[(&str, &str)]| frame_of(HEADERS, flags, 1, &block(fields));
@@ -216,6 +212,20 @@ fn malformed_requests_are_refused_and_never_forwarded(io: Io) {
             case("8.2.2: keep-alive", with(&[("keep-alive", "1")]), MALFORMED),
             case("8.2.2: proxy-connection", with(&[("proxy-connection", "close")]), MALFORMED),
             case("8.2.2: te of something else", with(&[("te", "gzip")]), MALFORMED),
+        ],
+    );
+}
+
+/// http.md 71, 72 and 74: sections 8.3 and 8.5.
+fn requests_without_their_pseudo_fields_are_refused(io: Io) {
+    let with = |fields: &[(&str, &str)]| frame_of(HEADERS, ENDS, 1, &fields_of("GET", "/stuck", fields));
+    let of = |fields: &[(&str, &str)]| frame_of(HEADERS, ENDS, 1, &block(fields));
+    let (method, scheme) = ((":method", "GET"), (":scheme", "http"));
+    let (path, authority) = ((":path", "/stuck"), (":authority", "a.example"));
+    let connect = (":method", "CONNECT");
+    run(
+        io,
+        vec![
             case("8.3: a pseudo-field behind a field", of(&[method, scheme, path, ("x", "1"), authority]), MALFORMED),
             case(
                 "8.3: a pseudo-field that nobody knows",
@@ -397,6 +407,7 @@ on_both_drivers![
     frames_are_what_they_have_to_be,
     frames_fit_the_state_of_their_stream,
     malformed_requests_are_refused_and_never_forwarded,
+    requests_without_their_pseudo_fields_are_refused,
     content_for_a_stream_that_is_over_counts_on_its_connection,
     a_smaller_window_holds_open_streams,
     a_stream_without_room_holds_nobody_up_and_is_reset,

@@ -191,7 +191,7 @@ impl H2Wire {
         }
         match self.fate_of(0) {
             Fate::GoAway(code) => (code, sent),
-            other => panic!("{other:?} after {sent}"),
+            other @ (Fate::Status(_) | Fate::Reset(_) | Fate::Silence) => panic!("{other:?} after {sent}"),
         }
     }
 

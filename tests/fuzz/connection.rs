@@ -228,7 +228,7 @@ fn serve(carrier: &Rc<Channel<Wire>>, pool: &BufferPool) {
                 streams += 1;
             }
             Poll::Ready(Turn::Closed) => break,
-            Poll::Ready(Turn::Excess(_) | Turn::Look) => {}
+            Poll::Ready(Turn::Excess(_) | Turn::Breach(_) | Turn::Look) => {}
             Poll::Pending if served.is_empty() => break,
             Poll::Pending => {}
         }
