@@ -1,6 +1,6 @@
 //! The gateway under test, as its operator and its clients see it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ use super::client::Client;
 use super::folder::Folder;
 use super::message::Message;
 use super::process::{Lines, Process, binary};
-use super::wait::{until, until_true};
+use super::wait::{now_ms, until, until_true};
 use super::wire::Wire;
 
 /// Name of the configuration file.
@@ -212,8 +212,8 @@ impl Gateway {
         self.process.signal(signal);
     }
 
-    /// Waits until nothing is in flight, and checks what must hold after every scenario: it lives, no panic, gauges at
-    /// rest, and a new request is answered.
+    /// Waits until nothing is in flight, and checks what must hold after every scenario: it lives, no panic, and gauges
+    /// at rest.
     pub(crate) fn settles(&mut self) {
         self.waits_for("http_requests_active", 0.0);
         self.waits_for("upstream_connections_active", 0.0);
@@ -222,9 +222,24 @@ impl Gateway {
         assert!(!self.notices.all().iter().any(|line| line.contains("panicked")), "{}", self.notices.all().join("\n"));
     }
 
+    /// I2: a fresh connection is answered within a second. One that is to be introduced or secured is answered by its end
+    /// or by a 400.
+    fn answers(&self) {
+        // A reload may have taken the listener away.
+        let Ok(stream) = TcpStream::connect(self.address()) else { return };
+        let mut wire = Wire::new(stream);
+        let began_ms = now_ms();
+        drop(wire.try_send("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        let read = wire.try_read();
+        let took_ms = now_ms() - began_ms;
+        let is_reset = read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+        assert!((read.is_ok() || is_reset) && took_ms < 1_000, "a fresh request got {read:?} after {took_ms} ms");
+    }
+
     /// Checks what must hold after every scenario and ends it gracefully: exit code 0.
     pub(crate) fn stop(mut self) {
         self.settles();
+        self.answers();
         self.signal(libc::SIGTERM);
         assert_eq!(self.process.exit_code(), Some(0), "{}", self.notices.all().join("\n"));
     }
