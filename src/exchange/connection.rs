@@ -108,6 +108,9 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
             Err(Next::Linger) => return Box::pin(linger(&client)).await,
             Err(Next::Cut) => return client.stream.end_unannounced(),
             Err(Next::Reset) => return client.stream.reset_on_close(),
+            Err(Next::KeepAlive | Next::Close) if client.stream.is_secure() => {
+                return Box::pin(announce_end(&client)).await;
+            }
             Err(Next::KeepAlive | Next::Close) => return,
         }
     };
@@ -305,10 +308,17 @@ pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure
     }
 }
 
+/// Says that nothing more comes, to a client that takes it within a while: without that word, an answer that ends with its
+/// connection looks cut (RFC 8446 section 6.1).
+pub(super) async fn announce_end<E: Env>(client: &Client<E>) {
+    let _in_time = client.alarm.within(limits::LINGER_MS, pin!(client.stream.announce_end())).await;
+}
+
 /// Ends our direction and drops what still comes, for a while: a close with unread bytes would reset the
 /// connection and take the response with it (RFC 9112 section 9.6).
 pub(super) async fn linger<E: Env>(client: &Client<E>) {
     let shard = &client.shard;
+    announce_end(client).await;
     client.stream.shutdown_write();
     client.stream.stop_listening();
     let mut buffer = shard.buffers.lend();

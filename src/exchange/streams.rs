@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use super::connection::{PeerText, ScratchGuard, linger, refuse};
+use super::connection::{PeerText, ScratchGuard, announce_end, linger, refuse};
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
 use super::serve::serve_exchange;
@@ -111,8 +111,9 @@ pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Opti
         streams.all_ended().await;
         farewell
     };
-    if farewell == Farewell::Linger {
-        linger(&client).await;
+    match farewell {
+        Farewell::Linger => linger(&client).await,
+        Farewell::Close => announce_end(&client).await,
     }
 }
 

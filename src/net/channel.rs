@@ -56,6 +56,13 @@ impl<S: Stream> Channel<S> {
         }
     }
 
+    /// The connection is about to end in order: with TLS the peer is told, which may take until it reads.
+    pub async fn announce_end(&self) {
+        if let Self::Tls(stream) = self {
+            stream.announce_end().await;
+        }
+    }
+
     /// The connection is about to end, and TLS does not say that all was said (RFC 8446 section 6.1).
     pub fn end_unannounced(&self) {
         if let Self::Tls(stream) = self {

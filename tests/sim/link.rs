@@ -1,7 +1,7 @@
 //! One end of a connection as clients and endpoints use it: as it is, or with TLS over it, by rustls' own state machine.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,26 +12,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::pipe::{End, reset_error};
 use crate::plan::WireTrouble;
-use crate::world::Bell;
+use crate::world::{Bell, MS};
 
 /// Bytes that may wait to be sent before whoever writes waits as well.
 const OUTBOX_BYTES: usize = 32 * 1024;
-
-type Pause = Pin<Box<dyn Future<Output = ()>>>;
 
 pub(crate) struct Link {
     pub(crate) end: End,
     tls: Option<RefCell<Connection>>,
     /// Records, or frames, that have not gone.
     outbox: RefCell<Vec<u8>>,
+    /// Records that came and were not looked at.
+    unread: RefCell<Vec<u8>>,
     trouble: WireTrouble,
     sent: Cell<usize>,
-    pause: RefCell<Option<Pause>>,
+    /// Between two pieces of a drip.
+    pauses: Rc<Cell<bool>>,
     /// Was it left in the midst of something, as planned?
     left: Cell<bool>,
     /// Did the peer end without saying so?
     unannounced: Cell<bool>,
-    moved: Bell,
+    moved: Rc<Bell>,
 }
 
 impl Link {
@@ -48,12 +49,13 @@ impl Link {
             end,
             tls,
             outbox: RefCell::default(),
+            unread: RefCell::default(),
             trouble,
             sent: Cell::new(0),
-            pause: RefCell::default(),
+            pauses: Rc::default(),
             left: Cell::new(false),
             unannounced: Cell::new(false),
-            moved: Bell::default(),
+            moved: Rc::default(),
         }
     }
 
@@ -153,25 +155,31 @@ impl Link {
     /// Takes in what has come; how many bytes, none at the end.
     fn poll_records(&self, poller: &Context<'_>) -> Poll<io::Result<usize>> {
         let Some(tls) = &self.tls else { return Poll::Ready(Ok(0)) };
-        let bytes = ready!(self.end.poll_recv(poller, 64 * 1024))?;
-        if bytes.is_empty() && self.end.is_dead() {
-            return Poll::Ready(Err(reset_error()));
+        if self.unread.borrow().is_empty() {
+            let bytes = ready!(self.end.poll_recv(poller, 64 * 1024))?;
+            if bytes.is_empty() && self.end.is_dead() {
+                return Poll::Ready(Err(reset_error()));
+            }
+            *self.unread.borrow_mut() = bytes;
         }
-        let mut rest = &bytes[..];
-        loop {
-            let took = tls.borrow_mut().read_tls(&mut rest)?;
-            let processed = tls.borrow_mut().process_new_packets().map(|_| ());
-            if let Err(error) = processed {
+        let (mut unread, mut tls) = (self.unread.borrow_mut(), tls.borrow_mut());
+        let mut taken = 0;
+        // It takes no more than it has room for: what is left comes once its plaintext was read.
+        while let Ok(count) = tls.read_tls(&mut &unread[taken..]) {
+            taken += count;
+            if let Err(error) = tls.process_new_packets() {
                 self.end.world().blame(format!("{}: TLS is broken: {error}", self.end.name()));
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
-            if rest.is_empty() || took == 0 {
+            if taken == unread.len() {
                 break;
             }
         }
+        unread.drain(..taken);
+        drop((unread, tls));
         // Answers of the state machine itself go out with what is sent next, or now.
         let _may_wait = self.poll_pump(poller)?;
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(taken))
     }
 
     /// Sends all that is to go.
@@ -186,7 +194,7 @@ impl Link {
             if self.outbox.borrow().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if self.poll_pause(poller).is_pending() {
+            if self.pauses.get() {
                 self.moved.listen(poller);
                 return Poll::Pending;
             }
@@ -209,22 +217,19 @@ impl Link {
             drop(outbox);
             self.sent.set(self.sent.get() + count);
             if let Some((_, ms)) = self.trouble.drip {
-                let world = self.end.world().clone();
-                *self.pause.borrow_mut() = Some(Box::pin(async move { world.sleep_ms(ms).await }));
+                self.pause(ms);
             }
             self.moved.ring();
         }
     }
 
-    /// Waits between two pieces of a drip.
-    fn poll_pause(&self, poller: &Context<'_>) -> Poll<()> {
-        let mut pause = self.pause.borrow_mut();
-        if let Some(waiting) = &mut *pause {
-            ready!(waiting.as_mut().poll(&mut Context::from_waker(poller.waker())));
-            *pause = None;
-            self.moved.ring();
-        }
-        Poll::Ready(())
+    fn pause(&self, ms: u64) {
+        self.pauses.set(true);
+        let (world, pauses, moved) = (self.end.world(), Rc::clone(&self.pauses), Rc::clone(&self.moved));
+        world.at(world.now_ns() + ms * MS, move || {
+            pauses.set(false);
+            moved.ring();
+        });
     }
 
     fn leave(&self, resets: bool) -> io::Error {

@@ -53,6 +53,13 @@ impl RequestPlan {
         self.method != "POST"
     }
 
+    /// Some answers end with their connections: with TLS, one that was cut can be told from one that is whole.
+    fn end_with_connections(&mut self, chance: &Chance) {
+        for behaviour in self.behaviours.iter_mut().filter(|one| one.trouble != Trouble::Extra && chance.one_in(4)) {
+            behaviour.shape = Shape::UntilClose;
+        }
+    }
+
     pub(crate) fn path(&self) -> String {
         format!("/t/{}", self.token)
     }
@@ -401,6 +408,9 @@ impl Plan {
         }
         for client in &mut plan.clients {
             client.seal(&chance, plan.bones.mood);
+            for request in client.requests.iter_mut().filter(|_| plan.settings.endpoints_sealed) {
+                request.end_with_connections(&chance);
+            }
         }
         plan
     }

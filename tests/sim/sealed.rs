@@ -5,6 +5,8 @@ use std::rc::Rc;
 use ringgate::http2::PREFACE;
 
 use crate::pipe::{End, Profile};
+use crate::plan::Tongue;
+use crate::seals::Sessions;
 use crate::settings::Settings;
 use crate::stage::{Stage, Upstream};
 
@@ -22,6 +24,37 @@ async fn until_it_ends(end: &End, is_enough: impl Fn(&[u8]) -> bool) -> Vec<u8> 
         }
     }
     all
+}
+
+/// RFC 8446 section 6.1: who is told nothing takes a body that ends with its connection for cut.
+#[test]
+fn the_end_of_tls_is_announced_to_a_client_that_reads_slowly() {
+    let narrow = Profile { window: 2_000, ..Profile::FAST };
+    for length in (5_000..7_000).step_by(20) {
+        let mut settings = Settings::plain([0]);
+        settings.seal(false);
+        let stage = Stage::with(1, &settings, &[(0, 0)], move |upstream: Upstream| async move {
+            upstream.request().await;
+            upstream.say(&format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(length))).await;
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            let tongue = Tongue { is_tls: true, ..Tongue::default() };
+            let end = there.gateway.accept_by(tongue.listener(), "client".to_owned(), narrow);
+            let link = tongue.link(end, &Sessions::new());
+            link.send(b"GET /x HTTP/1.0\r\nHost: a\r\n\r\n").await.expect("the gateway listens");
+            let mut all = Vec::new();
+            loop {
+                let more = link.recv().await.unwrap_or_else(|error| panic!("{error} behind {} bytes", all.len()));
+                if more.is_empty() {
+                    break;
+                }
+                all.extend(more);
+                there.world.sleep_ms(20).await;
+            }
+            assert_eq!(all.iter().rev().take_while(|byte| **byte == b'x').count(), length);
+        });
+    }
 }
 
 /// RFC 9113 section 3.3: prior knowledge begins with a preface, however it is cut on its way.

@@ -257,17 +257,53 @@ impl<S: Stream> Tls<S> {
         }
     }
 
-    /// Tells the peer that nothing more comes, if the transport takes that at once (RFC 8446 section 6.1).
-    fn say_close(&self) {
+    /// The alert that says that nothing more comes (RFC 8446 section 6.1): once, and if anything may be said.
+    fn goodbye(&self) -> Option<Vec<u8>> {
         if self.is_silent.replace(true) || self.writing.get() {
-            return;
+            return None;
         }
         let (mut out, mut records) = (Vec::new(), self.records.borrow_mut());
         let mut none = None;
         let received = records.as_mut().unwrap_or_else(|| none.insert(self.pool.lend()));
-        if self.session.borrow_mut().close_notify(received, &mut out).is_ok() {
-            drop(self.transport.try_write(&out));
+        self.session.borrow_mut().close_notify(received, &mut out).ok()?;
+        Some(out)
+    }
+
+    /// Tells the peer that nothing more comes, if the transport takes that at once.
+    fn say_close(&self) {
+        if let Some(alert) = self.goodbye() {
+            drop(self.transport.try_write(&alert));
         }
+    }
+
+    /// Tells the peer that nothing more comes, and waits until the transport has taken it.
+    pub(in crate::net) async fn announce_end(&self) {
+        let Some(alert) = self.goodbye() else { return };
+        let sent = match self.transport.try_write(&alert) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            sent => sent.unwrap_or(alert.len()),
+        };
+        if sent < alert.len() {
+            let mut rest = self.pool.lend();
+            rest.extend(&alert[sent..]);
+            // Whoever cannot be told is closed all the same.
+            drop(self.put(rest).await);
+        }
+    }
+
+    /// Writes all of `out` to the transport.
+    async fn put(&self, mut out: Buffer) -> io::Result<()> {
+        while !out.is_empty() {
+            let (written, back) = self.transport.write(out).await;
+            out = back;
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => out.consume(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -312,21 +348,14 @@ impl<S: Stream> Stream for Tls<S> {
         if self.is_silent.get() {
             return (Err(io::ErrorKind::BrokenPipe.into()), from);
         }
-        let (mut out, count) = match self.encrypted(from.filled()) {
+        let (out, count) = match self.encrypted(from.filled()) {
             Ok(encrypted) => encrypted,
             Err(error) => return (Err(error), from),
         };
         // Stays up when this is abandoned or fails: a record that went out in part is followed by nothing.
         self.writing.set(true);
-        while !out.is_empty() {
-            let (written, back) = self.transport.write(out).await;
-            out = back;
-            match written {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), from),
-                Ok(count) => out.consume(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (Err(error), from),
-            }
+        if let Err(error) = self.put(out).await {
+            return (Err(error), from);
         }
         self.writing.set(false);
         (Ok(count), from)
