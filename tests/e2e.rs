@@ -110,6 +110,8 @@ mod h2_connections;
 mod h2_frames;
 #[path = "e2e/h2_requests.rs"]
 mod h2_requests;
+#[path = "e2e/idle_memory.rs"]
+mod idle_memory;
 #[path = "e2e/interop.rs"]
 mod interop;
 #[path = "e2e/interop_h2.rs"]
