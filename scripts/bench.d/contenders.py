@@ -124,7 +124,7 @@ class Ringgate(Configured):
 
     def front(self, front):
         tls = f", tls: {{ certificates: [{{ cert: {front.cert}, key: {front.key} }}] }}" if front.tls else ""
-        return tls + (", protocols: [h2, http/1.1]" if front.h2 else "")
+        return tls + (", protocols: [h2, http/1.1]" if front.h2 else ", protocols: [http/1.1]")
 
     def more_routes(self, generation):
         if generation is None:

@@ -108,7 +108,10 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for(io: Io) {
 
 /// RFC 7301: a client that offers protocols and none of ours is refused; one that offers nothing speaks HTTP/1.1.
 fn the_protocol_is_agreed_on_strictly(io: Io) {
-    let (gateway, config) = greeter(io, "");
+    let site = Site::new();
+    let config = Arc::new(site.believer());
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200, body: hello }");
+    let (_folder, gateway) = site.start_on(&plan.listener(TLS).listener("protocols: [http/1.1]"));
     let offering = |protocols: &[&str]| {
         let mut config = ClientConfig::clone(&config);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

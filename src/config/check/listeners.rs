@@ -78,10 +78,12 @@ fn check_proxy_protocol(check: &mut Check<'_>, at: At<'_>, file: &ListenerFile) 
     mode
 }
 
-/// What is spoken: HTTP/1.1 unless more is said.
+/// What is spoken: HTTP/1.1 unless more is said, and HTTP/2 where TLS lets a client choose.
 fn check_protocols(check: &mut Check<'_>, listener: &At<'_>, file: &ListenerFile) -> Vec<Protocol> {
     let at = listener.key("protocols");
-    let Some(list) = &file.protocols else { return vec![Protocol::Http11] };
+    let Some(list) = &file.protocols else {
+        return if file.tls.is_some() { vec![Protocol::Http2, Protocol::Http11] } else { vec![Protocol::Http11] };
+    };
     if list.is_empty() {
         check.missing(&at, "expected at least one of `h2` and `http/1.1`");
     }

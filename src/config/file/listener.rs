@@ -21,7 +21,7 @@ pub(in crate::config) struct ListenerFile {
     pub(in crate::config) health_path: Option<Leaf<OrOff<HealthPath>>>,
     /// How its connections are secured; they are plain unless given.
     pub(in crate::config) tls: Option<ListenerTlsFile>,
-    /// The protocols it speaks, the favourite one first: `[http/1.1]`.
+    /// The protocols it speaks, the favourite one first: `[h2, http/1.1]` with `tls`, `[http/1.1]` without.
     #[schemars(length(min = 1))]
     pub(in crate::config) protocols: Option<Vec<Leaf<ProtocolName>>>,
     /// Bounds on what a client may send and how long it may take.

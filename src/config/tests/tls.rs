@@ -29,20 +29,20 @@ fn pair(memory: Memory, names: &[&str]) -> Memory {
 }
 
 #[test]
-fn a_listener_speaks_tls_from_1_2_on_and_http_1_1_unless_more_is_said() {
+fn a_listener_speaks_tls_from_1_2_on_and_http_2_unless_less_is_said() {
     let config = pair(with(PAIR, "", PLAIN), &["a.example", "*.A.example"]).config();
     let listener = &config.listeners[0];
     let tls = listener.tls.as_ref().expect("given");
     assert_eq!((tls.min_version, &tls.client_ca), (TlsVersion::Tls12, &None));
     assert_eq!(tls.certificates[0].names(), ["a.example", "*.a.example"]);
     assert_eq!(tls.certificates[0].certified().cert.len(), 1);
-    assert_eq!(listener.protocols, [Protocol::Http11]);
-    let entries = PAIR.replace(" }] }", " }], min_version: '1.3', client_ca: a.crt }, protocols: [h2, http/1.1]");
+    assert_eq!(listener.protocols, [Protocol::Http2, Protocol::Http11]);
+    let entries = PAIR.replace(" }] }", " }], min_version: '1.3', client_ca: a.crt }, protocols: [http/1.1]");
     let config = pair(with(&entries, "", PLAIN), &["a.example"]).config();
     let listener = &config.listeners[0];
     let tls = listener.tls.as_ref().expect("given");
     assert_eq!((tls.min_version, tls.client_ca.is_some()), (TlsVersion::Tls13, true));
-    assert_eq!(listener.protocols, [Protocol::Http2, Protocol::Http11]);
+    assert_eq!(listener.protocols, [Protocol::Http11]);
 }
 
 #[test]
