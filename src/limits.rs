@@ -103,6 +103,25 @@ pub const H2_CONTENT_OVERHEAD: usize = 512 * 1024;
 pub const H2_STREAM_ERRORS: usize = 1024;
 /// Milliseconds that a closing HTTP/2 connection waits for its client's word that no stream is on its way.
 pub const H2_GOAWAY_MS: u64 = 1_000;
+/// Streams that requests share a connection to an endpoint for until its settings are known (RFC 9113 section 6.5.2
+/// recommends no fewer).
+pub const H2_UPSTREAM_STREAMS_ASSUMED: u32 = 100;
+/// Most streams on one connection to an endpoint, whatever it allows.
+pub const H2_UPSTREAM_STREAMS: u32 = 128;
+/// Bytes that an endpoint may send on one connection ahead of what is taken: as much as on all its streams, so that no
+/// number of slow clients stops the others.
+pub const H2_UPSTREAM_WINDOW: u32 = H2_STREAM_WINDOW * H2_UPSTREAM_STREAMS;
+/// Milliseconds of silence, with streams open, after which an endpoint is asked for a sign of life; longer each time.
+pub const H2_PING_AFTER_MS: u64 = 10_000;
+/// Times that it is asked so before it says something of its own accord.
+pub const H2_PINGS: u32 = 3;
+/// The same milliseconds after that: servers of gRPC end connections on which more often than every five minutes somebody
+/// asks while they have nothing to say.
+pub const H2_PING_RARELY_MS: u64 = 360_000;
+/// Milliseconds that it has for one.
+pub const H2_PING_MS: u64 = 5_000;
+/// Connections that one request is tried on because an endpoint did not look at it, or had no room after all.
+pub const H2_REFUSALS: u32 = 3;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).
@@ -153,6 +172,7 @@ const _: () = {
     assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW && H2_CONNECTION_WINDOW < 1 << 31);
     // The meter looks at resets first, and says what it found.
     assert!(H2_RESETS_UNSEEN as u64 > H2_RESETS);
+    assert!(H2_UPSTREAM_STREAMS_ASSUMED <= H2_UPSTREAM_STREAMS && H2_UPSTREAM_WINDOW < 1 << 31);
     // A client may leave all its streams at once.
     assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_RESETS < H2_CONTROL_FRAMES);
     assert!(RING_ENTRIES < RING_COMPLETIONS);

@@ -106,10 +106,16 @@ mod grpc_local;
 mod h2_abuse;
 #[path = "e2e/h2_connections.rs"]
 mod h2_connections;
+#[path = "e2e/h2_endpoint.rs"]
+mod h2_endpoint;
 #[path = "e2e/h2_frames.rs"]
 mod h2_frames;
 #[path = "e2e/h2_requests.rs"]
 mod h2_requests;
+#[path = "e2e/h2_upstream.rs"]
+mod h2_upstream;
+#[path = "e2e/h2_upstream_connections.rs"]
+mod h2_upstream_connections;
 #[path = "e2e/idle_memory.rs"]
 mod idle_memory;
 #[path = "e2e/interop.rs"]

@@ -10,6 +10,7 @@
 mod atomics;
 mod balance;
 mod budget;
+mod carriers;
 mod endpoints;
 mod fleet;
 mod health;
@@ -21,6 +22,7 @@ mod tier;
 
 pub use balance::{Balancer, Candidates, Ring, Split, Strategy};
 pub use budget::{RetryBudget, backoff_ms};
+pub use carriers::Carriers;
 pub use endpoints::{EndpointId, EndpointKey, EndpointRegistry, EndpointsFull};
 pub use fleet::{
     BreakerPolicy, BreakerState, BreakerView, Cell, Fitness, Fleet, Now, Outcome, Pass, PassivePolicy, Probe, Slot,

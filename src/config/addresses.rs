@@ -193,13 +193,14 @@ pub(super) struct Origin {
     pub(super) port: u16,
 }
 
-/// The URL of an endpoint: `http://host:port` or `https://host:port`, nothing behind it.
+/// The URL of an endpoint: `http://host:port`, `https://host:port` or `h2c://host:port`, nothing behind it.
 pub(super) struct EndpointUrl;
 
 impl Kind for EndpointUrl {
     type Out = Origin;
-    const EXPECTED: &'static str = "a URL such as `http://10.0.0.7:3000` or `https://orders.internal`";
-    const PATTERN: Option<&'static str> = Some("https?://.+");
+    const EXPECTED: &'static str =
+        "a URL such as `http://10.0.0.7:3000`, `https://orders.internal` or `h2c://10.0.0.7:50051`";
+    const PATTERN: Option<&'static str> = Some("(https?|h2c)://.+");
 
     fn text(text: &str) -> Result<Origin, Refusal> {
         let Some((scheme, rest)) = text.split_once("://") else {
@@ -208,10 +209,7 @@ impl Kind for EndpointUrl {
         let scheme = match scheme {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            "h2c" => {
-                return Err(Refusal::new("this version does not speak the HTTP/2 that `h2c://` needs")
-                    .hint(format!("HTTP/1.1 is spoken to endpoints: `http://{rest}`, if this one understands it")));
-            }
+            "h2c" => Scheme::H2c,
             _ => return Err(Refusal::expected::<Self>()),
         };
         // RFC 9110 section 4.2.3: an empty path and `/` are the same.
@@ -381,10 +379,10 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_of_a_later_version_says_what_it_needs() {
-        let refusal = EndpointUrl::text("h2c://host:80").expect_err("no HTTP/2 yet");
-        assert!(refusal.message.contains("HTTP/2"));
-        assert!(refusal.hint.is_some_and(|hint| hint.contains("`http://host:80`")));
+    fn http2_without_tls_has_a_scheme_of_its_own() {
+        assert_eq!(of_url("h2c://10.0.0.7:50051"), Some((Scheme::H2c, "10.0.0.7".to_owned(), 50051)));
+        assert_eq!(of_url("h2c://orders.internal"), Some((Scheme::H2c, "orders.internal".to_owned(), 80)));
+        assert_eq!(of_url("h2://orders.internal"), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::leaf::{Kind, Refusal};
 use super::model::{
     Balance, ClientAuth, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, ProxyVersion,
-    TlsVersion,
+    TlsVersion, UpstreamProtocol,
 };
 use super::words;
 use crate::limits::WORKERS_MAX;
@@ -198,6 +198,25 @@ impl Kind for ClientAuthName {
             "required" => Ok(ClientAuth::Required),
             "optional" => Ok(ClientAuth::Optional),
             _ => Err(refuse::<Self>(text, &["required", "optional"])),
+        }
+    }
+}
+
+/// What is spoken to the endpoints of a cluster.
+pub(super) struct UpstreamProtocolName;
+
+impl Kind for UpstreamProtocolName {
+    type Out = UpstreamProtocol;
+    const EXPECTED: &'static str = "`http1` or `h2`";
+    const PATTERN: Option<&'static str> = Some("http1|h2");
+
+    fn text(text: &str) -> Result<UpstreamProtocol, Refusal> {
+        match text {
+            "http1" => Ok(UpstreamProtocol::Http1),
+            "h2" => Ok(UpstreamProtocol::H2),
+            "http/1.1" => Err(Refusal::expected::<Self>().hint("did you mean `http1`?")),
+            "http2" | "h2c" => Err(Refusal::expected::<Self>().hint("did you mean `h2`?")),
+            _ => Err(refuse::<Self>(text, &["http1", "h2"])),
         }
     }
 }

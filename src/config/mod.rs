@@ -39,7 +39,8 @@ pub use model::{
     AccessLog, Action, ActiveHealth, Admin, Authorities, Balance, BodyMinRate, Breaker, ClientAuth, Cluster,
     ClusterTls, Config, Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io, Keepalive, Listener,
     ListenerLimits, ListenerTls, Mirror, NoneHealthy, Output, PassiveHealth, PathMatch, ProbeKind, Protocol,
-    ProxyProtocol, ProxyVersion, Queue, Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, Workers,
+    ProxyProtocol, ProxyVersion, Queue, Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion,
+    UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

@@ -244,10 +244,7 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             if !buffer.is_empty() {
                 let progress = response.parse(buffer.filled(), &RESPONSE_LIMITS, self.head.method());
-                match progress.map_err(|why| match is_tls_record(buffer.filled()) {
-                    true => Failure::SpeaksTls,
-                    false => bad_response(why),
-                })? {
+                match progress.map_err(|why| bad_response(why, buffer.filled()))? {
                     Progress::Partial => {}
                     Progress::Complete if self.is_asked_switch(awaited.tries.route, response, buffer.filled()) => {
                         return Ok(buffer);
@@ -369,8 +366,19 @@ fn decimal(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
-fn bad_response(why: HeadError) -> Failure {
-    if why.status() == 431 || why.status() == 414 { Failure::ResponseHeaderTooLarge } else { Failure::BadResponse(why) }
+fn bad_response(why: HeadError, bytes: &[u8]) -> Failure {
+    match bytes {
+        _ if is_tls_record(bytes) => Failure::SpeaksTls,
+        _ if is_settings(bytes) => Failure::SpeaksH2,
+        _ if why.status() == 431 || why.status() == 414 => Failure::ResponseHeaderTooLarge,
+        _ => Failure::BadResponse(why),
+    }
+}
+
+/// The frame that a server of HTTP/2 begins with instead of a status line (RFC 9113 section 3.4), or the GOAWAY of one that
+/// did not understand us.
+const fn is_settings(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, 0, _, 4 | 7, 0, 0, 0, 0, 0, ..])
 }
 
 /// A TLS record with an alert or a handshake message instead of a status line (RFC 8446 section 5.1).

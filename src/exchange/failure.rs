@@ -84,6 +84,8 @@ pub enum RetryOn {
     Status,
     /// `timeout`: no answer in time.
     Timeout,
+    /// Nothing has to: the endpoint did not look at the request.
+    Unread,
     /// Nothing does.
     Never,
 }
@@ -97,6 +99,7 @@ impl RetryOn {
             Self::Reset => "reset",
             Self::Status => "its status",
             Self::Timeout => "timeout",
+            Self::Unread => "always",
             Self::Never => "-",
         }
     }
@@ -172,6 +175,16 @@ pub enum Failure {
     TlsFailed,
     /// The endpoint speaks TLS, although its URL does not say so.
     SpeaksTls,
+    /// The endpoint does not speak HTTP/2, although the configuration says so.
+    NotH2,
+    /// The endpoint speaks HTTP/2, although the configuration does not say so.
+    SpeaksH2,
+    /// The endpoint did nothing with the request and said so (RFC 9113 section 8.7).
+    StreamRefused,
+    /// The endpoint reset the stream of the request before its response.
+    StreamReset,
+    /// The endpoint gave no sign of life on a connection of HTTP/2.
+    UpstreamSilent,
     /// The endpoint reset the connection before its response.
     UpstreamReset,
     /// The endpoint closed the connection before its response.
@@ -250,7 +263,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 43] = [
+    pub const KINDS: [Self; 48] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -279,6 +292,11 @@ impl Failure {
         Self::NoSharedTls,
         Self::TlsFailed,
         Self::SpeaksTls,
+        Self::NotH2,
+        Self::SpeaksH2,
+        Self::StreamRefused,
+        Self::StreamReset,
+        Self::UpstreamSilent,
         Self::UpstreamReset,
         Self::UpstreamEof,
         Self::UpstreamStatus,
@@ -342,6 +360,15 @@ impl Failure {
             }
             Self::TlsFailed => unreached(502, "tls_failed", "TLS handshake with upstream failed"),
             Self::SpeaksTls => upstream(502, "upstream_speaks_tls", "upstream speaks TLS: use https in its url"),
+            Self::NotH2 => {
+                unreached(502, "upstream_not_h2", "upstream does not speak HTTP/2: use http1 for its protocol")
+            }
+            Self::SpeaksH2 => upstream(502, "upstream_speaks_h2", "upstream speaks HTTP/2: use h2 for its protocol"),
+            Self::StreamRefused => {
+                unanswered(RetryOn::Unread, 502, "upstream_stream_refused", "upstream refused the request unread")
+            }
+            Self::StreamReset => unanswered(RetryOn::Reset, 502, "upstream_stream_reset", "upstream reset the request"),
+            Self::UpstreamSilent => unanswered(RetryOn::Reset, 504, "upstream_silent", "upstream gave no sign of life"),
             Self::UpstreamReset => unanswered(RetryOn::Reset, 502, "upstream_reset", "upstream reset the connection"),
             Self::UpstreamEof => unanswered(RetryOn::Reset, 502, "upstream_eof", "upstream closed the connection"),
             Self::UpstreamStatus => unanswered(RetryOn::Status, 502, "upstream_status", "upstream failed"),
@@ -389,9 +416,14 @@ impl Failure {
             | Self::CertificateExpired
             | Self::NotTls
             | Self::NoSharedTls
-            | Self::TlsFailed => Stage::Connect,
+            | Self::TlsFailed
+            | Self::NotH2 => Stage::Connect,
             Self::UpstreamWriteTimeout => Stage::Send,
             Self::SpeaksTls
+            | Self::SpeaksH2
+            | Self::StreamRefused
+            | Self::StreamReset
+            | Self::UpstreamSilent
             | Self::UpstreamReset
             | Self::UpstreamEof
             | Self::UpstreamStatus
@@ -406,6 +438,12 @@ impl Failure {
             Self::ClientWriteTimeout | Self::ClientAbort => Stage::Respond,
             Self::TunnelIdle => Stage::Tunnel,
         }
+    }
+
+    /// Did a connection to an endpoint end before a byte of a response?
+    #[must_use]
+    pub const fn is_death(self) -> bool {
+        matches!(self, Self::UpstreamReset | Self::UpstreamEof | Self::UpstreamSilent)
     }
 
     /// Which rule of the grammar was broken, for the log; empty for other failures.
@@ -461,7 +499,9 @@ mod tests {
             let (verdict, stage) = (kind.verdict(), kind.stage());
             match verdict.retry_on {
                 RetryOn::Connect => assert_eq!(stage, Stage::Connect, "{kind:?}"),
-                RetryOn::Reset | RetryOn::Status | RetryOn::Timeout => assert_eq!(stage, Stage::Answer, "{kind:?}"),
+                RetryOn::Reset | RetryOn::Status | RetryOn::Timeout | RetryOn::Unread => {
+                    assert_eq!(stage, Stage::Answer, "{kind:?}");
+                }
                 RetryOn::Never => continue,
             }
             assert_eq!(verdict.fault, Fault::Upstream, "{kind:?}");

@@ -12,7 +12,7 @@ use super::retry::{Step, Tries};
 use super::shard::Upstream;
 use crate::http1::{ChunkedDecoder, ResponseHead};
 use crate::limits;
-use crate::net::{Buffer, Env};
+use crate::net::{Buffer, Channel, Env, Stream, StreamFault};
 use crate::snapshot::{Cluster, Route};
 
 /// What an exchange needs besides itself to be forwarded; lent by the connection.
@@ -37,7 +37,8 @@ impl<E: Env> Exchange<'_, E> {
         let mut parts = Parts { response, upload, download, out: None };
         let sending = Sending::default();
         let mirror = self.mirror_for(route);
-        self.tally.keeps_body.set(mirror.is_some() || self.may_repeat(route));
+        let may_be_refused = self.adopted.snapshot.clusters[cluster].speaks_h2;
+        self.tally.keeps_body.set(mirror.is_some() || may_be_refused || self.may_repeat(route));
         let outcome = self.attempt_all(route, cluster, &mut parts, &sending).await;
         if let Some(mirror) = mirror {
             self.send_mirror(route, mirror, &sending);
@@ -107,17 +108,20 @@ impl<E: Env> Exchange<'_, E> {
                     let outcome = self.attempt(&tries, &attempt, upstream, parts, sending).await;
                     let Err(failure) = outcome else { return outcome };
                     self.on_attempt_failed(failure);
-                    let is_dead = matches!(failure, Failure::UpstreamReset | Failure::UpstreamEof);
+                    let is_dead = failure.is_death();
                     // A connection that rested and was closed meanwhile says nothing about its endpoint.
                     let is_stale = is_dead && reused && rested_ms >= limits::STALE_MS;
-                    if failure.verdict().fault == Fault::Upstream && !is_stale {
+                    // Nor does one that it asks to end before the next request, but what it does not want in the end.
+                    let step = tries.after_attempt(self, failure, reused, sending);
+                    let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
+                    if failure.verdict().fault == Fault::Upstream && !is_stale && !is_refused {
                         attempt.on_failed();
                     }
                     if is_dead && !is_stale {
                         attempt.rest_for(limits::DEATH_REST_MS);
                     }
                     last = Some(failure);
-                    match tries.after_attempt(self, failure, reused, sending) {
+                    match step {
                         Step::After(ms, why) => (ms, why),
                         Step::GiveUp => return Err(failure),
                     }
@@ -182,6 +186,7 @@ impl<E: Env> Exchange<'_, E> {
         sending: &Sending,
     ) -> Outcome {
         let active = Gauge::new(&self.shard.counters.upstream_connections_active);
+        let stream = (!upstream.stream.is_reusable()).then(|| Gauge::new(&self.shard.counters.h2_upstream_streams));
         let sent = self.send_head_and_start(tries.route, attempt, &upstream.stream, parts, sending).await?;
         let awaited = Awaited { stream: &upstream.stream, tries, attempt, sending };
         let Parts { response, upload, download, out } = parts;
@@ -195,7 +200,7 @@ impl<E: Env> Exchange<'_, E> {
                 both(rest, answer.as_mut(), sending).await
             }
         };
-        let mut answer = outcome?;
+        let mut answer = outcome.map_err(|failure| told_apart(failure, &upstream.stream))?;
         // Before the client gets the last of it and may go on elsewhere: its next request finds the connection free. And a
         // client that reads slowly holds no connection that others wait for.
         if answer.upstream_persists {
@@ -203,10 +208,27 @@ impl<E: Env> Exchange<'_, E> {
         } else {
             drop(upstream);
         }
-        drop(active);
+        drop((active, stream));
         if let Some(last) = answer.last.take() {
             drop(self.write_client(last).await?);
         }
         Ok(answer)
+    }
+}
+
+/// What a failure was, where the stream that it happened on knows more than that it is over.
+#[cold]
+fn told_apart<S: Stream>(failure: Failure, stream: &Channel<S>) -> Failure {
+    if !failure.is_death() {
+        return failure;
+    }
+    match stream.fault() {
+        None => failure,
+        Some(StreamFault::Unprocessed) => Failure::StreamRefused,
+        Some(StreamFault::Reset) => Failure::StreamReset,
+        Some(StreamFault::WantsHttp1) => Failure::NotH2,
+        Some(StreamFault::Untranslatable(why)) => Failure::BadRequest(why),
+        Some(StreamFault::Malformed(why)) => Failure::BadResponse(why),
+        Some(StreamFault::Silent) => Failure::UpstreamSilent,
     }
 }

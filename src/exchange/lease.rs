@@ -2,7 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::adopted::Lane;
@@ -12,9 +14,10 @@ use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
 use super::shard::{Shard, Upstream};
 use super::wire::{WriteError, write_all};
+use crate::cluster::EndpointId;
 use crate::limits;
 use crate::net::{Alarm, Buffer, Channel, Env, Pending, Stream, Tls, TlsFailure, connect_tls};
-use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route};
+use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route, UpstreamProtocol};
 
 /// Why there is no connection.
 pub(super) enum Refused<'a, E: Env> {
@@ -144,7 +147,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         match connected {
             Ok(Ok((upstream, took_ns))) => {
-                self.tally.reused.set(false);
+                self.tally.reused.set(upstream.reused);
                 self.tally.connect_ns.set(took_ns);
                 Ok((attempt, upstream))
             }
@@ -237,9 +240,10 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Opens a connection that begins with `words`; also says how many nanoseconds it took.
+    /// Opens a connection that begins with `words`, or a stream on one that many share; also says how many nanoseconds it
+    /// took.
     pub(super) async fn connect(
-        &self,
+        self: &Rc<Self>,
         attempt: &Attempt<'_, E>,
         credit: Credit<E::Stream>,
         words: Option<Buffer>,
@@ -247,6 +251,13 @@ impl<E: Env> Shard<E> {
         patience_ms: u64,
     ) -> Result<(Upstream<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
+        if endpoint.protocol == UpstreamProtocol::H2 {
+            return match self.try_open_stream(cluster, endpoint, credit) {
+                Ok(upstream) => Ok((upstream, 0)),
+                // In a box, as most requests need no connection.
+                Err(credit) => Box::pin(self.open_stream(attempt, credit, alarm, patience_ms)).await,
+            };
+        }
         let began_ns = self.env.now_ns();
         let due_ms = alarm.now_ms() + patience_ms;
         let (stream, credit) = {
@@ -277,6 +288,24 @@ impl<E: Env> Shard<E> {
         Ok((Upstream { stream, endpoint: endpoint.id, reused: false, rested_ms: 0, credit }, took_ns))
     }
 
+    /// A connection that many requests are to share.
+    pub(super) async fn dial(&self, dial: &Dial, alarm: &Alarm, due_ms: u64) -> Result<Channel<E::Stream>, Failure> {
+        let patience_ms = due_ms.saturating_sub(alarm.now_ms());
+        let connect = pin!(self.env.connect(dial.address));
+        let Ok(connected) = alarm.within(patience_ms, connect).await else { return Err(Failure::ConnectTimeout) };
+        let stream = connected.map_err(|error| connect_failure(&error))?;
+        if dial.keep_alive_s > 0 {
+            stream.keep_alive(dial.keep_alive_s);
+        }
+        match &dial.tls {
+            None => Ok(Channel::Plain(stream)),
+            Some(tls) => match self.secure(stream, tls, alarm, due_ms).await {
+                Ok(secured) => Ok(Channel::Tls(secured)),
+                Err(failure) => Err(failure),
+            },
+        }
+    }
+
     async fn secure(
         &self,
         stream: E::Stream,
@@ -299,8 +328,8 @@ impl<E: Env> Shard<E> {
             None => u64::MAX,
             Some(seconds) => now_ms.saturating_add(seconds.saturating_sub(1).saturating_mul(1000)),
         };
-        // A reload may have removed the endpoint while this exchange was under way.
-        if expires_ms <= now_ms || !self.has_endpoint(upstream.endpoint) {
+        // A reload may have removed the endpoint while this exchange was under way. And of a stream nothing is left.
+        if expires_ms <= now_ms || !upstream.stream.is_reusable() || !self.has_endpoint(upstream.endpoint) {
             return;
         }
         let upstream = if cluster.is_capped {
@@ -323,6 +352,25 @@ impl<E: Env> Shard<E> {
         }
         let evicted = self.idle.borrow_mut().on_return(upstream.endpoint, upstream, now_ms, expires_ms, &cluster.idle);
         drop(evicted);
+    }
+}
+
+/// Where a connection goes that outlives the exchange it is opened for.
+pub(super) struct Dial {
+    pub(super) endpoint: EndpointId,
+    address: SocketAddr,
+    tls: Option<EndpointTls>,
+    keep_alive_s: u32,
+}
+
+impl Dial {
+    pub(super) fn to(cluster: &Cluster, endpoint: &Endpoint) -> Self {
+        Self {
+            endpoint: endpoint.id,
+            address: endpoint.address,
+            tls: endpoint.tls.clone(),
+            keep_alive_s: cluster.keep_alive_s,
+        }
     }
 }
 

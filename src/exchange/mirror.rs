@@ -131,7 +131,7 @@ impl<E: Env> Drop for Ended<'_, E> {
     }
 }
 
-async fn send<E: Env>(shard: &Shard<E>, copy: Copy<E>, scratch: &mut Scratch) -> bool {
+async fn send<E: Env>(shard: &Rc<Shard<E>>, copy: Copy<E>, scratch: &mut Scratch) -> bool {
     let Copy { adopted, route, method, cluster, endpoint, words, message, body, .. } = copy;
     let cluster = &adopted.snapshot.clusters[cluster];
     let route = adopted.snapshot.route(route);

@@ -11,6 +11,7 @@ mod adopted;
 mod announce;
 mod answer;
 mod call;
+mod carry;
 mod connection;
 mod failure;
 mod forward;

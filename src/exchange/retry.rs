@@ -11,6 +11,7 @@ use super::held::{Exchange, Sending};
 use super::lease::Wanted;
 use super::pick::Tried;
 use crate::cluster::backoff_ms;
+use crate::limits;
 use crate::net::{Env, Expired};
 use crate::snapshot::{Cluster, Route};
 use crate::telemetry::{NotRetried, Retried};
@@ -24,6 +25,8 @@ pub(super) struct Tries<'a> {
     tried: Cell<Tried>,
     /// Attempts made once more, but not those that only went on from an endpoint that could not be reached.
     retries: Cell<u32>,
+    /// How often an endpoint did nothing with the request.
+    refusals: Cell<u32>,
     /// May endpoints that were tried be tried again?
     again: Cell<bool>,
     may_reuse: Cell<bool>,
@@ -49,6 +52,7 @@ impl<'a> Tries<'a> {
             key,
             tried: Cell::default(),
             retries: Cell::new(0),
+            refusals: Cell::new(0),
             again: Cell::new(false),
             may_reuse: Cell::new(true),
             granted: Cell::new(None),
@@ -121,8 +125,11 @@ impl<'a> Tries<'a> {
             return step;
         }
         let on = failure.verdict().retry_on;
+        if on == RetryOn::Unread {
+            return self.after_refusal(exchange, sending);
+        }
         let is_unanswered = exchange.tally.first_byte_ns.get() == 0;
-        if on == RetryOn::Reset && reused && is_unanswered && self.may_reuse.get() {
+        if failure.is_death() && reused && is_unanswered && self.may_reuse.get() {
             // RFC 9110 section 9.2.2: the endpoint may just have closed a connection that rested; that is nobody's fault,
             // costs no budget and is tried once more at once. It goes to another endpoint if there is one: what killed one
             // connection may have killed its endpoint.
@@ -144,6 +151,19 @@ impl<'a> Tries<'a> {
             return self.retry(exchange, Retried::Timeout, sending);
         }
         Step::GiveUp
+    }
+
+    /// RFC 9113 section 8.7: what an endpoint did nothing with goes out again, whatever it is, at no cost and at once.
+    fn after_refusal<E: Env>(&self, exchange: &Exchange<'_, E>, sending: &Sending) -> Step {
+        if self.refusals.get() + 1 >= limits::H2_REFUSALS {
+            return exchange.deny(NotRetried::Attempts);
+        }
+        if !sending.can_repeat() {
+            return exchange.deny(NotRetried::Body);
+        }
+        self.refusals.set(self.refusals.get() + 1);
+        self.again.set(true);
+        Step::After(0, Retried::Refused)
     }
 
     /// May a connect that failed be followed by one to another endpoint?

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::adopted::Adopted;
+use super::carry::Carrier;
 use super::queue::{Call, Credit, Queues, Tell};
 use crate::clock;
-use crate::cluster::{EndpointId, Fleet, Idle};
+use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
@@ -71,6 +72,7 @@ pub struct Shard<E: Env> {
     pub(super) worker: usize,
     pub(super) fleet: Arc<Fleet>,
     pub(super) idle: RefCell<Idle<Upstream<E::Stream>>>,
+    pub(super) carriers: RefCell<Carriers<Rc<Carrier>>>,
     pub(super) queues: Rc<Queues<E::Stream>>,
     /// Copies of requests on their way.
     pub(super) mirrors: Cell<usize>,
@@ -108,6 +110,7 @@ impl<E: Env> Shard<E> {
             worker,
             fleet,
             idle: RefCell::new(Idle::new()),
+            carriers: RefCell::default(),
             queues: Queues::new(worker, tell),
             mirrors: Cell::new(0),
             via,
@@ -159,6 +162,7 @@ impl<E: Env> Shard<E> {
         for &endpoint in &before.endpoints {
             if !self.has_endpoint(endpoint) {
                 self.idle.borrow_mut().on_endpoint_removed(endpoint, &mut closed);
+                self.close_carriers(endpoint);
             }
         }
         closed.clear();

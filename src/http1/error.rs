@@ -75,6 +75,7 @@ reasons! {
         UnknownTransferCoding, 501, "unknown_transfer_coding", "The Transfer-Encoding names a coding other than chunked.";
         UnknownExpectation, 417, "unknown_expectation", "The Expect field asks for something other than 100-continue.";
         InvalidStatusLine, 400, "invalid_status_line", "The status line is malformed.";
+        MalformedStream, 400, "malformed_stream", "The message breaks a rule of HTTP/2 (RFC 9113 section 8.1.1).";
         InvalidStatus, 400, "invalid_status", "The status code is not between 100 and 599.";
     }
 }

@@ -85,6 +85,10 @@ pub struct Tally {
     pub resets_sent: u64,
     /// Field sections that went.
     pub fields_sent: u64,
+    /// Frames of messages that came.
+    pub spoken: u64,
+    /// GOAWAYs that came.
+    pub goaways_received: u64,
     /// GOAWAYs that went, by error code.
     pub goaways: [u64; ERROR_CODES],
 }
@@ -153,6 +157,10 @@ pub struct Meter {
     excess: Option<Excess>,
     breach: Option<Breach>,
     tally: Tally,
+    /// Have we said that we know the peer's settings?
+    is_acquainted: bool,
+    /// Are resets what the peer may do as it likes? An endpoint is asked for what it then does not want.
+    may_reset: bool,
 }
 
 impl Meter {
@@ -173,12 +181,27 @@ impl Meter {
             excess: None,
             breach: None,
             tally: Tally::default(),
+            is_acquainted: false,
+            may_reset: false,
         }
+    }
+
+    /// For the client's side of a connection that begins now, our preface included.
+    #[must_use]
+    pub fn of_client(now_ms: u64, header_bytes: u32) -> Self {
+        let Self { received: sent, sent: received, .. } = Self::new(now_ms, header_bytes);
+        Self { received, sent, may_reset: true, ..Self::new(now_ms, header_bytes) }
+    }
+
+    /// Have we said that we know the peer's settings (RFC 9113 section 6.5.3)?
+    #[must_use]
+    pub const fn is_acquainted(&self) -> bool {
+        self.is_acquainted
     }
 
     /// Told what came.
     pub fn on_received(&mut self, bytes: &[u8], now_ms: u64) {
-        let Self { received, control, resets, excess, breach, tally, .. } = self;
+        let Self { received, control, resets, excess, breach, tally, may_reset, .. } = self;
         let Self { continuations, continuations_most, settings_owed, is_announced, .. } = self;
         received.scan(bytes, |frame| {
             let is_first = !std::mem::replace(is_announced, true);
@@ -190,6 +213,7 @@ impl Meter {
             }
             let what = match frame.kind {
                 FrameKind::Headers => {
+                    tally.spoken += 1;
                     *continuations = 0;
                     control.earn_quarters(4 * CONTROL_PER_STREAM);
                     return;
@@ -202,9 +226,15 @@ impl Meter {
                     return;
                 }
                 FrameKind::Content if frame.length == 0 && !frame.ends_stream() => Excess::EmptyContent,
-                FrameKind::Content | FrameKind::Push => return,
+                FrameKind::Content | FrameKind::Push => {
+                    tally.spoken += 1;
+                    return;
+                }
                 FrameKind::Reset => {
                     tally.resets_received += 1;
+                    if *may_reset {
+                        return;
+                    }
                     Excess::Resets
                 }
                 FrameKind::Ping => Excess::Ping,
@@ -214,7 +244,11 @@ impl Meter {
                 }
                 FrameKind::Priority => Excess::Priority,
                 FrameKind::Window => Excess::Window,
-                FrameKind::GoAway | FrameKind::Unknown => Excess::Other,
+                FrameKind::GoAway => {
+                    tally.goaways_received += 1;
+                    Excess::Other
+                }
+                FrameKind::Unknown => Excess::Other,
             };
             let budget = if what == Excess::Resets { &mut *resets } else { &mut *control };
             if !budget.try_spend(now_ms) {
@@ -225,7 +259,7 @@ impl Meter {
 
     /// Told what goes.
     pub fn on_sent(&mut self, bytes: &[u8], now_ms: u64) {
-        let Self { sent, control, resets, settings_owed, excess, tally, .. } = self;
+        let Self { sent, control, resets, settings_owed, excess, tally, is_acquainted, may_reset, .. } = self;
         sent.scan(bytes, |frame| {
             if frame.ends_stream() {
                 resets.earn_quarters(1);
@@ -234,10 +268,13 @@ impl Meter {
             match frame.kind {
                 FrameKind::Content => control.earn_quarters(4 * CONTROL_PER_CONTENT),
                 FrameKind::Headers => tally.fields_sent += 1,
-                FrameKind::Settings => *settings_owed += u32::from(!frame.is_settings_ack()),
+                FrameKind::Settings => {
+                    *settings_owed += u32::from(!frame.is_settings_ack());
+                    *is_acquainted |= frame.is_settings_ack();
+                }
                 FrameKind::Reset => {
                     tally.resets_sent += 1;
-                    if is_of_client(frame) && !resets.try_spend(now_ms) {
+                    if !*may_reset && is_of_client(frame) && !resets.try_spend(now_ms) {
                         excess.get_or_insert(Excess::Resets);
                     }
                 }

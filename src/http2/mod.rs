@@ -1,13 +1,16 @@
 //! HTTP/2 as HTTP/1.1: what passes between a stream and an exchange (RFC 9113).
 //!
-//! Owns: a request's fields as the head of HTTP/1.1 (`request`), the head and the body that an exchange wrote as a
-//! response's fields and content (`response`, `body`), trailers both ways (`trailers`), and what the frames of a
-//! connection say about its peer (`frames`, `meter`). Frames themselves and their compression are the work of `h2`.
+//! Owns: a client's request as the head of HTTP/1.1 (`request`) and the response to it as fields (`response`); a request to
+//! an endpoint as fields (`decode_request`) and its response as a head (`encode_response`); the framing of a body that an
+//! exchange wrote, taken off (`body`), trailers both ways (`trailers`), and what the frames of a connection say about its
+//! peer (`frames`, `meter`). Frames themselves and their compression are the work of `h2`.
 //! Never: a socket, a clock, waiting.
-//! Invariants: a request that is not well-formed is refused and never translated; a head that is translated reads in
+//! Invariants: a message that is not well-formed is refused and never translated; a head that is translated reads in
 //! one way only, which our own strict parser checks once more; nothing of the connection crosses.
 
 mod body;
+mod decode_request;
+mod encode_response;
 mod frames;
 mod meter;
 mod request;
@@ -15,6 +18,8 @@ mod response;
 mod trailers;
 
 pub use body::{Piece, Unframer};
+pub use decode_request::{RequestStart, decode_request_head};
+pub use encode_response::{AnswerBody, encode_interim_head, encode_response_head};
 pub use frames::{Frame, FrameKind, Scanner};
 pub use meter::{Breach, ERROR_CODES, Excess, Meter, Tally};
 pub use request::encode_request_head;

@@ -8,7 +8,7 @@ use std::task::{Context as Poller, Poll};
 
 use futures_util::future::Either;
 
-use super::{Alarm, Buffer, Pending, ServerStream, Stream, Tls};
+use super::{Alarm, Buffer, ClientStream, Pending, ServerStream, Stream, StreamFault, Tls};
 use crate::http1::ClientCertificate;
 
 /// A transport, secured or not, or a stream of HTTP/2; who reads and writes does not see the difference.
@@ -19,6 +19,8 @@ pub enum Channel<S: Stream> {
     Tls(Box<Tls<S>>),
     /// One stream of a connection of HTTP/2, as the server.
     H2(Box<ServerStream>),
+    /// One stream of a connection of HTTP/2, as the client.
+    H2Client(Box<ClientStream>),
 }
 
 impl<S: Stream> Channel<S> {
@@ -28,6 +30,7 @@ impl<S: Stream> Channel<S> {
             Self::Plain(_) => false,
             Self::Tls(_) => true,
             Self::H2(stream) => stream.is_secure(),
+            Self::H2Client(stream) => stream.is_secure(),
         }
     }
 
@@ -40,11 +43,11 @@ impl<S: Stream> Channel<S> {
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         match self {
             Self::Tls(stream) => stream.certificate(),
-            Self::Plain(_) | Self::H2(_) => None,
+            Self::Plain(_) | Self::H2(_) | Self::H2Client(_) => None,
         }
     }
 
-    /// Is it a stream of HTTP/2?
+    /// Is it a stream of HTTP/2 that a client opened?
     pub const fn is_h2(&self) -> bool {
         matches!(self, Self::H2(_))
     }
@@ -63,6 +66,16 @@ impl<S: Stream> Channel<S> {
         }
     }
 
+    /// May it be used again when its exchange is over? A stream may not.
+    pub const fn is_reusable(&self) -> bool {
+        matches!(self, Self::Plain(_) | Self::Tls(_))
+    }
+
+    /// Why a stream to an endpoint has no response, where there is more to say than that it has none.
+    pub fn fault(&self) -> Option<StreamFault> {
+        if let Self::H2Client(stream) = self { stream.fault() } else { None }
+    }
+
     /// The connection is about to end, and TLS does not say that all was said (RFC 8446 section 6.1).
     pub fn end_unannounced(&self) {
         if let Self::Tls(stream) = self {
@@ -71,14 +84,22 @@ impl<S: Stream> Channel<S> {
     }
 }
 
-/// Completes when the client has given a stream up, at once without one.
-struct Gone<'a>(Option<&'a ServerStream>);
+/// Completes when a stream was given up by its peer, at once without one.
+enum Gone<'a> {
+    Now,
+    Server(&'a ServerStream),
+    Client(&'a ClientStream),
+}
 
 impl Future for Gone<'_> {
     type Output = io::Result<()>;
 
     fn poll(self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
-        self.0.map_or(Poll::Ready(()), |stream| stream.poll_gone(poller)).map(Ok)
+        match *self {
+            Self::Now => Poll::Ready(Ok(())),
+            Self::Server(stream) => stream.poll_gone(poller).map(Ok),
+            Self::Client(stream) => stream.poll_gone(poller).map(Ok),
+        }
     }
 }
 
@@ -87,7 +108,8 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => Either::Left(stream.read(into)),
             Self::Tls(stream) => Either::Right(Either::Left(stream.read(into))),
-            Self::H2(stream) => Either::Right(Either::Right(stream.read(into))),
+            Self::H2(stream) => Either::Right(Either::Right(Either::Left(stream.read(into)))),
+            Self::H2Client(stream) => Either::Right(Either::Right(Either::Right(stream.read(into)))),
         }
     }
 
@@ -95,7 +117,8 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => Either::Left(stream.read_until(into, alarm)),
             Self::Tls(stream) => Either::Right(Either::Left(stream.read_until(into, alarm))),
-            Self::H2(stream) => Either::Right(Either::Right(stream.read_until(into, alarm))),
+            Self::H2(stream) => Either::Right(Either::Right(Either::Left(stream.read_until(into, alarm)))),
+            Self::H2Client(stream) => Either::Right(Either::Right(Either::Right(stream.read_until(into, alarm)))),
         }
     }
 
@@ -103,7 +126,8 @@ impl<S: Stream> Stream for Channel<S> {
         match self {
             Self::Plain(stream) => Either::Left(stream.write(from)),
             Self::Tls(stream) => Either::Right(Either::Left(stream.write(from))),
-            Self::H2(stream) => Either::Right(Either::Right(stream.write(from))),
+            Self::H2(stream) => Either::Right(Either::Right(Either::Left(stream.write(from)))),
+            Self::H2Client(stream) => Either::Right(Either::Right(Either::Right(stream.write(from)))),
         }
     }
 
@@ -113,9 +137,10 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => Either::Left(stream.readable()),
             Self::Tls(stream) => match stream.transport_unless_ready() {
                 Some(transport) => Either::Left(transport.readable()),
-                None => Either::Right(Gone(None)),
+                None => Either::Right(Gone::Now),
             },
-            Self::H2(stream) => Either::Right(Gone(Some(stream))),
+            Self::H2(stream) => Either::Right(Gone::Server(stream)),
+            Self::H2Client(stream) => Either::Right(Gone::Client(stream)),
         }
     }
 
@@ -124,6 +149,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.try_read(into),
             Self::Tls(stream) => stream.try_read(into),
             Self::H2(stream) => stream.try_read(into),
+            Self::H2Client(stream) => stream.try_read(into),
         }
     }
 
@@ -132,6 +158,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.try_peek(into),
             Self::Tls(stream) => stream.try_peek(into),
             Self::H2(stream) => stream.try_peek(into),
+            Self::H2Client(stream) => stream.try_peek(into),
         }
     }
 
@@ -140,6 +167,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.try_write(bytes),
             Self::Tls(stream) => stream.try_write(bytes),
             Self::H2(stream) => stream.try_write(bytes),
+            Self::H2Client(stream) => stream.try_write(bytes),
         }
     }
 
@@ -148,6 +176,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.pending(),
             Self::Tls(stream) => stream.pending(),
             Self::H2(stream) => stream.pending(),
+            Self::H2Client(stream) => stream.pending(),
         }
     }
 
@@ -156,6 +185,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.local(),
             Self::Tls(stream) => stream.local(),
             Self::H2(stream) => stream.local(),
+            Self::H2Client(stream) => stream.local(),
         }
     }
 
@@ -164,6 +194,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.shutdown_write(),
             Self::Tls(stream) => stream.shutdown_write(),
             Self::H2(stream) => stream.shutdown_write(),
+            Self::H2Client(stream) => stream.shutdown_write(),
         }
     }
 
@@ -172,6 +203,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.reset_on_close(),
             Self::Tls(stream) => stream.reset_on_close(),
             Self::H2(stream) => stream.reset_on_close(),
+            Self::H2Client(stream) => stream.reset_on_close(),
         }
     }
 
@@ -180,6 +212,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.hang_up_on_drop(),
             Self::Tls(stream) => stream.hang_up_on_drop(),
             Self::H2(stream) => stream.hang_up_on_drop(),
+            Self::H2Client(stream) => stream.hang_up_on_drop(),
         }
     }
 
@@ -188,6 +221,7 @@ impl<S: Stream> Stream for Channel<S> {
             Self::Plain(stream) => stream.keep_alive(seconds),
             Self::Tls(stream) => stream.keep_alive(seconds),
             Self::H2(stream) => stream.keep_alive(seconds),
+            Self::H2Client(stream) => stream.keep_alive(seconds),
         }
     }
 }

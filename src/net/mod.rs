@@ -22,7 +22,10 @@ pub use buffer::{Buffer, BufferPool, map_buffers_apart};
 pub use channel::Channel;
 pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};
-pub use h2::{H2End, H2Limits, H2Server, Opened, ServerStream, Turn, serve_h2};
+pub use h2::{
+    ClientStream, ClientTurn, H2Client, H2End, H2Limits, H2Opener, H2Refusal, H2Server, Opened, Room, Seat,
+    ServerStream, StreamFault, Turn, connect_h2, serve_h2,
+};
 pub use probe::{Driver, probe_io_uring};
 pub use proxy_protocol::{
     PROXY_HEADER_BYTES, ProxyHeader, ProxyParties, ProxyProgress, encode_proxy_v1, encode_proxy_v2, parse_proxy_header,

@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use super::Snapshot;
 use super::compile::{CompileError, Resolved, ms};
 use super::tls::{Outbound, TlsError, TlsKeeper};
-use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, ProxyVersion, QueueBound};
+use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, ProxyVersion, QueueBound, UpstreamProtocol};
 use crate::cluster::{
     BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
     Ring, Strategy,
@@ -151,6 +151,7 @@ pub(super) fn cluster(
     Ok(Cluster {
         name: cluster.name.clone(),
         ids: endpoints.iter().map(|endpoint| endpoint.id).collect(),
+        speaks_h2: endpoints.iter().any(|endpoint| endpoint.protocol == UpstreamProtocol::H2),
         endpoints,
         tiers,
         state: registry.state(cluster),
@@ -203,11 +204,19 @@ fn addresses(
                 let authority = written.authority().into_bytes();
                 let (weight, priority) = (written.weight, written.priority);
                 let tls = secured.tls.clone();
-                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0, tls });
+                let protocol = protocol(cluster.speaks_to(written));
+                endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0, tls, protocol });
             }
         }
     }
     Ok(endpoints)
+}
+
+const fn protocol(protocol: config::UpstreamProtocol) -> UpstreamProtocol {
+    match protocol {
+        config::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
+        config::UpstreamProtocol::H2 => UpstreamProtocol::H2,
+    }
 }
 
 fn is_secure(cluster: &config::Cluster) -> bool {
@@ -216,7 +225,7 @@ fn is_secure(cluster: &config::Cluster) -> bool {
 
 /// TLS to the endpoints of a cluster that speak it.
 fn outbound(cluster: &config::Cluster, registry: &mut Registry) -> Result<Option<Outbound>, CompileError> {
-    let outbound = is_secure(cluster).then(|| registry.tls.outbound(&cluster.tls)).transpose();
+    let outbound = is_secure(cluster).then(|| registry.tls.outbound(&cluster.tls, cluster.protocol)).transpose();
     outbound.map_err(|why| tls_error(cluster, why))
 }
 
@@ -237,7 +246,11 @@ fn secured(
     outbound: Option<&Outbound>,
 ) -> Result<Secured, CompileError> {
     let Some(outbound) = outbound.filter(|_| endpoint.scheme == config::Scheme::Https) else {
-        return Ok(Secured { tls: None, transport: "http".to_owned() });
+        let transport = match cluster.speaks_to(endpoint) {
+            config::UpstreamProtocol::Http1 => "http",
+            config::UpstreamProtocol::H2 => "h2c",
+        };
+        return Ok(Secured { tls: None, transport: transport.to_owned() });
     };
     let host = cluster.tls.server_name.as_ref().unwrap_or(&endpoint.host);
     let name = ServerName::try_from(host.clone()).map_err(|error| {
@@ -351,6 +364,7 @@ mod tests {
             priority: 0,
             capacity: 0,
             tls: None,
+            protocol: UpstreamProtocol::Http1,
         };
         let mut endpoints = [endpoint(3), endpoint(1), endpoint(0)];
         share_capacity(&mut endpoints, 8);

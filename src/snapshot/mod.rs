@@ -20,4 +20,5 @@ pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Rou
 pub use tls::{TlsError, client_config};
 pub use upstream::{
     Cluster, Endpoint, EndpointTls, KeyFrom, Mirror, ProxyVersion, QueueBound, Retry, SplitRoute, Statuses,
+    UpstreamProtocol,
 };

@@ -12,7 +12,9 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
-use crate::config::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
+use crate::config::{
+    Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion, UpstreamProtocol,
+};
 
 /// Why TLS cannot be spoken as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +59,7 @@ struct Kept {
     /// One for each set of authorities that clients are asked for, and how, and one for none: a ticket says that its owner
     /// was verified, and must not be taken where more is demanded.
     ticketers: Vec<(Demand, Arc<dyn ProducesTickets>)>,
-    clients: Vec<(ClusterTls, Outbound)>,
+    clients: Vec<(ClusterTls, UpstreamProtocol, Outbound)>,
 }
 
 /// TLS to the endpoints of clusters with the same settings.
@@ -145,21 +147,21 @@ impl TlsKeeper {
     }
 
     /// With what connections to the `https` endpoints of a cluster are secured.
-    pub(super) fn outbound(&mut self, tls: &ClusterTls) -> Result<Outbound, TlsError> {
-        let same = |(known, _): &&(ClusterTls, Outbound)| known == tls;
-        if let Some((_, outbound)) = self.next.clients.iter().find(same) {
+    pub(super) fn outbound(&mut self, tls: &ClusterTls, protocol: UpstreamProtocol) -> Result<Outbound, TlsError> {
+        let same = |(known, spoken, _): &&(ClusterTls, UpstreamProtocol, Outbound)| known == tls && *spoken == protocol;
+        if let Some((_, _, outbound)) = self.next.clients.iter().find(same) {
             return Ok(outbound.clone());
         }
-        let known = self.in_force.clients.iter().find(same).map(|(_, outbound)| outbound.clone());
+        let known = self.in_force.clients.iter().find(same).map(|(_, _, outbound)| outbound.clone());
         let outbound = match known {
             Some(outbound) => outbound,
             None => {
                 self.clients += 1;
-                let config = Arc::new(client_config(&self.provider, tls, self.system.as_ref())?);
+                let config = Arc::new(client_config(&self.provider, tls, protocol, self.system.as_ref())?);
                 Outbound { config, number: self.clients }
             }
         };
-        self.next.clients.push((tls.clone(), outbound.clone()));
+        self.next.clients.push((tls.clone(), protocol, outbound.clone()));
         Ok(outbound)
     }
 }
@@ -172,13 +174,14 @@ const fn offered(protocol: Protocol) -> Option<&'static [u8]> {
     }
 }
 
-/// TLS towards endpoints as `tls` wants it, with HTTP/1.1 on offer; `system` are the system's authorities.
+/// TLS towards endpoints as `tls` wants it, with `protocol` on offer; `system` are the system's authorities.
 ///
 /// # Errors
 /// No authorities, or what the library refuses.
 pub fn client_config(
     provider: &Arc<CryptoProvider>,
     tls: &ClusterTls,
+    protocol: UpstreamProtocol,
     system: Option<&Arc<RootCertStore>>,
 ) -> Result<ClientConfig, TlsError> {
     let config = ClientConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()?;
@@ -197,7 +200,11 @@ pub fn client_config(
             config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let offered: &[&[u8]] = match protocol {
+        UpstreamProtocol::Http1 => &[b"http/1.1"],
+        UpstreamProtocol::H2 => &[b"h2"],
+    };
+    config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     Ok(config)
 }
 

@@ -27,6 +27,8 @@ pub struct Cluster {
     pub ring: Option<Ring>,
     /// What of a request is hashed onto the ring.
     pub key: Option<KeyFrom>,
+    /// Is HTTP/2 spoken to any of its endpoints?
+    pub speaks_h2: bool,
     /// Has it a cap on connections? The number is with its state.
     pub is_capped: bool,
     /// Who may wait for a connection when the cap is reached; nobody when there is none.
@@ -65,6 +67,17 @@ pub struct Endpoint {
     pub capacity: u32,
     /// With what connections to it are secured; they are plain without it.
     pub tls: Option<EndpointTls>,
+    /// What is spoken to it.
+    pub protocol: UpstreamProtocol,
+}
+
+/// What is spoken to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with prior knowledge where TLS does not agree on it.
+    H2,
 }
 
 /// A version of the PROXY protocol.

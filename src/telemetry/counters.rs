@@ -245,6 +245,10 @@ pub struct Cells {
     pub h2_goaways: [Counter; H2_CODES.len()],
     /// Connections of HTTP/2 ended for what their clients did too often, by the order of the excesses.
     pub h2_excesses: [Counter; H2_EXCESSES.len()],
+    /// Gauge: connections of HTTP/2 to endpoints.
+    pub h2_upstream_connections: Counter,
+    /// Gauge: streams open to endpoints.
+    pub h2_upstream_streams: Counter,
     /// Requests by protocol, in the order of [`PROTOCOLS`].
     pub protocols: [Counter; PROTOCOLS.len()],
     /// Requests that were to be copied and were not, for want of room or of their body.
@@ -318,6 +322,8 @@ impl WorkerCounters {
                 h2_resets_sent: Counter::new(),
                 h2_goaways: std::array::from_fn(|_| Counter::new()),
                 h2_excesses: std::array::from_fn(|_| Counter::new()),
+                h2_upstream_connections: Counter::new(),
+                h2_upstream_streams: Counter::new(),
                 protocols: std::array::from_fn(|_| Counter::new()),
                 buffers_out: Counter::new(),
                 tasks: Counter::new(),

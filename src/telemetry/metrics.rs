@@ -289,7 +289,11 @@ impl Scrape {
         let help = "Share of attempts on a pooled connection since the start, 0 to 1.";
         let mut family = page.open("upstream_connection_reuse_ratio", help, MetricType::Gauge)?;
         family.encode_gauge(&ratio(reuses, connects + reuses))?;
-        let help = "Connections to endpoints that carry a request.";
+        let connections = sum(|w| &w.h2_upstream_connections);
+        page.gauge("http2_upstream_connections", "Connections of HTTP/2 to endpoints.", connections)?;
+        let streams = sum(|w| &w.h2_upstream_streams);
+        page.gauge("http2_upstream_streams_active", "Requests on connections of HTTP/2 to endpoints.", streams)?;
+        let help = "Connections to endpoints that carry a request; of HTTP/2, the requests on them.";
         page.gauge("upstream_connections_active", help, sum(|w| &w.upstream_connections_active))?;
         let help = "Connections to endpoints that rest in a pool.";
         page.gauge("upstream_connections_idle", help, sum(|w| &w.upstream_connections_idle))?;

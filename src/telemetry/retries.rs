@@ -11,6 +11,8 @@ pub enum Retried {
     Timeout,
     /// The response had a status that the route names.
     Status,
+    /// The endpoint did nothing with it and said so.
+    Refused,
 }
 
 /// Why a request was not sent once more although its attempt failed in a way that is tried again.
@@ -32,7 +34,7 @@ pub enum NotRetried {
 
 impl Retried {
     /// One of each, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::Reused, Self::Reset, Self::Timeout, Self::Status];
+    pub const ALL: [Self; 5] = [Self::Reused, Self::Reset, Self::Timeout, Self::Status, Self::Refused];
 
     /// The name in metrics.
     #[must_use]
@@ -42,6 +44,7 @@ impl Retried {
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Status => "status",
+            Self::Refused => "refused",
         }
     }
 }

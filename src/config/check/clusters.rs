@@ -6,7 +6,8 @@ use rustc_hash::FxHashSet;
 
 use super::super::file::{ClusterFile, QueueFile};
 use super::super::model::{
-    Action, Balance, Cluster, Config, Dns, Keepalive, NoneHealthy, PassiveHealth, Queue, Runtime, Workers,
+    Action, Balance, Cluster, Config, Dns, Endpoint, Keepalive, NoneHealthy, PassiveHealth, Queue, Runtime, Scheme,
+    UpstreamProtocol, Workers,
 };
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
@@ -55,6 +56,8 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
     let at_health = at.key("health");
     let health = file.health.as_ref();
     let endpoints = endpoints::check(check, &at, file.endpoints.as_deref(), balance, around.dns);
+    let protocol = check.value(at.key("protocol"), file.protocol.as_ref());
+    check_protocol(check, at, protocol, &endpoints);
     let tls = tls::check_cluster(check, at, file.tls.as_ref(), &endpoints);
     let mut active =
         health::check_active(check, at_health.key("active"), health.and_then(|health| health.active.as_ref()));
@@ -65,6 +68,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         name: name.to_owned(),
         balance: balance.unwrap_or(Balance::RoundRobin),
         hash_key: hash_key::check(check, at.key("hash_key"), file.hash_key.as_ref()),
+        protocol: protocol.unwrap_or(UpstreamProtocol::Http1),
         endpoints,
         tls,
         proxy_protocol: check.value(at.key("proxy_protocol"), file.proxy_protocol.as_ref()).flatten(),
@@ -92,6 +96,13 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         let note = "requests wait only when a cap on connections is reached: give one, or leave `queue` out".to_owned();
         check.problems.push(problem.at_key().note(Some(note)));
     }
+    if cluster.proxy_protocol.is_some()
+        && cluster.endpoints.iter().any(|endpoint| cluster.speaks_to(endpoint).is_shared())
+    {
+        let note =
+            "a connection that begins with a client's name is for that client alone, those of HTTP/2 are for all";
+        check.error_with(at.key("proxy_protocol"), "`proxy_protocol` with endpoints that speak HTTP/2", note);
+    }
     if let Some(balance) = balance {
         check_balance(check, at, file, balance);
     }
@@ -102,6 +113,14 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         warn_of_no_ejection(check, at_health, &cluster, passive);
     }
     cluster
+}
+
+/// A protocol that is at odds with the URL of an endpoint.
+fn check_protocol(check: &mut Check<'_>, at: At<'_>, protocol: Option<UpstreamProtocol>, endpoints: &[Endpoint]) {
+    if protocol == Some(UpstreamProtocol::Http1) && endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::H2c) {
+        let note = "write `http://` in the URLs of endpoints that speak HTTP/1.1, or leave `protocol` out";
+        check.error_with(at.key("protocol"), "`http1` is not what an `h2c://` URL asks for", note);
+    }
 }
 
 fn check_queue(check: &mut Check<'_>, at: At<'_>, file: Option<&QueueFile>) -> Option<Queue> {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::super::bounds::{ENDPOINT_WEIGHT_MAX, PRIORITY_MAX};
 use super::super::file::EndpointFile;
-use super::super::model::{Balance, Dns, Endpoint};
+use super::super::model::{Balance, Dns, Endpoint, Scheme};
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::Check;
@@ -34,10 +34,14 @@ pub(super) fn check(
         let Some(endpoint) = check_one(check, at, endpoint, dns) else { continue };
         if let Some((first, scheme)) = seen.insert((endpoint.host.clone(), endpoint.port), (index, endpoint.scheme)) {
             let at_first = at_list.index(first);
-            let message = if scheme == endpoint.scheme {
-                "this endpoint is given twice, where one entry with a larger `weight` would do,"
-            } else {
-                "this endpoint is given twice, with TLS and without: one of the two is wrong,"
+            let message = match (scheme, endpoint.scheme) {
+                (first, second) if first == second => {
+                    "this endpoint is given twice, where one entry with a larger `weight` would do,"
+                }
+                (Scheme::Https, _) | (_, Scheme::Https) => {
+                    "this endpoint is given twice, with TLS and without: one of the two is wrong,"
+                }
+                _ => "this endpoint is given twice, for HTTP/1.1 and for HTTP/2: one of the two is wrong,",
             };
             check.problems.push(Pending::error(at.key("url").place(), message).other(at_first.key("url").place()));
         }

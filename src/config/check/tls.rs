@@ -171,7 +171,7 @@ pub(super) fn check_cluster(
         let note = "whoever stands between gateway and endpoint can read and change everything: name the signer with `ca` instead";
         warn_of_skipped(check, at, file.ca.is_some(), note);
     }
-    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.scheme == Scheme::Http) {
+    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.scheme != Scheme::Https) {
         let note = "write `https://` in the URLs that speak TLS, or leave `tls` out";
         check.warn(cluster, "tls", "`tls` is of no use without an `https` endpoint", note);
     }

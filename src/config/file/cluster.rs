@@ -9,7 +9,7 @@ use super::super::addresses::EndpointUrl;
 use super::super::bounds::{
     CLOSE_AFTER_MAX, CONSECUTIVE_MAX, ENDPOINT_WEIGHT_MAX, MIN_REQUESTS_MAX, PRIORITY_MAX, PROBES_MAX,
 };
-use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName, ProxyVersionName};
+use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName, ProxyVersionName, UpstreamProtocolName};
 use super::super::leaf::Leaf;
 use super::super::patterns::{CookieName, FieldName};
 use super::super::units::{Count, OrOff, Percent, Silence, Switch, Wait};
@@ -28,13 +28,15 @@ pub(in crate::config) struct ClusterFile {
     /// The addresses requests are sent to, at least one.
     #[schemars(required, length(min = 1))]
     pub(in crate::config) endpoints: Option<Vec<EndpointFile>>,
+    /// What is spoken to the endpoints, `http1` unless given; to those with `h2c://` it is `h2` all the same.
+    pub(in crate::config) protocol: Option<Leaf<UpstreamProtocolName>>,
     /// How connections to its `https` endpoints are secured; verified by the system's authorities unless given.
     pub(in crate::config) tls: Option<ClusterTlsFile>,
     /// Whether connections begin by naming the client they are for, and in which version of the PROXY protocol: off.
     pub(in crate::config) proxy_protocol: Option<Leaf<ProxyVersionName>>,
     /// How idle connections to the endpoints are kept.
     pub(in crate::config) keepalive: Option<KeepaliveFile>,
-    /// Most connections to the whole cluster, over all workers; 0, unless given, is no cap.
+    /// Most connections to the whole cluster, of HTTP/2 most requests, over all workers; 0, unless given, is no cap.
     pub(in crate::config) max_connections: Option<Leaf<Count>>,
     /// Requests that may wait for one of `max_connections`; none unless given.
     pub(in crate::config) queue: Option<QueueFile>,
@@ -56,7 +58,7 @@ pub(in crate::config) struct ClusterFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping with `url`")]
 pub(in crate::config) struct EndpointFile {
-    /// `http://host:port` or `https://host:port`.
+    /// `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 without TLS.
     #[schemars(required)]
     pub(in crate::config) url: Option<Leaf<EndpointUrl>>,
     /// Its share of the requests beside the others', 1; 0 drains it.

@@ -15,6 +15,8 @@ pub struct Cluster {
     pub hash_key: Option<HashKey>,
     /// Its endpoints in the order written: at least one, none twice, not all of weight 0.
     pub endpoints: Vec<Endpoint>,
+    /// What is spoken to its endpoints; to those with [`Scheme::H2c`] it is HTTP/2 all the same.
+    pub protocol: UpstreamProtocol,
     /// How connections to its `https` endpoints are secured.
     pub tls: ClusterTls,
     /// The header of the PROXY protocol that connections to its endpoints begin with; such connections are not kept.
@@ -80,7 +82,7 @@ pub enum NoneHealthy {
     FailClosed,
 }
 
-/// One address of a cluster, reached by HTTP/1.1.
+/// One address of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Whether connections to it are secured.
@@ -106,6 +108,32 @@ impl Endpoint {
     }
 }
 
+/// What is spoken to the endpoints of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; without TLS with prior knowledge.
+    H2,
+}
+
+impl UpstreamProtocol {
+    /// Do the requests of several clients share a connection?
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::H2)
+    }
+}
+
+impl Cluster {
+    /// What is spoken to one of its endpoints.
+    pub const fn speaks_to(&self, endpoint: &Endpoint) -> UpstreamProtocol {
+        match endpoint.scheme {
+            Scheme::H2c => UpstreamProtocol::H2,
+            Scheme::Http | Scheme::Https => self.protocol,
+        }
+    }
+}
+
 /// How an endpoint is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -113,13 +141,15 @@ pub enum Scheme {
     Http,
     /// By TLS.
     Https,
+    /// By TCP as it is, where HTTP/2 is spoken without being agreed on (RFC 9113 section 3.3).
+    H2c,
 }
 
 impl Scheme {
     /// The port of a URL that gives none (RFC 9110 sections 4.2.1 and 4.2.2).
     pub const fn port(self) -> u16 {
         match self {
-            Self::Http => 80,
+            Self::Http | Self::H2c => 80,
             Self::Https => 443,
         }
     }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 pub use self::cluster::{
     ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind,
-    ProxyVersion, Queue, Scheme,
+    ProxyVersion, Queue, Scheme, UpstreamProtocol,
 };
 pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
 pub use self::tls::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};

@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 use super::deadline::Deadline;
 use super::target::Target;
 use super::trouble::{Phase, Trouble};
-use crate::config::ActiveHealth;
+use crate::config::{ActiveHealth, UpstreamProtocol};
 use crate::control::roots;
 use crate::snapshot::client_config;
 
@@ -34,7 +34,7 @@ impl Trust {
     pub(super) async fn connector(&self, health: &ActiveHealth) -> Result<TlsConnector, Trouble> {
         let ours = |why: String| Trouble::Ours(why.into());
         let system = if health.tls.trusts_system() { Some(roots::system().await.map_err(ours)?) } else { None };
-        let config = client_config(&self.provider, &health.tls, system.as_ref());
+        let config = client_config(&self.provider, &health.tls, UpstreamProtocol::Http1, system.as_ref());
         let mut config = config.map_err(|error| ours(error.to_string()))?;
         // A resumed session would not show whether the certificate is still good.
         config.resumption = Resumption::disabled();

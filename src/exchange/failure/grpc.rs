@@ -85,6 +85,11 @@ impl Failure {
             | Self::NoSharedTls
             | Self::TlsFailed
             | Self::SpeaksTls
+            | Self::NotH2
+            | Self::SpeaksH2
+            | Self::StreamRefused
+            | Self::StreamReset
+            | Self::UpstreamSilent
             | Self::UpstreamReset
             | Self::UpstreamEof
             | Self::UpstreamStatus
@@ -141,7 +146,9 @@ mod tests {
         for kind in Failure::KINDS {
             let is_unavailable = kind.grpc_status() == GrpcStatus::Unavailable;
             match kind.verdict().retry_on {
-                RetryOn::Connect | RetryOn::Reset | RetryOn::Status => assert!(is_unavailable, "{kind:?}"),
+                RetryOn::Connect | RetryOn::Reset | RetryOn::Status | RetryOn::Unread => {
+                    assert!(is_unavailable, "{kind:?}");
+                }
                 RetryOn::Timeout => assert_eq!(kind.grpc_status(), GrpcStatus::DeadlineExceeded, "{kind:?}"),
                 RetryOn::Never => {}
             }

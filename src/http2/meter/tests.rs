@@ -241,8 +241,39 @@ fn a_tally_is_taken_once() {
     meter.on_sent(&[frame(7, 0, &[0, 0, 0, 0, 0, 0, 0, 11]), frame(1, 5, b"x"), reset(2)].concat(), 0);
     let mut goaways = [0; ERROR_CODES];
     goaways[11] = 1;
-    assert_eq!(meter.take_tally(), Some(Tally { resets_received: 1, resets_sent: 1, fields_sent: 1, goaways }));
+    let tally = Tally { resets_received: 1, resets_sent: 1, fields_sent: 1, goaways, ..Tally::default() };
+    assert_eq!(meter.take_tally(), Some(tally));
     assert_eq!(meter.take_tally(), None);
+}
+
+/// RFC 9113 sections 3.4 and 6.5.3: a client's preface is ours here, and its settings are known once we say so.
+#[test]
+fn the_side_of_a_client_knows_its_server() {
+    let mut meter = Meter::of_client(0, 64 * 1024);
+    meter.on_sent(PREFACE, 0);
+    meter.on_sent(&frame(4, 0, b""), 0);
+    meter.on_received(&frame(4, 0, b""), 0);
+    assert!(!meter.is_acquainted());
+    meter.on_sent(&frame(4, 1, b""), 0);
+    assert!(meter.is_acquainted());
+    meter.on_received(&[frame(1, 4, b"x"), frame(0, 1, b"y"), frame(7, 0, &[0; 8])].concat(), 0);
+    let tally = meter.take_tally().expect("something passed");
+    assert_eq!((tally.spoken, tally.goaways_received), (2, 1));
+}
+
+/// An endpoint that does not want requests says so as often as it gets them.
+#[test]
+fn an_endpoint_may_reset_what_it_was_asked() {
+    let mut meter = Meter::of_client(0, 64 * 1024);
+    for _ in 0..10 * limits::H2_RESETS {
+        meter.on_received(&reset(7), 0);
+        meter.on_sent(&reset(1), 0);
+    }
+    assert_eq!(meter.excess(), None);
+    for _ in 0..=limits::H2_CONTROL_FRAMES {
+        meter.on_received(&frame(6, 0, &[0; 8]), 0);
+    }
+    assert_eq!(meter.excess(), Some(Excess::Ping));
 }
 
 #[test]

@@ -1,21 +1,23 @@
-//! A request's body as HTTP/1.1 frames it.
+//! The body of a message as HTTP/1.1 frames it.
 
 use std::io;
 use std::task::{Context as Poller, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 
 use crate::http1::encode_chunk_line;
-use crate::http2::encode_trailers;
+use crate::http2::{AnswerBody, encode_trailers};
 use crate::net::Buffer;
 
-/// The client's direction of a stream.
+/// The peer's direction of a stream.
 pub(super) struct Inbound {
     body: RecvStream,
     /// Content that has come and was not asked for.
     held: Bytes,
     state: State,
+    /// Is it the body of a response? Its sender may reset the stream behind it, which does not make it incomplete.
+    is_response: bool,
 }
 
 /// What is to be read.
@@ -45,7 +47,23 @@ impl Inbound {
             Some(length) => State::Exact(length),
             None => State::Chunked,
         };
-        Self { body, held: Bytes::new(), state }
+        Self { body, held: Bytes::new(), state, is_response: false }
+    }
+
+    /// The body of a response.
+    pub(super) fn of_response(body: RecvStream, framed: AnswerBody) -> Self {
+        let state = match framed {
+            AnswerBody::None => State::Over,
+            AnswerBody::Exact(length) => State::Exact(length),
+            AnswerBody::Chunked => State::Chunked,
+        };
+        Self { body, held: Bytes::new(), state, is_response: true }
+    }
+
+    /// Is this the end of the body all the same? RFC 9113 section 8.1: whoever has sent a whole response may refuse the rest
+    /// of its request by a reset without an error.
+    fn is_end(&self, error: &h2::Error) -> bool {
+        self.is_response && error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
     }
 
     /// Reads what is there behind the filled part of `into`; zero is the end of the body.
@@ -90,6 +108,7 @@ impl Inbound {
                 Some(Ok(content)) if self.held.is_empty() => self.held = content,
                 // More than was promised, unless it is nothing.
                 Some(Ok(content)) if content.is_empty() => {}
+                Some(Err(error)) if self.is_end(&error) => return Poll::Ready(Ok(true)),
                 Some(Ok(_) | Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 None => return Poll::Ready(Ok(true)),
             }
@@ -135,6 +154,7 @@ impl Inbound {
                         encode_trailers(&mut end, &trailers)
                             .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
                     }
+                    Err(error) if self.is_end(&error) => {}
                     Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 }
                 end.extend_from_slice(b"\r\n");

@@ -16,7 +16,7 @@ use http::{Method, header};
 use super::chunk::Chunk;
 use super::io::Io;
 use super::stream::ServerStream;
-use super::wire::Wire;
+use super::wire::{Running, Wire};
 use crate::http2::{Breach, Excess, Tally};
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
@@ -63,15 +63,6 @@ pub enum Turn {
     Closed,
 }
 
-/// A wire whose loops run; they end with it.
-struct Running(Rc<Wire>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
 /// Begins to serve HTTP/2 on what `carrier` leads to; `received` has come already. `alarm` is one of its own.
 ///
 /// Completes with the client's preface. May be dropped at any point, on the way to the close of the channel.
@@ -89,7 +80,7 @@ where
     S: Stream,
     C: Deref<Target = Channel<S>> + Clone + 'static,
 {
-    let running = Running(Wire::new(carrier, received, pool, alarm, limits.header_bytes));
+    let running = Running(Wire::of_server(carrier, received, pool, alarm, limits.header_bytes));
     let mut handshake = builder(limits).handshake(Io(Rc::clone(&running.0)));
     let connection = poll_fn(|poller| {
         let polled = Pin::new(&mut handshake).poll(poller);

@@ -21,6 +21,9 @@ use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
 /// needs no waker but that of the channel's operation.
 type Loop = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
+/// Bytes from which it shows what a peer speaks: the header of a frame.
+pub(super) const GREETING_BYTES: usize = 9;
+
 /// What `h2`'s side of a connection, its streams and whoever drives it share.
 pub(super) struct Wire {
     pub(super) pool: BufferPool,
@@ -28,6 +31,12 @@ pub(super) struct Wire {
     /// Guards the wait for bytes with a buffer at hand; also the clock.
     alarm: Alarm,
     meter: RefCell<Meter>,
+    /// When something came last, or the connection began.
+    received_ms: Cell<u64>,
+    /// Was the peer given up for its silence?
+    is_silent: Cell<bool>,
+    /// The first bytes that came, and zeros.
+    greeting: Cell<[u8; GREETING_BYTES]>,
     /// What came and was not taken yet.
     inbox: RefCell<Option<Buffer>>,
     /// What is to go.
@@ -51,9 +60,19 @@ pub(super) struct Wire {
     writer: RefCell<Option<Loop>>,
 }
 
+/// A wire whose loops run; they end with it.
+pub(super) struct Running(pub(super) Rc<Wire>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 impl Wire {
-    /// A wire over what `carrier` leads to, on which `received` has come already. Its loops keep it until it is stopped.
-    pub(super) fn new<S, C>(
+    /// A wire over what `carrier` leads to, on which `received` has come already, as a server that takes field sections of
+    /// so many bytes. Its loops keep it until it is stopped.
+    pub(super) fn of_server<S, C>(
         carrier: C,
         received: Option<Buffer>,
         pool: BufferPool,
@@ -64,10 +83,32 @@ impl Wire {
         S: Stream,
         C: Deref<Target = Channel<S>> + Clone + 'static,
     {
+        let meter = Meter::new(alarm.now_ms(), header_bytes);
+        Self::new(carrier, received, pool, alarm, meter)
+    }
+
+    /// The same as a client.
+    pub(super) fn of_client<S, C>(carrier: C, pool: BufferPool, alarm: Alarm, header_bytes: u32) -> Rc<Self>
+    where
+        S: Stream,
+        C: Deref<Target = Channel<S>> + Clone + 'static,
+    {
+        let meter = Meter::of_client(alarm.now_ms(), header_bytes);
+        Self::new(carrier, None, pool, alarm, meter)
+    }
+
+    fn new<S, C>(carrier: C, received: Option<Buffer>, pool: BufferPool, alarm: Alarm, meter: Meter) -> Rc<Self>
+    where
+        S: Stream,
+        C: Deref<Target = Channel<S>> + Clone + 'static,
+    {
         let wire = Rc::new(Self {
             pool,
             is_secure: carrier.is_secure(),
-            meter: RefCell::new(Meter::new(alarm.now_ms(), header_bytes)),
+            meter: RefCell::new(meter),
+            received_ms: Cell::new(alarm.now_ms()),
+            is_silent: Cell::new(false),
+            greeting: Cell::default(),
             alarm,
             inbox: RefCell::default(),
             outbox: RefCell::default(),
@@ -92,13 +133,20 @@ impl Wire {
         wire
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         self.alarm.now_ms()
     }
 
     fn on_received(&self, buffer: Buffer) {
         let mut meter = self.meter.borrow_mut();
         meter.on_received(buffer.filled(), self.now_ms());
+        self.received_ms.set(self.now_ms());
+        if self.greeting.get() == [0; GREETING_BYTES] {
+            let mut greeting = [0; GREETING_BYTES];
+            let known = buffer.len().min(GREETING_BYTES);
+            greeting[..known].copy_from_slice(&buffer.filled()[..known]);
+            self.greeting.set(greeting);
+        }
         let since_ms = self.fields_since_ms.get().unwrap_or(self.now_ms());
         self.fields_since_ms.set(meter.is_in_fields().then_some(since_ms));
         self.note_settings(&meter);
@@ -213,7 +261,8 @@ impl Wire {
         self.meter.borrow().breach()
     }
 
-    fn has_seen_enough(&self) -> bool {
+    /// Did the peer do something too often, or break the protocol?
+    pub(super) fn has_seen_enough(&self) -> bool {
         self.is_begun.get() && (self.excess().is_some() || self.breach().is_some())
     }
 
@@ -231,6 +280,36 @@ impl Wire {
         // What a stream sent before it was reset never goes.
         self.fields_owed.set(if connection.has_streams() { owed.saturating_sub(went) } else { 0 });
         Some(tally)
+    }
+
+    /// What has passed since the last call, if anything that counts did.
+    pub(super) fn take_whole_tally(&self) -> Option<Tally> {
+        self.meter.borrow_mut().take_tally()
+    }
+
+    /// Has `h2` taken up the settings of the peer?
+    pub(super) fn is_acquainted(&self) -> bool {
+        self.meter.borrow().is_acquainted()
+    }
+
+    /// The peer is given up for its silence.
+    pub(super) fn set_silent(&self) {
+        self.is_silent.set(true);
+    }
+
+    /// Was the peer given up for its silence?
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.get()
+    }
+
+    /// When something came last, or the connection began.
+    pub(super) fn received_ms(&self) -> u64 {
+        self.received_ms.get()
+    }
+
+    /// The first bytes that came, and zeros.
+    pub(super) fn greeting(&self) -> [u8; GREETING_BYTES] {
+        self.greeting.get()
     }
 
     /// A stream sends some fields.

@@ -88,27 +88,35 @@ fn the_same_settings_towards_endpoints_are_one_configuration_for_as_long_as_they
     let (one, other) = (authorities(), authorities());
     let settings = |ca: &Authorities| ClusterTls { ca: Some(ca.clone()), ..ClusterTls::default() };
     keeper.begin();
-    let first = keeper.outbound(&settings(&one)).unwrap();
-    assert!(Arc::ptr_eq(&first.config, &keeper.outbound(&settings(&one)).unwrap().config), "two clusters");
-    let second = keeper.outbound(&settings(&other)).unwrap();
+    let first = keeper.outbound(&settings(&one), UpstreamProtocol::Http1).unwrap();
+    let h2 = keeper.outbound(&settings(&one), UpstreamProtocol::H2).unwrap();
+    assert!(h2.number != first.number && h2.config.alpn_protocols == [b"h2"]);
+    assert!(
+        Arc::ptr_eq(&first.config, &keeper.outbound(&settings(&one), UpstreamProtocol::Http1).unwrap().config),
+        "two clusters"
+    );
+    let second = keeper.outbound(&settings(&other), UpstreamProtocol::Http1).unwrap();
     assert!(first.number != second.number);
     keeper.on_published();
     keeper.begin();
-    assert!(Arc::ptr_eq(&first.config, &keeper.outbound(&settings(&one)).unwrap().config), "a reload");
+    assert!(
+        Arc::ptr_eq(&first.config, &keeper.outbound(&settings(&one), UpstreamProtocol::Http1).unwrap().config),
+        "a reload"
+    );
     keeper.on_published();
     keeper.begin();
-    let anew = keeper.outbound(&settings(&other)).unwrap();
+    let anew = keeper.outbound(&settings(&other), UpstreamProtocol::Http1).unwrap();
     assert!(anew.number != second.number && !Arc::ptr_eq(&anew.config, &second.config), "it was gone meanwhile");
 }
 
 #[test]
 fn nobody_is_believed_when_the_system_has_no_authorities() {
     let mut keeper = TlsKeeper::new();
-    assert_eq!(keeper.outbound(&ClusterTls::default()).err(), Some(TlsError::NoRoots));
+    assert_eq!(keeper.outbound(&ClusterTls::default(), UpstreamProtocol::Http1).err(), Some(TlsError::NoRoots));
     let blind = ClusterTls { insecure_skip_verify: true, ..ClusterTls::default() };
-    assert!(keeper.outbound(&blind).is_ok());
+    assert!(keeper.outbound(&blind, UpstreamProtocol::Http1).is_ok());
     keeper.set_system(Arc::clone(authorities().roots()));
-    assert!(keeper.outbound(&ClusterTls::default()).is_ok());
+    assert!(keeper.outbound(&ClusterTls::default(), UpstreamProtocol::Http1).is_ok());
 }
 
 #[test]

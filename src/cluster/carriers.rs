@@ -1,0 +1,102 @@
+//! Connections of one worker that carry many requests at once, by endpoint: which one has a place for the next.
+
+use super::EndpointId;
+
+/// Such connections, those of an endpoint in the order they were opened.
+///
+/// Endpoint identities should be dense.
+#[derive(Debug)]
+pub struct Carriers<C> {
+    /// By endpoint.
+    endpoints: Vec<Berths<C>>,
+}
+
+#[derive(Debug)]
+struct Berths<C> {
+    carriers: Vec<C>,
+    /// How many requests the last of them that said so takes at once.
+    most: Option<u32>,
+}
+
+impl<C> Default for Carriers<C> {
+    fn default() -> Self {
+        Self { endpoints: Vec::new() }
+    }
+}
+
+impl<C> Carriers<C> {
+    /// The first connection to `endpoint` that suits: requests gather on few, so that the others come to rest.
+    pub fn find(&self, endpoint: EndpointId, suits: impl Fn(&C) -> bool) -> Option<&C> {
+        self.of(endpoint).iter().find(|carrier| suits(carrier))
+    }
+
+    /// All connections to `endpoint`.
+    pub fn of(&self, endpoint: EndpointId) -> &[C] {
+        self.endpoints.get(endpoint.0 as usize).map_or(&[], |berths| &berths.carriers)
+    }
+
+    /// How many requests a connection to `endpoint` takes at once, as far as one has said.
+    pub fn most(&self, endpoint: EndpointId) -> Option<u32> {
+        self.endpoints.get(endpoint.0 as usize).and_then(|berths| berths.most)
+    }
+
+    /// Told that a connection to `endpoint` takes so many requests at once.
+    pub fn on_most(&mut self, endpoint: EndpointId, most: u32) {
+        self.berths(endpoint).most = Some(most);
+    }
+
+    /// Takes a connection to `endpoint` in.
+    pub fn on_begun(&mut self, endpoint: EndpointId, carrier: C) {
+        self.berths(endpoint).carriers.push(carrier);
+    }
+
+    /// Hands those connections to `endpoint` back that have ended.
+    pub fn on_ended(&mut self, endpoint: EndpointId, has_ended: impl Fn(&C) -> bool) -> Vec<C> {
+        let berths = self.berths(endpoint);
+        let ended = berths.carriers.extract_if(.., |carrier| has_ended(carrier)).collect();
+        // The next one may be to another process with other limits.
+        if berths.carriers.is_empty() {
+            berths.most = None;
+        }
+        ended
+    }
+
+    fn berths(&mut self, endpoint: EndpointId) -> &mut Berths<C> {
+        let place = endpoint.0 as usize;
+        if self.endpoints.len() <= place {
+            self.endpoints.resize_with(place + 1, || Berths { carriers: Vec::new(), most: None });
+        }
+        &mut self.endpoints[place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_that_suits_is_found() {
+        let mut carriers = Carriers::default();
+        for carrier in [3, 1, 2] {
+            carriers.on_begun(EndpointId(5), carrier);
+        }
+        carriers.on_begun(EndpointId(0), 9);
+        assert_eq!(carriers.find(EndpointId(5), |carrier| *carrier < 3), Some(&1));
+        assert_eq!(carriers.find(EndpointId(5), |carrier| *carrier > 3), None);
+        assert_eq!(carriers.find(EndpointId(7), |_| true), None);
+        assert_eq!(carriers.of(EndpointId(0)), [9]);
+    }
+
+    #[test]
+    fn what_has_ended_is_handed_back_once_and_its_limit_forgotten_with_the_last() {
+        let mut carriers = Carriers::default();
+        let endpoint = EndpointId(1);
+        carriers.on_begun(endpoint, 1);
+        carriers.on_begun(endpoint, 2);
+        carriers.on_most(endpoint, 7);
+        assert_eq!(carriers.on_ended(endpoint, |carrier| *carrier == 1), [1]);
+        assert_eq!((carriers.on_ended(endpoint, |carrier| *carrier == 1), carriers.most(endpoint)), (vec![], Some(7)));
+        assert_eq!(carriers.on_ended(endpoint, |_| true), [2]);
+        assert_eq!((carriers.of(endpoint).len(), carriers.most(endpoint)), (0, None));
+    }
+}

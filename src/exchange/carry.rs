@@ -1,0 +1,297 @@
+//! Connections of HTTP/2 to endpoints: shared by the exchanges of a worker, each driven by a task of its own.
+//!
+//! An exchange takes a place on one that has room, or on one that is about to be opened, or begins another. It gets a stream
+//! that speaks HTTP/1.1 and knows nothing of the others on it.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::failure::Failure;
+use super::held::Gauge;
+use super::lease::Dial;
+use super::pick::Attempt;
+use super::queue::Credit;
+use super::shard::{Shard, Upstream};
+use crate::cluster::EndpointId;
+use crate::limits;
+use crate::net::{Alarm, Channel, ClientTurn, Env, Expired, H2Client, H2Opener, H2Refusal, Room, connect_h2};
+use crate::snapshot::{Cluster, Endpoint};
+
+/// One connection of HTTP/2 to an endpoint, from before it is opened until it has ended.
+pub(super) struct Carrier {
+    room: Rc<Room>,
+    state: RefCell<State>,
+    waiting: RefCell<Vec<Waker>>,
+    /// Longest rest in milliseconds.
+    idle_ms: Cell<u64>,
+    /// Has it carried a request?
+    is_proven: Cell<bool>,
+}
+
+enum State {
+    Connecting,
+    Open(H2Opener),
+    Failed(Failure),
+}
+
+impl Carrier {
+    fn new(now_ms: u64, most: Option<u32>, idle_ms: u64) -> Rc<Self> {
+        Rc::new(Self {
+            room: Room::new(now_ms, most),
+            state: RefCell::new(State::Connecting),
+            waiting: RefCell::default(),
+            idle_ms: Cell::new(idle_ms),
+            is_proven: Cell::new(false),
+        })
+    }
+
+    /// No more streams, and the end with the last of them.
+    pub(super) fn close(&self) {
+        self.room.close();
+    }
+
+    fn opener(&self) -> Option<H2Opener> {
+        if let State::Open(opener) = &*self.state.borrow() { Some(opener.clone()) } else { None }
+    }
+
+    fn is_connecting(&self) -> bool {
+        matches!(*self.state.borrow(), State::Connecting)
+    }
+
+    fn turn_to(&self, state: State) {
+        drop(self.state.replace(state));
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until it is open, or is known not to become so.
+    async fn opened(&self) -> Result<H2Opener, Failure> {
+        poll_fn(|poller| match &*self.state.borrow() {
+            State::Open(opener) => Poll::Ready(Ok(opener.clone())),
+            State::Failed(failure) => Poll::Ready(Err(*failure)),
+            State::Connecting => {
+                self.waiting.borrow_mut().push(poller.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// A stream on a connection that is open and has room.
+    pub(super) fn try_open_stream(
+        &self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        credit: Credit<E::Stream>,
+    ) -> Result<Upstream<E::Stream>, Credit<E::Stream>> {
+        let carriers = self.carriers.borrow();
+        let is_usable = |carrier: &Rc<Carrier>| carrier.room.has_place() && !carrier.is_connecting();
+        let Some(carrier) = carriers.find(endpoint.id, is_usable) else { return Err(credit) };
+        let Some(opener) = carrier.opener() else { return Err(credit) };
+        carrier.idle_ms.set(cluster.idle.idle_ms);
+        self.counters.upstream_reuses.add(1);
+        Ok(self.stream(carrier, &opener, endpoint.id, credit))
+    }
+
+    fn stream(
+        &self,
+        carrier: &Rc<Carrier>,
+        opener: &H2Opener,
+        endpoint: EndpointId,
+        credit: Credit<E::Stream>,
+    ) -> Upstream<E::Stream> {
+        let rested_ms = carrier.room.rests_since_ms().map_or(0, |since_ms| self.alarms.now_ms() - since_ms);
+        let stream = Channel::H2Client(opener.stream(carrier.room.take()));
+        Upstream { stream, endpoint, reused: carrier.is_proven.replace(true), rested_ms, credit }
+    }
+
+    /// A stream on a connection that is about to be opened, by somebody else or for this one; also how many nanoseconds that
+    /// took.
+    pub(super) async fn open_stream(
+        self: &Rc<Self>,
+        attempt: &Attempt<'_, E>,
+        mut credit: Credit<E::Stream>,
+        alarm: &Alarm,
+        patience_ms: u64,
+    ) -> Result<(Upstream<E::Stream>, u64), Failure> {
+        let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
+        let began_ns = self.env.now_ns();
+        let due_ms = alarm.now_ms() + patience_ms;
+        for _ in 0..limits::H2_REFUSALS {
+            credit = match self.try_open_stream(cluster, endpoint, credit) {
+                Ok(upstream) => return Ok((upstream, self.env.now_ns().saturating_sub(began_ns))),
+                Err(credit) => credit,
+            };
+            let carrier = self.carrier_to_come(cluster, endpoint, patience_ms);
+            let seat = carrier.room.take();
+            let left_ms = due_ms.saturating_sub(alarm.now_ms());
+            let opener = match alarm.within(left_ms, pin!(carrier.opened())).await {
+                Ok(opened) => opened?,
+                Err(Expired) => return Err(Failure::ConnectTimeout),
+            };
+            let took_ns = self.env.now_ns().saturating_sub(began_ns);
+            // Fewer streams than was thought: whoever is too many goes elsewhere.
+            if carrier.room.is_overfull() {
+                self.carriers.borrow_mut().on_most(endpoint.id, carrier.room.most());
+                continue;
+            }
+            attempt.on_connected(took_ns);
+            let upstream = self.stream(&carrier, &opener, endpoint.id, credit);
+            drop(seat);
+            return Ok((upstream, took_ns));
+        }
+        Err(Failure::StreamRefused)
+    }
+
+    /// A connection that others wait for as well, if there is room on it; otherwise one that begins now.
+    fn carrier_to_come(self: &Rc<Self>, cluster: &Cluster, endpoint: &Endpoint, patience_ms: u64) -> Rc<Carrier> {
+        let mut carriers = self.carriers.borrow_mut();
+        let is_coming = |carrier: &Rc<Carrier>| carrier.is_connecting() && carrier.room.has_place();
+        if let Some(carrier) = carriers.find(endpoint.id, is_coming) {
+            return Rc::clone(carrier);
+        }
+        let carrier = Carrier::new(self.alarms.now_ms(), carriers.most(endpoint.id), cluster.idle.idle_ms);
+        carriers.on_begun(endpoint.id, Rc::clone(&carrier));
+        let dial = Dial::to(cluster, endpoint);
+        self.env.spawn(carry(Rc::clone(self), Rc::clone(&carrier), dial, patience_ms));
+        carrier
+    }
+
+    /// Lets the connections to an endpoint end that a reload removed.
+    pub(super) fn close_carriers(&self, endpoint: EndpointId) {
+        self.carriers.borrow().of(endpoint).iter().for_each(|carrier| carrier.close());
+    }
+}
+
+/// A connection in the book, out of it by drop.
+struct Listed<E: Env> {
+    shard: Rc<Shard<E>>,
+    carrier: Rc<Carrier>,
+    endpoint: EndpointId,
+}
+
+impl<E: Env> Drop for Listed<E> {
+    fn drop(&mut self) {
+        let ended = self.shard.carriers.borrow_mut().on_ended(self.endpoint, |known| Rc::ptr_eq(known, &self.carrier));
+        // Whoever still waits for it, waits in vain.
+        if self.carrier.is_connecting() {
+            self.carrier.turn_to(State::Failed(Failure::ConnectFailed));
+        }
+        self.carrier.close();
+        drop(ended);
+    }
+}
+
+/// The life of one connection.
+async fn carry<E: Env>(shard: Rc<Shard<E>>, carrier: Rc<Carrier>, dial: Dial, patience_ms: u64) {
+    let listed = Listed { shard: Rc::clone(&shard), carrier: Rc::clone(&carrier), endpoint: dial.endpoint };
+    let alarm = shard.alarms.register();
+    match begin(&shard, &carrier, &dial, &alarm, patience_ms).await {
+        Ok((client, opener)) => {
+            shard.counters.upstream_connects.add(1);
+            carrier.turn_to(State::Open(opener));
+            let _open = Gauge::new(&shard.counters.h2_upstream_connections);
+            Course { shard: &shard, carrier: &carrier, endpoint: dial.endpoint, ending_since_ms: None }
+                .run(client, &alarm)
+                .await;
+        }
+        Err(failure) => carrier.turn_to(State::Failed(failure)),
+    }
+    drop(listed);
+}
+
+/// Connects, and waits for the endpoint's settings.
+async fn begin<E: Env>(
+    shard: &Rc<Shard<E>>,
+    carrier: &Rc<Carrier>,
+    dial: &Dial,
+    alarm: &Alarm,
+    patience_ms: u64,
+) -> Result<(H2Client, H2Opener), Failure> {
+    let due_ms = alarm.now_ms() + patience_ms;
+    let channel = Rc::new(shard.dial(dial, alarm, due_ms).await?);
+    if channel.is_secure() && !channel.agreed_on_h2() {
+        return Err(Failure::NotH2);
+    }
+    let beginning = connect_h2(channel, shard.buffers.clone(), shard.alarms.register(), Rc::clone(&carrier.room));
+    let left_ms = due_ms.saturating_sub(alarm.now_ms());
+    match alarm.within(left_ms, pin!(beginning)).await {
+        Ok(begun) => begun.map_err(|refusal| match refusal {
+            H2Refusal::Closed => Failure::ConnectFailed,
+            H2Refusal::NotH2 => Failure::NotH2,
+            H2Refusal::SpeaksTls => Failure::SpeaksTls,
+            H2Refusal::Alert => Failure::TlsFailed,
+        }),
+        Err(Expired) => Err(Failure::ConnectTimeout),
+    }
+}
+
+/// A connection on its way.
+struct Course<'a, E: Env> {
+    shard: &'a Rc<Shard<E>>,
+    carrier: &'a Rc<Carrier>,
+    endpoint: EndpointId,
+    /// Since when nothing is left to do but to say so.
+    ending_since_ms: Option<u64>,
+}
+
+impl<E: Env> Course<'_, E> {
+    async fn run(&mut self, mut client: H2Client, alarm: &Alarm) {
+        loop {
+            alarm.set(self.due_ms(&client));
+            if client.next(alarm, |_| {}).await == ClientTurn::Closed {
+                return;
+            }
+            match self.look(&mut client) {
+                Look::GoOn => {}
+                Look::Ended => return,
+                Look::Silent => return client.give_up(),
+            }
+        }
+    }
+
+    /// When to look again. The end of a stream wakes nobody: it is noticed at the next look.
+    fn due_ms(&self, client: &H2Client) -> u64 {
+        match (self.ending_since_ms, self.carrier.room.rests_since_ms()) {
+            (Some(since_ms), _) => since_ms + limits::H2_GOAWAY_MS,
+            (None, Some(since_ms)) => since_ms + self.carrier.idle_ms.get(),
+            (None, None) => client.asked_ms().map_or(client.ask_at_ms(), |asked_ms| asked_ms + limits::H2_PING_MS),
+        }
+    }
+
+    fn look(&mut self, client: &mut H2Client) -> Look {
+        let now_ms = self.shard.alarms.now_ms();
+        let (carrier, room) = (self.carrier, &self.carrier.room);
+        match (self.ending_since_ms, room.rests_since_ms()) {
+            (Some(since_ms), _) if now_ms >= since_ms + limits::H2_GOAWAY_MS => return Look::Ended,
+            (Some(_), _) => {}
+            (None, Some(since_ms)) => {
+                let is_wanted = room.is_open() && !self.shard.is_draining() && self.shard.has_endpoint(self.endpoint);
+                if !is_wanted || now_ms >= since_ms + carrier.idle_ms.get() {
+                    room.close();
+                    // Without anybody who could open a stream, the connection says good-bye and ends.
+                    carrier.turn_to(State::Failed(Failure::ConnectFailed));
+                    self.ending_since_ms = Some(now_ms);
+                }
+            }
+            (None, None) => match client.asked_ms() {
+                Some(asked_ms) if now_ms >= asked_ms + limits::H2_PING_MS => return Look::Silent,
+                Some(_) => {}
+                None if now_ms >= client.ask_at_ms() => client.ask(now_ms),
+                None => {}
+            },
+        }
+        Look::GoOn
+    }
+}
+
+/// What a look at a connection came to.
+enum Look {
+    GoOn,
+    Ended,
+    Silent,
+}

@@ -1,0 +1,316 @@
+//! A stream to an endpoint as a stream that speaks HTTP/1.1.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Poller, Poll, Waker, ready};
+
+use h2::Reason;
+use h2::client::{ResponseFuture, SendRequest};
+use http::Method;
+
+use super::chunk::Chunk;
+use super::content::Content;
+use super::inbound::Inbound;
+use super::room::Seat;
+use super::wire::Wire;
+use crate::http1::HeadError;
+use crate::http2::{decode_request_head, encode_interim_head, encode_response_head};
+use crate::net::{Alarm, Buffer, Pending, Stream};
+
+/// Why a stream has no response, where there is more to say than that it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The endpoint did nothing with the request, which may be sent again whatever it is (RFC 9113 section 8.7).
+    Unprocessed,
+    /// The endpoint reset the stream.
+    Reset,
+    /// The endpoint wants the request by HTTP/1.1 (RFC 9113 section 7).
+    WantsHttp1,
+    /// The request has no form in HTTP/2.
+    Untranslatable(HeadError),
+    /// The response is malformed.
+    Malformed(HeadError),
+    /// The endpoint gave no sign of life.
+    Silent,
+}
+
+/// The client's side of one stream: a write takes a request of HTTP/1.1, a read gives the response as HTTP/1.1 frames it.
+///
+/// Dropped before both are whole, it cancels the stream. All operations belong to one task.
+pub struct ClientStream {
+    wire: Rc<Wire>,
+    outbound: RefCell<Outbound>,
+    inbound: RefCell<Answer>,
+    /// The task's, as far as it is known.
+    waker: RefCell<Waker>,
+    is_head: Cell<bool>,
+    fault: Cell<Option<StreamFault>>,
+    /// The last to go, when the stream is over for `h2` as well.
+    seat: Seat,
+}
+
+/// How far the request is.
+enum Outbound {
+    /// Its head is awaited.
+    Head(SendRequest<Chunk>),
+    Body(Content),
+    Over,
+}
+
+/// How far the response is.
+enum Answer {
+    /// There is no request yet.
+    Unasked,
+    Awaited(ResponseFuture),
+    Body(Inbound),
+    /// There will be none, or no more of it.
+    Failed,
+}
+
+impl ClientStream {
+    pub(super) fn new(wire: Rc<Wire>, send: SendRequest<Chunk>, seat: Seat) -> Self {
+        Self {
+            wire,
+            outbound: RefCell::new(Outbound::Head(send)),
+            inbound: RefCell::new(Answer::Unasked),
+            waker: RefCell::new(Waker::noop().clone()),
+            is_head: Cell::new(false),
+            fault: Cell::new(None),
+            seat,
+        }
+    }
+
+    /// Is the connection below secured?
+    pub(in crate::net) fn is_secure(&self) -> bool {
+        self.wire.is_secure
+    }
+
+    /// Why there is no response, where there is more to say than that there is none.
+    pub fn fault(&self) -> Option<StreamFault> {
+        self.fault.get().or_else(|| self.wire.is_silent().then_some(StreamFault::Silent))
+    }
+
+    /// Ready when the endpoint has given the request up.
+    pub(in crate::net) fn poll_gone(&self, poller: &mut Poller<'_>) -> Poll<()> {
+        self.note(poller);
+        match &mut *self.outbound.borrow_mut() {
+            Outbound::Body(content) => content.poll_gone(poller),
+            Outbound::Head(_) | Outbound::Over => Poll::Pending,
+        }
+    }
+
+    fn poll_write(&self, poller: &mut Poller<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut outbound = self.outbound.borrow_mut();
+        match &mut *outbound {
+            Outbound::Head(send) => {
+                let (used, next) = self.send_head(send, bytes)?;
+                *outbound = next;
+                Poll::Ready(Ok(used))
+            }
+            Outbound::Body(content) => {
+                let progress = ready!(content.poll_write(poller, &self.wire, bytes))?;
+                if progress.ends {
+                    *outbound = Outbound::Over;
+                }
+                Poll::Ready(Ok(progress.used))
+            }
+            // Nothing may follow a request that is whole.
+            Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Opens the stream with the head at the front of `bytes`.
+    fn send_head(&self, send: &mut SendRequest<Chunk>, bytes: &[u8]) -> io::Result<(usize, Outbound)> {
+        let start = match decode_request_head(bytes, self.wire.is_secure) {
+            Ok(start) => start,
+            Err(why) => return Err(self.fails(StreamFault::Untranslatable(why))),
+        };
+        self.is_head.set(start.request.method() == Method::HEAD);
+        let is_over = start.body.is_over();
+        // An error here is one of the connection, before anything of the request went.
+        let sent = send.send_request(start.request, is_over);
+        let (response, stream) = sent.map_err(|_| self.fails(StreamFault::Unprocessed))?;
+        *self.inbound.borrow_mut() = Answer::Awaited(response);
+        let next = if is_over { Outbound::Over } else { Outbound::Body(Content::new(stream, start.body)) };
+        Ok((start.used, next))
+    }
+
+    fn fails(&self, fault: StreamFault) -> io::Error {
+        self.fault.set(Some(fault));
+        *self.inbound.borrow_mut() = Answer::Failed;
+        io::ErrorKind::BrokenPipe.into()
+    }
+
+    fn poll_read(&self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        let mut answer = self.inbound.borrow_mut();
+        let before = into.len();
+        if let Answer::Awaited(response) = &mut *answer {
+            let polled = ready!(poll_head(response, poller, into, self.is_head.get()));
+            match polled {
+                // An interim response, and there may be more.
+                Ok(None) => return Poll::Ready(Ok(into.len() - before)),
+                Ok(Some(body)) => *answer = Answer::Body(body),
+                Err(fault) => {
+                    self.fault.set(fault);
+                    *answer = Answer::Failed;
+                }
+            }
+        }
+        match &mut *answer {
+            Answer::Body(body) => match body.poll_read(poller, into) {
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(into.len() - before)),
+                // What is wrong behind a head is told once that is taken.
+                _ if into.len() > before => Poll::Ready(Ok(into.len() - before)),
+                pending_or_broken @ (Poll::Ready(Err(_)) | Poll::Pending) => pending_or_broken,
+            },
+            // The request goes first.
+            Answer::Unasked => Poll::Pending,
+            Answer::Awaited(_) | Answer::Failed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    /// Remembers whom to wake: looks without a waker must not take the place of one that waits.
+    fn note(&self, poller: &Poller<'_>) {
+        if !self.waker.borrow().will_wake(poller.waker()) {
+            self.waker.replace(poller.waker().clone());
+        }
+    }
+}
+
+/// Waits for the head of a response and appends it to `into`: the body behind it, none for an interim one.
+fn poll_head(
+    response: &mut ResponseFuture,
+    poller: &mut Poller<'_>,
+    into: &mut Buffer,
+    is_head: bool,
+) -> Poll<Result<Option<Inbound>, Option<StreamFault>>> {
+    match ready!(response.poll_informational(poller)) {
+        Some(Ok(interim)) => {
+            let encoded = encode_interim_head(into.sink(), interim.status(), interim.headers());
+            return Poll::Ready(encoded.map(|()| None).map_err(|why| Some(StreamFault::Malformed(why))));
+        }
+        Some(Err(error)) => return Poll::Ready(Err(fault(&error))),
+        None => {}
+    }
+    let response = match ready!(Pin::new(response).poll(poller)) {
+        Ok(response) => response,
+        Err(error) => return Poll::Ready(Err(fault(&error))),
+    };
+    let (head, body) = response.into_parts();
+    let encoded = encode_response_head(into.sink(), head.status, &head.headers, is_head, body.is_end_stream());
+    Poll::Ready(match encoded {
+        Ok(framed) => Ok(Some(Inbound::of_response(body, framed))),
+        Err(why) => Err(Some(StreamFault::Malformed(why))),
+    })
+}
+
+/// What an error of a stream says, if anything besides that it is over.
+fn fault(error: &h2::Error) -> Option<StreamFault> {
+    if error.is_go_away() && error.is_remote() {
+        // RFC 9113 section 6.8: above the last identity, nothing was done.
+        return Some(StreamFault::Unprocessed);
+    }
+    if !error.is_reset() {
+        return None;
+    }
+    Some(match error.reason() {
+        Some(Reason::REFUSED_STREAM) if error.is_remote() => StreamFault::Unprocessed,
+        Some(Reason::HTTP_1_1_REQUIRED) if error.is_remote() => StreamFault::WantsHttp1,
+        _ if error.is_remote() => StreamFault::Reset,
+        // `h2` found what is wrong.
+        _ => StreamFault::Malformed(HeadError::MalformedStream),
+    })
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        self.seat.on_leaving(self.wire.now_ms());
+    }
+}
+
+/// A read or a write with the buffer that it owns.
+struct Operation<'a> {
+    stream: &'a ClientStream,
+    buffer: Option<Buffer>,
+    is_read: bool,
+}
+
+impl Future for Operation<'_> {
+    type Output = (io::Result<usize>, Buffer);
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        let stream = self.stream;
+        stream.note(poller);
+        let is_read = self.is_read;
+        let buffer = self.buffer.as_mut().expect("polled until it completes");
+        let polled =
+            if is_read { stream.poll_read(poller, buffer) } else { stream.poll_write(poller, buffer.filled()) };
+        polled.map(|completed| (completed, self.buffer.take().expect("polled until it completes")))
+    }
+}
+
+impl Stream for ClientStream {
+    fn read(&self, into: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
+        Operation { stream: self, buffer: Some(into), is_read: true }
+    }
+
+    async fn read_until(&self, into: Buffer, alarm: &Alarm) -> (io::Result<usize>, Buffer) {
+        let mut operation = Operation { stream: self, buffer: Some(into), is_read: true };
+        match alarm.race(Pin::new(&mut operation)).await {
+            Ok(completed) => completed,
+            // Whatever has come is still there.
+            Err(_) => {
+                let into = operation.buffer.take().expect("it has not completed");
+                (Err(io::ErrorKind::Interrupted.into()), into)
+            }
+        }
+    }
+
+    fn write(&self, from: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
+        Operation { stream: self, buffer: Some(from), is_read: false }
+    }
+
+    fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        poll_fn(|poller| self.poll_gone(poller).map(Ok))
+    }
+
+    fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
+        let waker = self.waker.borrow().clone();
+        match self.poll_read(&mut Poller::from_waker(&waker), into) {
+            Poll::Ready(read) => read,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
+        // Nobody looks ahead in a response.
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let waker = self.waker.borrow().clone();
+        match self.poll_write(&mut Poller::from_waker(&waker), bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// A stream that may not be used again has nothing to say in between.
+    fn pending(&self) -> Pending {
+        Pending::Nothing
+    }
+
+    /// Its end goes with the last of the request.
+    fn shutdown_write(&self) {}
+
+    /// So it is anyway, unless both directions are whole.
+    fn reset_on_close(&self) {}
+
+    /// Dropped, it leaves nothing that waits.
+    fn hang_up_on_drop(&self) {}
+
+    fn keep_alive(&self, _seconds: u32) {}
+}

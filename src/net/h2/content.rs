@@ -1,0 +1,109 @@
+//! The body of a message in HTTP/1.1 on its way to a stream.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context as Poller, Poll, ready};
+
+use h2::{Reason, SendStream};
+
+use super::chunk::{Chunk, Queue};
+use super::wire::Wire;
+use crate::http2::{Piece, Unframer, decode_trailers};
+use crate::limits;
+
+/// What is to come of a body, and where it goes.
+pub(super) struct Content {
+    stream: SendStream<Chunk>,
+    unframer: Unframer,
+    queue: Rc<Queue>,
+}
+
+/// Most content of one write, so that whoever writes sees that it moves.
+const MOST: usize = limits::BUFFER_BYTES;
+
+/// How far one write came.
+pub(super) struct Progress {
+    /// Bytes that are done with.
+    pub(super) used: usize,
+    /// Did the body end with them?
+    pub(super) ends: bool,
+}
+
+impl Content {
+    pub(super) fn new(stream: SendStream<Chunk>, unframer: Unframer) -> Self {
+        Self { stream, unframer, queue: Rc::default() }
+    }
+
+    /// Sends some of the body that stands at the front of `bytes`.
+    pub(super) fn poll_write(
+        &mut self,
+        poller: &mut Poller<'_>,
+        wire: &Wire,
+        bytes: &[u8],
+    ) -> Poll<io::Result<Progress>> {
+        let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+        let (mut piece, mut next) = self.unframer.front(bytes, MOST).ok_or_else(malformed)?;
+        let wanted = piece.content.len();
+        if wanted > 0 {
+            ready!(self.queue.poll_room(poller.waker()));
+            let granted = ready!(poll_capacity(&mut self.stream, poller, wanted))?;
+            if granted < wanted {
+                (piece, next) = self.unframer.front(bytes, granted).ok_or_else(malformed)?;
+            }
+        }
+        self.unframer = next;
+        send_piece(&mut self.stream, &piece, bytes, wire, &self.queue)?;
+        Poll::Ready(Ok(Progress { used: piece.used, ends: piece.ends }))
+    }
+
+    /// Ready when the peer gave the stream up, or the connection is gone.
+    pub(super) fn poll_gone(&mut self, poller: &mut Poller<'_>) -> Poll<()> {
+        self.stream.poll_reset(poller).map(drop)
+    }
+
+    /// Resets the stream.
+    pub(super) fn give_up(&mut self, reason: Reason) {
+        self.stream.send_reset(reason);
+    }
+}
+
+/// Waits until some of `wanted` bytes may be sent; how many.
+fn poll_capacity(stream: &mut SendStream<Chunk>, poller: &mut Poller<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+    stream.reserve_capacity(wanted);
+    loop {
+        let granted = stream.capacity();
+        if granted > 0 {
+            return Poll::Ready(Ok(granted.min(wanted)));
+        }
+        match ready!(stream.poll_capacity(poller)) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+fn send_piece(
+    stream: &mut SendStream<Chunk>,
+    piece: &Piece,
+    bytes: &[u8],
+    wire: &Wire,
+    queue: &Rc<Queue>,
+) -> io::Result<()> {
+    let content = &bytes[piece.content.clone()];
+    let has_trailers = !piece.trailers.is_empty();
+    if !content.is_empty() || (piece.ends && !has_trailers) {
+        let chunk = Chunk::new(content, &wire.pool, queue);
+        stream.send_data(chunk, piece.ends && !has_trailers).map_err(gone)?;
+    }
+    if has_trailers {
+        let trailers = decode_trailers(&bytes[piece.trailers.clone()]).ok_or(io::ErrorKind::InvalidData)?;
+        stream.send_trailers(trailers).map_err(gone)?;
+        wire.on_fields();
+    }
+    Ok(())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
+pub(super) fn gone(error: h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, error.to_string())
+}

@@ -1,0 +1,277 @@
+//! Connections of HTTP/2 to endpoints, from the first to the last: requirements B6 and B7.
+
+use std::time::Duration;
+
+use h2::Reason;
+use h2::server::Builder;
+
+use super::client::Client;
+use super::endpoint::Endpoint;
+use super::h2_client::H2Client;
+use super::h2_endpoint::{H2Accepted, H2Asked, H2Endpoint};
+use super::origin::Origin;
+use super::plan::{Io, Plan};
+
+/// A gateway before this endpoint.
+fn before(io: Io, endpoint: &H2Endpoint) -> Plan {
+    Plan::bare(io).cluster_of("app", &endpoint.entry()).route("name: everything, cluster: app")
+}
+
+/// An endpoint that takes so many streams on a connection.
+fn taking(streams: u32) -> H2Endpoint {
+    let mut builder = Builder::new();
+    builder.max_concurrent_streams(streams);
+    H2Endpoint::with(builder, None)
+}
+
+/// B7: a lower limit is obeyed by further connections, also by requests that came before it was known.
+fn a_lower_limit_means_more_connections(io: Io) {
+    let endpoint = taking(3);
+    let gateway = before(io, &endpoint).start();
+    let mut clients: Vec<Client> = (0..9).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.asks("/");
+    }
+    let accepted: Vec<H2Accepted> = (0..3).map(|_| endpoint.accepts()).collect();
+    let asked: Vec<H2Asked> = accepted.iter().flat_map(|accepted| (0..3).map(|_| accepted.expects("GET /"))).collect();
+    assert!(endpoint.is_alone() && accepted.iter().all(H2Accepted::is_quiet));
+    asked.into_iter().for_each(|asked| asked.replies_with("ok"));
+    for client in &mut clients {
+        assert_eq!(client.expects(200).text(), "ok");
+    }
+    gateway.waits_for("http2_upstream_streams_active", 0.0);
+    // Requests gather on the first.
+    clients[0].asks("/again");
+    accepted[0].expects("GET /again").replies_with("ok");
+    clients[0].expects(200);
+    gateway.stop();
+}
+
+/// RFC 9113 section 6.8: a connection that goes away ends its requests in order, and gets no more.
+fn a_connection_that_goes_away_ends_in_order(io: Io) {
+    let endpoint = H2Endpoint::listens();
+    let gateway = before(io, &endpoint).start();
+    let (mut first, mut second) = (gateway.client(), gateway.client());
+    first.asks("/before");
+    let old = endpoint.accepts();
+    let asked = old.expects("GET /before");
+    old.leaves();
+    gateway.waits_for("http2_upstream_connections", 1.0);
+    // The word may be on its way still: what crosses it is asked again.
+    second.sends("POST /after HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok");
+    let new = endpoint.accepts();
+    let mut after = new.expects("POST /after");
+    assert_eq!(after.reads_all(), b"ok");
+    after.replies_with("new");
+    assert_eq!(second.expects(200).text(), "new");
+    asked.replies_with("old");
+    assert_eq!(first.expects(200).text(), "old");
+    assert_eq!(old.waits_for_end(), None);
+    gateway.waits_for("http2_upstream_connections", 1.0);
+    gateway.stop();
+}
+
+/// RFC 9113 section 8.7: a request that was not looked at goes out again, whatever its method, and costs nobody anything.
+fn a_request_that_was_not_looked_at_is_sent_again(io: Io) {
+    let endpoint = H2Endpoint::listens();
+    let gateway = before(io, &endpoint).speaks_h2().start();
+    let mut client = gateway.client();
+    client.sends("POST /once HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok");
+    let accepted = endpoint.accepts();
+    accepted.expects("POST /once").resets(Reason::REFUSED_STREAM);
+    let mut again = accepted.expects("POST /once");
+    assert_eq!(again.reads_all(), b"ok");
+    again.replies_with("done");
+    assert_eq!(client.expects(200).text(), "done");
+    gateway.waits_for("upstream_retries_total{reason=\"refused\"}", 1.0);
+    // A body that came behind its head was kept.
+    let mut front = H2Client::to(gateway.address());
+    let mut stream = front.begins("POST", "/call", &[]);
+    stream.sends("whole", true);
+    let mut first = accepted.expects("POST /call");
+    assert_eq!(first.reads_all(), b"whole");
+    first.resets(Reason::REFUSED_STREAM);
+    let mut again = accepted.expects("POST /call");
+    assert_eq!(again.reads_all(), b"whole");
+    again.replies_with("done");
+    assert_eq!(stream.expects(200).text(), "done");
+    // Not for ever.
+    client.asks("/never");
+    for _ in 0..3 {
+        accepted.expects("GET /never").resets(Reason::REFUSED_STREAM);
+    }
+    assert_eq!(client.expects(502).reason(), "upstream_stream_refused");
+    assert!(accepted.is_quiet());
+    gateway.stop();
+}
+
+/// A reset stream says something about its request and nothing about its connection.
+fn a_reset_stream_is_told_apart_from_a_dead_connection(io: Io) {
+    let endpoint = H2Endpoint::listens();
+    let gateway = before(io, &endpoint).start();
+    let mut client = gateway.client();
+    client.asks("/warm");
+    let accepted = endpoint.accepts();
+    accepted.expects("GET /warm").replies_with("ok");
+    client.expects(200);
+    client.asks("/reset");
+    accepted.expects("GET /reset").resets(Reason::INTERNAL_ERROR);
+    assert_eq!(client.expects(502).reason(), "upstream_stream_reset");
+    client.asks("/wants");
+    accepted.expects("GET /wants").resets(Reason::HTTP_1_1_REQUIRED);
+    assert_eq!(client.expects(502).reason(), "upstream_not_h2");
+    // One that dies takes no request with it that can be sent again.
+    client.asks("/dies");
+    let dying = accepted.expects("GET /dies");
+    accepted.drops();
+    drop(dying);
+    endpoint.accepts().expects("GET /dies").replies_with("alive");
+    assert_eq!(client.expects(200).text(), "alive");
+    gateway.waits_for("upstream_retries_total{reason=\"reused\"}", 1.0);
+    gateway.stop();
+}
+
+/// B6: what an endpoint speaks instead is said.
+fn a_mismatch_of_protocols_is_reported_as_such(io: Io) {
+    let old = Origin::saying("HTTP/1.1");
+    let new = H2Endpoint::listens();
+    let gateway = Plan::bare(io)
+        .cluster_of("old", &format!("{{ url: 'h2c://{}' }}", old.address()))
+        .cluster("new", &[new.address()])
+        .route("name: old, match: { path: /old }, cluster: old")
+        .route("name: new, match: { path: /new }, cluster: new")
+        .start();
+    let mut client = gateway.client();
+    client.asks("/old");
+    assert_eq!(client.expects(502).reason(), "upstream_not_h2");
+    client.asks("/new");
+    assert_eq!(client.expects(502).reason(), "upstream_speaks_h2");
+    gateway.stop();
+}
+
+/// An endpoint that is not there, or says nothing, is what it is with any protocol.
+fn an_endpoint_that_is_not_there_is_told_so(io: Io) {
+    let (deaf, _connections) = Endpoint::deaf();
+    let mute = Endpoint::listens();
+    let gateway = Plan::bare(io)
+        .timeouts("connect: 200ms")
+        .cluster_of("gone", &format!("{{ url: 'h2c://{}' }}", Endpoint::closed()))
+        .cluster_of("deaf", &format!("{{ url: 'h2c://{}' }}", deaf.address()))
+        .cluster_of("mute", &format!("{{ url: 'h2c://{}' }}", mute.address()))
+        .route("name: gone, match: { path: /gone }, cluster: gone")
+        .route("name: deaf, match: { path: /deaf }, cluster: deaf")
+        .route("name: mute, match: { path: /mute }, cluster: mute")
+        .start();
+    let mut client = gateway.client();
+    for (path, status, reason) in
+        [("/gone", 502, "connect_refused"), ("/deaf", 504, "connect_timeout"), ("/mute", 504, "connect_timeout")]
+    {
+        client.asks(path);
+        assert_eq!(client.expects(status).reason(), reason, "{path}");
+    }
+    gateway.stop();
+}
+
+/// Of HTTP/2 a cluster's cap counts requests, and the queue before it works as it does with connections.
+fn a_cap_counts_requests(io: Io) {
+    let endpoint = H2Endpoint::listens();
+    let gateway = Plan::bare(io)
+        .cluster_as(
+            "app",
+            &format!("max_connections: 2, queue: {{ max: 1, timeout: 10s }}, endpoints: [{}]", endpoint.entry()),
+        )
+        .route("name: everything, cluster: app")
+        .start();
+    let mut clients: Vec<Client> = (0..4).map(|_| gateway.client()).collect();
+    clients[0].asks("/0");
+    clients[1].asks("/1");
+    let accepted = endpoint.accepts();
+    let first: Vec<_> = (0..2).map(|_| accepted.expects_any()).collect();
+    clients[2].asks("/2");
+    gateway.waits_for("upstream_requests_waiting", 1.0);
+    clients[3].asks("/3");
+    assert_eq!(clients[3].expects(503).reason(), "upstream_saturated");
+    assert!(accepted.is_quiet());
+    first.into_iter().for_each(|asked| asked.replies_with("ok"));
+    accepted.expects("GET /2").replies_with("ok");
+    clients[..3].iter_mut().for_each(|client| assert_eq!(client.expects(200).text(), "ok"));
+    gateway.waits_for("upstream_cluster_connections{cluster=\"app\"}", 0.0);
+    assert!(endpoint.is_alone());
+    gateway.stop();
+}
+
+/// A connection without a request ends in time, with a word, and the next request opens another.
+fn an_idle_connection_ends(io: Io) {
+    let endpoint = H2Endpoint::listens();
+    let gateway = before(io, &endpoint).keepalive("idle_timeout: 200ms").start();
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        client.asks("/");
+        let accepted = endpoint.accepts();
+        accepted.expects("GET /").replies_with("ok");
+        client.expects(200);
+        assert_eq!(accepted.waits_for_end(), None);
+        gateway.waits_for("http2_upstream_connections", 0.0);
+    }
+    gateway.stop();
+}
+
+/// An endpoint that a reload removes ends with its last request.
+fn a_removed_endpoint_is_left(io: Io) {
+    let (old, new) = (H2Endpoint::listens(), H2Endpoint::listens());
+    let plan = before(io, &old);
+    let gateway = plan.start();
+    let (mut first, mut second) = (gateway.client(), gateway.client());
+    first.asks("/old");
+    let accepted = old.accepts();
+    let asked = accepted.expects("GET /old");
+    gateway.adopts(&before(io, &new).yaml());
+    second.asks("/new");
+    new.accepts().expects("GET /new").replies_with("new");
+    assert_eq!(second.expects(200).text(), "new");
+    assert!(!accepted.ends_within(Duration::ZERO));
+    asked.replies_with("old");
+    assert_eq!(first.expects(200).text(), "old");
+    assert_eq!(accepted.waits_for_end(), None);
+    gateway.stop();
+}
+
+/// Flow control is end to end: a client that takes nothing stops its endpoint, and no other client's.
+fn a_slow_client_stops_its_own_response_alone(io: Io) {
+    const PLENTY: usize = 32 * 1024 * 1024;
+    let endpoint = H2Endpoint::listens();
+    let gateway = before(io, &endpoint).start();
+    let mut slow: Vec<Client> = (0..20).map(|_| gateway.client()).collect();
+    for client in &mut slow {
+        client.asks("/slow");
+    }
+    let accepted = endpoint.accepts();
+    let mut stuck: Vec<_> = (0..slow.len()).map(|_| accepted.expects("GET /slow")).collect();
+    let content = vec![b'x'; PLENTY];
+    for asked in &mut stuck {
+        asked.begins(200, &[], false);
+        let sent = asked.sends_for(&content, Duration::from_millis(30));
+        assert!(sent < PLENTY / 2, "{sent}");
+    }
+    let mut quick = gateway.client();
+    quick.asks("/quick");
+    let mut asked = accepted.expects("GET /quick");
+    asked.begins(200, &[("content-length", "1048576")], false);
+    asked.sends(&content[..1_048_576], true);
+    assert_eq!(quick.expects(200).body.len(), 1_048_576);
+    slow.into_iter().for_each(Client::resets);
+    gateway.stop();
+}
+
+on_both_drivers!(
+    a_lower_limit_means_more_connections,
+    a_connection_that_goes_away_ends_in_order,
+    a_request_that_was_not_looked_at_is_sent_again,
+    a_reset_stream_is_told_apart_from_a_dead_connection,
+    a_mismatch_of_protocols_is_reported_as_such,
+    an_endpoint_that_is_not_there_is_told_so,
+    a_cap_counts_requests,
+    an_idle_connection_ends,
+    a_removed_endpoint_is_left,
+    a_slow_client_stops_its_own_response_alone,
+);
