@@ -224,7 +224,6 @@ impl Server {
         self.host.world.sleep_ms(behaviour.delay_ms).await;
         self.host.until_awake().await;
         let goes = self.respond(plan, behaviour, &body).await;
-        self.link.end.conn.is_answered.set(goes);
         goes && !behaviour.closes && behaviour.shape != Shape::UntilClose
     }
 
@@ -298,10 +297,14 @@ impl Server {
             Trouble::None | Trouble::Early | Trouble::GoneAtOnce | Trouble::Flood => {}
         }
         let pieces = if behaviour.pace_ms == 0 { 1 } else { 6 };
+        let mut left = answer.len();
         for piece in answer.chunks(answer.len().div_ceil(pieces)) {
             if self.link.send(piece).await.is_err() {
                 return false;
             }
+            left -= piece.len();
+            // Now: behind the pause the next request may be here.
+            self.link.end.conn.is_answered.set(left == 0);
             self.host.world.sleep_ms(behaviour.pace_ms).await;
             self.host.until_awake().await;
         }

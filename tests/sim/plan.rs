@@ -55,7 +55,13 @@ impl RequestPlan {
 
     /// Some answers end with their connections: with TLS, one that was cut can be told from one that is whole.
     fn end_with_connections(&mut self, chance: &Chance) {
-        for behaviour in self.behaviours.iter_mut().filter(|one| one.trouble != Trouble::Extra && chance.one_in(4)) {
+        for behaviour in self.behaviours.iter_mut().filter(|one| one.trouble != Trouble::Extra && !chance.one_in(3)) {
+            if let Trouble::Cut { at, reset, stall } = &mut behaviour.trouble {
+                (*at, *reset, *stall) = (*at + 200, false, false);
+                behaviour.length = behaviour.length.max(1_000);
+            } else if chance.one_in(2) {
+                continue;
+            }
             behaviour.shape = Shape::UntilClose;
         }
     }
@@ -397,7 +403,8 @@ impl Plan {
     pub(crate) fn sealed(seed: u64) -> Self {
         let mut plan = Self::of(seed);
         let chance = Chance::new(seed ^ 0x5ea1);
-        plan.settings.seal(chance.one_in(3));
+        let seals_endpoints = if plan.bones.mood == Mood::Wild { !chance.one_in(4) } else { chance.one_in(3) };
+        plan.settings.seal(seals_endpoints);
         for (_, event) in &mut plan.events {
             if let Event::Reload(settings, _) = event {
                 settings.seal(plan.settings.endpoints_sealed);
