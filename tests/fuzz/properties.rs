@@ -390,8 +390,10 @@ fn push_length(block: &mut Vec<u8>, length: usize) {
     block.push(u8::try_from(rest).expect("seven bits"));
 }
 
-/// What the translation leaves to the parser behind it: targets, hosts, lengths, expectations, sizes.
-const LEFT_TO_PARSER: [HeadError; 12] = [
+/// What the translation leaves to the parser behind it: targets, hosts, lengths, expectations, sizes, and names with a
+/// quotation mark, which the library of frames lets pass.
+const LEFT_TO_PARSER: [HeadError; 13] = [
+    HeadError::InvalidFieldName,
     HeadError::InvalidTarget,
     HeadError::InvalidPathEscape,
     HeadError::NulInPath,
