@@ -2,8 +2,11 @@
 
 #[path = "connection.rs"]
 mod connection;
+#[path = "reverse.rs"]
+mod reverse;
 
 pub use connection::connection;
+pub use reverse::answer;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -199,6 +202,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
     assert_eq!(again.parse(&out, &WIDE), Ok(Progress::Complete));
     assert_eq!((again.len(), again.method_name(&out), again.body()), (out.len(), head.method_name(input), head.body()));
     assert_eq!((again.path(&out), again.query(&out)), (head.path(input), head.query(input)));
+    reverse::check_request_fields(&out, &again);
 }
 
 /// Content and trailers of a chunked body with the bytes used, or nothing if it has not ended.
