@@ -57,6 +57,8 @@ mod pki;
 mod plan;
 #[path = "e2e/process.rs"]
 mod process;
+#[path = "e2e/rpc.rs"]
+mod rpc;
 #[path = "e2e/secure_origin.rs"]
 mod secure_origin;
 #[path = "e2e/site.rs"]
@@ -100,8 +102,12 @@ mod fitness;
 mod forwarding;
 #[path = "e2e/frozen.rs"]
 mod frozen;
+#[path = "e2e/grpc.rs"]
+mod grpc;
 #[path = "e2e/grpc_local.rs"]
 mod grpc_local;
+#[path = "e2e/grpc_python.rs"]
+mod grpc_python;
 #[path = "e2e/h2_abuse.rs"]
 mod h2_abuse;
 #[path = "e2e/h2_connections.rs"]
