@@ -67,6 +67,8 @@ mod site;
 mod tool;
 #[path = "e2e/wait.rs"]
 mod wait;
+#[path = "e2e/websocket.rs"]
+mod websocket;
 #[path = "e2e/wire.rs"]
 mod wire;
 
@@ -122,6 +124,8 @@ mod h2_requests;
 mod h2_upstream;
 #[path = "e2e/h2_upstream_connections.rs"]
 mod h2_upstream_connections;
+#[path = "e2e/h2_websockets.rs"]
+mod h2_websockets;
 #[path = "e2e/idle_memory.rs"]
 mod idle_memory;
 #[path = "e2e/interop.rs"]
@@ -130,6 +134,8 @@ mod interop;
 mod interop_h2;
 #[path = "e2e/interop_tls.rs"]
 mod interop_tls;
+#[path = "e2e/interop_websocket.rs"]
+mod interop_websocket;
 #[path = "e2e/killed.rs"]
 mod killed;
 #[path = "e2e/logs.rs"]

@@ -250,6 +250,7 @@ impl<E: Env> Exchange<'_, E> {
                         return Ok(buffer);
                     }
                     Progress::Complete if response.status() == 101 => return Err(Failure::UnaskedSwitch),
+                    Progress::Complete if self.is_false_switch(response) => return Err(Failure::NotSwitched),
                     Progress::Complete if !response.is_interim() => return Ok(buffer),
                     Progress::Complete => {
                         interims += 1;

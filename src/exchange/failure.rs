@@ -207,6 +207,8 @@ pub enum Failure {
     InterimFlood,
     /// The endpoint switched protocols although nobody asked.
     UnaskedSwitch,
+    /// The endpoint did not switch protocols, and its answer would look to a client of HTTP/2 as if it had.
+    NotSwitched,
     /// The endpoint's body ended before its framing did.
     UpstreamTruncated,
     /// The endpoint's body stalled.
@@ -263,7 +265,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 48] = [
+    pub const KINDS: [Self; 49] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -308,6 +310,7 @@ impl Failure {
         Self::ResponseHeaderTooLarge,
         Self::InterimFlood,
         Self::UnaskedSwitch,
+        Self::NotSwitched,
         Self::UpstreamTruncated,
         Self::UpstreamBodyTimeout,
         Self::BadResponseBody(ChunkError::ALL[0]),
@@ -384,6 +387,7 @@ impl Failure {
             }
             Self::InterimFlood => upstream(502, "interim_flood", "upstream sent too many interim responses"),
             Self::UnaskedSwitch => upstream(502, "unasked_switch", "upstream switched protocols unasked"),
+            Self::NotSwitched => upstream(502, "not_switched", "upstream did not switch protocols"),
             Self::UpstreamTruncated => cut(502, "upstream_truncated", "upstream cut its response short"),
             Self::UpstreamBodyTimeout => cut(504, "upstream_body_timeout", "upstream stalled in its response"),
             Self::BadResponseBody(_) => cut(502, "bad_response_body", "upstream sent a malformed body"),
@@ -433,7 +437,8 @@ impl Failure {
             | Self::ResponseHeadCut
             | Self::ResponseHeaderTooLarge
             | Self::InterimFlood
-            | Self::UnaskedSwitch => Stage::Answer,
+            | Self::UnaskedSwitch
+            | Self::NotSwitched => Stage::Answer,
             Self::UpstreamTruncated | Self::UpstreamBodyTimeout | Self::BadResponseBody(_) => Stage::Relay,
             Self::ClientWriteTimeout | Self::ClientAbort => Stage::Respond,
             Self::TunnelIdle => Stage::Tunnel,

@@ -35,6 +35,7 @@ mod streams;
 mod tally;
 mod tunnel;
 mod upload;
+mod websocket;
 mod wire;
 
 pub use connection::serve_connection;

@@ -89,7 +89,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         if head.scheme() == Some("https") && !self.client.is_secure() {
             return Decision::Answer(Local::Failed(Failure::Misdirected));
         }
-        if self.asks_for_health() {
+        if self.asks_for_health() && !self.asks_for_tunnel() {
             return Decision::Answer(Local::Health);
         }
         let snapshot = &self.adopted.snapshot;
@@ -104,6 +104,11 @@ impl<'a, E: Env> Exchange<'a, E> {
         let route = snapshot.route(id);
         if route.needs_certificate && self.certificate().is_none() {
             return Decision::Answer(Local::Failed(Failure::CertificateMissing));
+        }
+        // An answer of the gateway's own would look like the tunnel that was asked for (RFC 8441 section 4).
+        let is_forwarded = matches!(route.action, Action::Forward(_) | Action::Split(_));
+        if self.asks_for_tunnel() && (!is_forwarded || self.upgrade(route).is_empty()) {
+            return Decision::Answer(Local::Failed(Failure::MethodRefused));
         }
         // RFC 9110 section 7.6.2: at zero the recipient answers itself.
         if head.max_forwards() == Some(0) {

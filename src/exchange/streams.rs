@@ -11,8 +11,9 @@ use super::connection::{PeerText, ScratchGuard, announce_end, linger, refuse};
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
 use super::serve::serve_exchange;
+use super::websocket;
 use crate::http1::{HeadError, Progress};
-use crate::http2::{ERROR_CODES, Excess, Tally, encode_request_head};
+use crate::http2::{ERROR_CODES, Excess, Tally, encode_request_head, encode_switch_head};
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Expired, H2End, H2Limits, H2Server, Opened, Stream, Turn, serve_h2};
 use crate::snapshot::Listener;
@@ -312,12 +313,19 @@ impl Streams {
 
 /// Serves one stream: one request, one response.
 async fn serve_stream<E: Env>(open: Open<E>, opened: Opened) {
-    let Opened { request, has_body, stream } = opened;
+    let Opened { request, has_body, protocol, stream } = opened;
     let connection = &open.connection;
     let shard = &connection.shard;
     let started_ns = shard.env.now_ns();
     let mut head = shard.buffers.lend();
-    let translated = encode_request_head(head.sink(), &request, has_body, connection.stream.is_secure());
+    let is_secure = connection.stream.is_secure();
+    let translated = match protocol {
+        Some(protocol) => {
+            let key = websocket::new_key(&mut shard.rng.borrow_mut());
+            encode_switch_head(head.sink(), &request, &protocol, key.as_bytes(), is_secure)
+        }
+        None => encode_request_head(head.sink(), &request, has_body, is_secure),
+    };
     drop(request);
     let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
     let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm);

@@ -9,6 +9,7 @@ use super::answer::{Answer, Awaited, Outcome};
 use super::failure::Failure;
 use super::held::{Exchange, Gauge};
 use super::local::cannot_tell;
+use super::websocket;
 use super::wire::{Received, WriteError, read_once, write_all};
 use crate::http1::{
     BodyLength, FieldKind, ResponseBody, ResponseHead, ResponseOut, encode_switch, is_switched_to, offered_protocols,
@@ -67,7 +68,24 @@ impl<'a, E: Env> Exchange<'a, E> {
     /// Does this response switch to what was asked for?
     pub(super) fn is_asked_switch(&self, route: &Route, response: &ResponseHead, bytes: &[u8]) -> bool {
         let protocol = self.upgrade(route);
-        !protocol.is_empty() && is_switched_to(response, bytes, protocol)
+        !protocol.is_empty() && is_switched_to(response, bytes, protocol) && self.is_key_answered(response, bytes)
+    }
+
+    /// Does a switch answer the challenge that was made here? A client of HTTP/1.1 made its own, and looks by itself.
+    fn is_key_answered(&self, response: &ResponseHead, bytes: &[u8]) -> bool {
+        let key = self.head.field(self.bytes, "sec-websocket-key").filter(|_| self.client.is_h2());
+        let answer = response.field(bytes, "sec-websocket-accept").unwrap_or_default();
+        key.is_none_or(|key| websocket::is_answer_to(key, answer))
+    }
+
+    /// Did a client of HTTP/2 ask for a tunnel (RFC 8441)? Otherwise its requests have no Upgrade.
+    pub(super) fn asks_for_tunnel(&self) -> bool {
+        self.client.is_h2() && self.head.find(self.bytes, FieldKind::Upgrade).is_some()
+    }
+
+    /// Would this response look like a switch to a client of HTTP/2, and be none?
+    pub(super) fn is_false_switch(&self, response: &ResponseHead) -> bool {
+        matches!(response.status(), 200..300) && self.asks_for_tunnel()
     }
 
     /// Tells the client of the switch, and carries bytes until both directions have ended. `buffer` holds the endpoint's
@@ -119,7 +137,8 @@ impl<'a, E: Env> Exchange<'a, E> {
         encode_switch(head.sink(), buffer.filled(), response, self.upgrade(route), &how);
         buffer.consume(response.len());
         self.tally.on_body_out(buffer.len());
-        self.tally.status.set(response.status());
+        // RFC 8441 section 5: a 200 is what switches a stream.
+        self.tally.status.set(if self.client.is_h2() { 200 } else { response.status() });
         self.tally.switched_ns.set(self.shard.env.now_ns());
         self.tally.open_ended.set(true);
         let patience_ms = self.listener.write_timeout_ms;

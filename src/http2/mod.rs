@@ -22,8 +22,8 @@ pub use decode_request::{RequestStart, decode_request_head};
 pub use encode_response::{AnswerBody, encode_interim_head, encode_response_head};
 pub use frames::{Frame, FrameKind, Scanner};
 pub use meter::{Breach, ERROR_CODES, Excess, Meter, Tally};
-pub use request::encode_request_head;
-pub use response::{ResponseStart, decode_response_head};
+pub use request::{encode_request_head, encode_switch_head};
+pub use response::{ResponseStart, decode_response_head, decode_switch_head};
 pub use trailers::{decode_trailers, encode_trailers};
 
 /// What a client of HTTP/2 sends first (RFC 9113 section 3.4).

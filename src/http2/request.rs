@@ -28,7 +28,7 @@ pub fn encode_request_head(
     has_body: bool,
     is_secure: bool,
 ) -> Result<(), HeadError> {
-    push_request_line(out, request, is_secure)?;
+    push_request_line(out, request.method.as_str(), request, is_secure)?;
     push_host(out, request)?;
     let has_length = push_fields(out, request, has_body)?;
     if has_body && !has_length {
@@ -42,13 +42,48 @@ pub fn encode_request_head(
     Ok(())
 }
 
-fn push_request_line(out: &mut Vec<u8>, request: &Parts, is_secure: bool) -> Result<(), HeadError> {
+/// Appends the head of HTTP/1.1 that asks for what an extended CONNECT asks for (RFC 8441): a GET that offers to switch to
+/// `protocol`. `key` is the challenge that the switch to a WebSocket has to answer (RFC 6455 section 4.1), of which HTTP/2
+/// has none.
+///
+/// # Errors
+/// As those of [`encode_request_head`].
+pub fn encode_switch_head(
+    out: &mut Vec<u8>,
+    request: &Parts,
+    protocol: &str,
+    key: &[u8],
+    is_secure: bool,
+) -> Result<(), HeadError> {
+    push_request_line(out, Method::GET.as_str(), request, is_secure)?;
+    push_host(out, request)?;
+    // RFC 8441 section 5: a stream has no use for the challenge of HTTP/1.1, and two would be none.
+    if request.headers.contains_key(header::SEC_WEBSOCKET_KEY) || !is_protocol(protocol) {
+        return Err(HeadError::InvalidFieldName);
+    }
+    push_fields(out, request, false)?;
+    out.extend_from_slice(b"connection: upgrade\r\n");
+    push_line(out, b"upgrade", protocol.as_bytes());
+    if protocol.eq_ignore_ascii_case("websocket") {
+        push_line(out, b"sec-websocket-key", key);
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// RFC 9110 section 7.8: a protocol, and perhaps its version.
+fn is_protocol(name: &str) -> bool {
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_of_token)
+}
+
+fn push_request_line(out: &mut Vec<u8>, method: &str, request: &Parts, is_secure: bool) -> Result<(), HeadError> {
     let uri = &request.uri;
-    out.extend_from_slice(request.method.as_str().as_bytes());
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     let start = out.len();
     let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
-    if request.method == Method::CONNECT {
+    if method == Method::CONNECT.as_str() {
         // RFC 9113 section 8.5: there is nothing but an authority.
         out.extend_from_slice(authority.ok_or(HeadError::InvalidTarget)?);
     } else {

@@ -1,7 +1,7 @@
 //! The head of a response that an exchange wrote, as fields of HTTP/2.
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::Unframer;
@@ -30,11 +30,27 @@ const STATUS_END: usize = 12;
 /// `None` for what is no such head, and for a 101, which HTTP/2 does not have (section 8.6).
 #[must_use]
 pub fn decode_response_head(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
-    let status = StatusCode::from_bytes(bytes.get(STATUS_END - 3..STATUS_END)?).ok()?;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+    decode(bytes, is_head).filter(|start| start.response.status() != StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// The same for the response to an extended CONNECT (RFC 8441 section 5): a switch of protocols is a 200 without content
+/// behind which the stream is a tunnel, and nothing else may look like one.
+#[must_use]
+pub fn decode_switch_head(bytes: &[u8]) -> Option<(ResponseStart, bool)> {
+    let mut start = decode(bytes, false)?;
+    let is_switch = start.response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if is_switch {
+        *start.response.status_mut() = StatusCode::OK;
+        start.response.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else if start.response.status().is_success() {
         return None;
     }
+    Some((start, is_switch))
+}
+
+fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+    let status = StatusCode::from_bytes(bytes.get(STATUS_END - 3..STATUS_END)?).ok()?;
     // All values share one copy of the head.
     let head = Bytes::copy_from_slice(&bytes[..end + 2]);
     let mut fields = HeaderMap::with_capacity(FIELDS);

@@ -84,7 +84,7 @@ impl<S: Stream> Channel<S> {
     }
 }
 
-/// Completes when a stream was given up by its peer, at once without one.
+/// Completes when a stream is readable, at once without one.
 enum Gone<'a> {
     Now,
     Server(&'a ServerStream),
@@ -97,7 +97,7 @@ impl Future for Gone<'_> {
     fn poll(self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
         match *self {
             Self::Now => Poll::Ready(Ok(())),
-            Self::Server(stream) => stream.poll_gone(poller).map(Ok),
+            Self::Server(stream) => stream.poll_readable(poller).map(Ok),
             Self::Client(stream) => stream.poll_gone(poller).map(Ok),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use rustls::ClientConfig;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
-use super::wait::{PATIENCE, thread};
+use super::wait::{PATIENCE, thread, until_true};
 
 /// A connection of HTTP/2, driven by a thread of its own.
 #[derive(Debug)]
@@ -120,12 +121,21 @@ impl H2Client {
         self.opens(method, path, fields, false)
     }
 
+    /// Opens a stream with an extended CONNECT to a WebSocket (RFC 8441), once the gateway has said that it may.
+    pub(crate) fn connects(&mut self, path: &str) -> H2Stream {
+        until_true("the setting", || self.send.is_extended_connect_protocol_enabled());
+        self.opens("CONNECT", path, &[("sec-websocket-version", "13")], false)
+    }
+
     fn opens(&mut self, method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> H2Stream {
         let uri: Uri =
             if path == "*" { path.parse() } else { format!("http://a.example{path}").parse() }.expect("a URI");
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
+        }
+        if method == "CONNECT" {
+            request = request.extension(Protocol::from_static("websocket"));
         }
         let request = request.body(()).expect("a request");
         let ready = self.send.clone().ready();

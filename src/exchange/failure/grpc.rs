@@ -102,6 +102,7 @@ impl Failure {
             | Self::ResponseHeaderTooLarge
             | Self::InterimFlood
             | Self::UnaskedSwitch
+            | Self::NotSwitched
             | Self::BadResponseBody(_) => GrpcStatus::Internal,
         }
     }

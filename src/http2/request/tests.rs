@@ -184,3 +184,34 @@ fn a_path_of_other_bytes_is_refused() {
     request.uri = http::Uri::from_maybe_shared(bytes::Bytes::from("/\u{e9}")).unwrap();
     assert_eq!(head(&request, false), Err(HeadError::InvalidTarget));
 }
+
+/// What an extended CONNECT to this becomes.
+fn switch(protocol: &str, fields: &[(&str, &str)]) -> Result<String, HeadError> {
+    let mut out = Vec::new();
+    encode_switch_head(&mut out, &parts("CONNECT", "http://a.example/chat?x=1", fields), protocol, b"KEY", false)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+/// RFC 8441 section 5: a WebSocket of HTTP/2 is asked for as one of HTTP/1.1.
+#[test]
+fn an_extended_connect_becomes_an_offer_to_switch() {
+    let text = switch("websocket", &[("sec-websocket-version", "13"), ("origin", "http://b.example")]).unwrap();
+    assert_eq!(
+        text,
+        "GET /chat?x=1 HTTP/1.1\r\nhost: a.example\r\nsec-websocket-version: 13\r\norigin: http://b.example\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: KEY\r\n\r\n"
+    );
+    assert_eq!(parsed(&text).body(), BodyLength::None);
+    let other = switch("connect-udp", &[]).unwrap();
+    assert!(other.contains("\r\nupgrade: connect-udp\r\n") && !other.contains("key"), "{other}");
+}
+
+#[test]
+fn an_extended_connect_to_no_protocol_or_with_a_challenge_is_refused() {
+    for protocol in ["", "a b", "a, b", "a\r\nx: y"] {
+        assert_eq!(switch(protocol, &[]), Err(HeadError::InvalidFieldName), "{protocol:?}");
+    }
+    assert_eq!(switch("websocket", &[("sec-websocket-key", "k")]), Err(HeadError::InvalidFieldName));
+    assert_eq!(switch("websocket", &[("content-length", "5")]), Err(HeadError::InvalidContentLength));
+    assert_eq!(switch("websocket", &[("upgrade", "x")]), Err(HeadError::InvalidFieldName));
+}

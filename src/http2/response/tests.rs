@@ -120,3 +120,26 @@ fn all_that_the_encoders_write_is_understood() {
     assert_eq!((&out[start.used..], start.body), (&b"later"[..], Unframer::exact(5)));
     assert!(start.response.headers().contains_key("retry-after"));
 }
+
+/// RFC 8441 section 5: a 101 is a 200 without what the switch of HTTP/1.1 says about itself.
+#[test]
+fn a_switch_becomes_the_answer_to_an_extended_connect() {
+    let text = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Accept: x\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
+    let (start, is_switch) = decode_switch_head(text.as_bytes()).expect("a switch");
+    assert!(is_switch && start.used == text.len());
+    assert_eq!(start.response.status(), 200);
+    assert_eq!(start.response.headers().len(), 1);
+    assert_eq!(start.response.headers()["sec-websocket-protocol"], "chat");
+}
+
+/// RFC 9110 section 9.3.6: to whoever asked for a tunnel any 2xx is one.
+#[test]
+fn no_other_success_answers_an_extended_connect() {
+    for status in ["200 OK", "204 No Content", "206 Partial Content"] {
+        let text = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        assert!(decode_switch_head(text.as_bytes()).is_none(), "{status}");
+    }
+    let (start, is_switch) = decode_switch_head(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\n").expect("a refusal");
+    assert!(!is_switch && start.response.status() == 403 && start.body == Unframer::exact(2));
+}

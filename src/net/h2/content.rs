@@ -56,6 +56,20 @@ impl Content {
         Poll::Ready(Ok(Progress { used: piece.used, ends: piece.ends }))
     }
 
+    /// Sends bytes of a tunnel as they are; how many.
+    pub(super) fn poll_pass(&mut self, poller: &mut Poller<'_>, wire: &Wire, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.queue.poll_room(poller.waker()));
+        let count = ready!(poll_capacity(&mut self.stream, poller, bytes.len().min(MOST)))?;
+        let chunk = Chunk::new(&bytes[..count], &wire.pool, &self.queue);
+        Poll::Ready(self.stream.send_data(chunk, false).map(|()| count).map_err(gone))
+    }
+
+    /// Ends a tunnel.
+    pub(super) fn end(&mut self, wire: &Wire) {
+        // It fails only where nobody hears it any more.
+        drop(self.stream.send_data(Chunk::new(b"", &wire.pool, &self.queue), true));
+    }
+
     /// Ready when the peer gave the stream up, or the connection is gone.
     pub(super) fn poll_gone(&mut self, poller: &mut Poller<'_>) -> Poll<()> {
         self.stream.poll_reset(poller).map(drop)

@@ -26,11 +26,13 @@ pub(super) struct Inbound {
 /// |---|---|---|
 /// | Exact(n) | as it is; the last of n bytes only once the stream has ended | Over |
 /// | Chunked | in chunks | the last chunk, the trailers, Over |
+/// | Tunnel | as it is | Over |
 /// | Over | | |
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Exact(u64),
     Chunked,
+    Tunnel,
     Over,
 }
 
@@ -64,6 +66,16 @@ impl Inbound {
     /// of its request by a reset without an error.
     fn is_end(&self, error: &h2::Error) -> bool {
         self.is_response && error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
+    }
+
+    /// What comes on a stream that becomes a tunnel (RFC 8441).
+    pub(super) fn tunnel(body: RecvStream) -> Self {
+        Self { body, held: Bytes::new(), state: State::Tunnel, is_response: false }
+    }
+
+    /// Ready when a read would be.
+    pub(super) fn poll_ready(&mut self, poller: &mut Poller<'_>) -> Poll<()> {
+        self.poll_held(poller).map(drop)
     }
 
     /// Reads what is there behind the filled part of `into`; zero is the end of the body.
@@ -133,6 +145,11 @@ impl Inbound {
                 into.extend(b"\r\n");
                 count
             }
+            State::Tunnel => {
+                let count = self.held.len().min(into.spare());
+                into.extend(&self.held[..count]);
+                count
+            }
             State::Over => 0,
         };
         self.held.advance(count);
@@ -143,7 +160,7 @@ impl Inbound {
     /// Ends the body: RFC 9112 section 7.1.
     fn poll_end(&mut self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<()>> {
         match self.state {
-            State::Exact(0) | State::Over => {}
+            State::Exact(0) | State::Tunnel | State::Over => {}
             // `h2` ends no such stream in order.
             State::Exact(_) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             State::Chunked => {

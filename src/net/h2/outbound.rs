@@ -9,13 +9,24 @@ use h2::server::SendResponse;
 use super::chunk::Chunk;
 use super::content::{Content, gone};
 use super::wire::Wire;
-use crate::http2::decode_response_head;
+use crate::http2::{decode_response_head, decode_switch_head};
 
 /// Our direction of a stream.
 pub(super) struct Outbound {
     state: State,
-    /// Was the request a HEAD?
-    is_head: bool,
+    kind: Kind,
+    /// Was there a switch?
+    is_tunnel: bool,
+}
+
+/// What the response answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Request,
+    /// A HEAD, whose response has no content.
+    Head,
+    /// An extended CONNECT, whose response may be a switch.
+    Connect,
 }
 
 /// How far the response is.
@@ -23,12 +34,27 @@ enum State {
     /// Its head is awaited, perhaps behind interim ones.
     Head(SendResponse<Chunk>),
     Body(Content),
+    /// Behind a switch: bytes as they are.
+    Tunnel(Content),
     Over,
 }
 
 impl Outbound {
-    pub(super) fn new(response: SendResponse<Chunk>, is_head: bool) -> Self {
-        Self { state: State::Head(response), is_head }
+    pub(super) fn new(response: SendResponse<Chunk>, kind: Kind) -> Self {
+        Self { state: State::Head(response), kind, is_tunnel: false }
+    }
+
+    /// Was there a switch?
+    pub(super) const fn is_tunnel(&self) -> bool {
+        self.is_tunnel
+    }
+
+    /// Ends our direction of a tunnel; a response ends with its body.
+    pub(super) fn end_tunnel(&mut self, wire: &Wire) {
+        if let State::Tunnel(content) = &mut self.state {
+            content.end(wire);
+            self.state = State::Over;
+        }
     }
 
     /// Sends what stands at the front of `bytes`: a head, or some of a body; how much of it.
@@ -42,6 +68,7 @@ impl Outbound {
                 }
                 Poll::Ready(Ok(progress.used))
             }
+            State::Tunnel(content) => content.poll_pass(poller, wire, bytes),
             // Nothing may follow a response that is whole.
             State::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -49,13 +76,24 @@ impl Outbound {
 
     fn send_head(&mut self, wire: &Wire, bytes: &[u8]) -> io::Result<usize> {
         let State::Head(respond) = &mut self.state else { return Ok(0) };
-        let start = decode_response_head(bytes, self.is_head).ok_or(io::ErrorKind::InvalidData)?;
+        let decoded = match self.kind {
+            Kind::Connect => decode_switch_head(bytes),
+            Kind::Request | Kind::Head => {
+                decode_response_head(bytes, self.kind == Kind::Head).map(|start| (start, false))
+            }
+        };
+        let (start, is_switch) = decoded.ok_or(io::ErrorKind::InvalidData)?;
         if start.response.status().is_informational() {
             respond.send_informational(start.response).map_err(gone)?;
         } else {
-            let is_over = start.body.is_over();
+            let is_over = start.body.is_over() && !is_switch;
             let stream = respond.send_response(start.response, is_over).map_err(gone)?;
-            self.state = if is_over { State::Over } else { State::Body(Content::new(stream, start.body)) };
+            self.is_tunnel = is_switch;
+            self.state = match is_over {
+                true => State::Over,
+                false if is_switch => State::Tunnel(Content::new(stream, start.body)),
+                false => State::Body(Content::new(stream, start.body)),
+            };
         }
         wire.on_fields();
         Ok(start.used)
@@ -65,7 +103,7 @@ impl Outbound {
     pub(super) fn poll_gone(&mut self, poller: &mut Poller<'_>) -> Poll<()> {
         match &mut self.state {
             State::Head(respond) => respond.poll_reset(poller).map(drop),
-            State::Body(content) => content.poll_gone(poller),
+            State::Body(content) | State::Tunnel(content) => content.poll_gone(poller),
             State::Over => Poll::Pending,
         }
     }
@@ -75,6 +113,8 @@ impl Outbound {
         match &mut self.state {
             State::Head(respond) => respond.send_reset(reason),
             State::Body(content) => content.give_up(reason),
+            // RFC 8441 section 5: so ends a connection that was cut.
+            State::Tunnel(content) => content.give_up(Reason::CANCEL),
             State::Over => {}
         }
         self.state = State::Over;

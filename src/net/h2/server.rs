@@ -9,12 +9,15 @@ use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use h2::Reason;
+use h2::ext::Protocol;
 use h2::server::{Builder, Connection};
 use http::request::Parts;
 use http::{Method, header};
 
 use super::chunk::Chunk;
+use super::inbound::Inbound;
 use super::io::Io;
+use super::outbound::Kind;
 use super::stream::ServerStream;
 use super::wire::{Running, Wire};
 use crate::http2::{Breach, Excess, Tally};
@@ -44,6 +47,8 @@ pub struct Opened {
     pub request: Parts,
     /// Does anything follow them?
     pub has_body: bool,
+    /// What an extended CONNECT asks for (RFC 8441).
+    pub protocol: Option<Box<str>>,
     /// The stream that it came on.
     pub stream: Box<ServerStream>,
 }
@@ -100,6 +105,7 @@ fn builder(limits: H2Limits) -> Builder {
     builder
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
+        .enable_connect_protocol()
         .initial_window_size(limits::H2_STREAM_WINDOW)
         .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
         .max_send_buffer_size(limits::H2_SEND_BUFFER)
@@ -169,9 +175,14 @@ impl H2Server {
         let length = request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         // A length of nothing on a stream that goes on is translated as if there were none.
         let length = length.filter(|length| *length > 0);
-        let is_head = request.method == Method::HEAD;
-        let stream = Box::new(ServerStream::new(Rc::clone(&self.running.0), body, length, response, is_head));
-        Turn::Opened(Opened { request, has_body, stream })
+        let protocol = request.extensions.get::<Protocol>().map(|protocol| protocol.as_str().into());
+        let (inbound, kind) = match &protocol {
+            Some(_) => (Inbound::tunnel(body), Kind::Connect),
+            None if request.method == Method::HEAD => (Inbound::new(body, length), Kind::Head),
+            None => (Inbound::new(body, length), Kind::Request),
+        };
+        let stream = Box::new(ServerStream::new(Rc::clone(&self.running.0), inbound, response, kind));
+        Turn::Opened(Opened { request, has_body, protocol, stream })
     }
 
     /// Lets streams end and takes no more: RFC 9113 section 6.8, with a last GOAWAY once the client has answered the first.

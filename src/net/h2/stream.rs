@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Poller, Poll, Waker};
 
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 
 use super::chunk::Chunk;
 use super::inbound::Inbound;
-use super::outbound::Outbound;
+use super::outbound::{Kind, Outbound};
 use super::wire::Wire;
 use crate::net::{Alarm, Buffer, Pending, Stream};
 
@@ -30,17 +30,11 @@ pub struct ServerStream {
 }
 
 impl ServerStream {
-    pub(super) fn new(
-        wire: Rc<Wire>,
-        body: RecvStream,
-        length: Option<u64>,
-        response: SendResponse<Chunk>,
-        is_head: bool,
-    ) -> Self {
+    pub(super) fn new(wire: Rc<Wire>, inbound: Inbound, response: SendResponse<Chunk>, kind: Kind) -> Self {
         Self {
             wire,
-            inbound: RefCell::new(Inbound::new(body, length)),
-            outbound: RefCell::new(Outbound::new(response, is_head)),
+            inbound: RefCell::new(inbound),
+            outbound: RefCell::new(Outbound::new(response, kind)),
             waker: RefCell::new(Waker::noop().clone()),
             reason: Cell::new(Reason::INTERNAL_ERROR),
         }
@@ -51,10 +45,15 @@ impl ServerStream {
         self.wire.is_secure
     }
 
-    /// Ready when the client has given the stream up; what it may still send is awaited by whoever reads.
-    pub(in crate::net) fn poll_gone(&self, poller: &mut Poller<'_>) -> Poll<()> {
+    /// Ready when the client has given the stream up, or a tunnel has something to read; what may still come of a request
+    /// is awaited by whoever reads.
+    pub(in crate::net) fn poll_readable(&self, poller: &mut Poller<'_>) -> Poll<()> {
         self.note(poller);
-        self.outbound.borrow_mut().poll_gone(poller)
+        let mut outbound = self.outbound.borrow_mut();
+        if outbound.is_tunnel() {
+            return self.inbound.borrow_mut().poll_ready(poller);
+        }
+        outbound.poll_gone(poller)
     }
 
     /// Tells the client that nothing was done with its request, which it may send elsewhere (RFC 9113 section 8.7).
@@ -123,7 +122,7 @@ impl Stream for ServerStream {
     }
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        poll_fn(|poller| self.poll_gone(poller).map(Ok))
+        poll_fn(|poller| self.poll_readable(poller).map(Ok))
     }
 
     fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
@@ -156,8 +155,10 @@ impl Stream for ServerStream {
         }
     }
 
-    /// Its end goes with the last of the response.
-    fn shutdown_write(&self) {}
+    /// The end of a response goes with the last of it; that of a tunnel is told here.
+    fn shutdown_write(&self) {
+        self.outbound.borrow_mut().end_tunnel(&self.wire);
+    }
 
     /// So it is anyway, unless its response is whole.
     fn reset_on_close(&self) {}
