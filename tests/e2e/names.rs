@@ -7,7 +7,7 @@ use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::plan::{Io, Plan};
 use super::process::binary;
-use super::wait::{until, until_true};
+use super::wait::{now_ms, until, until_true};
 
 /// Two addresses of this machine, where an endpoint each listens on the same port.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
@@ -110,10 +110,12 @@ fn a_failing_name_server_takes_no_endpoint_away(io: Io) {
         // The first one may have begun before.
         let before = failed();
         until_true("lookups fail", || failed() >= before + 2);
+        let began_ms = now_ms();
         client.asks("/again");
         accepted.expects("GET /again");
         accepted.replies_with("x");
         client.expects(200);
+        assert!(now_ms() - began_ms < 1_000, "no worker waits for a name server");
     }
     assert!(gateway.metric("dns_lookups_total{result=\"failed\"}") >= 8.0);
     assert_eq!(gateway.notices_of("name not resolved, its last addresses stay").len(), 1);

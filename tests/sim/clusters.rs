@@ -296,3 +296,38 @@ fn shares_are_exact_across_reloads_that_keep_them() {
         assert_eq!((went("room 0"), went("room 1")), (30, 10));
     });
 }
+
+/// Requirement F2: before retry number i, 100 ms x 2^i x (0.5 to 1).
+#[test]
+fn the_pause_before_a_retry_doubles_and_is_half_to_whole_of_it() {
+    let mut settings = Settings::plain([0]);
+    settings.request_ms = 10_000;
+    (settings.retry.attempts, settings.retry.on) = (5, vec!["503"]);
+    let stage = Stage::with(1, &settings, &[(0, 0)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.note("asked");
+            upstream.say("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let mut seen = HashSet::new();
+        for round in 0..2 {
+            let client = there.client();
+            say(&client, GET).await;
+            assert!(response(&client).await.expect("an answer").starts_with("HTTP/1.1 503 "));
+            let notes = there.notes.borrow();
+            let asked: Vec<_> = notes.iter().filter(|(_, note)| note == "asked").map(|(at_ms, _)| *at_ms).collect();
+            let attempts = &asked[5 * round..];
+            assert_eq!(attempts.len(), 5);
+            for (retry, pair) in attempts.windows(2).enumerate() {
+                let (pause_ms, whole_ms) = (pair[1] - pair[0], 100 << retry);
+                // A tick late at most, and what the bytes take.
+                let late_ms = limits::TICK_MS + 5;
+                assert!((whole_ms / 2..=whole_ms + late_ms).contains(&pause_ms), "retry {retry}: {pause_ms} ms");
+                seen.insert(pause_ms);
+            }
+        }
+        assert!(seen.len() > 4, "they vary: {seen:?}");
+    });
+}
