@@ -124,6 +124,8 @@ mod h2_requests;
 mod h2_upstream;
 #[path = "e2e/h2_upstream_connections.rs"]
 mod h2_upstream_connections;
+#[path = "e2e/h2_upstream_tls.rs"]
+mod h2_upstream_tls;
 #[path = "e2e/h2_websockets.rs"]
 mod h2_websockets;
 #[path = "e2e/idle_memory.rs"]
@@ -146,6 +148,8 @@ mod metrics;
 mod mirrors;
 #[path = "e2e/names.rs"]
 mod names;
+#[path = "e2e/pairs.rs"]
+mod pairs;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/probes.rs"]

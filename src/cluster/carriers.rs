@@ -16,6 +16,8 @@ struct Berths<C> {
     carriers: Vec<C>,
     /// How many requests the last of them that said so takes at once.
     most: Option<u32>,
+    /// Did it turn out that each request needs a connection of its own?
+    is_solitary: bool,
 }
 
 impl<C> Default for Carriers<C> {
@@ -45,6 +47,16 @@ impl<C> Carriers<C> {
         self.berths(endpoint).most = Some(most);
     }
 
+    /// Does each request to `endpoint` need a connection of its own, as far as is known?
+    pub fn is_solitary(&self, endpoint: EndpointId) -> bool {
+        self.endpoints.get(endpoint.0 as usize).is_some_and(|berths| berths.is_solitary)
+    }
+
+    /// Told whether each request to `endpoint` needs a connection of its own.
+    pub fn on_solitary(&mut self, endpoint: EndpointId, is_solitary: bool) {
+        self.berths(endpoint).is_solitary = is_solitary;
+    }
+
     /// Takes a connection to `endpoint` in.
     pub fn on_begun(&mut self, endpoint: EndpointId, carrier: C) {
         self.berths(endpoint).carriers.push(carrier);
@@ -64,7 +76,7 @@ impl<C> Carriers<C> {
     fn berths(&mut self, endpoint: EndpointId) -> &mut Berths<C> {
         let place = endpoint.0 as usize;
         if self.endpoints.len() <= place {
-            self.endpoints.resize_with(place + 1, || Berths { carriers: Vec::new(), most: None });
+            self.endpoints.resize_with(place + 1, || Berths { carriers: Vec::new(), most: None, is_solitary: false });
         }
         &mut self.endpoints[place]
     }
@@ -85,6 +97,16 @@ mod tests {
         assert_eq!(carriers.find(EndpointId(5), |carrier| *carrier > 3), None);
         assert_eq!(carriers.find(EndpointId(7), |_| true), None);
         assert_eq!(carriers.of(EndpointId(0)), [9]);
+    }
+
+    #[test]
+    fn what_was_agreed_on_is_remembered_until_something_else_is() {
+        let mut carriers: Carriers<u8> = Carriers::default();
+        assert!(!carriers.is_solitary(EndpointId(3)));
+        carriers.on_solitary(EndpointId(3), true);
+        assert!(carriers.is_solitary(EndpointId(3)) && !carriers.is_solitary(EndpointId(2)));
+        carriers.on_solitary(EndpointId(3), false);
+        assert!(!carriers.is_solitary(EndpointId(3)));
     }
 
     #[test]

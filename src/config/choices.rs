@@ -207,16 +207,17 @@ pub(super) struct UpstreamProtocolName;
 
 impl Kind for UpstreamProtocolName {
     type Out = UpstreamProtocol;
-    const EXPECTED: &'static str = "`http1` or `h2`";
-    const PATTERN: Option<&'static str> = Some("http1|h2");
+    const EXPECTED: &'static str = "`http1`, `h2` or `auto`";
+    const PATTERN: Option<&'static str> = Some("http1|h2|auto");
 
     fn text(text: &str) -> Result<UpstreamProtocol, Refusal> {
         match text {
             "http1" => Ok(UpstreamProtocol::Http1),
             "h2" => Ok(UpstreamProtocol::H2),
+            "auto" => Ok(UpstreamProtocol::Auto),
             "http/1.1" => Err(Refusal::expected::<Self>().hint("did you mean `http1`?")),
             "http2" | "h2c" => Err(Refusal::expected::<Self>().hint("did you mean `h2`?")),
-            _ => Err(refuse::<Self>(text, &["http1", "h2"])),
+            _ => Err(refuse::<Self>(text, &["http1", "h2", "auto"])),
         }
     }
 }

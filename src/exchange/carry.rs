@@ -17,13 +17,13 @@ use super::queue::Credit;
 use super::shard::{Shard, Upstream};
 use crate::cluster::EndpointId;
 use crate::limits;
-use crate::net::{Alarm, Channel, ClientTurn, Env, Expired, H2Client, H2Opener, H2Refusal, Room, connect_h2};
-use crate::snapshot::{Cluster, Endpoint};
+use crate::net::{Alarm, Channel, ClientTurn, Env, Expired, H2Client, H2Opener, H2Refusal, Room, Stream, connect_h2};
+use crate::snapshot::{Cluster, Endpoint, UpstreamProtocol};
 
 /// One connection of HTTP/2 to an endpoint, from before it is opened until it has ended.
-pub(super) struct Carrier {
+pub(super) struct Carrier<S: Stream> {
     room: Rc<Room>,
-    state: RefCell<State>,
+    state: RefCell<State<S>>,
     waiting: RefCell<Vec<Waker>>,
     /// Longest rest in milliseconds.
     idle_ms: Cell<u64>,
@@ -31,13 +31,22 @@ pub(super) struct Carrier {
     is_proven: Cell<bool>,
 }
 
-enum State {
+enum State<S: Stream> {
     Connecting,
     Open(H2Opener),
+    /// TLS agreed on HTTP/1.1: it carries one request, and the next one whom that is.
+    Solitary(Cell<Option<Channel<S>>>),
     Failed(Failure),
 }
 
-impl Carrier {
+/// What became of a connection that was waited for.
+enum Became<S: Stream> {
+    Open(H2Opener),
+    /// Not to be shared; the first who waited has it.
+    Solitary(Option<Channel<S>>),
+}
+
+impl<S: Stream> Carrier<S> {
     fn new(now_ms: u64, most: Option<u32>, idle_ms: u64) -> Rc<Self> {
         Rc::new(Self {
             room: Room::new(now_ms, most),
@@ -61,15 +70,16 @@ impl Carrier {
         matches!(*self.state.borrow(), State::Connecting)
     }
 
-    fn turn_to(&self, state: State) {
+    fn turn_to(&self, state: State<S>) {
         drop(self.state.replace(state));
         self.waiting.take().into_iter().for_each(Waker::wake);
     }
 
     /// Waits until it is open, or is known not to become so.
-    async fn opened(&self) -> Result<H2Opener, Failure> {
+    async fn opened(&self) -> Result<Became<S>, Failure> {
         poll_fn(|poller| match &*self.state.borrow() {
-            State::Open(opener) => Poll::Ready(Ok(opener.clone())),
+            State::Open(opener) => Poll::Ready(Ok(Became::Open(opener.clone()))),
+            State::Solitary(channel) => Poll::Ready(Ok(Became::Solitary(channel.take()))),
             State::Failed(failure) => Poll::Ready(Err(*failure)),
             State::Connecting => {
                 self.waiting.borrow_mut().push(poller.waker().clone());
@@ -89,7 +99,7 @@ impl<E: Env> Shard<E> {
         credit: Credit<E::Stream>,
     ) -> Result<Upstream<E::Stream>, Credit<E::Stream>> {
         let carriers = self.carriers.borrow();
-        let is_usable = |carrier: &Rc<Carrier>| carrier.room.has_place() && !carrier.is_connecting();
+        let is_usable = |carrier: &Rc<Carrier<E::Stream>>| carrier.room.has_place() && !carrier.is_connecting();
         let Some(carrier) = carriers.find(endpoint.id, is_usable) else { return Err(credit) };
         let Some(opener) = carrier.opener() else { return Err(credit) };
         carrier.idle_ms.set(cluster.idle.idle_ms);
@@ -99,7 +109,7 @@ impl<E: Env> Shard<E> {
 
     fn stream(
         &self,
-        carrier: &Rc<Carrier>,
+        carrier: &Rc<Carrier<E::Stream>>,
         opener: &H2Opener,
         endpoint: EndpointId,
         credit: Credit<E::Stream>,
@@ -121,6 +131,9 @@ impl<E: Env> Shard<E> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
         let due_ms = alarm.now_ms() + patience_ms;
+        if self.carriers.borrow().is_solitary(endpoint.id) {
+            return self.connect_alone(attempt, credit, None, alarm, patience_ms).await;
+        }
         for _ in 0..limits::H2_REFUSALS {
             credit = match self.try_open_stream(cluster, endpoint, credit) {
                 Ok(upstream) => return Ok((upstream, self.env.now_ns().saturating_sub(began_ns))),
@@ -130,7 +143,23 @@ impl<E: Env> Shard<E> {
             let seat = carrier.room.take();
             let left_ms = due_ms.saturating_sub(alarm.now_ms());
             let opener = match alarm.within(left_ms, pin!(carrier.opened())).await {
-                Ok(opened) => opened?,
+                Ok(Ok(Became::Open(opener))) => opener,
+                Ok(Ok(Became::Solitary(Some(stream)))) => {
+                    let took_ns = self.env.now_ns().saturating_sub(began_ns);
+                    if credit.is_capped() {
+                        stream.hang_up_on_drop();
+                    }
+                    attempt.on_connected(took_ns);
+                    return Ok((
+                        Upstream { stream, endpoint: endpoint.id, reused: false, rested_ms: 0, credit },
+                        took_ns,
+                    ));
+                }
+                Ok(Ok(Became::Solitary(None))) => {
+                    let left_ms = due_ms.saturating_sub(alarm.now_ms());
+                    return self.connect_alone(attempt, credit, None, alarm, left_ms).await;
+                }
+                Ok(Err(failure)) => return Err(failure),
                 Err(Expired) => return Err(Failure::ConnectTimeout),
             };
             let took_ns = self.env.now_ns().saturating_sub(began_ns);
@@ -148,9 +177,14 @@ impl<E: Env> Shard<E> {
     }
 
     /// A connection that others wait for as well, if there is room on it; otherwise one that begins now.
-    fn carrier_to_come(self: &Rc<Self>, cluster: &Cluster, endpoint: &Endpoint, patience_ms: u64) -> Rc<Carrier> {
+    fn carrier_to_come(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        patience_ms: u64,
+    ) -> Rc<Carrier<E::Stream>> {
         let mut carriers = self.carriers.borrow_mut();
-        let is_coming = |carrier: &Rc<Carrier>| carrier.is_connecting() && carrier.room.has_place();
+        let is_coming = |carrier: &Rc<Carrier<E::Stream>>| carrier.is_connecting() && carrier.room.has_place();
         if let Some(carrier) = carriers.find(endpoint.id, is_coming) {
             return Rc::clone(carrier);
         }
@@ -170,7 +204,7 @@ impl<E: Env> Shard<E> {
 /// A connection in the book, out of it by drop.
 struct Listed<E: Env> {
     shard: Rc<Shard<E>>,
-    carrier: Rc<Carrier>,
+    carrier: Rc<Carrier<E::Stream>>,
     endpoint: EndpointId,
 }
 
@@ -187,11 +221,16 @@ impl<E: Env> Drop for Listed<E> {
 }
 
 /// The life of one connection.
-async fn carry<E: Env>(shard: Rc<Shard<E>>, carrier: Rc<Carrier>, dial: Dial, patience_ms: u64) {
+async fn carry<E: Env>(shard: Rc<Shard<E>>, carrier: Rc<Carrier<E::Stream>>, dial: Dial, patience_ms: u64) {
     let listed = Listed { shard: Rc::clone(&shard), carrier: Rc::clone(&carrier), endpoint: dial.endpoint };
     let alarm = shard.alarms.register();
     match begin(&shard, &carrier, &dial, &alarm, patience_ms).await {
-        Ok((client, opener)) => {
+        Ok(Begun::Solitary(channel)) => {
+            shard.counters.upstream_connects.add(1);
+            shard.carriers.borrow_mut().on_solitary(dial.endpoint, true);
+            carrier.turn_to(State::Solitary(Cell::new(Some(channel))));
+        }
+        Ok(Begun::Shared(client, opener)) => {
             shard.counters.upstream_connects.add(1);
             carrier.turn_to(State::Open(opener));
             let _open = Gauge::new(&shard.counters.h2_upstream_connections);
@@ -204,23 +243,36 @@ async fn carry<E: Env>(shard: Rc<Shard<E>>, carrier: Rc<Carrier>, dial: Dial, pa
     drop(listed);
 }
 
+/// A connection as it begins.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+enum Begun<S: Stream> {
+    Shared(H2Client, H2Opener),
+    Solitary(Channel<S>),
+}
+
 /// Connects, and waits for the endpoint's settings.
 async fn begin<E: Env>(
     shard: &Rc<Shard<E>>,
-    carrier: &Rc<Carrier>,
+    carrier: &Rc<Carrier<E::Stream>>,
     dial: &Dial,
     alarm: &Alarm,
     patience_ms: u64,
-) -> Result<(H2Client, H2Opener), Failure> {
+) -> Result<Begun<E::Stream>, Failure> {
     let due_ms = alarm.now_ms() + patience_ms;
-    let channel = Rc::new(shard.dial(dial, alarm, due_ms).await?);
+    let channel = shard.dial(dial, alarm, due_ms).await?;
     if channel.is_secure() && !channel.agreed_on_h2() {
-        return Err(Failure::NotH2);
+        return if dial.protocol == UpstreamProtocol::Auto {
+            Ok(Begun::Solitary(channel))
+        } else {
+            Err(Failure::NotH2)
+        };
     }
+    let channel = Rc::new(channel);
     let beginning = connect_h2(channel, shard.buffers.clone(), shard.alarms.register(), Rc::clone(&carrier.room));
     let left_ms = due_ms.saturating_sub(alarm.now_ms());
     match alarm.within(left_ms, pin!(beginning)).await {
-        Ok(begun) => begun.map_err(|refusal| match refusal {
+        Ok(Ok((client, opener))) => Ok(Begun::Shared(client, opener)),
+        Ok(Err(refusal)) => Err(match refusal {
             H2Refusal::Closed => Failure::ConnectFailed,
             H2Refusal::NotH2 => Failure::NotH2,
             H2Refusal::SpeaksTls => Failure::SpeaksTls,
@@ -233,7 +285,7 @@ async fn begin<E: Env>(
 /// A connection on its way.
 struct Course<'a, E: Env> {
     shard: &'a Rc<Shard<E>>,
-    carrier: &'a Rc<Carrier>,
+    carrier: &'a Rc<Carrier<E::Stream>>,
     endpoint: EndpointId,
     /// Since when nothing is left to do but to say so.
     ending_since_ms: Option<u64>,

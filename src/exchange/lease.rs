@@ -251,13 +251,26 @@ impl<E: Env> Shard<E> {
         patience_ms: u64,
     ) -> Result<(Upstream<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
-        if endpoint.protocol == UpstreamProtocol::H2 {
-            return match self.try_open_stream(cluster, endpoint, credit) {
-                Ok(upstream) => Ok((upstream, 0)),
-                // In a box, as most requests need no connection.
-                Err(credit) => Box::pin(self.open_stream(attempt, credit, alarm, patience_ms)).await,
-            };
+        if endpoint.protocol == UpstreamProtocol::Http1 {
+            return self.connect_alone(attempt, credit, words, alarm, patience_ms).await;
         }
+        match self.try_open_stream(cluster, endpoint, credit) {
+            Ok(upstream) => Ok((upstream, 0)),
+            // In a box, as most requests need no connection.
+            Err(credit) => Box::pin(self.open_stream(attempt, credit, alarm, patience_ms)).await,
+        }
+    }
+
+    /// Opens a connection for one request at a time.
+    pub(super) async fn connect_alone(
+        &self,
+        attempt: &Attempt<'_, E>,
+        credit: Credit<E::Stream>,
+        words: Option<Buffer>,
+        alarm: &Alarm,
+        patience_ms: u64,
+    ) -> Result<(Upstream<E::Stream>, u64), Failure> {
+        let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
         let due_ms = alarm.now_ms() + patience_ms;
         let (stream, credit) = {
@@ -280,8 +293,13 @@ impl<E: Env> Shard<E> {
         let stream = match &endpoint.tls {
             None => Channel::Plain(stream),
             // In a box, as what it needs is only needed for a moment.
-            Some(tls) => Channel::Tls(Box::pin(self.secure(stream, tls, alarm, due_ms)).await?),
+            Some(tls) => Channel::Tls(Box::pin(self.secure(stream, tls, alarm, due_ms)).await.map_err(tls_failure)?),
         };
+        // What it agreed on before is no promise.
+        if stream.agreed_on_h2() {
+            self.carriers.borrow_mut().on_solitary(endpoint.id, false);
+            return Err(Failure::SpeaksH2);
+        }
         self.counters.upstream_connects.add(1);
         let took_ns = self.env.now_ns().saturating_sub(began_ns);
         attempt.on_connected(took_ns);
@@ -301,7 +319,8 @@ impl<E: Env> Shard<E> {
             None => Ok(Channel::Plain(stream)),
             Some(tls) => match self.secure(stream, tls, alarm, due_ms).await {
                 Ok(secured) => Ok(Channel::Tls(secured)),
-                Err(failure) => Err(failure),
+                Err(TlsFailure::NoSharedProtocol) => Err(Failure::NotH2),
+                Err(why) => Err(tls_failure(why)),
             },
         }
     }
@@ -312,9 +331,9 @@ impl<E: Env> Shard<E> {
         tls: &EndpointTls,
         alarm: &Alarm,
         due_ms: u64,
-    ) -> Result<Box<Tls<E::Stream>>, Failure> {
+    ) -> Result<Box<Tls<E::Stream>>, TlsFailure> {
         let (config, name) = (Arc::clone(&tls.config), tls.name.clone());
-        connect_tls(stream, config, name, &self.buffers, alarm, due_ms).await.map_err(tls_failure)
+        connect_tls(stream, config, name, &self.buffers, alarm, due_ms).await
     }
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
@@ -358,6 +377,7 @@ impl<E: Env> Shard<E> {
 /// Where a connection goes that outlives the exchange it is opened for.
 pub(super) struct Dial {
     pub(super) endpoint: EndpointId,
+    pub(super) protocol: UpstreamProtocol,
     address: SocketAddr,
     tls: Option<EndpointTls>,
     keep_alive_s: u32,
@@ -367,6 +387,7 @@ impl Dial {
     pub(super) fn to(cluster: &Cluster, endpoint: &Endpoint) -> Self {
         Self {
             endpoint: endpoint.id,
+            protocol: endpoint.protocol,
             address: endpoint.address,
             tls: endpoint.tls.clone(),
             keep_alive_s: cluster.keep_alive_s,

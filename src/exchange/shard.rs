@@ -72,7 +72,7 @@ pub struct Shard<E: Env> {
     pub(super) worker: usize,
     pub(super) fleet: Arc<Fleet>,
     pub(super) idle: RefCell<Idle<Upstream<E::Stream>>>,
-    pub(super) carriers: RefCell<Carriers<Rc<Carrier>>>,
+    pub(super) carriers: RefCell<Carriers<Rc<Carrier<E::Stream>>>>,
     pub(super) queues: Rc<Queues<E::Stream>>,
     /// Copies of requests on their way.
     pub(super) mirrors: Cell<usize>,

@@ -151,7 +151,7 @@ pub(super) fn cluster(
     Ok(Cluster {
         name: cluster.name.clone(),
         ids: endpoints.iter().map(|endpoint| endpoint.id).collect(),
-        speaks_h2: endpoints.iter().any(|endpoint| endpoint.protocol == UpstreamProtocol::H2),
+        speaks_h2: endpoints.iter().any(|endpoint| endpoint.protocol != UpstreamProtocol::Http1),
         endpoints,
         tiers,
         state: registry.state(cluster),
@@ -216,6 +216,7 @@ const fn protocol(protocol: config::UpstreamProtocol) -> UpstreamProtocol {
     match protocol {
         config::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
         config::UpstreamProtocol::H2 => UpstreamProtocol::H2,
+        config::UpstreamProtocol::Auto => UpstreamProtocol::Auto,
     }
 }
 
@@ -247,7 +248,7 @@ fn secured(
 ) -> Result<Secured, CompileError> {
     let Some(outbound) = outbound.filter(|_| endpoint.scheme == config::Scheme::Https) else {
         let transport = match cluster.speaks_to(endpoint) {
-            config::UpstreamProtocol::Http1 => "http",
+            config::UpstreamProtocol::Http1 | config::UpstreamProtocol::Auto => "http",
             config::UpstreamProtocol::H2 => "h2c",
         };
         return Ok(Secured { tls: None, transport: transport.to_owned() });

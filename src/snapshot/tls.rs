@@ -203,6 +203,7 @@ pub fn client_config(
     let offered: &[&[u8]] = match protocol {
         UpstreamProtocol::Http1 => &[b"http/1.1"],
         UpstreamProtocol::H2 => &[b"h2"],
+        UpstreamProtocol::Auto => &[b"h2", b"http/1.1"],
     };
     config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     Ok(config)

@@ -27,7 +27,7 @@ pub struct Cluster {
     pub ring: Option<Ring>,
     /// What of a request is hashed onto the ring.
     pub key: Option<KeyFrom>,
-    /// Is HTTP/2 spoken to any of its endpoints?
+    /// Is HTTP/2 spoken to any of its endpoints, or may it be?
     pub speaks_h2: bool,
     /// Has it a cap on connections? The number is with its state.
     pub is_capped: bool,
@@ -76,8 +76,10 @@ pub struct Endpoint {
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, with prior knowledge where TLS does not agree on it.
+    /// HTTP/2, with prior knowledge where there is no TLS to agree on it.
     H2,
+    /// What TLS agrees on.
+    Auto,
 }
 
 /// A version of the PROXY protocol.

@@ -40,6 +40,7 @@ pub(crate) struct H2Stream {
 /// A response, or as much of it as there is.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
+    pub(crate) status: u16,
     pub(crate) fields: HeaderMap,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: HeaderMap,
@@ -174,8 +175,15 @@ async fn drive<S: AsyncRead + AsyncWrite + Unpin>(
 
 impl H2Stream {
     /// Waits for a final response of this status, its body and trailers included.
-    pub(crate) fn expects(mut self, status: u16) -> Reply {
-        let mut reply = self.expects_head(status);
+    pub(crate) fn expects(self, status: u16) -> Reply {
+        let reply = self.expects_any();
+        assert_eq!(reply.status, status, "{reply:?}");
+        reply
+    }
+
+    /// Waits for a final response of any status, its body and trailers included.
+    pub(crate) fn expects_any(mut self) -> Reply {
+        let mut reply = self.expects_any_head();
         while let Some(more) = self.reads() {
             reply.body.extend_from_slice(&more);
         }
@@ -185,6 +193,12 @@ impl H2Stream {
 
     /// Waits for the head of a final response of this status.
     pub(crate) fn expects_head(&mut self, status: u16) -> Reply {
+        let reply = self.expects_any_head();
+        assert_eq!(reply.status, status, "{reply:?}");
+        reply
+    }
+
+    fn expects_any_head(&mut self) -> Reply {
         let mut response = self.response.take().expect("asked for once");
         let interims = &mut self.interims;
         let answered = within(&self.handle, "a response", async move {
@@ -195,10 +209,10 @@ impl H2Stream {
             response.await
         });
         let response = answered.unwrap_or_else(|error| panic!("{error} instead of a response"));
-        assert_eq!(response.status().as_u16(), status, "{response:?}");
         let (parts, body) = response.into_parts();
         self.body = Some(body);
-        Reply { fields: parts.headers, interims: std::mem::take(&mut self.interims), ..Reply::default() }
+        let status = parts.status.as_u16();
+        Reply { status, fields: parts.headers, interims: std::mem::take(&mut self.interims), ..Reply::default() }
     }
 
     /// Reads some of the body and makes room for as much; nothing at its end.

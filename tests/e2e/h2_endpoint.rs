@@ -46,8 +46,8 @@ pub(crate) struct H2Asked {
 
 #[derive(Debug)]
 enum Order {
-    /// GOAWAY, and the end with the last stream.
-    Leave,
+    /// GOAWAY, and the end with the last stream; told once it is about to go ahead of everything else.
+    Leave(Sender<()>),
     /// The end of the connection.
     Drop,
 }
@@ -81,6 +81,11 @@ impl H2Endpoint {
     /// Its entry in a list of endpoints.
     pub(crate) fn entry(&self) -> String {
         format!("{{ url: 'h2c://{}' }}", self.address)
+    }
+
+    /// Waits for a connection; nothing when there is none for long, as at the end of a test.
+    pub(crate) fn try_accepts(&self) -> Option<H2Accepted> {
+        self.accepted.recv_timeout(PATIENCE).ok()
     }
 
     /// Waits for a connection.
@@ -122,7 +127,10 @@ async fn drive<T: AsyncRead + AsyncWrite + Unpin>(stream: T, builder: &Builder, 
         match step(&mut connection, &mut ordered).await {
             Step::Asked(request) => drop(asks.send(*request)),
             Step::Ended(reason) => break reason,
-            Step::Ordered(Order::Leave) => connection.graceful_shutdown(),
+            Step::Ordered(Order::Leave(told)) => {
+                connection.graceful_shutdown();
+                drop(told);
+            }
             Step::Ordered(Order::Drop) => break None,
         }
     };
@@ -164,8 +172,13 @@ impl H2Accepted {
 
     /// Waits for a request.
     pub(crate) fn expects_any(&self) -> H2Asked {
-        let (request, respond) = self.asked.recv_timeout(PATIENCE).expect("a request");
-        H2Asked { handle: self.handle.clone(), request, respond, send: None }
+        self.try_expects_any().expect("a request")
+    }
+
+    /// The same; nothing when the connection ends, or is silent for long.
+    pub(crate) fn try_expects_any(&self) -> Option<H2Asked> {
+        let (request, respond) = self.asked.recv_timeout(PATIENCE).ok()?;
+        Some(H2Asked { handle: self.handle.clone(), request, respond, send: None })
     }
 
     /// Has no request come that was not expected yet?
@@ -173,9 +186,12 @@ impl H2Accepted {
         self.asked.try_recv().is_err()
     }
 
-    /// Takes no more requests and ends with the last of those that it has.
+    /// Takes no more requests and ends with the last of those that it has. What is sent from now on goes behind that word.
     pub(crate) fn leaves(&self) {
-        self.orders.send(Order::Leave).expect("the connection is open");
+        let (tells, told) = channel();
+        self.orders.send(Order::Leave(tells)).expect("the connection is open");
+        // It is dropped unsent, which says as much.
+        assert!(told.recv_timeout(PATIENCE).is_err());
     }
 
     /// Ends without a word.

@@ -121,6 +121,10 @@ fn check_protocol(check: &mut Check<'_>, at: At<'_>, protocol: Option<UpstreamPr
         let note = "write `http://` in the URLs of endpoints that speak HTTP/1.1, or leave `protocol` out";
         check.error_with(at.key("protocol"), "`http1` is not what an `h2c://` URL asks for", note);
     }
+    if protocol == Some(UpstreamProtocol::Auto) && endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::Http) {
+        let note = "TLS agrees on it: write `https://`, or `h2c://` for HTTP/2 without TLS, or leave `protocol` out";
+        check.error_with(at.key("protocol"), "`auto` with an `http://` URL", note);
+    }
 }
 
 fn check_queue(check: &mut Check<'_>, at: At<'_>, file: Option<&QueueFile>) -> Option<Queue> {

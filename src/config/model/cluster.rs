@@ -115,12 +115,14 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2; without TLS with prior knowledge.
     H2,
+    /// What TLS agrees on, HTTP/2 if there is a choice.
+    Auto,
 }
 
 impl UpstreamProtocol {
     /// Do the requests of several clients share a connection?
     pub const fn is_shared(self) -> bool {
-        matches!(self, Self::H2)
+        matches!(self, Self::H2 | Self::Auto)
     }
 }
 
