@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Poller, Poll, Waker, ready};
+use std::task::{Context as Poller, Poll, ready};
 
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
@@ -14,6 +14,7 @@ use http::Method;
 use super::chunk::Chunk;
 use super::content::Content;
 use super::inbound::Inbound;
+use super::polled::{self, Polled, Task};
 use super::room::Seat;
 use super::wire::Wire;
 use crate::http1::HeadError;
@@ -44,8 +45,7 @@ pub struct ClientStream {
     wire: Rc<Wire>,
     outbound: RefCell<Outbound>,
     inbound: RefCell<Answer>,
-    /// The task's, as far as it is known.
-    waker: RefCell<Waker>,
+    task: Task,
     is_head: Cell<bool>,
     fault: Cell<Option<StreamFault>>,
     /// The last to go, when the stream is over for `h2` as well.
@@ -76,7 +76,7 @@ impl ClientStream {
             wire,
             outbound: RefCell::new(Outbound::Head(send)),
             inbound: RefCell::new(Answer::Unasked),
-            waker: RefCell::new(Waker::noop().clone()),
+            task: Task::default(),
             is_head: Cell::new(false),
             fault: Cell::new(None),
             seat,
@@ -95,30 +95,10 @@ impl ClientStream {
 
     /// Ready when the endpoint has given the request up.
     pub(in crate::net) fn poll_gone(&self, poller: &mut Poller<'_>) -> Poll<()> {
-        self.note(poller);
+        self.task.note(poller);
         match &mut *self.outbound.borrow_mut() {
             Outbound::Body(content) => content.poll_gone(poller),
             Outbound::Head(_) | Outbound::Over => Poll::Pending,
-        }
-    }
-
-    fn poll_write(&self, poller: &mut Poller<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut outbound = self.outbound.borrow_mut();
-        match &mut *outbound {
-            Outbound::Head(send) => {
-                let (used, next) = self.send_head(send, bytes)?;
-                *outbound = next;
-                Poll::Ready(Ok(used))
-            }
-            Outbound::Body(content) => {
-                let progress = ready!(content.poll_write(poller, &self.wire, bytes))?;
-                if progress.ends {
-                    *outbound = Outbound::Over;
-                }
-                Poll::Ready(Ok(progress.used))
-            }
-            // Nothing may follow a request that is whole.
-            Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -142,41 +122,6 @@ impl ClientStream {
         self.fault.set(Some(fault));
         *self.inbound.borrow_mut() = Answer::Failed;
         io::ErrorKind::BrokenPipe.into()
-    }
-
-    fn poll_read(&self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
-        let mut answer = self.inbound.borrow_mut();
-        let before = into.len();
-        if let Answer::Awaited(response) = &mut *answer {
-            let polled = ready!(poll_head(response, poller, into, self.is_head.get()));
-            match polled {
-                // An interim response, and there may be more.
-                Ok(None) => return Poll::Ready(Ok(into.len() - before)),
-                Ok(Some(body)) => *answer = Answer::Body(body),
-                Err(fault) => {
-                    self.fault.set(fault);
-                    *answer = Answer::Failed;
-                }
-            }
-        }
-        match &mut *answer {
-            Answer::Body(body) => match body.poll_read(poller, into) {
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(into.len() - before)),
-                // What is wrong behind a head is told once that is taken.
-                _ if into.len() > before => Poll::Ready(Ok(into.len() - before)),
-                pending_or_broken @ (Poll::Ready(Err(_)) | Poll::Pending) => pending_or_broken,
-            },
-            // The request goes first.
-            Answer::Unasked => Poll::Pending,
-            Answer::Awaited(_) | Answer::Failed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-        }
-    }
-
-    /// Remembers whom to wake: looks without a waker must not take the place of one that waits.
-    fn note(&self, poller: &Poller<'_>) {
-        if !self.waker.borrow().will_wake(poller.waker()) {
-            self.waker.replace(poller.waker().clone());
-        }
     }
 }
 
@@ -231,46 +176,71 @@ impl Drop for ClientStream {
     }
 }
 
-/// A read or a write with the buffer that it owns.
-struct Operation<'a> {
-    stream: &'a ClientStream,
-    buffer: Option<Buffer>,
-    is_read: bool,
-}
+impl Polled for ClientStream {
+    fn task(&self) -> &Task {
+        &self.task
+    }
 
-impl Future for Operation<'_> {
-    type Output = (io::Result<usize>, Buffer);
+    fn poll_read(&self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        let mut answer = self.inbound.borrow_mut();
+        let before = into.len();
+        if let Answer::Awaited(response) = &mut *answer {
+            let polled = ready!(poll_head(response, poller, into, self.is_head.get()));
+            match polled {
+                // An interim response, and there may be more.
+                Ok(None) => return Poll::Ready(Ok(into.len() - before)),
+                Ok(Some(body)) => *answer = Answer::Body(body),
+                Err(fault) => {
+                    self.fault.set(fault);
+                    *answer = Answer::Failed;
+                }
+            }
+        }
+        match &mut *answer {
+            Answer::Body(body) => match body.poll_read(poller, into) {
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(into.len() - before)),
+                // What is wrong behind a head is told once that is taken.
+                _ if into.len() > before => Poll::Ready(Ok(into.len() - before)),
+                pending_or_broken @ (Poll::Ready(Err(_)) | Poll::Pending) => pending_or_broken,
+            },
+            // The request goes first.
+            Answer::Unasked => Poll::Pending,
+            Answer::Awaited(_) | Answer::Failed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
 
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
-        let stream = self.stream;
-        stream.note(poller);
-        let is_read = self.is_read;
-        let buffer = self.buffer.as_mut().expect("polled until it completes");
-        let polled =
-            if is_read { stream.poll_read(poller, buffer) } else { stream.poll_write(poller, buffer.filled()) };
-        polled.map(|completed| (completed, self.buffer.take().expect("polled until it completes")))
+    fn poll_write(&self, poller: &mut Poller<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut outbound = self.outbound.borrow_mut();
+        match &mut *outbound {
+            Outbound::Head(send) => {
+                let (used, next) = self.send_head(send, bytes)?;
+                *outbound = next;
+                Poll::Ready(Ok(used))
+            }
+            Outbound::Body(content) => {
+                let progress = ready!(content.poll_write(poller, &self.wire, bytes))?;
+                if progress.ends {
+                    *outbound = Outbound::Over;
+                }
+                Poll::Ready(Ok(progress.used))
+            }
+            // Nothing may follow a request that is whole.
+            Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 }
 
 impl Stream for ClientStream {
     fn read(&self, into: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
-        Operation { stream: self, buffer: Some(into), is_read: true }
+        polled::read(self, into)
     }
 
-    async fn read_until(&self, into: Buffer, alarm: &Alarm) -> (io::Result<usize>, Buffer) {
-        let mut operation = Operation { stream: self, buffer: Some(into), is_read: true };
-        match alarm.race(Pin::new(&mut operation)).await {
-            Ok(completed) => completed,
-            // Whatever has come is still there.
-            Err(_) => {
-                let into = operation.buffer.take().expect("it has not completed");
-                (Err(io::ErrorKind::Interrupted.into()), into)
-            }
-        }
+    fn read_until(&self, into: Buffer, alarm: &Alarm) -> impl Future<Output = (io::Result<usize>, Buffer)> {
+        polled::read_until(self, into, alarm)
     }
 
     fn write(&self, from: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
-        Operation { stream: self, buffer: Some(from), is_read: false }
+        polled::write(self, from)
     }
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
@@ -278,11 +248,7 @@ impl Stream for ClientStream {
     }
 
     fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
-        let waker = self.waker.borrow().clone();
-        match self.poll_read(&mut Poller::from_waker(&waker), into) {
-            Poll::Ready(read) => read,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        polled::try_read(self, into)
     }
 
     fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
@@ -291,11 +257,7 @@ impl Stream for ClientStream {
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let waker = self.waker.borrow().clone();
-        match self.poll_write(&mut Poller::from_waker(&waker), bytes) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        polled::try_write(self, bytes)
     }
 
     /// A stream that may not be used again has nothing to say in between.

@@ -7,6 +7,7 @@ mod content;
 mod inbound;
 mod io;
 mod outbound;
+mod polled;
 mod room;
 mod server;
 mod stream;

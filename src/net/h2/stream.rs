@@ -3,9 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as Poller, Poll, Waker};
+use std::task::{Context as Poller, Poll};
 
 use h2::Reason;
 use h2::server::SendResponse;
@@ -13,6 +12,7 @@ use h2::server::SendResponse;
 use super::chunk::Chunk;
 use super::inbound::Inbound;
 use super::outbound::{Kind, Outbound};
+use super::polled::{self, Polled, Task};
 use super::wire::Wire;
 use crate::net::{Alarm, Buffer, Pending, Stream};
 
@@ -24,8 +24,7 @@ pub struct ServerStream {
     wire: Rc<Wire>,
     inbound: RefCell<Inbound>,
     outbound: RefCell<Outbound>,
-    /// The task's, as far as it is known.
-    waker: RefCell<Waker>,
+    task: Task,
     reason: Cell<Reason>,
 }
 
@@ -35,7 +34,7 @@ impl ServerStream {
             wire,
             inbound: RefCell::new(inbound),
             outbound: RefCell::new(Outbound::new(response, kind)),
-            waker: RefCell::new(Waker::noop().clone()),
+            task: Task::default(),
             reason: Cell::new(Reason::INTERNAL_ERROR),
         }
     }
@@ -48,7 +47,7 @@ impl ServerStream {
     /// Ready when the client has given the stream up, or a tunnel has something to read; what may still come of a request
     /// is awaited by whoever reads.
     pub(in crate::net) fn poll_readable(&self, poller: &mut Poller<'_>) -> Poll<()> {
-        self.note(poller);
+        self.task.note(poller);
         let mut outbound = self.outbound.borrow_mut();
         if outbound.is_tunnel() {
             return self.inbound.borrow_mut().poll_ready(poller);
@@ -60,13 +59,6 @@ impl ServerStream {
     pub fn refuse(&self) {
         self.reason.set(Reason::REFUSED_STREAM);
     }
-
-    /// Remembers whom to wake: looks without a waker must not take the place of one that waits.
-    fn note(&self, poller: &Poller<'_>) {
-        if !self.waker.borrow().will_wake(poller.waker()) {
-            self.waker.replace(poller.waker().clone());
-        }
-    }
 }
 
 impl Drop for ServerStream {
@@ -76,49 +68,31 @@ impl Drop for ServerStream {
     }
 }
 
-/// A read or a write with the buffer that it owns.
-struct Operation<'a> {
-    stream: &'a ServerStream,
-    buffer: Option<Buffer>,
-    is_read: bool,
-}
+impl Polled for ServerStream {
+    fn task(&self) -> &Task {
+        &self.task
+    }
 
-impl Future for Operation<'_> {
-    type Output = (io::Result<usize>, Buffer);
+    fn poll_read(&self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        self.inbound.borrow_mut().poll_read(poller, into)
+    }
 
-    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
-        let stream = self.stream;
-        stream.note(poller);
-        let is_read = self.is_read;
-        let buffer = self.buffer.as_mut().expect("polled until it completes");
-        let polled = if is_read {
-            stream.inbound.borrow_mut().poll_read(poller, buffer)
-        } else {
-            stream.outbound.borrow_mut().poll_write(poller, &stream.wire, buffer.filled())
-        };
-        polled.map(|completed| (completed, self.buffer.take().expect("polled until it completes")))
+    fn poll_write(&self, poller: &mut Poller<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.outbound.borrow_mut().poll_write(poller, &self.wire, bytes)
     }
 }
 
 impl Stream for ServerStream {
     fn read(&self, into: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
-        Operation { stream: self, buffer: Some(into), is_read: true }
+        polled::read(self, into)
     }
 
-    async fn read_until(&self, into: Buffer, alarm: &Alarm) -> (io::Result<usize>, Buffer) {
-        let mut operation = Operation { stream: self, buffer: Some(into), is_read: true };
-        match alarm.race(Pin::new(&mut operation)).await {
-            Ok(completed) => completed,
-            // Whatever has come is still there.
-            Err(_) => {
-                let into = operation.buffer.take().expect("it has not completed");
-                (Err(io::ErrorKind::Interrupted.into()), into)
-            }
-        }
+    fn read_until(&self, into: Buffer, alarm: &Alarm) -> impl Future<Output = (io::Result<usize>, Buffer)> {
+        polled::read_until(self, into, alarm)
     }
 
     fn write(&self, from: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
-        Operation { stream: self, buffer: Some(from), is_read: false }
+        polled::write(self, from)
     }
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
@@ -126,11 +100,7 @@ impl Stream for ServerStream {
     }
 
     fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
-        let waker = self.waker.borrow().clone();
-        match self.inbound.borrow_mut().poll_read(&mut Poller::from_waker(&waker), into) {
-            Poll::Ready(read) => read,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        polled::try_read(self, into)
     }
 
     fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
@@ -139,17 +109,12 @@ impl Stream for ServerStream {
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let waker = self.waker.borrow().clone();
-        match self.outbound.borrow_mut().poll_write(&mut Poller::from_waker(&waker), &self.wire, bytes) {
-            Poll::Ready(written) => written,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        polled::try_write(self, bytes)
     }
 
     /// Nothing, or that the stream is no more. That a client has said all it had to say is no sign of its leaving.
     fn pending(&self) -> Pending {
-        let waker = self.waker.borrow().clone();
-        match self.outbound.borrow_mut().poll_gone(&mut Poller::from_waker(&waker)) {
+        match self.task.look(|poller| self.outbound.borrow_mut().poll_gone(poller)) {
             Poll::Ready(()) => Pending::Broken,
             Poll::Pending => Pending::Nothing,
         }
