@@ -65,15 +65,20 @@ impl<E: Env> Exchange<'_, E> {
             if let Some(credit) = shard.queues.try_credit(&cluster.state) {
                 return self.connect(wanted, attempt, credit).await;
             }
-            // At the cap an idle connection elsewhere in the cluster is worth more than the balancer's choice.
-            if let Some(opened) = self.use_any_idle(wanted) {
+            // At the cap an idle connection elsewhere in the cluster is worth more than the balancer's choice; but not always,
+            // or the others would keep the cap to themselves, and an endpoint that comes back would not even get its trial.
+            let insists = attempt.is_trial() || shard.rng.borrow_mut().below(limits::INSISTS_ONE_IN) == 0;
+            if !insists && let Some(opened) = self.use_any_idle(wanted) {
                 return Ok(opened);
             }
-            if let Some(upstream) = shard.try_take_idle(cluster) {
-                drop(upstream);
-                if let Some(credit) = shard.queues.try_credit(&cluster.state) {
-                    return self.connect(wanted, attempt, credit).await;
-                }
+            if let Some(upstream) = shard.try_take_idle(cluster)
+                && !cluster.state.is_over()
+            {
+                // Its place under the cap is ours at once: given back, it might be somebody else's.
+                let Upstream { credit, stream, .. } = upstream;
+                credit.set_idle(false);
+                drop(stream);
+                return self.connect(wanted, attempt, credit).await;
             }
         }
         drop(attempt);

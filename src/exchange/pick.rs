@@ -272,6 +272,14 @@ impl<'a, E: Env> Attempt<'a, E> {
         &self.cluster.endpoints[self.index]
     }
 
+    /// Does it try an endpoint whose breaker is not closed?
+    pub(super) fn is_trial(&self) -> bool {
+        let pass = self.pass.take();
+        let is_trial = pass.as_ref().is_some_and(|pass| pass.is_probe());
+        self.pass.set(pass);
+        is_trial
+    }
+
     /// A connection was opened in so many nanoseconds.
     pub(super) fn on_connected(&self, took_ns: u64) {
         self.shard

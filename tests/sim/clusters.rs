@@ -10,6 +10,7 @@ use crate::settings::{BreakerSettings, ClusterSettings, MirrorSettings, PassiveS
 use crate::stage::{Stage, Upstream, response};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+const BAD: &str = "HTTP/1.1 500 Bad\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 async fn say(end: &End, text: &str) {
@@ -329,5 +330,78 @@ fn the_pause_before_a_retry_doubles_and_is_half_to_whole_of_it() {
             }
         }
         assert!(seen.len() > 4, "they vary: {seen:?}");
+    });
+}
+
+/// A cap that is taken up by idle connections to the others keeps no endpoint from its trial, nor from its share.
+#[test]
+fn an_endpoint_that_returns_finds_room_under_a_full_cap() {
+    let mut settings = pair();
+    settings.clusters[0].cap = 4;
+    settings.clusters[0].breaker =
+        Some(BreakerSettings { min_requests: 100, consecutive: 1, open_ms: 100, probes: 1, close_after: 1 });
+    let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        let mut is_ill = upstream.at.1 == 1 && upstream.world.now_ms() < 50;
+        while upstream.request().await.is_some() {
+            upstream.note(format!("asked {}", upstream.at.1));
+            upstream.world.sleep_ms(5).await;
+            upstream.say(if is_ill { BAD } else { OK }).await;
+            is_ill = false;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        let ask = async || {
+            say(&client, GET).await;
+            response(&client).await.expect("an answer")
+        };
+        while !ask().await.starts_with("HTTP/1.1 500 ") {}
+        let crowd: Vec<_> = (0..4).map(|_| there.client()).collect();
+        for one in &crowd {
+            say(one, GET).await;
+        }
+        for one in &crowd {
+            assert!(response(one).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        }
+        there.world.sleep_ms(150).await;
+        let before = there.noted().iter().filter(|note| *note == "asked 1").count();
+        for _ in 0..40 {
+            assert!(ask().await.starts_with("HTTP/1.1 200 "));
+        }
+        let asked = there.noted().iter().filter(|note| *note == "asked 1").count() - before;
+        assert!((15..=25).contains(&asked), "{asked} of 40");
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_new_finds_room_under_a_full_cap() {
+    let mut before = Settings::plain([0]);
+    before.clusters[0].cap = 4;
+    let mut after = pair();
+    after.clusters[0].cap = 4;
+    let stage = Stage::with(1, &before, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.note(format!("asked {}", upstream.at.1));
+            upstream.world.sleep_ms(5).await;
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let crowd: Vec<_> = (0..4).map(|_| there.client()).collect();
+        for one in &crowd {
+            say(one, GET).await;
+        }
+        for one in &crowd {
+            response(one).await.expect("an answer");
+        }
+        there.gateway.reload(&after, true);
+        for _ in 0..100 {
+            say(&crowd[0], GET).await;
+            assert!(response(&crowd[0]).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        }
+        let asked = there.noted().iter().filter(|note| *note == "asked 1").count();
+        assert!(asked >= 20, "{asked} of 100");
     });
 }
