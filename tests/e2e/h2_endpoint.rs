@@ -175,7 +175,13 @@ impl H2Accepted {
         self.try_expects_any().expect("a request")
     }
 
-    /// The same; nothing when the connection ends, or is silent for long.
+    /// A request that has come and was not expected yet.
+    pub(crate) fn takes(&self) -> Option<H2Asked> {
+        let (request, respond) = self.asked.try_recv().ok()?;
+        Some(H2Asked { handle: self.handle.clone(), request, respond, send: None })
+    }
+
+    /// Waits for a request; nothing when the connection ends, or is silent for long.
     pub(crate) fn try_expects_any(&self) -> Option<H2Asked> {
         let (request, respond) = self.asked.recv_timeout(PATIENCE).ok()?;
         Some(H2Asked { handle: self.handle.clone(), request, respond, send: None })
