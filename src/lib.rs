@@ -12,6 +12,7 @@ pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod net;
+pub mod policy;
 pub mod rng;
 pub mod routing;
 pub mod snapshot;

@@ -74,6 +74,8 @@ mod wire;
 
 #[path = "e2e/accept_balance.rs"]
 mod accept_balance;
+#[path = "e2e/access.rs"]
+mod access;
 #[path = "e2e/balance.rs"]
 mod balance;
 #[path = "e2e/bodies.rs"]

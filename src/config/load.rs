@@ -162,6 +162,7 @@ impl<'a> Load<'a> {
             listeners: _,
             defaults,
             clusters: _,
+            policies: _,
             routes: _,
             observability,
             reload,
@@ -178,7 +179,7 @@ impl<'a> Load<'a> {
         ];
         let root = At::root(written.file);
         for (key, _) in main_only.into_iter().filter(|(_, is_given)| *is_given) {
-            let note = "an included file holds `clusters`, `listeners` and `routes` only".to_owned();
+            let note = "an included file holds `clusters`, `listeners`, `policies` and `routes` only".to_owned();
             let problem = Pending::error(root.key(key).place(), format!("`{key}` belongs into the main file"));
             self.problems.push(problem.at_key().note(Some(note)));
         }

@@ -1,10 +1,11 @@
 //! Kinds of values that routes are made of: hosts, paths, methods, fields, redirect targets.
 
+use std::marker::PhantomData;
 use std::net::Ipv6Addr;
 
 use super::addresses::{is_host_name, port_number};
 use super::leaf::{Kind, Refusal};
-use super::model::{HostMatch, PathMatch};
+use super::model::{HostMatch, Origin, PathMatch};
 use super::units::Text;
 
 /// A host: exact, `*.example.com`, or `*`.
@@ -194,6 +195,60 @@ impl Kind for FieldName {
 
     fn text(text: &str) -> Result<String, Refusal> {
         if is_token(text) { Ok(text.to_ascii_lowercase()) } else { Err(Refusal::expected::<Self>()) }
+    }
+}
+
+/// `K`, or `*` for every one, which is `None`.
+pub(super) struct OrAny<K>(PhantomData<K>);
+
+impl<K: Kind<Out = String>> Kind for OrAny<K> {
+    type Out = Option<String>;
+    const EXPECTED: &'static str = K::EXPECTED;
+
+    fn text(text: &str) -> Result<Option<String>, Refusal> {
+        if text == "*" { Ok(None) } else { K::text(text).map(Some) }
+    }
+}
+
+/// An origin (RFC 6454): `https://app.example.com`, `https://*.example.com`, or `*`.
+pub(super) struct OriginPattern;
+
+impl Kind for OriginPattern {
+    type Out = Origin;
+    const EXPECTED: &'static str = "an origin such as `https://app.example.com`, `https://*.example.com` or `*`";
+    const PATTERN: Option<&'static str> = Some("\\*|https?://.*");
+
+    fn text(text: &str) -> Result<Origin, Refusal> {
+        if text == "*" {
+            return Ok(Origin::Any);
+        }
+        let lower = text.to_ascii_lowercase();
+        if lower == "null" {
+            return Err(Refusal::new("the origin `null` is that of any sandboxed page")
+                .hint("every site can send it: name the origins that you mean"));
+        }
+        let (scheme, default_port) = match lower.split_once("://") {
+            Some(("https", _)) => ("https://", 443),
+            Some(("http", _)) => ("http://", 80),
+            Some(_) | None => return Err(Refusal::expected::<Self>()),
+        };
+        let authority = &lower[scheme.len()..];
+        if let Some((origin, _)) = authority.split_once('/') {
+            return Err(Refusal::new("an origin has no path").hint(format!("did you mean `{scheme}{origin}`?")));
+        }
+        // The last colon of an address of IPv6 in brackets is none of a port.
+        let (host, port) = match authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            Some((host, port)) => (host, Some(port_number(port).ok_or_else(Refusal::expected::<Self>)?)),
+            None => (authority, None),
+        };
+        let port = port.filter(|port| *port != default_port).map(|port| format!(":{port}")).unwrap_or_default();
+        match HostPattern::text(host)? {
+            HostMatch::Exact(host) => Ok(Origin::Exact(format!("{scheme}{host}{port}"))),
+            HostMatch::Wildcard(suffix) => {
+                Ok(Origin::Below { scheme: scheme.to_owned(), suffix: format!("{suffix}{port}") })
+            }
+            HostMatch::Any => Err(Refusal::expected::<Self>()),
+        }
     }
 }
 

@@ -384,6 +384,11 @@ fn a_wrong_shape_anywhere_is_reported_once_and_hides_nothing_else() {
         "clusters.app.health.active.expect",
         "clusters.app.health.passive",
         "clusters.app.breaker",
+        "policies",
+        "policies.office",
+        "policies.office.access",
+        "policies.office.access.allow",
+        "policies.office.cors",
     ];
     for key in keys {
         for shape in shapes {
@@ -406,7 +411,7 @@ fn a_wrong_shape_anywhere_is_reported_once_and_hides_nothing_else() {
 fn the_schema_comes_from_the_types() {
     let schema = json_schema();
     let keys = schema["properties"].as_object().expect("properties");
-    assert_eq!(keys.len(), 11);
+    assert_eq!(keys.len(), 12);
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["required"], serde_json::json!(["version"]));
     let route = &schema["$defs"]["RouteFile"];

@@ -1,14 +1,13 @@
 //! Words: what was probably meant, and what later versions will know.
 
 /// Keys of the format that this version does not know yet.
-const LATER_KEYS: [&str; 13] = [
+const LATER_KEYS: [&str; 12] = [
     "token",
     "tls",
     "connections",
     "connections_per_client",
     "h2_streams",
     "proxy_protocol",
-    "policies",
     "policy",
     "tracing",
     "metrics",

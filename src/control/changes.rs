@@ -79,6 +79,7 @@ mod tests {
             admin: Admin::Off,
             listeners: Vec::new(),
             clusters: Vec::new(),
+            policies: Vec::new(),
             routes: Vec::new(),
             access_log: AccessLog { output: Output::Off, sample },
             reason_header: false,

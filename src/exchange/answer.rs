@@ -95,11 +95,13 @@ impl<E: Env> Exchange<'_, E> {
         let close = early || !self.may_persist() || body == ResponseBody::UntilClose;
         let mut head = out.take().unwrap_or_else(|| self.shard.buffers.lend());
         head.rewind(0, 0);
+        let added = self.added.response.borrow_mut().take();
         let how = ResponseOut {
             version: self.head.version(),
             request_id: self.request_id(),
             date: &self.shard.date(),
             edits: &awaited.tries.route.response_edits,
+            added: added.as_ref().map_or(b"", Buffer::filled),
             body,
             close,
             keep_alive_10: !close && self.is_old_client(),

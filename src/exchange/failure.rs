@@ -36,7 +36,7 @@ pub enum Stage {
     Receive,
     /// A route was being chosen, or what it allows looked at.
     Route,
-    /// A place under the limits of the gateway and its clusters was sought.
+    /// The policies of the route were asked, or a place under the limits of the gateway and its clusters was sought.
     Admit,
     /// An endpoint was being chosen.
     Balance,
@@ -139,6 +139,10 @@ pub enum Failure {
     MethodRefused,
     /// No route matches.
     RouteNotFound,
+    /// The client's address is none that may pass.
+    AccessDenied,
+    /// Scripts of this origin may not ask for this.
+    OriginRefused,
     /// The route is for clients with a certificate, and this one showed none.
     CertificateMissing,
     /// The host is not one this listener answers for.
@@ -265,7 +269,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 49] = [
+    pub const KINDS: [Self; 51] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -277,6 +281,8 @@ impl Failure {
         Self::MethodRefused,
         Self::RouteNotFound,
         Self::CertificateMissing,
+        Self::AccessDenied,
+        Self::OriginRefused,
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
@@ -340,6 +346,8 @@ impl Failure {
             Self::MethodRefused => client(405, "method_refused", "method not allowed"),
             Self::RouteNotFound => client(404, "route_not_found", "route not found"),
             Self::CertificateMissing => client(403, "client_certificate_missing", "a client certificate is required"),
+            Self::AccessDenied => client(403, "access_denied", "access denied"),
+            Self::OriginRefused => client(403, "origin_refused", "scripts of this origin may not ask for this"),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
             Self::DescriptorsExhausted => {
@@ -410,7 +418,11 @@ impl Failure {
             | Self::CertificateMissing
             | Self::Misdirected
             | Self::LoopDetected => Stage::Route,
-            Self::DescriptorsExhausted | Self::UpstreamSaturated | Self::QueueTimeout => Stage::Admit,
+            Self::AccessDenied
+            | Self::OriginRefused
+            | Self::DescriptorsExhausted
+            | Self::UpstreamSaturated
+            | Self::QueueTimeout => Stage::Admit,
             Self::BreakerOpen | Self::NoneFit => Stage::Balance,
             Self::ConnectRefused
             | Self::ConnectTimeout

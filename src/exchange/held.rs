@@ -109,6 +109,16 @@ pub(super) struct Exchange<'a, E: Env> {
     /// Is it a call of gRPC?
     pub(super) is_grpc: bool,
     pub(super) tally: Tally,
+    pub(super) added: Added,
+}
+
+/// Field lines that the route's policies add, in buffers of the pool; most exchanges have none.
+#[derive(Default)]
+pub(super) struct Added {
+    /// To the request, on every attempt.
+    pub(super) request: RefCell<Option<Buffer>>,
+    /// To the response, whoever makes it.
+    pub(super) response: RefCell<Option<Buffer>>,
 }
 
 /// How an exchange left its connection.

@@ -4,7 +4,7 @@ use super::failure::{Failure, Verdict};
 use super::held::{Exchange, Next, Served};
 use super::wire::{WriteError, write_all};
 use crate::http1::{GRPC, LocalReply, Method, encode_local, grpc_message};
-use crate::net::Env;
+use crate::net::{Buffer, Env};
 use crate::snapshot::Piece;
 
 /// What the gateway answers itself.
@@ -16,6 +16,8 @@ pub(super) enum Local<'a> {
     Health,
     /// OPTIONS that may go no further.
     Options,
+    /// The answer to a preflight (CORS); its fields are in what policies add.
+    Preflight,
     /// A redirect with its status.
     Redirect(u16, &'a [Piece]),
     /// A fixed response.
@@ -68,6 +70,7 @@ impl<E: Env> Exchange<'_, E> {
             Local::Health if self.shard.is_draining() => (503, br#"{"status":"draining"}"#, JSON),
             Local::Health => (200, br#"{"status":"ok"}"#, JSON),
             Local::Options => (200, b"", TEXT),
+            Local::Preflight => (204, b"", TEXT),
             Local::Redirect(status, pieces) => {
                 self.locate(pieces, &mut location);
                 (*status, b"", TEXT)
@@ -107,8 +110,9 @@ impl<E: Env> Exchange<'_, E> {
             }
             Local::Options => add("Allow", ALLOWED),
             Local::Redirect(..) => add("Location", &location),
-            Local::Health | Local::Fixed { .. } => {}
+            Local::Health | Local::Preflight | Local::Fixed { .. } => {}
         }
+        let added = self.added.response.borrow_mut().take();
         let reply = LocalReply {
             status,
             body,
@@ -121,6 +125,7 @@ impl<E: Env> Exchange<'_, E> {
             keep_alive_10: !close && self.is_old_client(),
             extra: &extra[..extras],
             edits: self.route().map_or(&self.shard.no_edits, |route| &route.response_edits),
+            added: added.as_ref().map_or(b"", Buffer::filled),
         };
         encode_local(out, &reply);
         (status, if reply.head_only { 0 } else { body.len() })

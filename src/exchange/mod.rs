@@ -7,6 +7,7 @@
 //! Invariants: one response or one close per request; a request's bytes reach one endpoint as one
 //! message; what is lent (buffers, connections, gauges) returns when the future is dropped.
 
+mod admit;
 mod adopted;
 mod announce;
 mod answer;

@@ -3,14 +3,14 @@
 use std::cell::Cell;
 
 use super::failure::Failure;
-use super::held::{Arrival, Client, Exchange, Gauge, Next, unread_after};
+use super::held::{Added, Arrival, Client, Exchange, Gauge, Next, unread_after};
 use super::local::Local;
 use super::shard::{Scratch, Shard};
 use super::tally::Tally;
 use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_grpc, is_valid_request_id, via_names};
 use crate::net::{Buffer, Env};
-use crate::routing::Predicates;
-use crate::snapshot::{Action, Route, SplitRoute};
+use crate::routing::{Predicates, RouteId};
+use crate::snapshot::{Action, Route, Snapshot, SplitRoute};
 
 /// What becomes of a request.
 pub(super) enum Decision<'a> {
@@ -51,6 +51,7 @@ pub(super) async fn serve_exchange<E: Env>(
         head: request,
         bytes: unread.filled(),
         tally: Tally { started_ns, head_ns, ready_ns: Cell::new(started_ns + head_ns), ..Tally::default() },
+        added: Added::default(),
     };
     let served = match exchange.decide() {
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,
@@ -96,14 +97,18 @@ impl<'a, E: Env> Exchange<'a, E> {
         if self.listener.strict_host && !snapshot.table.knows_host(head.host()) {
             return Decision::Answer(Local::Failed(Failure::Misdirected));
         }
-        let view = View { head, bytes };
-        let Some(id) = snapshot.table.find(head.host(), head.path(bytes), &view) else {
+        let Some(id) = self.find_route(snapshot) else {
             return Decision::Answer(Local::Failed(Failure::RouteNotFound));
         };
         self.tally.route.set(Some(id));
         let route = snapshot.route(id);
         if route.needs_certificate && self.certificate().is_none() {
             return Decision::Answer(Local::Failed(Failure::CertificateMissing));
+        }
+        if let Some(policies) = &route.policies
+            && let Err(refusal) = self.admit(policies)
+        {
+            return Decision::Answer(refusal);
         }
         // An answer of the gateway's own would look like the tunnel that was asked for (RFC 8441 section 4).
         let is_forwarded = matches!(route.action, Action::Forward(_) | Action::Split(_));
@@ -127,6 +132,15 @@ impl<'a, E: Env> Exchange<'a, E> {
         }
     }
 
+    /// The route of this request. A preflight asks about another one, so that it belongs to the route of that if scripts
+    /// may share it (<https://fetch.spec.whatwg.org/#cors-preflight-request>).
+    fn find_route(&self, snapshot: &Snapshot) -> Option<RouteId> {
+        let (head, bytes) = (self.head, self.bytes);
+        let find = |method| snapshot.table.find(head.host(), head.path(bytes), &View { head, bytes, method });
+        let asked = self.preflight().and_then(|preflight| find(preflight.method));
+        asked.filter(|id| snapshot.route(*id).shares()).or_else(|| find(head.method_name(bytes)))
+    }
+
     fn split(&self, split: &SplitRoute) -> usize {
         let key = split.sticky.as_ref().and_then(|from| self.key(from));
         split.to[self.adopted.splits[split.number].borrow_mut().pick(key)].0
@@ -144,11 +158,12 @@ impl<'a, E: Env> Exchange<'a, E> {
 struct View<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
+    method: &'a [u8],
 }
 
 impl Predicates for View<'_> {
     fn method(&self) -> &[u8] {
-        self.head.method_name(self.bytes)
+        self.method
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {

@@ -124,11 +124,13 @@ impl<'a, E: Env> Exchange<'a, E> {
     ) -> Result<(), Failure> {
         let route = awaited.tries.route;
         let mut head = self.shard.buffers.lend();
+        let added = self.added.response.borrow_mut().take();
         let how = ResponseOut {
             version: self.head.version(),
             request_id: self.request_id(),
             date: &self.shard.date(),
             edits: &route.response_edits,
+            added: added.as_ref().map_or(b"", Buffer::filled),
             body: ResponseBody::AsReceived,
             close: false,
             keep_alive_10: false,

@@ -39,6 +39,8 @@ pub struct RequestOut<'a> {
     pub by_h2: bool,
     /// Edits of the route.
     pub edits: &'a FieldEdits,
+    /// Lines that policies add, each with its CR LF; edits do not touch them.
+    pub added: &'a [u8],
     /// Framing of the body as it will be sent; never `UntilClose`.
     pub body: BodyLength,
     /// Name of a field that tells the upstream its deadline, and milliseconds.
@@ -101,6 +103,7 @@ pub fn encode_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: 
     push_forwarding(out, bytes, head, how);
     push_via(out, head.version(), how);
     push_own(out, head, how);
+    out.extend_from_slice(how.added);
     out.extend_from_slice(how.edits.lines());
     how.edits.push_templates(out, how.certificate);
     out.extend_from_slice(b"\r\n");

@@ -31,6 +31,8 @@ pub struct ResponseOut<'a> {
     pub date: &'a [u8],
     /// Edits of the route.
     pub edits: &'a FieldEdits,
+    /// Lines that policies add, each with its CR LF; edits do not touch them.
+    pub added: &'a [u8],
     /// Framing of the body.
     pub body: ResponseBody,
     /// Whether the connection closes after this response.
@@ -66,6 +68,8 @@ pub struct LocalReply<'a> {
     pub extra: &'a [(&'static str, &'a [u8])],
     /// Edits of the route.
     pub edits: &'a FieldEdits,
+    /// Lines that policies add, each with its CR LF; edits do not touch them.
+    pub added: &'a [u8],
 }
 
 /// Fields that are written by ourselves or not at all.
@@ -97,6 +101,7 @@ pub fn encode_response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, how
         push_framing(out, how.body, head.content_length());
     }
     push_connection(out, how.version, how.close, how.keep_alive_10);
+    out.extend_from_slice(how.added);
     out.extend_from_slice(how.edits.lines());
     out.extend_from_slice(b"\r\n");
 }
@@ -120,6 +125,7 @@ pub fn encode_switch(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, proto
     }
     out.extend_from_slice(b"Connection: Upgrade\r\n");
     push_line(out, b"Upgrade", protocol);
+    out.extend_from_slice(how.added);
     out.extend_from_slice(how.edits.lines());
     out.extend_from_slice(b"\r\n");
 }
@@ -145,6 +151,7 @@ pub fn encode_local(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
         }
     }
     push_connection(out, reply.version, reply.close, reply.keep_alive_10);
+    out.extend_from_slice(reply.added);
     out.extend_from_slice(reply.edits.lines());
     out.extend_from_slice(b"\r\n");
     if has_body && !reply.head_only {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::clusters::{self, Registry};
+use super::policies::{self, Compiled};
 use super::tls::TlsError;
 use super::{
     Action, Cluster, Listener, LogSample, Mirror, Piece, ProxyProtocol, Retry, Rewrite, Route, Snapshot, SplitRoute,
@@ -77,7 +78,8 @@ pub fn compile(
     resolved: &Resolved,
 ) -> Result<Snapshot, CompileError> {
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
-    let mut routes = config.routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+    let policies: Vec<Compiled> = config.policies.iter().map(policies::compile).collect();
+    let mut routes = (config.routes.iter()).map(|one| route(one, &policies)).collect::<Result<Vec<_>, _>>()?;
     let splits = number_splits(&mut routes, &config.routes);
     registry.tls.begin();
     let clusters = (config.clusters.iter())
@@ -123,7 +125,9 @@ fn without_slash(prefix: &str) -> &str {
     prefix.strip_suffix('/').unwrap_or(prefix)
 }
 
-fn route(route: &config::Route) -> Result<Route, CompileError> {
+fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileError> {
+    let policies = policies::of_route(route, policies);
+    let owned = policies.as_ref().map_or(&[][..], |policies| policies.response_fields());
     let rewrite = match (&route.rewrite_prefix, &route.path) {
         (Some(new), config::PathMatch::Prefix(old)) => {
             Some(Rewrite { strip: without_slash(old).len(), prefix: new.clone().into_bytes() })
@@ -156,15 +160,18 @@ fn route(route: &config::Route) -> Result<Route, CompileError> {
         body_limit: route.body_limit.unwrap_or(u64::MAX),
         rewrite,
         host_of_endpoint: route.host_header == config::HostHeader::Upstream,
+        policies,
         needs_certificate: route.require_client_cert,
-        request_edits: edits(&route.name, &route.request_headers)?,
-        response_edits: edits(&route.name, &route.response_headers)?,
+        request_edits: edits(&route.name, &route.request_headers, &[])?,
+        response_edits: edits(&route.name, &route.response_headers, owned)?,
         series: usize::MAX,
     })
 }
 
-fn edits(route: &str, edits: &config::HeaderEdits) -> Result<FieldEdits, CompileError> {
-    FieldEdits::new(&edits.set, &edits.add, &edits.remove)
+/// Compiles edits; fields that policies write are removed as well.
+fn edits(route: &str, edits: &config::HeaderEdits, owned: &[&str]) -> Result<FieldEdits, CompileError> {
+    let remove: Vec<String> = edits.remove.iter().cloned().chain(owned.iter().map(|&name| name.to_owned())).collect();
+    FieldEdits::new(&edits.set, &edits.add, &remove)
         .map_err(|error| CompileError::FieldEdit { route: route.to_owned(), why: error.to_string() })
 }
 

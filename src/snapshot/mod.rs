@@ -8,6 +8,7 @@
 
 mod clusters;
 mod compile;
+mod policies;
 mod publish;
 mod tables;
 mod tls;

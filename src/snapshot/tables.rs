@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use super::{Cluster, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
+use crate::policy::Policies;
 use crate::routing::{RouteId, Table};
 
 /// Everything an exchange asks of the configuration.
@@ -111,6 +112,8 @@ pub struct Route {
     pub name: String,
     /// Forward, redirect or respond.
     pub action: Action,
+    /// What its requests must pass.
+    pub policies: Option<Box<Policies>>,
     /// Is it only for clients that have shown a certificate?
     pub needs_certificate: bool,
     /// The field that tells the endpoint how many milliseconds its answer may take; empty when none does.
@@ -135,6 +138,14 @@ pub struct Route {
     pub response_edits: FieldEdits,
     /// Its series on `/metrics`; the control side keeps it by name across reloads.
     pub series: usize,
+}
+
+impl Route {
+    /// May scripts of other origins ask for it?
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
+    }
 }
 
 /// What a route does.

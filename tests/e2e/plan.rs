@@ -37,6 +37,7 @@ pub(crate) struct Plan {
     defaults: String,
     keepalive: String,
     clusters: String,
+    policies: String,
     routes: String,
     log: String,
     sample: String,
@@ -62,6 +63,7 @@ impl Plan {
             defaults: String::new(),
             keepalive: String::new(),
             clusters: String::new(),
+            policies: String::new(),
             routes: String::new(),
             log: "stdout".to_owned(),
             sample: String::new(),
@@ -137,6 +139,12 @@ impl Plan {
         self
     }
 
+    /// Further policies.
+    pub(crate) fn policies(mut self, entries: &str) -> Self {
+        append(&mut self.policies, entries);
+        self
+    }
+
     /// A further route.
     pub(crate) fn route(mut self, entries: &str) -> Self {
         let _ = writeln!(self.routes, "  - {{ {entries} }}");
@@ -174,11 +182,12 @@ impl Plan {
              admin: {{ listen: '127.0.0.1:0' }}\n\
              listeners:\n  web: {{ address: '127.0.0.1:0', limits: {{ {} }}{listener} }}\n\
              defaults:\n  route: {{ timeouts: {{ {} }}{defaults} }}\n  cluster: {{ keepalive: {{ {} }} }}\n\
-             clusters:{clusters}routes:{routes}\
+             clusters:{clusters}policies: {{ {} }}\nroutes:{routes}\
              observability:\n  reason_header: on\n  access_log: {{ output: '{}', sample: {{ {} }} }}\n{}",
             without_comma(limits),
             without_comma(timeouts),
             without_comma(keepalive),
+            without_comma(&self.policies),
             self.log,
             without_comma(&self.sample),
             self.rest,

@@ -131,6 +131,7 @@ pub fn framing(input: &[u8]) {
         request_id: b"id",
         date: b"d",
         edits: &edits,
+        added: b"",
         body,
         close,
         keep_alive_10: false,
@@ -179,6 +180,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
         via: b"ringgate",
         by_h2: false,
         edits,
+        added: b"",
         body: head.body(),
         timeout_ms: None,
         close: false,
@@ -278,6 +280,7 @@ fn check_local(edits: &FieldEdits, value: &[u8], body: &[u8]) {
         keep_alive_10: false,
         extra: &extra,
         edits,
+        added: b"",
     };
     let mut out = Vec::new();
     encode_local(&mut out, &reply);

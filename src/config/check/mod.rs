@@ -10,6 +10,7 @@ mod endpoints;
 mod hash_key;
 mod health;
 mod listeners;
+mod policies;
 mod process;
 mod retry;
 mod routes;
@@ -29,7 +30,8 @@ use super::place::{At, Place, Step};
 use super::problems::{Pending, Problems, Subject};
 use super::source::Sources;
 use super::substitute::substitute;
-use super::units::Count;
+use super::units::{Count, Text};
+use super::words;
 
 /// Bytes of a file that `${file:PATH}` names.
 const SECRET_BYTES: usize = 64 * 1024;
@@ -218,6 +220,32 @@ impl Names {
             }
         }
     }
+
+    /// The index of the item that a value names; `None` when there is none, which is refused unless a file is missing.
+    fn find(&self, check: &mut Check<'_>, at: At<'_>, kind: &str, leaf: &Leaf<Text>) -> Option<usize> {
+        let name = check.value(at, Some(leaf))?;
+        if let Some((index, _)) = self.taken.get(&name) {
+            return Some(*index);
+        }
+        if check.is_partial {
+            return None;
+        }
+        let shown = as_written(leaf);
+        let note = if shown != name {
+            Some("the name is the result of a substitution".to_owned())
+        } else if self.taken.is_empty() {
+            Some(format!("no {kind} is defined at all"))
+        } else if check.problems.are_few() {
+            let mut known: Vec<&str> = self.taken.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            words::nearest(&name, known).map(|near| format!("did you mean `{near}`?"))
+        } else {
+            None
+        };
+        let message = format!("no {kind} is named `{shown}`");
+        check.problems.push(Pending::error(at.place(), message).subject(Subject::Container).note(note));
+        None
+    }
 }
 
 /// How a scalar is quoted in a message: as written, never as substituted.
@@ -266,10 +294,20 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     process::check_admin_is_apart(check, main, &admin, &listeners);
     let around = clusters::Surroundings { keepalive: defaults.keepalive, runtime: &runtime, dns: &dns };
     let (clusters, cluster_names) = clusters::check(check, files, &around);
-    let routes = routes::check(check, files, &cluster_names, &defaults);
-    let config = Config { runtime, dns, admin, listeners, clusters, routes, access_log, reason_header, watch };
+    let (policies, policy_names) = policies::check(check, files);
+    let default_policies = policies::check_default(check, main, &policies, &policy_names);
+    let known = routes::Known {
+        clusters: &cluster_names,
+        policies: &policies,
+        policy_names: &policy_names,
+        default_policies: &default_policies,
+    };
+    let routes = routes::check(check, files, &known, &defaults);
+    let config =
+        Config { runtime, dns, admin, listeners, clusters, policies, routes, access_log, reason_header, watch };
     if !check.problems.has_errors() {
         clusters::warn_of_unused(check, &config, &cluster_names);
+        policies::warn_of_unused(check, &config, &policy_names);
         routes::warn_of_none(check, files, &config.routes);
     }
     config

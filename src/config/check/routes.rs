@@ -1,17 +1,26 @@
 //! Routes: what they match, and exactly one action.
 
 use super::super::file::{MatchFile, RedirectFile, RespondFile, RouteFile};
-use super::super::model::{Action, HostHeader, HostMatch, PathMatch, Route};
+use super::super::model::{Action, HostHeader, HostMatch, PathMatch, Policy, Route};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::edits::{self, Direction};
 use super::process::{Defaults, check_timeouts};
-use super::{Check, Names, Written, as_written, retry, split};
+use super::{Check, Names, Written, as_written, policies, retry, split};
 
 /// Keys that mean nothing unless a route forwards.
 const FORWARD_KEYS: &str = "it is only of use in a route with `cluster` or `split`";
 
-pub(super) fn check(check: &mut Check<'_>, files: &[Written], clusters: &Names, defaults: &Defaults) -> Vec<Route> {
+/// What routes may name.
+pub(super) struct Known<'a> {
+    pub(super) clusters: &'a Names,
+    pub(super) policies: &'a [Policy],
+    pub(super) policy_names: &'a Names,
+    /// Policies of routes that name none.
+    pub(super) default_policies: &'a [usize],
+}
+
+pub(super) fn check(check: &mut Check<'_>, files: &[Written], known: &Known<'_>, defaults: &Defaults) -> Vec<Route> {
     let mut routes = Vec::new();
     let mut names = Names::default();
     for written in files {
@@ -27,7 +36,7 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written], clusters: &Names, 
                     Pending::error(at.key("name").place(), message).subject(Subject::Nothing)
                 });
             }
-            routes.push(check_one(check, at, name.unwrap_or_default(), file, clusters, defaults));
+            routes.push(check_one(check, at, name.unwrap_or_default(), file, known, defaults));
         }
     }
     routes
@@ -38,15 +47,25 @@ fn check_one(
     at: At<'_>,
     name: String,
     file: &RouteFile,
-    clusters: &Names,
+    known: &Known<'_>,
     defaults: &Defaults,
 ) -> Route {
     let matching = check_match(check, at.key("match"), file.matching.as_ref());
-    let action = check_action(check, at, file, clusters);
+    let action = check_action(check, at, file, known.clusters);
     if file.cluster.is_none() && file.split.is_none() {
         refuse_forward_keys(check, at, file);
     }
     split::refuse_key_alone(check, at, file);
+    let policies = policies::check_named(
+        check,
+        at.key("policies"),
+        file.policies.as_ref(),
+        known.policies,
+        known.policy_names,
+        known.default_policies,
+    );
+    let cors = policies.iter().map(|policy| &known.policies[*policy]).find(|policy| policy.cors.is_some());
+    policies::refuse_owned_edits(check, at, file, cors);
     let at_headers = at.key("headers");
     let headers = file.headers.as_ref();
     let request = headers.and_then(|headers| headers.request.as_ref());
@@ -60,6 +79,7 @@ fn check_one(
         headers: matching.headers,
         query: matching.query,
         action,
+        policies,
         require_client_cert: check
             .value(at.key("require_client_cert"), file.require_client_cert.as_ref())
             .unwrap_or(false),
@@ -67,7 +87,7 @@ fn check_one(
         deadline_header: check.value(at.key("deadline_header"), file.deadline_header.as_ref()),
         timeouts: check_timeouts(check, at.key("timeouts"), file.timeouts.as_ref(), defaults.timeouts),
         retry: retry::check(check, at.key("retry"), file.retry.as_ref(), &defaults.retry),
-        mirror: split::check_mirror(check, at.key("mirror"), file.mirror.as_ref(), clusters),
+        mirror: split::check_mirror(check, at.key("mirror"), file.mirror.as_ref(), known.clusters),
         body_limit: match check.value(at.key("body_limit"), file.body_limit.as_ref()) {
             Some(bytes) => (bytes > 0).then_some(bytes),
             None => defaults.body_limit,
@@ -152,7 +172,7 @@ fn check_action(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, clusters: &
         action = split::check(check, at, file, entries, clusters);
     }
     if let Some(leaf) = &file.cluster {
-        let cluster = split::find_cluster(check, at.key("cluster"), leaf, clusters);
+        let cluster = clusters.find(check, at.key("cluster"), "cluster", leaf);
         action = Action::Forward { cluster: cluster.unwrap_or(0) };
     }
     action

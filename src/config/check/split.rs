@@ -4,13 +4,10 @@ use rustc_hash::FxHashSet;
 
 use super::super::bounds::SPLIT_WEIGHT_MAX;
 use super::super::file::{MirrorFile, RouteFile, SplitFile};
-use super::super::leaf::Leaf;
 use super::super::model::{Action, Mirror};
 use super::super::place::At;
-use super::super::problems::{Pending, Subject};
-use super::super::units::Text;
-use super::super::words;
-use super::{Check, Names, as_written, hash_key};
+use super::super::problems::Pending;
+use super::{Check, Names, hash_key};
 
 pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: &[SplitFile], names: &Names) -> Action {
     let at_split = at.key("split");
@@ -24,7 +21,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: 
         if entry.cluster.is_none() {
             check.missing(&at, "missing `cluster`");
         }
-        let cluster = entry.cluster.as_ref().and_then(|leaf| find_cluster(check, at.key("cluster"), leaf, names));
+        let cluster = entry.cluster.as_ref().and_then(|leaf| names.find(check, at.key("cluster"), "cluster", leaf));
         if entry.weight.is_none() {
             check.missing(&at, "missing `weight`");
         }
@@ -61,37 +58,10 @@ pub(super) fn check_mirror(
     if file.cluster.is_none() {
         check.missing(&at, "missing `cluster`");
     }
-    let cluster = file.cluster.as_ref().and_then(|leaf| find_cluster(check, at.key("cluster"), leaf, names));
+    let cluster = file.cluster.as_ref().and_then(|leaf| names.find(check, at.key("cluster"), "cluster", leaf));
     let share = check.required(&at, "share", file.share.as_ref());
     if share == Some(0.0) {
         check.error_with(at.key("share"), "expected more than `0%`", "leave `mirror` out to copy nothing");
     }
     Some(Mirror { cluster: cluster.unwrap_or(0), share: share.unwrap_or(1.0) })
-}
-
-/// The index of a cluster; `None` when no cluster has the name, which is refused unless a file is missing.
-pub(super) fn find_cluster(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>, names: &Names) -> Option<usize> {
-    let name = check.value(at, Some(leaf))?;
-    if let Some((index, _)) = names.taken.get(&name) {
-        return Some(*index);
-    }
-    if check.is_partial {
-        return None;
-    }
-    let shown = as_written(leaf);
-    let note = if shown != name {
-        Some("the name is the result of a substitution".to_owned())
-    } else if names.taken.is_empty() {
-        Some("no cluster is defined at all".to_owned())
-    } else if check.problems.are_few() {
-        let mut known: Vec<&str> = names.taken.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        words::nearest(&name, known).map(|near| format!("did you mean `{near}`?"))
-    } else {
-        None
-    };
-    check.problems.push(
-        Pending::error(at.place(), format!("no cluster is named `{shown}`")).subject(Subject::Container).note(note),
-    );
-    None
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod compound;
 mod health;
 mod listener;
+mod policy;
 mod process;
 mod route;
 mod tls;
@@ -19,6 +20,7 @@ pub(super) use self::cluster::{
 pub(super) use self::compound::{Named, ScalarOr};
 pub(super) use self::health::{ActiveHealthFile, HealthFile, PassiveHealthFile};
 pub(super) use self::listener::{LimitsFile, ListenerFile};
+pub(super) use self::policy::{AccessFile, CorsFile, PolicyFile};
 use self::process::{AdminFile, ObservabilityFile, ReloadFile, RuntimeFile};
 pub(super) use self::process::{DnsFile, SampleFile, WorkersFile};
 pub(super) use self::route::{
@@ -37,7 +39,7 @@ pub(in crate::config) struct Document {
     /// The version of the format, 1.
     #[schemars(required)]
     pub(in crate::config) version: Option<Leaf<Count>>,
-    /// Globs of further files, relative to this one, read in sorted order; they may hold clusters, listeners and routes.
+    /// Globs of further files, relative to this one, read in sorted order; they may hold clusters, listeners, policies and routes.
     pub(in crate::config) include: Option<Vec<Leaf<Text>>>,
     /// The process itself.
     pub(in crate::config) runtime: Option<RuntimeFile>,
@@ -51,6 +53,8 @@ pub(in crate::config) struct Document {
     pub(in crate::config) defaults: Option<DefaultsFile>,
     /// Sets of endpoints by name.
     pub(in crate::config) clusters: Option<Named<ClusterFile>>,
+    /// What requests must pass before they go to an endpoint, by name.
+    pub(in crate::config) policies: Option<Named<PolicyFile>>,
     /// Which requests go where; precedence is by specificity, then by order.
     pub(in crate::config) routes: Option<Vec<RouteFile>>,
     /// What the gateway tells about its work.
@@ -81,6 +85,8 @@ pub(in crate::config) struct RouteDefaultsFile {
     pub(in crate::config) upgrades: Option<Vec<Leaf<UpgradeName>>>,
     /// When a failed attempt is tried again.
     pub(in crate::config) retry: Option<RetryFile>,
+    /// Policies of routes that name none, by their names.
+    pub(in crate::config) policies: Option<Vec<Leaf<Text>>>,
 }
 
 /// Values for clusters that give none themselves.

@@ -34,6 +34,8 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) redirect: Option<RedirectFile>,
     /// Answers with a fixed response.
     pub(in crate::config) respond: Option<RespondFile>,
+    /// What requests must pass, by the names of `policies`; an empty list for nothing.
+    pub(in crate::config) policies: Option<Vec<Leaf<Text>>>,
     /// Whether clients must have shown a certificate (`client_ca` of the listener), false; without one: 403.
     pub(in crate::config) require_client_cert: Option<Leaf<Switch>>,
     /// Which `Host` the upstream sees: `preserve` (the client's) or `upstream` (the endpoint's).

@@ -1,6 +1,7 @@
 //! The checked configuration: every value in here is valid, every name resolved, every default filled in.
 
 mod cluster;
+mod policy;
 mod route;
 mod tls;
 
@@ -14,6 +15,7 @@ pub use self::cluster::{
     ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind,
     ProxyVersion, Queue, Scheme, UpstreamProtocol,
 };
+pub use self::policy::{Access, Cors, Origin, Policy};
 pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
 pub use self::tls::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Clusters in the order written; [`Action`] and [`Mirror`] index into this list.
     pub clusters: Vec<Cluster>,
+    /// Policies in the order written; [`Route::policies`] indexes into this list.
+    pub policies: Vec<Policy>,
     /// Routes in the order written.
     pub routes: Vec<Route>,
     /// The access log.

@@ -21,6 +21,9 @@ pub struct Route {
     pub query: Vec<(String, String)>,
     /// What becomes of a request.
     pub action: Action,
+    /// What its requests must pass: indices into [`Config::policies`](super::Config::policies), none twice, and one
+    /// policy of cross-origin sharing at most.
+    pub policies: Vec<usize>,
     /// Whether it is only for clients that have shown a certificate.
     pub require_client_cert: bool,
     /// Which `Host` the upstream sees.

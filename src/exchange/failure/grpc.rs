@@ -71,7 +71,7 @@ impl Failure {
             | Self::TunnelIdle => GrpcStatus::Cancelled,
             Self::BodyTooLarge | Self::UpstreamSaturated | Self::QueueTimeout => GrpcStatus::ResourceExhausted,
             Self::MethodRefused | Self::RouteNotFound | Self::Misdirected => GrpcStatus::Unimplemented,
-            Self::CertificateMissing => GrpcStatus::PermissionDenied,
+            Self::CertificateMissing | Self::AccessDenied | Self::OriginRefused => GrpcStatus::PermissionDenied,
             Self::DescriptorsExhausted
             | Self::BreakerOpen
             | Self::NoneFit

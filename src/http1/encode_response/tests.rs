@@ -9,6 +9,7 @@ const fn plain(edits: &FieldEdits) -> ResponseOut<'_> {
         request_id: b"id-1",
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         edits,
+        added: b"",
         body: ResponseBody::AsReceived,
         close: false,
         keep_alive_10: false,
@@ -137,6 +138,7 @@ const fn local(edits: &FieldEdits) -> LocalReply<'_> {
         keep_alive_10: false,
         extra: &[],
         edits,
+        added: b"",
     }
 }
 

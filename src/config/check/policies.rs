@@ -1,0 +1,171 @@
+//! Policies, and the names by which routes ask for them.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+
+use super::super::file::{AccessFile, CorsFile, EditsFile, PolicyFile, RouteFile};
+use super::super::leaf::Leaf;
+use super::super::model::{Access, Config, Cors, Origin, Policy};
+use super::super::place::At;
+use super::super::problems::{Pending, Subject};
+use super::super::units::Text;
+use super::{Check, Names, Written};
+
+/// Methods that scripts of other origins may use unless given: those for which no preflight is asked either.
+const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
+/// What a browser remembers a preflight for by itself.
+const MAX_AGE: Duration = Duration::from_secs(5);
+
+pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, Names) {
+    let mut policies: Vec<Policy> = Vec::new();
+    let mut names = Names::default();
+    for written in files {
+        check.base.clone_from(&written.base);
+        let root = At::root(written.file);
+        let at = root.key("policies");
+        for (name, file) in written.document.policies.iter().flat_map(|named| &named.0) {
+            let at = at.key(name);
+            let problem = |message| Pending::error(at.place(), message).at_key();
+            names.take(check, "policy", name, policies.len(), problem);
+            policies.push(check_one(check, at, name, file));
+        }
+    }
+    (policies, names)
+}
+
+fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -> Policy {
+    if file.access.is_none() && file.cors.is_none() {
+        check.missing(&at, "missing what the policy is about, `access` or `cors`,");
+    }
+    Policy {
+        name: name.to_owned(),
+        access: file.access.as_ref().map(|file| check_access(check, at.key("access"), file)),
+        cors: file.cors.as_ref().map(|file| check_cors(check, at.key("cors"), file)),
+    }
+}
+
+fn check_access(check: &mut Check<'_>, at: At<'_>, file: &AccessFile) -> Access {
+    for (key, list) in [("allow", &file.allow), ("deny", &file.deny)] {
+        if list.as_ref().is_some_and(Vec::is_empty) {
+            check.error(at.key(key), "expected at least one network");
+        }
+    }
+    if file.allow.is_none() && file.deny.is_none() {
+        check.missing(&at, "missing `allow` or `deny`");
+    }
+    let allow = check.values(at.key("allow"), file.allow.as_ref());
+    let at_deny = at.key("deny");
+    let mut deny = Vec::new();
+    for (index, leaf) in file.deny.iter().flatten().enumerate() {
+        let at = at_deny.index(index);
+        let Some(net) = check.value(at, Some(leaf)) else { continue };
+        if allow.contains(&net) {
+            check.error_with(
+                at,
+                "this network is both allowed and denied",
+                "of all networks the most specific decides",
+            );
+        }
+        deny.push(net);
+    }
+    Access { allow, deny }
+}
+
+fn check_cors(check: &mut Check<'_>, at: At<'_>, file: &CorsFile) -> Cors {
+    let at_origins = at.key("origins");
+    if file.origins.as_ref().is_none_or(Vec::is_empty) {
+        check.missing(&at, "missing `origins`, at least one");
+    }
+    let origins = check.values(at_origins, file.origins.as_ref());
+    let credentials = check.value(at.key("credentials"), file.credentials.as_ref()).unwrap_or(false);
+    if credentials && origins.contains(&Origin::Any) {
+        let note = "name the origins: any page on the web could act as the user who looks at it";
+        check.error_with(at.key("credentials"), "`credentials` with the origin `*`", note);
+    }
+    if file.methods.as_ref().is_some_and(Vec::is_empty) {
+        check.error(at.key("methods"), "expected at least one method");
+    }
+    let methods = match &file.methods {
+        Some(list) => {
+            let named = check.values(at.key("methods"), Some(list));
+            // Every method is named by none.
+            named.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()
+        }
+        None => METHODS.map(str::to_owned).to_vec(),
+    };
+    Cors {
+        origins,
+        methods,
+        headers: check.values(at.key("headers"), file.headers.as_ref()).into_iter().collect(),
+        expose: check.values(at.key("expose"), file.expose.as_ref()),
+        credentials,
+        max_age: check.value(at.key("max_age"), file.max_age.as_ref()).unwrap_or(MAX_AGE),
+    }
+}
+
+/// The policies that a route names, as indices; `default` when it names none.
+pub(super) fn check_named(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    list: Option<&Vec<Leaf<Text>>>,
+    policies: &[Policy],
+    names: &Names,
+    default: &[usize],
+) -> Vec<usize> {
+    let Some(list) = list else { return default.to_vec() };
+    let mut named = Vec::new();
+    for (index, leaf) in list.iter().enumerate() {
+        let at = at.index(index);
+        let Some(policy) = names.find(check, at, "policy", leaf) else { continue };
+        if named.contains(&policy) {
+            check.error(at, "this policy is named twice");
+            continue;
+        }
+        let other = named.iter().find(|other: &&usize| policies[**other].cors.is_some());
+        if let (Some(_), Some(other)) = (&policies[policy].cors, other) {
+            let message = format!("`cors` a second time, after that of the policy `{}`", policies[*other].name);
+            check.error_with(at, message, "a browser obeys one: put the origins into one list");
+        }
+        named.push(policy);
+    }
+    named
+}
+
+/// The policies of routes that name none.
+pub(super) fn check_default(check: &mut Check<'_>, main: &Written, policies: &[Policy], names: &Names) -> Vec<usize> {
+    check.base.clone_from(&main.base);
+    let root = At::root(main.file);
+    let (at_defaults, defaults) = (root.key("defaults"), main.document.defaults.as_ref());
+    let at_route = at_defaults.key("route");
+    let list = defaults.and_then(|defaults| defaults.route.as_ref()).and_then(|route| route.policies.as_ref());
+    check_named(check, at_route.key("policies"), list, policies, names, &[])
+}
+
+/// Refuses edits of the response's fields that a policy of the route writes itself.
+pub(super) fn refuse_owned_edits(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, cors: Option<&Policy>) {
+    let response = file.headers.as_ref().and_then(|headers| headers.response.as_ref());
+    let (Some(policy), Some(EditsFile { set, add, .. })) = (cors, response) else { return };
+    let at_headers = at.key("headers");
+    let at_response = at_headers.key("response");
+    for (key, fields) in [("set", set), ("add", add)] {
+        let at = at_response.key(key);
+        for (name, _) in fields.iter().flat_map(|named| &named.0) {
+            if name.to_ascii_lowercase().starts_with("access-control-") {
+                let message = format!("the policy `{}` writes this field", policy.name);
+                check.problems.push(Pending::error(at.key(name).place(), message).at_key());
+            }
+        }
+    }
+}
+
+/// A policy that no route names is hardly meant.
+pub(super) fn warn_of_unused(check: &mut Check<'_>, config: &Config, names: &Names) {
+    let used: FxHashSet<usize> = config.routes.iter().flat_map(|route| route.policies.iter().copied()).collect();
+    for (index, policy) in config.policies.iter().enumerate() {
+        if let (false, Some((_, place))) = (used.contains(&index), names.taken.get(&policy.name)) {
+            let warning = Pending::warning(place.clone(), format!("no route uses the policy `{}`", policy.name));
+            check.problems.push(warning.at_key().subject(Subject::Nothing));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Policies as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::addresses::Network;
+use super::super::leaf::Leaf;
+use super::super::patterns::{FieldName, Method, OrAny, OriginPattern};
+use super::super::units::{Span, Switch};
+
+/// What a request must pass before it goes to an endpoint; at least one part.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct PolicyFile {
+    /// Which client addresses may pass.
+    pub(in crate::config) access: Option<AccessFile>,
+    /// What scripts of other origins may do; their preflights are answered by the gateway.
+    pub(in crate::config) cors: Option<CorsFile>,
+}
+
+/// Which client addresses may pass: of all networks that hold one the most specific decides; one in none of them passes
+/// unless `allow` is given.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `allow` and `deny`")]
+pub(in crate::config) struct AccessFile {
+    /// Networks, or single addresses, that pass.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) allow: Option<Vec<Leaf<Network>>>,
+    /// Networks, or single addresses, that do not: 403.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) deny: Option<Vec<Leaf<Network>>>,
+}
+
+/// What scripts of other origins may do (CORS).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `origins`")]
+pub(in crate::config) struct CorsFile {
+    /// `https://app.example.com`, `https://*.example.com` (every host below it) or `*`.
+    #[schemars(required, length(min = 1))]
+    pub(in crate::config) origins: Option<Vec<Leaf<OriginPattern>>>,
+    /// Methods that may be used, [GET, HEAD, POST]; `*` for every one.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) methods: Option<Vec<Leaf<OrAny<Method>>>>,
+    /// Fields that a request may have besides the harmless ones, none; `*` for every one.
+    pub(in crate::config) headers: Option<Vec<Leaf<OrAny<FieldName>>>>,
+    /// Fields of a response that scripts may read besides the harmless ones, none.
+    pub(in crate::config) expose: Option<Vec<Leaf<FieldName>>>,
+    /// Whether cookies and other credentials may be sent along, false.
+    pub(in crate::config) credentials: Option<Leaf<Switch>>,
+    /// How long a browser may remember the answer to a preflight, 5s; browsers have a ceiling of their own.
+    pub(in crate::config) max_age: Option<Leaf<Span>>,
+}

@@ -1,0 +1,58 @@
+//! The checked form of policies.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// What a request must pass before it goes to an endpoint; at least one part is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Its name, unique among policies.
+    pub name: String,
+    /// Which client addresses may pass.
+    pub access: Option<Access>,
+    /// What scripts of other origins may do.
+    pub cors: Option<Cors>,
+}
+
+/// Which client addresses may pass; of all networks that hold one the most specific decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Networks that pass; empty when all but the denied do. None of them is denied as well.
+    pub allow: Vec<IpNet>,
+    /// Networks that do not; not empty when `allow` is.
+    pub deny: Vec<IpNet>,
+}
+
+/// What scripts of other origins may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Who may share, at least one.
+    pub origins: Vec<Origin>,
+    /// Methods that may be used; empty for every one.
+    pub methods: Vec<String>,
+    /// Fields that a request may have, in lower case; `None` for every one.
+    pub headers: Option<Vec<String>>,
+    /// Fields of a response that scripts may read, in lower case.
+    pub expose: Vec<String>,
+    /// Whether credentials may be sent along; never with [`Origin::Any`].
+    pub credentials: bool,
+    /// How long a browser may remember the answer to a preflight.
+    pub max_age: Duration,
+}
+
+/// An origin (RFC 6454), as browsers send it: in lower case, without a default port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Every one.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Every host below a domain: `https://` and `.example.com:8443` for `https://*.example.com:8443`.
+    Below {
+        /// `http://` or `https://`.
+        scheme: String,
+        /// The domain with its first dot and a port, if that is not the default one.
+        suffix: String,
+    },
+}

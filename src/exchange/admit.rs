@@ -1,0 +1,57 @@
+//! What a request must pass before it goes to an endpoint: the policies of its route, asked in their order.
+
+use super::failure::Failure;
+use super::held::Exchange;
+use super::local::Local;
+use crate::http1::Method;
+use crate::net::Env;
+use crate::policy::{Cors, Policies};
+
+/// What a preflight asks for (<https://fetch.spec.whatwg.org/#cors-preflight-request>).
+pub(super) struct Preflight<'a> {
+    origin: &'a [u8],
+    pub(super) method: &'a [u8],
+    headers: Option<&'a [u8]>,
+}
+
+impl<'a, E: Env> Exchange<'a, E> {
+    /// Asks the policies of the route: access, then cross-origin sharing.
+    pub(super) fn admit(&self, policies: &Policies) -> Result<(), Local<'a>> {
+        if !policies.access.is_empty() {
+            let client = self.client_ip();
+            if !policies.access.iter().all(|access| access.passes(client)) {
+                return Err(Local::Failed(Failure::AccessDenied));
+            }
+        }
+        policies.cors.as_ref().map_or(Ok(()), |cors| self.share(cors))
+    }
+
+    /// Answers a preflight, and tells browsers with every other answer whose scripts may read it.
+    fn share(&self, cors: &Cors) -> Result<(), Local<'a>> {
+        let mut added = self.added.response.borrow_mut();
+        let lines = added.get_or_insert_with(|| self.shard.buffers.lend()).sink();
+        match self.preflight() {
+            Some(preflight) if cors.shares_with(preflight.origin) => {
+                cors.push_preflight(lines, preflight.origin, preflight.method, preflight.headers);
+                Err(Local::Preflight)
+            }
+            Some(_) => Err(Local::Failed(Failure::OriginRefused)),
+            None => {
+                cors.push_answer(lines, self.head.field(self.bytes, "origin"));
+                Ok(())
+            }
+        }
+    }
+
+    /// What this request asks for, if it is a preflight.
+    pub(super) fn preflight(&self) -> Option<Preflight<'a>> {
+        if self.head.method() != Method::Options {
+            return None;
+        }
+        Some(Preflight {
+            origin: self.head.field(self.bytes, "origin")?,
+            method: self.head.field(self.bytes, "access-control-request-method")?,
+            headers: self.head.field(self.bytes, "access-control-request-headers"),
+        })
+    }
+}
