@@ -111,15 +111,12 @@ pub const H2_UPSTREAM_STREAMS: u32 = 128;
 /// Bytes that an endpoint may send on one connection ahead of what is taken: as much as on all its streams, so that no
 /// number of slow clients stops the others.
 pub const H2_UPSTREAM_WINDOW: u32 = H2_STREAM_WINDOW * H2_UPSTREAM_STREAMS;
-/// Milliseconds of silence, with streams open, after which an endpoint is asked for a sign of life; longer each time.
-pub const H2_PING_AFTER_MS: u64 = 10_000;
-/// Times that it is asked so before it says something of its own accord.
+/// Times that a silent endpoint is asked for a sign of life before it says something of its own accord; each time after
+/// twice the silence.
 pub const H2_PINGS: u32 = 3;
-/// The same milliseconds after that: servers of gRPC end connections on which more often than every five minutes somebody
+/// Milliseconds of silence before it is asked again after that: servers of gRPC end connections on which more often than every five minutes somebody
 /// asks while they have nothing to say.
 pub const H2_PING_RARELY_MS: u64 = 360_000;
-/// Milliseconds that it has for one.
-pub const H2_PING_MS: u64 = 5_000;
 /// Connections that one request is tried on because an endpoint did not look at it, or had no room after all.
 pub const H2_REFUSALS: u32 = 3;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.

@@ -39,6 +39,8 @@ mod gate;
 mod gateway;
 #[path = "e2e/h2_client.rs"]
 mod h2_client;
+#[path = "e2e/h2_peer.rs"]
+mod h2_peer;
 #[path = "e2e/h2_scene.rs"]
 mod h2_scene;
 #[path = "e2e/h2_wire.rs"]
@@ -126,6 +128,8 @@ mod h2_requests;
 mod h2_upstream;
 #[path = "e2e/h2_upstream_connections.rs"]
 mod h2_upstream_connections;
+#[path = "e2e/h2_upstream_ends.rs"]
+mod h2_upstream_ends;
 #[path = "e2e/h2_upstream_tls.rs"]
 mod h2_upstream_tls;
 #[path = "e2e/h2_websockets.rs"]

@@ -107,6 +107,8 @@ fn what_is_left_out_has_its_documented_default() {
         idle_total: 10_000,
         idle_timeout: Duration::from_secs(90),
         tcp: Some(Duration::from_secs(30)),
+        ping_after: Some(Duration::from_secs(10)),
+        ping_timeout: Duration::from_secs(5),
     };
     assert_eq!(config.clusters[0].keepalive, keepalive);
     let route = &config.routes[0];
@@ -128,7 +130,7 @@ fn what_is_left_out_has_its_documented_default() {
 #[test]
 fn defaults_of_the_file_stand_in_for_what_a_route_or_cluster_leaves_out() {
     let text = MINIMAL.to_owned()
-        + "defaults:\n  route: { timeouts: { request: 2s, connect: 1s }, body_limit: 0 }\n  cluster: { keepalive: { tcp: off, idle_total: 7 } }\n";
+        + "defaults:\n  route: { timeouts: { request: 2s, connect: 1s }, body_limit: 0 }\n  cluster: { keepalive: { tcp: off, ping_after: off, idle_total: 7 } }\n";
     let text = text.replace(
         "cluster: app }]",
         "cluster: app, timeouts: { connect: 3s } }, { name: b, match: { path: /b }, cluster: app, body_limit: 1B }]",
@@ -137,7 +139,9 @@ fn defaults_of_the_file_stand_in_for_what_a_route_or_cluster_leaves_out() {
     let timeouts = config.routes[0].timeouts;
     assert_eq!((timeouts.connect, timeouts.request), (Duration::from_secs(3), Duration::from_secs(2)));
     assert_eq!((config.routes[0].body_limit, config.routes[1].body_limit), (None, Some(1)));
-    assert_eq!((config.clusters[0].keepalive.tcp, config.clusters[0].keepalive.idle_total), (None, 7));
+    let keepalive = config.clusters[0].keepalive;
+    assert_eq!((keepalive.tcp, keepalive.ping_after, keepalive.idle_total), (None, None, 7));
+    assert_eq!(keepalive.ping_timeout, Duration::from_secs(5));
 }
 
 #[test]

@@ -90,6 +90,23 @@ impl Kind for Silence {
     }
 }
 
+/// A duration longer than zero, where `off` waits for ever.
+pub(super) struct Patience;
+
+impl Kind for Patience {
+    type Out = Duration;
+    const EXPECTED: &'static str = "a duration such as `250ms`, `5s`, `10m` or `1h`, or `off`";
+    const PATTERN: Option<&'static str> = Span::PATTERN;
+
+    fn text(text: &str) -> Result<Duration, Refusal> {
+        Wait::text(text)
+    }
+
+    fn number(number: u64) -> Result<Duration, Refusal> {
+        Span::number(number)
+    }
+}
+
 /// A size in bytes with a unit: `500B`, `64KiB`, `10MB`; 0 needs none.
 pub(super) struct Size;
 

@@ -18,17 +18,30 @@ use super::shard::{Shard, Upstream};
 use crate::cluster::EndpointId;
 use crate::limits;
 use crate::net::{Alarm, Channel, ClientTurn, Env, Expired, H2Client, H2Opener, H2Refusal, Room, Stream, connect_h2};
-use crate::snapshot::{Cluster, Endpoint, UpstreamProtocol};
+use crate::snapshot::{Cluster, Endpoint, Pings, UpstreamProtocol};
 
 /// One connection of HTTP/2 to an endpoint, from before it is opened until it has ended.
 pub(super) struct Carrier<S: Stream> {
     room: Rc<Room>,
     state: RefCell<State<S>>,
     waiting: RefCell<Vec<Waker>>,
-    /// Longest rest in milliseconds.
-    idle_ms: Cell<u64>,
+    terms: Cell<Terms>,
     /// Has it carried a request?
     is_proven: Cell<bool>,
+}
+
+/// What holds for a connection by the cluster that used it last.
+#[derive(Clone, Copy)]
+struct Terms {
+    /// Longest rest in milliseconds.
+    idle_ms: u64,
+    pings: Option<Pings>,
+}
+
+impl Terms {
+    const fn of(cluster: &Cluster) -> Self {
+        Self { idle_ms: cluster.idle.idle_ms, pings: cluster.pings }
+    }
 }
 
 enum State<S: Stream> {
@@ -47,12 +60,12 @@ enum Became<S: Stream> {
 }
 
 impl<S: Stream> Carrier<S> {
-    fn new(now_ms: u64, most: Option<u32>, idle_ms: u64) -> Rc<Self> {
+    fn new(now_ms: u64, most: Option<u32>, terms: Terms) -> Rc<Self> {
         Rc::new(Self {
             room: Room::new(now_ms, most),
             state: RefCell::new(State::Connecting),
             waiting: RefCell::default(),
-            idle_ms: Cell::new(idle_ms),
+            terms: Cell::new(terms),
             is_proven: Cell::new(false),
         })
     }
@@ -102,7 +115,7 @@ impl<E: Env> Shard<E> {
         let is_usable = |carrier: &Rc<Carrier<E::Stream>>| carrier.room.has_place() && !carrier.is_connecting();
         let Some(carrier) = carriers.find(endpoint.id, is_usable) else { return Err(credit) };
         let Some(opener) = carrier.opener() else { return Err(credit) };
-        carrier.idle_ms.set(cluster.idle.idle_ms);
+        carrier.terms.set(Terms::of(cluster));
         self.counters.upstream_reuses.add(1);
         Ok(self.stream(carrier, &opener, endpoint.id, credit))
     }
@@ -188,7 +201,7 @@ impl<E: Env> Shard<E> {
         if let Some(carrier) = carriers.find(endpoint.id, is_coming) {
             return Rc::clone(carrier);
         }
-        let carrier = Carrier::new(self.alarms.now_ms(), carriers.most(endpoint.id), cluster.idle.idle_ms);
+        let carrier = Carrier::new(self.alarms.now_ms(), carriers.most(endpoint.id), Terms::of(cluster));
         carriers.on_begun(endpoint.id, Rc::clone(&carrier));
         let dial = Dial::to(cluster, endpoint);
         self.env.spawn(carry(Rc::clone(self), Rc::clone(&carrier), dial, patience_ms));
@@ -308,34 +321,46 @@ impl<E: Env> Course<'_, E> {
 
     /// When to look again. The end of a stream wakes nobody: it is noticed at the next look.
     fn due_ms(&self, client: &H2Client) -> u64 {
-        match (self.ending_since_ms, self.carrier.room.rests_since_ms()) {
-            (Some(since_ms), _) => since_ms + limits::H2_GOAWAY_MS,
-            (None, Some(since_ms)) => since_ms + self.carrier.idle_ms.get(),
-            (None, None) => client.asked_ms().map_or(client.ask_at_ms(), |asked_ms| asked_ms + limits::H2_PING_MS),
+        if let Some(since_ms) = self.ending_since_ms {
+            return since_ms + limits::H2_GOAWAY_MS;
         }
+        let Terms { idle_ms, pings } = self.carrier.terms.get();
+        let rests_since_ms = self.carrier.room.rests_since_ms();
+        let rested_ms = rests_since_ms.map_or(u64::MAX, |since_ms| since_ms.saturating_add(idle_ms));
+        let sign_ms = match (pings, client.asked_ms()) {
+            (Some(pings), Some(asked_ms)) => asked_ms.saturating_add(pings.timeout_ms),
+            (Some(pings), None) if rests_since_ms.is_none() => client.ask_at_ms(pings.after_ms),
+            (Some(_) | None, _) => u64::MAX,
+        };
+        rested_ms.min(sign_ms)
     }
 
     fn look(&mut self, client: &mut H2Client) -> Look {
         let now_ms = self.shard.alarms.now_ms();
+        if let Some(since_ms) = self.ending_since_ms {
+            return if now_ms >= since_ms + limits::H2_GOAWAY_MS { Look::Ended } else { Look::GoOn };
+        }
         let (carrier, room) = (self.carrier, &self.carrier.room);
-        match (self.ending_since_ms, room.rests_since_ms()) {
-            (Some(since_ms), _) if now_ms >= since_ms + limits::H2_GOAWAY_MS => return Look::Ended,
-            (Some(_), _) => {}
-            (None, Some(since_ms)) => {
-                let is_wanted = room.is_open() && !self.shard.is_draining() && self.shard.has_endpoint(self.endpoint);
-                if !is_wanted || now_ms >= since_ms + carrier.idle_ms.get() {
-                    room.close();
-                    // Without anybody who could open a stream, the connection says good-bye and ends.
-                    carrier.turn_to(State::Failed(Failure::ConnectFailed));
-                    self.ending_since_ms = Some(now_ms);
-                }
+        let Terms { idle_ms, pings } = carrier.terms.get();
+        // Also while it rests: nobody's request is to find out.
+        if let (Some(pings), Some(asked_ms)) = (pings, client.asked_ms())
+            && now_ms >= asked_ms.saturating_add(pings.timeout_ms)
+        {
+            return Look::Silent;
+        }
+        if let Some(since_ms) = room.rests_since_ms() {
+            let is_wanted = room.is_open() && !self.shard.is_draining() && self.shard.has_endpoint(self.endpoint);
+            if !is_wanted || now_ms >= since_ms.saturating_add(idle_ms) {
+                room.close();
+                // Without anybody who could open a stream, the connection says good-bye and ends.
+                carrier.turn_to(State::Failed(Failure::ConnectFailed));
+                self.ending_since_ms = Some(now_ms);
             }
-            (None, None) => match client.asked_ms() {
-                Some(asked_ms) if now_ms >= asked_ms + limits::H2_PING_MS => return Look::Silent,
-                Some(_) => {}
-                None if now_ms >= client.ask_at_ms() => client.ask(now_ms),
-                None => {}
-            },
+        } else if let Some(pings) = pings
+            && client.asked_ms().is_none()
+            && now_ms >= client.ask_at_ms(pings.after_ms)
+        {
+            client.ask(now_ms);
         }
         Look::GoOn
     }

@@ -163,6 +163,7 @@ impl<E: Env> Exchange<'_, E> {
     fn on_attempt(&self, attempt: &Attempt<'_, E>) {
         self.tally.attempts.set(self.tally.attempts.get() + 1);
         self.tally.endpoint.set(Some(attempt.endpoint().address));
+        self.tally.upstream_protocol.set(None);
         self.tally.first_byte_ns.set(0);
     }
 
@@ -185,6 +186,7 @@ impl<E: Env> Exchange<'_, E> {
         parts: &mut Parts<'_>,
         sending: &Sending,
     ) -> Outcome {
+        self.tally.upstream_protocol.set(Some(if upstream.stream.is_reusable() { 1 } else { 2 }));
         let active = Gauge::new(&self.shard.counters.upstream_connections_active);
         let stream = (!upstream.stream.is_reusable()).then(|| Gauge::new(&self.shard.counters.h2_upstream_streams));
         let sent = self.send_head_and_start(tries.route, attempt, &upstream.stream, parts, sending).await?;

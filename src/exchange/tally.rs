@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub(super) bytes_in: Cell<u64>,
     pub(super) bytes_out: Cell<u64>,
     pub(super) endpoint: Cell<Option<SocketAddr>>,
+    /// What is spoken to it, as its place in [`crate::telemetry::PROTOCOLS`], once there is a connection.
+    pub(super) upstream_protocol: Cell<Option<u8>>,
     pub(super) attempts: Cell<u32>,
     /// Is a copy of the body kept while it fits, for another attempt or a mirror?
     pub(super) keeps_body: Cell<bool>,

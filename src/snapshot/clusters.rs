@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use super::Snapshot;
 use super::compile::{CompileError, Resolved, ms};
 use super::tls::{Outbound, TlsError, TlsKeeper};
-use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, ProxyVersion, QueueBound, UpstreamProtocol};
+use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, Pings, ProxyVersion, QueueBound, UpstreamProtocol};
 use crate::cluster::{
     BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
     Ring, Strategy,
@@ -172,6 +172,7 @@ pub(super) fn cluster(
             idle_ms: ms(keepalive.idle_timeout),
         },
         keep_alive_s: keepalive.tcp.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+        pings: keepalive.ping_after.map(|after| Pings { after_ms: ms(after), timeout_ms: ms(keepalive.ping_timeout) }),
     })
 }
 

@@ -49,6 +49,17 @@ pub struct Cluster {
     pub idle: IdleLimits,
     /// Seconds of silence before the kernel probes an upstream connection; 0 never.
     pub keep_alive_s: u32,
+    /// When a silent endpoint of HTTP/2 is asked for a sign of life, and given up without one; never where there is none.
+    pub pings: Option<Pings>,
+}
+
+/// How a silent endpoint of HTTP/2 is asked for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pings {
+    /// Milliseconds of silence, with requests open, after which it is asked for the first time.
+    pub after_ms: u64,
+    /// Milliseconds that it has.
+    pub timeout_ms: u64,
 }
 
 /// One address.

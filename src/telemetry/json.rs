@@ -41,8 +41,7 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     out.push_str("{\"time\":\"");
     escape(out, &time);
     out.push('"');
-    let protocol = record.protocol.and_then(|protocol| PROTOCOLS.get(usize::from(protocol)));
-    text(out, "protocol", protocol.map_or(&[], |protocol| protocol.as_bytes()));
+    text(out, "protocol", protocol(record.protocol));
     text(out, "method", &record.method);
     text(out, "host", &record.host);
     text(out, "path", &record.path);
@@ -57,6 +56,7 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     text(out, "cluster", &record.cluster);
     if let Some(endpoint) = record.endpoint {
         write_infallible(out, format_args!(",\"endpoint\":\"{endpoint}\""));
+        text(out, "upstream_protocol", protocol(record.upstream_protocol));
         write_infallible(out, format_args!(",\"reused\":{}", record.reused));
     }
     number(out, "attempts", u64::from(record.attempts));
@@ -82,6 +82,11 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     }
     number(out, "epoch", record.epoch);
     out.push_str("}\n");
+}
+
+/// The name of a protocol, nothing where none is known.
+fn protocol(place: Option<u8>) -> &'static [u8] {
+    place.and_then(|place| PROTOCOLS.get(usize::from(place))).map_or(&[], |name| name.as_bytes())
 }
 
 /// One string member; left out when empty. `key` is a literal of this file and needs no escaping.
@@ -162,7 +167,7 @@ mod tests {
             "time": "1994-11-06T08:49:37.123Z", "protocol": "HTTP/2", "method": "GET", "host": "example.com", "path": "/a", "query": true,
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
             "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
-            "endpoint": "10.0.0.7:3000", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
+            "endpoint": "10.0.0.7:3000", "upstream_protocol": "HTTP/1.1", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
             "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "head_ms": 0.0, "connect_ms": 0.0,
             "first_byte_ms": 0.0, "epoch": 9,
         });
@@ -173,6 +178,7 @@ mod tests {
     fn a_local_reply_has_no_upstream_members() {
         let record = Record {
             endpoint: None,
+            upstream_protocol: None,
             attempts: 0,
             cluster: b"",
             user_agent: b"",
@@ -181,9 +187,17 @@ mod tests {
             ..full()
         };
         let json: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
-        for key in
-            ["endpoint", "reused", "cluster", "user_agent", "client_cert", "connect_ms", "first_byte_ms", "query"]
-        {
+        for key in [
+            "endpoint",
+            "upstream_protocol",
+            "reused",
+            "cluster",
+            "user_agent",
+            "client_cert",
+            "connect_ms",
+            "first_byte_ms",
+            "query",
+        ] {
             assert!(json.get(key).is_none(), "{key}");
         }
     }

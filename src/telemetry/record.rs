@@ -36,6 +36,8 @@ pub struct Record<'a> {
     pub cluster: &'a [u8],
     /// Endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
+    /// What was spoken to it, as its place in [`PROTOCOLS`]; none when no connection came about.
+    pub upstream_protocol: Option<u8>,
     /// Attempts upstream.
     pub attempts: u32,
     /// How a call of gRPC ended.
@@ -85,6 +87,7 @@ pub struct OwnedRecord {
     pub route: Vec<u8>,
     pub cluster: Vec<u8>,
     pub endpoint: Option<SocketAddr>,
+    pub upstream_protocol: Option<u8>,
     pub attempts: u32,
     pub grpc_status: Option<u8>,
     pub bytes_in: u64,
@@ -113,8 +116,10 @@ const NO_STATUS: u16 = u16::MAX;
 const FLAG_QUERY: u8 = 1;
 const FLAG_REUSED: u8 = 2;
 const FLAG_REASON: u8 = 4;
-/// Where the protocol stands among the flags: two bits, its place and one.
+/// Where the protocols stand among the flags: two bits each, its place and one.
 const PROTOCOL_SHIFT: u8 = 3;
+const UPSTREAM_PROTOCOL_SHIFT: u8 = 5;
+const PROTOCOL_MASK: u8 = 3;
 
 impl Record<'_> {
     /// Appends the compact form; every text is cut at `LOG_FIELD_BYTES`.
@@ -122,7 +127,8 @@ impl Record<'_> {
         let flags = if self.query { FLAG_QUERY } else { 0 }
             | if self.reused { FLAG_REUSED } else { 0 }
             | if self.reason.is_some() { FLAG_REASON } else { 0 }
-            | self.protocol.map_or(0, |protocol| (protocol + 1) << PROTOCOL_SHIFT);
+            | self.protocol.map_or(0, |protocol| (protocol + 1) << PROTOCOL_SHIFT)
+            | self.upstream_protocol.map_or(0, |protocol| (protocol + 1) << UPSTREAM_PROTOCOL_SHIFT);
         out.push(flags);
         out.extend_from_slice(&self.status.to_le_bytes());
         out.extend_from_slice(&self.attempts.to_le_bytes());
@@ -165,8 +171,8 @@ impl Record<'_> {
 }
 
 const _: () = assert!(limits::LOG_FIELD_BYTES <= u16::MAX as usize);
-// Behind three flags, five bits are left.
-const _: () = assert!(PROTOCOLS.len() < 1 << (8 - PROTOCOL_SHIFT));
+// Each of them and none.
+const _: () = assert!(PROTOCOLS.len() <= PROTOCOL_MASK as usize);
 
 fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
     match ip {
@@ -208,7 +214,7 @@ impl OwnedRecord {
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
-            protocol: (flags >> PROTOCOL_SHIFT).checked_sub(1),
+            protocol: protocol(flags, PROTOCOL_SHIFT),
             method,
             path,
             query: flags & FLAG_QUERY != 0,
@@ -220,6 +226,7 @@ impl OwnedRecord {
             route,
             cluster,
             endpoint: endpoint_ip.map(|ip| SocketAddr::new(ip, port)),
+            upstream_protocol: protocol(flags, UPSTREAM_PROTOCOL_SHIFT),
             attempts,
             grpc_status: u8::try_from(grpc_status).ok(),
             bytes_in,
@@ -237,6 +244,10 @@ impl OwnedRecord {
             epoch,
         })
     }
+}
+
+const fn protocol(flags: u8, shift: u8) -> Option<u8> {
+    (flags >> shift & PROTOCOL_MASK).checked_sub(1)
 }
 
 fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
@@ -271,6 +282,7 @@ pub(super) mod tests {
             route: b"everything",
             cluster: b"app",
             endpoint: Some("10.0.0.7:3000".parse().unwrap()),
+            upstream_protocol: Some(1),
             attempts: 2,
             grpc_status: Some(14),
             bytes_in: 3,
@@ -298,7 +310,7 @@ pub(super) mod tests {
     #[test]
     fn a_record_comes_back_as_it_went() {
         let owned = round_trip(&full());
-        assert_eq!((owned.protocol, &owned.method[..]), (Some(2), &b"GET"[..]));
+        assert_eq!((owned.protocol, owned.upstream_protocol, &owned.method[..]), (Some(2), Some(1), &b"GET"[..]));
         assert_eq!(owned.client, full().client);
         assert_eq!(owned.endpoint, full().endpoint);
         assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
@@ -308,6 +320,7 @@ pub(super) mod tests {
             grpc_status: None,
             protocol: None,
             endpoint: None,
+            upstream_protocol: None,
             reason: None,
             reused: true,
             query: false,
@@ -315,7 +328,7 @@ pub(super) mod tests {
         };
         let owned = round_trip(&bare);
         assert_eq!((owned.endpoint, owned.reason, owned.reused, owned.query), (None, None, true, false));
-        assert_eq!((owned.protocol, owned.grpc_status), (None, None));
+        assert_eq!((owned.protocol, owned.upstream_protocol, owned.grpc_status), (None, None, None));
     }
 
     #[test]

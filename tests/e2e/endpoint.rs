@@ -121,6 +121,11 @@ impl Accepted {
         self.replies(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{content}", content.len()))
     }
 
+    /// The connection without its words of HTTP/1.1.
+    pub(crate) fn into_wire(self) -> Wire {
+        self.0
+    }
+
     /// Closes the connection.
     pub(crate) fn closes(self) {
         self.0.closes();

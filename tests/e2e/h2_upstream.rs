@@ -47,6 +47,8 @@ fn a_request_is_translated_and_so_is_its_answer(io: Io) {
     accepted.expects("GET /other").replies_with("again");
     let message = other.expects(200);
     assert_eq!((message.text(), message.field("transfer-encoding")), ("again", Some("chunked")));
+    let line = gateway.log_of("/other");
+    assert_eq!((&line["protocol"], &line["upstream_protocol"]), (&"HTTP/1.1".into(), &"HTTP/2".into()), "{line}");
     gateway.waits_for("http2_upstream_connections", 1.0);
     gateway.waits_for("http2_upstream_streams_active", 0.0);
     gateway.waits_for("upstream_connects_total", 1.0);

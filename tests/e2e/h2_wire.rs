@@ -213,6 +213,11 @@ impl H2Wire {
         self.0.reads_to_end().1
     }
 
+    /// Closes the connection.
+    pub(crate) fn closes(self) {
+        self.0.closes();
+    }
+
     /// The connection below.
     pub(crate) const fn wire(&mut self) -> &mut Wire {
         &mut self.0

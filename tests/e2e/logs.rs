@@ -25,6 +25,7 @@ fn every_request_has_one_line(io: Io) {
         ("route", "everything"),
         ("cluster", "app"),
         ("endpoint", &origin.address().to_string()),
+        ("upstream_protocol", "HTTP/1.1"),
         ("user_agent", "test/1"),
         ("request_id", answer.field("x-request-id").expect("an id")),
     ] {

@@ -49,6 +49,8 @@ const BUILT_IN: Defaults = Defaults {
         idle_total: 10_000,
         idle_timeout: Duration::from_secs(90),
         tcp: Some(Duration::from_secs(30)),
+        ping_after: Some(Duration::from_secs(10)),
+        ping_timeout: Duration::from_secs(5),
     },
 };
 
@@ -112,6 +114,8 @@ pub(super) fn check_keepalive(
         idle_total: check.value(at.key("idle_total"), file.idle_total.as_ref()).unwrap_or(default.idle_total),
         idle_timeout: check.value(at.key("idle_timeout"), file.idle_timeout.as_ref()).unwrap_or(default.idle_timeout),
         tcp: check.value(at.key("tcp"), file.tcp.as_ref()).unwrap_or(default.tcp),
+        ping_after: check.value(at.key("ping_after"), file.ping_after.as_ref()).unwrap_or(default.ping_after),
+        ping_timeout: check.value(at.key("ping_timeout"), file.ping_timeout.as_ref()).unwrap_or(default.ping_timeout),
     }
 }
 

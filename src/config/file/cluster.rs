@@ -12,7 +12,7 @@ use super::super::bounds::{
 use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName, ProxyVersionName, UpstreamProtocolName};
 use super::super::leaf::Leaf;
 use super::super::patterns::{CookieName, FieldName};
-use super::super::units::{Count, OrOff, Percent, Silence, Switch, Wait};
+use super::super::units::{Count, OrOff, Patience, Percent, Silence, Switch, Wait};
 use super::HealthFile;
 use super::compound::{Compound, ScalarOr};
 use super::tls::ClusterTlsFile;
@@ -142,4 +142,8 @@ pub(in crate::config) struct KeepaliveFile {
     pub(in crate::config) idle_timeout: Option<Leaf<Wait>>,
     /// Time of silence before the kernel probes the peer, 30s, or `off`.
     pub(in crate::config) tcp: Option<Leaf<OrOff<Silence>>>,
+    /// Time of silence, with requests open, before an endpoint of HTTP/2 is asked for a sign of life, 10s, or `off`.
+    pub(in crate::config) ping_after: Option<Leaf<OrOff<Patience>>>,
+    /// Time that it has for one, 5s.
+    pub(in crate::config) ping_timeout: Option<Leaf<Wait>>,
 }

@@ -177,6 +177,11 @@ pub struct Keepalive {
     pub idle_timeout: Duration,
     /// Time of silence before the kernel probes the peer (`TCP_KEEPIDLE`), at least one second; `None` when off.
     pub tcp: Option<Duration>,
+    /// Time of silence, with requests open, before an endpoint of HTTP/2 is asked for a sign of life, never zero; `None` when
+    /// it is never asked.
+    pub ping_after: Option<Duration>,
+    /// Time that it has for one, never zero.
+    pub ping_timeout: Duration,
 }
 
 /// Requests that wait for a connection.

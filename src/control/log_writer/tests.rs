@@ -21,6 +21,7 @@ fn record(epoch: u64) -> Record<'static> {
         route: b"",
         cluster: b"",
         endpoint: None,
+        upstream_protocol: None,
         attempts: 0,
         grpc_status: None,
         bytes_in: 0,

@@ -151,7 +151,7 @@ impl H2Opener {
 impl H2Client {
     /// Drives the connection until there is something to look at; tells `count` what passes meanwhile.
     pub fn next(&mut self, alarm: &Alarm, mut count: impl FnMut(&Tally)) -> impl Future<Output = ClientTurn> {
-        let was = (self.room.streams() > 0, self.room.is_open());
+        let was = self.timed();
         poll_fn(move |poller| {
             let polled = self.poll_next(poller, alarm, was);
             if let Some(tally) = self.running.0.take_whole_tally() {
@@ -167,7 +167,7 @@ impl H2Client {
         })
     }
 
-    fn poll_next(&mut self, poller: &mut Poller<'_>, alarm: &Alarm, was: (bool, bool)) -> Poll<ClientTurn> {
+    fn poll_next(&mut self, poller: &mut Poller<'_>, alarm: &Alarm, was: [bool; 3]) -> Poll<ClientTurn> {
         self.room.note(poller);
         if self.poll_connection(poller).is_ready() || self.running.0.has_seen_enough() {
             return Poll::Ready(ClientTurn::Closed);
@@ -179,10 +179,15 @@ impl H2Client {
             drop(pings.poll_pong(poller));
         }
         self.room.set_most(self.connection.max_concurrent_send_streams());
-        if was != (self.room.streams() > 0, self.room.is_open()) {
+        if was != self.timed() {
             return Poll::Ready(ClientTurn::Look);
         }
         alarm.poll_fired(poller).map(|()| ClientTurn::Look)
+    }
+
+    /// What there is to time.
+    fn timed(&self) -> [bool; 3] {
+        [self.room.streams() > 0, self.room.is_open(), self.asked_ms().is_some()]
     }
 
     /// Lets `h2` go on; ready when the connection has ended.
@@ -209,14 +214,14 @@ impl H2Client {
         self.asked_ms.filter(|asked_ms| *asked_ms > self.heard_ms())
     }
 
-    /// When the peer is to be asked for a sign of life.
+    /// When the peer is to be asked for a sign of life, if that is after so many milliseconds of silence the first time.
     #[must_use]
-    pub fn ask_at_ms(&self) -> u64 {
+    pub fn ask_at_ms(&self, after_ms: u64) -> u64 {
         let after_ms = match self.asked {
-            0..limits::H2_PINGS => limits::H2_PING_AFTER_MS << self.asked,
-            _ => limits::H2_PING_RARELY_MS,
+            0..limits::H2_PINGS => after_ms.saturating_mul(1 << self.asked),
+            _ => after_ms.max(limits::H2_PING_RARELY_MS),
         };
-        self.heard_ms() + after_ms
+        self.heard_ms().saturating_add(after_ms)
     }
 
     /// When the peer said something last.
