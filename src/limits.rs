@@ -71,8 +71,8 @@ pub const MIRRORS: usize = 64;
 pub const MIRROR_ANSWER_BYTES: usize = 1024 * 1024;
 /// Default milliseconds for a TLS handshake, from the accepted connection to its end.
 pub const HANDSHAKE_MS: u64 = 10_000;
-/// TLS handshakes that one worker has under way, once their first byte has come; further ones are closed.
-pub const HANDSHAKES_PER_WORKER: u64 = 4096;
+/// TLS handshakes that one worker has under way, once their first byte has come; for a further one the oldest is ended.
+pub const HANDSHAKES_PER_WORKER: usize = 4096;
 /// Milliseconds for which one side of a tunnel may stay silent once the other has ended.
 pub const TUNNEL_HALF_CLOSED_MS: u64 = 30_000;
 /// Default number of streams that a client may have open on one HTTP/2 connection.

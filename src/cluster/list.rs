@@ -1,32 +1,39 @@
 //! Doubly linked lists whose elements are places of a slab; the links lie in a slice beside it.
 
 /// No element.
-pub(super) const NONE: u32 = u32::MAX;
+pub const NONE: u32 = u32::MAX;
 
 /// The neighbours of one element.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    pub(super) before: u32,
-    pub(super) after: u32,
+pub struct Link {
+    /// The one before it, or [`NONE`].
+    pub before: u32,
+    /// The one after it, or [`NONE`].
+    pub after: u32,
 }
 
 impl Link {
-    pub(super) const ALONE: Self = Self { before: NONE, after: NONE };
+    /// In no list.
+    pub const ALONE: Self = Self { before: NONE, after: NONE };
 }
 
 /// One list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct List {
-    pub(super) first: u32,
-    pub(super) last: u32,
-    pub(super) len: usize,
+pub struct List {
+    /// Its first element, or [`NONE`].
+    pub first: u32,
+    /// Its last element, or [`NONE`].
+    pub last: u32,
+    /// How many there are.
+    pub len: usize,
 }
 
 impl List {
-    pub(super) const EMPTY: Self = Self { first: NONE, last: NONE, len: 0 };
+    /// Nothing.
+    pub const EMPTY: Self = Self { first: NONE, last: NONE, len: 0 };
 
     /// Adds an element, which must be in no list of these links, at the end.
-    pub(super) fn push(&mut self, links: &mut [Link], at: u32) {
+    pub fn push(&mut self, links: &mut [Link], at: u32) {
         links[at as usize] = Link { before: self.last, after: NONE };
         match self.last {
             NONE => self.first = at,
@@ -37,7 +44,7 @@ impl List {
     }
 
     /// Takes an element of this list out.
-    pub(super) fn remove(&mut self, links: &mut [Link], at: u32) {
+    pub fn remove(&mut self, links: &mut [Link], at: u32) {
         let Link { before, after } = core::mem::replace(&mut links[at as usize], Link::ALONE);
         match before {
             NONE => self.first = after,
@@ -51,7 +58,7 @@ impl List {
     }
 
     /// Asserts that the links lead through the list both ways in its length; returns its elements.
-    pub(super) fn checked(&self, links: &[Link]) -> Vec<u32> {
+    pub fn checked(&self, links: &[Link]) -> Vec<u32> {
         let (mut elements, mut before, mut at) = (Vec::new(), NONE, self.first);
         while at != NONE {
             assert!(elements.len() < self.len, "a list is longer than it says");

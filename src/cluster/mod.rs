@@ -31,5 +31,6 @@ pub use fleet::{
 pub use health::HealthCount;
 pub use idle::{Idle, IdleLimits, Rested};
 pub use inflight::InFlightView;
+pub use list::{Link, List, NONE};
 pub use state::{ClusterState, Ticket};
 pub use tier::TierGate;

@@ -16,6 +16,7 @@ mod carry;
 mod connection;
 mod failure;
 mod forward;
+mod handshakes;
 mod held;
 mod introduce;
 mod key;

@@ -11,7 +11,6 @@ use super::connection::{linger, refuse};
 use super::failure::Failure;
 use super::held::{Client, Gauge, Next};
 use super::shard::Shard;
-use crate::limits;
 use crate::net::{Accepted, Alarm, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
 use crate::telemetry::TLS_FAILURES;
 
@@ -37,16 +36,17 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
     if !speaks(&shard, &stream, &alarm, due_ms).await {
         return None;
     }
-    if shard.counters.tls_handshakes_active.value() >= limits::HANDSHAKES_PER_WORKER {
-        shard.counters.tls_handshakes_refused.add(1);
-        return None;
-    }
     let accepted = {
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
-        accept_tls(stream, config, &shard.buffers, &alarm, due_ms).await
+        let underway = shard.handshakes.begin();
+        underway.run(pin!(accept_tls(stream, config, &shard.buffers, &alarm, due_ms))).await
     };
     // From here on whoever holds the connection counts it.
     drop(open);
+    let Some(accepted) = accepted else {
+        shard.counters.tls_handshakes_ousted.add(1);
+        return None;
+    };
     match accepted {
         Accepted::Secured(tls) => {
             let full = tls.kind() != Some(HandshakeKind::Resumed);

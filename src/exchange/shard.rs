@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::adopted::Adopted;
 use super::carry::Carrier;
+use super::handshakes::Handshakes;
 use super::queue::{Call, Credit, Queues, Tell};
 use crate::clock;
 use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
@@ -74,6 +75,7 @@ pub struct Shard<E: Env> {
     pub(super) idle: RefCell<Idle<Upstream<E::Stream>>>,
     pub(super) carriers: RefCell<Carriers<Rc<Carrier<E::Stream>>>>,
     pub(super) queues: Rc<Queues<E::Stream>>,
+    pub(super) handshakes: Handshakes,
     /// Copies of requests on their way.
     pub(super) mirrors: Cell<usize>,
     pub(super) via: Vec<u8>,
@@ -112,6 +114,7 @@ impl<E: Env> Shard<E> {
             idle: RefCell::new(Idle::new()),
             carriers: RefCell::default(),
             queues: Queues::new(worker, tell),
+            handshakes: Handshakes::new(),
             mirrors: Cell::new(0),
             via,
             no_edits: FieldEdits::default(),

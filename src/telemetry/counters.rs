@@ -227,8 +227,8 @@ pub struct Cells {
     pub tls_handshakes_full: Counter,
     /// TLS handshakes with clients that resumed a session.
     pub tls_handshakes_resumed: Counter,
-    /// TLS handshakes that were not begun because too many were under way.
-    pub tls_handshakes_refused: Counter,
+    /// TLS handshakes that were ended because as many newer ones were under way as may be.
+    pub tls_handshakes_ousted: Counter,
     /// TLS handshakes with clients that failed, by the order of the failures.
     pub tls_failures: [Counter; TLS_FAILURES],
     /// Gauge: connections of HTTP/2 open.
@@ -313,7 +313,7 @@ impl WorkerCounters {
                 tls_handshakes_active: Counter::new(),
                 tls_handshakes_full: Counter::new(),
                 tls_handshakes_resumed: Counter::new(),
-                tls_handshakes_refused: Counter::new(),
+                tls_handshakes_ousted: Counter::new(),
                 tls_failures: std::array::from_fn(|_| Counter::new()),
                 h2_connections_active: Counter::new(),
                 h2_streams_active: Counter::new(),

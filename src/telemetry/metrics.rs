@@ -268,7 +268,7 @@ impl Scrape {
         let mut family = page.open("tls_handshakes", "TLS handshakes with clients by kind.", MetricType::Counter)?;
         count_in(&mut family, &[("kind", "full")], sum(|w| &w.tls_handshakes_full))?;
         count_in(&mut family, &[("kind", "resumed")], sum(|w| &w.tls_handshakes_resumed))?;
-        let help = "TLS handshakes with clients that failed, by reason; refused are those above the bound.";
+        let help = "TLS handshakes with clients that failed, by reason; too_many are those that ended for newer ones.";
         let mut family = page.open("tls_handshake_failures", help, MetricType::Counter)?;
         for (index, reason) in self.tls_failures.iter().enumerate().take(TLS_FAILURES) {
             let count = self.sum(|worker| worker.tls_failures[index].value());
@@ -276,7 +276,7 @@ impl Scrape {
                 count_in(&mut family, &[("reason", *reason)], count)?;
             }
         }
-        count_in(&mut family, &[("reason", "too_many")], sum(|w| &w.tls_handshakes_refused))
+        count_in(&mut family, &[("reason", "too_many")], sum(|w| &w.tls_handshakes_ousted))
     }
 
     fn encode_upstream(&self, page: &mut Page<'_, '_>) -> fmt::Result {

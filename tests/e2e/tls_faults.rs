@@ -2,21 +2,27 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringgate::rng::Rng;
+use rustls::client::Resumption;
 use rustls::{AlertDescription, ClientConfig, ClientConnection};
 
 use super::client::Client;
 use super::gateway::{Gateway, json};
 use super::plan::{Io, Plan};
 use super::site::{Site, greeter};
-use super::wait::{now_ms, until_true};
+use super::wait::{Ends, now_ms, thread, until_true};
 use super::wire::{End, Wire};
 
 /// Connections that say nothing.
 const SILENT: usize = 2_000;
 /// Connections that say half a hello.
 const HALF: usize = 500;
+/// Handshakes that one worker has under way at most.
+const AT_ONCE: usize = 4_096;
+/// More of them.
+const FURTHER: usize = 1_000;
 
 fn failures(reason: &str) -> String {
     format!("tls_handshake_failures_total{{reason=\"{reason}\"}}")
@@ -133,6 +139,76 @@ fn half_handshakes_end_in_time_and_others_are_served(io: Io) {
     gateway.stop();
 }
 
+/// Handshakes that do not go on by the thousand end one another, the oldest first: honest clients are served meanwhile, and
+/// memory and CPU are bounded.
+fn half_handshakes_beyond_the_bound_end_one_another(io: Io) {
+    let (gateway, config) = greeter(io, "handshake_timeout: 60s");
+    let half = &hello(&config)[..700];
+    is_served(&gateway, &config);
+    gateway.waits_for("net_connections_active", 0.0);
+    let (memory, ticks) = (gateway.process.resident_bytes(), gateway.process.cpu_ticks());
+    let begins = || {
+        let mut wire = Wire::to(gateway.address());
+        wire.sends(half);
+        wire
+    };
+    let mut held: Vec<Wire> = (0..AT_ONCE).map(|_| begins()).collect();
+    gateway.waits_for("tls_handshakes_active", AT_ONCE as f64);
+    for _ in 0..5 {
+        let began_ms = now_ms();
+        is_served(&gateway, &config);
+        assert!(now_ms() - began_ms < 1_000, "{} ms", now_ms() - began_ms);
+        held.extend((0..FURTHER / 5).map(|_| begins()));
+    }
+    gateway.waits_for("tls_handshakes_active", AT_ONCE as f64);
+    gateway.waits_for(&failures("too_many"), FURTHER as f64);
+    assert_eq!(held[0].sees_break(), End::Closed);
+    let most = gateway.process.resident_bytes().saturating_sub(memory);
+    assert!(most < 80 << 20, "{most} bytes more for {AT_ONCE} half hellos");
+    let worked = gateway.process.cpu_ticks() - ticks;
+    assert!(worked < 500, "{worked} hundredths of a second for {} half hellos", AT_ONCE + FURTHER);
+    drop(held);
+    gateway.waits_for("tls_handshakes_active", 0.0);
+    gateway.waits_for("net_connections_active", 0.0);
+    is_served(&gateway, &config);
+    gateway.stop();
+}
+
+/// Whole handshakes as fast as some clients can do them disturb neither a connection that is there nor a new one.
+fn a_flood_of_handshakes_leaves_others_undisturbed(io: Io) {
+    let (gateway, config) = greeter(io, "");
+    let mut flooding = ClientConfig::clone(&config);
+    flooding.resumption = Resumption::disabled();
+    let (flooding, address) = (Arc::new(flooding), gateway.address());
+    let done = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            let (flooding, done) = (Arc::clone(&flooding), Arc::clone(&done));
+            thread("flood", move || {
+                while !done.load(Ordering::Relaxed) {
+                    drop(Client::try_secured(address, &flooding, "a.example"));
+                }
+            })
+        })
+        .collect();
+    let ends = Ends(&done);
+    until_true("the flood is on", || gateway.metric("tls_handshakes_total{kind=\"full\"}") > 50.0);
+    let mut kept = Client::secured(address, &config, "a.example");
+    for _ in 0..20 {
+        let began_ms = now_ms();
+        kept.asks("/x");
+        kept.expects(200);
+        is_served(&gateway, &config);
+        assert!(now_ms() - began_ms < 1_000, "{} ms", now_ms() - began_ms);
+    }
+    drop(ends);
+    floods.into_iter().for_each(|flood| flood.join().expect("it ends in order"));
+    drop(kept);
+    assert_eq!(gateway.metric(&failures("too_many")), 0.0);
+    gateway.waits_for("net_connections_active", 0.0);
+    gateway.stop();
+}
+
 /// A record that was changed on the way, and one that ends in the middle, end the connection; the first by an alert.
 fn a_broken_record_ends_its_connection(io: Io) {
     let (gateway, config) = greeter(io, "");
@@ -189,6 +265,8 @@ on_both_drivers![
     plain_http_is_answered_with_a_400_that_says_so,
     garbage_ends_a_handshake_and_nothing_else,
     half_handshakes_end_in_time_and_others_are_served,
+    half_handshakes_beyond_the_bound_end_one_another,
+    a_flood_of_handshakes_leaves_others_undisturbed,
     a_broken_record_ends_its_connection,
     clients_that_leave_in_the_handshake_are_counted,
     connections_beyond_the_cap_are_turned_away,
