@@ -14,8 +14,6 @@ pub struct Carriers<C> {
 #[derive(Debug)]
 struct Berths<C> {
     carriers: Vec<C>,
-    /// How many requests the last of them that said so takes at once.
-    most: Option<u32>,
     /// Did it turn out that each request needs a connection of its own?
     is_solitary: bool,
 }
@@ -37,16 +35,6 @@ impl<C> Carriers<C> {
         self.endpoints.get(endpoint.0 as usize).map_or(&[], |berths| &berths.carriers)
     }
 
-    /// How many requests a connection to `endpoint` takes at once, as far as one has said.
-    pub fn most(&self, endpoint: EndpointId) -> Option<u32> {
-        self.endpoints.get(endpoint.0 as usize).and_then(|berths| berths.most)
-    }
-
-    /// Told that a connection to `endpoint` takes so many requests at once.
-    pub fn on_most(&mut self, endpoint: EndpointId, most: u32) {
-        self.berths(endpoint).most = Some(most);
-    }
-
     /// Does each request to `endpoint` need a connection of its own, as far as is known?
     pub fn is_solitary(&self, endpoint: EndpointId) -> bool {
         self.endpoints.get(endpoint.0 as usize).is_some_and(|berths| berths.is_solitary)
@@ -64,19 +52,13 @@ impl<C> Carriers<C> {
 
     /// Hands those connections to `endpoint` back that have ended.
     pub fn on_ended(&mut self, endpoint: EndpointId, has_ended: impl Fn(&C) -> bool) -> Vec<C> {
-        let berths = self.berths(endpoint);
-        let ended = berths.carriers.extract_if(.., |carrier| has_ended(carrier)).collect();
-        // The next one may be to another process with other limits.
-        if berths.carriers.is_empty() {
-            berths.most = None;
-        }
-        ended
+        self.berths(endpoint).carriers.extract_if(.., |carrier| has_ended(carrier)).collect()
     }
 
     fn berths(&mut self, endpoint: EndpointId) -> &mut Berths<C> {
         let place = endpoint.0 as usize;
         if self.endpoints.len() <= place {
-            self.endpoints.resize_with(place + 1, || Berths { carriers: Vec::new(), most: None, is_solitary: false });
+            self.endpoints.resize_with(place + 1, || Berths { carriers: Vec::new(), is_solitary: false });
         }
         &mut self.endpoints[place]
     }
@@ -110,15 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_handed_back_once_and_its_limit_forgotten_with_the_last() {
+    fn what_has_ended_is_handed_back_once() {
         let mut carriers = Carriers::default();
         let endpoint = EndpointId(1);
         carriers.on_begun(endpoint, 1);
         carriers.on_begun(endpoint, 2);
-        carriers.on_most(endpoint, 7);
         assert_eq!(carriers.on_ended(endpoint, |carrier| *carrier == 1), [1]);
-        assert_eq!((carriers.on_ended(endpoint, |carrier| *carrier == 1), carriers.most(endpoint)), (vec![], Some(7)));
+        assert_eq!(carriers.on_ended(endpoint, |carrier| *carrier == 1), [0; 0]);
         assert_eq!(carriers.on_ended(endpoint, |_| true), [2]);
-        assert_eq!((carriers.of(endpoint).len(), carriers.most(endpoint)), (0, None));
+        assert_eq!(carriers.of(endpoint).len(), 0);
     }
 }

@@ -148,9 +148,11 @@ impl<E: Env> Shard<E> {
             return self.connect_alone(attempt, credit, None, alarm, patience_ms).await;
         }
         for _ in 0..limits::H2_REFUSALS {
-            credit = match self.try_open_stream(cluster, endpoint, credit) {
-                Ok(upstream) => return Ok((upstream, self.env.now_ns().saturating_sub(began_ns))),
-                Err(credit) => credit,
+            let left_ms = due_ms.saturating_sub(alarm.now_ms());
+            credit = match alarm.within(left_ms, pin!(self.room(cluster, endpoint, credit))).await {
+                Ok(Ok(upstream)) => return Ok((upstream, self.env.now_ns().saturating_sub(began_ns))),
+                Ok(Err(credit)) => credit,
+                Err(Expired) => return Err(Failure::NoStream),
             };
             let carrier = self.carrier_to_come(cluster, endpoint, patience_ms);
             let seat = carrier.room.take();
@@ -178,7 +180,6 @@ impl<E: Env> Shard<E> {
             let took_ns = self.env.now_ns().saturating_sub(began_ns);
             // Fewer streams than was thought: whoever is too many goes elsewhere.
             if carrier.room.is_overfull() {
-                self.carriers.borrow_mut().on_most(endpoint.id, carrier.room.most());
                 continue;
             }
             attempt.on_connected(took_ns);
@@ -187,6 +188,33 @@ impl<E: Env> Shard<E> {
             return Ok((upstream, took_ns));
         }
         Err(Failure::StreamRefused)
+    }
+
+    /// A stream on a connection that is open, waited for while the endpoint takes none on one of them: another would fare no
+    /// better. Leave to begin another, where all are full.
+    async fn room(
+        &self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        credit: Credit<E::Stream>,
+    ) -> Result<Upstream<E::Stream>, Credit<E::Stream>> {
+        let mut credit = Some(credit);
+        poll_fn(|poller| {
+            let held = credit.take().expect("it is taken here alone, and put back unless the wait is over");
+            let held = match self.try_open_stream(cluster, endpoint, held) {
+                Ok(upstream) => return Poll::Ready(Ok(upstream)),
+                Err(held) => held,
+            };
+            let carriers = self.carriers.borrow();
+            let open = || carriers.of(endpoint.id).iter().filter(|carrier| carrier.opener().is_some());
+            if !open().any(|carrier| carrier.room.takes_none()) {
+                return Poll::Ready(Err(held));
+            }
+            open().for_each(|carrier| carrier.room.await_place(poller));
+            credit = Some(held);
+            Poll::Pending
+        })
+        .await
     }
 
     /// A connection that others wait for as well, if there is room on it; otherwise one that begins now.
@@ -201,7 +229,10 @@ impl<E: Env> Shard<E> {
         if let Some(carrier) = carriers.find(endpoint.id, is_coming) {
             return Rc::clone(carrier);
         }
-        let carrier = Carrier::new(self.alarms.now_ms(), carriers.most(endpoint.id), Terms::of(cluster));
+        // What others take is what this one is thought to take.
+        let known = carriers.of(endpoint.id).iter().filter(|carrier| carrier.opener().is_some());
+        let most = known.map(|carrier| carrier.room.most()).max().filter(|most| *most > 0);
+        let carrier = Carrier::new(self.alarms.now_ms(), most, Terms::of(cluster));
         carriers.on_begun(endpoint.id, Rc::clone(&carrier));
         let dial = Dial::to(cluster, endpoint);
         self.env.spawn(carry(Rc::clone(self), Rc::clone(&carrier), dial, patience_ms));
@@ -349,7 +380,10 @@ impl<E: Env> Course<'_, E> {
             return Look::Silent;
         }
         if let Some(since_ms) = room.rests_since_ms() {
-            let is_wanted = room.is_open() && !self.shard.is_draining() && self.shard.has_endpoint(self.endpoint);
+            let is_wanted = room.is_open()
+                && !self.shard.is_draining()
+                && self.shard.has_endpoint(self.endpoint)
+                && !self.is_superfluous();
             if !is_wanted || now_ms >= since_ms.saturating_add(idle_ms) {
                 room.close();
                 // Without anybody who could open a stream, the connection says good-bye and ends.
@@ -363,6 +397,15 @@ impl<E: Env> Course<'_, E> {
             client.ask(now_ms);
         }
         Look::GoOn
+    }
+
+    /// Is there another connection that takes no streams? One is enough to hear of it when the endpoint does again.
+    fn is_superfluous(&self) -> bool {
+        let carriers = self.shard.carriers.borrow();
+        let is_other = |known: &Rc<Carrier<E::Stream>>| {
+            !Rc::ptr_eq(known, self.carrier) && known.opener().is_some() && known.room.takes_none()
+        };
+        self.carrier.room.takes_none() && carriers.find(self.endpoint, is_other).is_some()
     }
 }
 

@@ -183,6 +183,8 @@ pub enum Failure {
     NotH2,
     /// The endpoint speaks HTTP/2, although the configuration does not say so.
     SpeaksH2,
+    /// The endpoint took no stream on its connection in time (RFC 9113 section 6.5.2).
+    NoStream,
     /// The endpoint did nothing with the request and said so (RFC 9113 section 8.7).
     StreamRefused,
     /// The endpoint reset the stream of the request before its response.
@@ -269,7 +271,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 51] = [
+    pub const KINDS: [Self; 52] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -302,6 +304,7 @@ impl Failure {
         Self::SpeaksTls,
         Self::NotH2,
         Self::SpeaksH2,
+        Self::NoStream,
         Self::StreamRefused,
         Self::StreamReset,
         Self::UpstreamSilent,
@@ -375,6 +378,7 @@ impl Failure {
                 unreached(502, "upstream_not_h2", "upstream does not speak HTTP/2: use http1 for its protocol")
             }
             Self::SpeaksH2 => upstream(502, "upstream_speaks_h2", "upstream speaks HTTP/2: use h2 for its protocol"),
+            Self::NoStream => unreached(504, "upstream_no_stream", "upstream takes no requests"),
             Self::StreamRefused => {
                 unanswered(RetryOn::Unread, 502, "upstream_stream_refused", "upstream refused the request unread")
             }
@@ -433,7 +437,8 @@ impl Failure {
             | Self::NotTls
             | Self::NoSharedTls
             | Self::TlsFailed
-            | Self::NotH2 => Stage::Connect,
+            | Self::NotH2
+            | Self::NoStream => Stage::Connect,
             Self::UpstreamWriteTimeout => Stage::Send,
             Self::SpeaksTls
             | Self::SpeaksH2

@@ -7,11 +7,13 @@ use h2::server::Builder;
 
 use super::client::Client;
 use super::endpoint::Endpoint;
+use super::gateway::Gateway;
 use super::h2_client::H2Client;
 use super::h2_endpoint::{H2Accepted, H2Asked, H2Endpoint};
+use super::h2_wire::{ENDS, H2Wire, HEADERS, PREFACE, frame_of, settings};
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::until;
+use super::wait::{until, until_true};
 
 /// A gateway before this endpoint.
 fn before(io: Io, endpoint: &H2Endpoint) -> Plan {
@@ -51,6 +53,178 @@ fn a_lower_limit_means_more_connections(io: Io) {
         at
     };
     assert_eq!(asked_again(), asked_again());
+    gateway.stop();
+}
+
+/// A gateway before an endpoint whose every frame is the test's.
+fn before_frames(io: Io, endpoint: &Endpoint) -> Plan {
+    Plan::bare(io)
+        .cluster_of("app", &format!("{{ url: 'h2c://{}' }}", endpoint.address()))
+        .route("name: everything, cluster: app")
+}
+
+/// Clients of their own, each with a request on its way.
+fn ask(gateway: &Gateway, count: usize) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..count).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.asks("/");
+    }
+    clients
+}
+
+/// A connection whose preface has come, and nothing that the endpoint says.
+fn is_begun(endpoint: &Endpoint) -> H2Wire {
+    let mut wire = endpoint.accepts().into_wire();
+    assert_eq!(wire.reads(PREFACE.len()), PREFACE, "RFC 9113 section 3.4");
+    H2Wire::over_begun(wire)
+}
+
+/// A frame of settings with which a connection takes so many streams at once.
+fn takes(streams: u32) -> Vec<u8> {
+    settings(&[(3, streams)])
+}
+
+/// A connection that takes so many streams at once, from the start.
+fn begins(endpoint: &Endpoint, streams: u32) -> H2Wire {
+    let mut connection = is_begun(endpoint);
+    connection.sends(takes(streams)).settles();
+    connection
+}
+
+/// Answers requests that come, so many.
+fn answers(connection: &mut H2Wire, count: usize) {
+    for _ in 0..count {
+        let stream = connection.expects(HEADERS).stream;
+        connection.sends(frame_of(HEADERS, ENDS, stream, &[0x88]));
+    }
+}
+
+/// RFC 9113 section 6.5.2: no streams is a limit for a moment, and another connection would fare no better.
+fn an_endpoint_that_takes_none_yet_is_waited_for(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = before_frames(io, &endpoint).start();
+    let clients = ask(&gateway, 5);
+    let mut connection = begins(&endpoint, 0);
+    for _ in 0..3 {
+        connection.pings();
+        assert!(endpoint.is_alone() && connection.is_silent());
+    }
+    connection.sends(takes(5));
+    answers(&mut connection, 5);
+    for mut client in clients {
+        client.expects(200);
+    }
+    assert!(endpoint.is_alone());
+    gateway.waits_for("upstream_connects_total", 1.0);
+    gateway.stop();
+}
+
+/// The same for good: every request is told so in time, and they all have opened one connection.
+fn an_endpoint_that_never_takes_any_costs_one_connection(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = before_frames(io, &endpoint).timeouts("connect: 300ms").start();
+    let clients = ask(&gateway, 5);
+    let mut connection = begins(&endpoint, 0);
+    for mut client in clients {
+        assert_eq!(client.expects(504).reason(), "upstream_no_stream");
+    }
+    let mut late = gateway.client();
+    late.asks("/");
+    assert_eq!(late.expects(504).reason(), "upstream_no_stream");
+    assert!(endpoint.is_alone());
+    gateway.waits_for("http2_upstream_connections", 1.0);
+    connection.sends(takes(1));
+    late.asks("/");
+    answers(&mut connection, 1);
+    late.expects(200);
+    gateway.waits_for("upstream_connects_total", 1.0);
+    gateway.stop();
+}
+
+/// A limit that changes in mid-life is obeyed from then on; what is under way is not touched.
+fn a_limit_lowered_in_mid_life_is_obeyed(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = before_frames(io, &endpoint).start();
+    let mut first = ask(&gateway, 2);
+    let mut connection = begins(&endpoint, 2);
+    let streams: Vec<u32> = (0..2).map(|_| connection.expects(HEADERS).stream).collect();
+    connection.sends(takes(0)).pings();
+    let mut waiting = ask(&gateway, 1);
+    gateway.waits_for("http_requests_active", 3.0);
+    for stream in streams {
+        connection.pings().sends(frame_of(HEADERS, ENDS, stream, &[0x88]));
+    }
+    first.iter_mut().for_each(|client| drop(client.expects(200)));
+    connection.pings();
+    assert!(endpoint.is_alone() && connection.is_silent());
+    connection.sends(takes(1));
+    answers(&mut connection, 1);
+    waiting[0].expects(200);
+    // Full is something else: there is room on another one (B7).
+    let mut one = ask(&gateway, 1);
+    let stream = connection.expects(HEADERS).stream;
+    let mut other = ask(&gateway, 1);
+    answers(&mut begins(&endpoint, 1), 1);
+    other[0].expects(200);
+    connection.sends(frame_of(HEADERS, ENDS, stream, &[0x88]));
+    one[0].expects(200);
+    gateway.stop();
+}
+
+/// Of several connections that take no streams any more, one is enough to hear of a change.
+fn connections_without_room_end_but_for_one(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = before_frames(io, &endpoint).start();
+    let clients = ask(&gateway, 3);
+    let mut connections: Vec<H2Wire> = (0..3).map(|_| begins(&endpoint, 1)).collect();
+    // One of them ends with its stream, the others without any.
+    let streams: Vec<u32> = connections.iter_mut().map(|connection| connection.expects(HEADERS).stream).collect();
+    connections[0].sends(takes(0)).pings();
+    for (connection, stream) in connections.iter_mut().zip(streams) {
+        connection.sends(frame_of(HEADERS, ENDS, stream, &[0x88]));
+    }
+    for mut client in clients {
+        client.expects(200);
+    }
+    gateway.waits_for("http2_upstream_streams_active", 0.0);
+    gateway.waits_for("http2_upstream_connections", 3.0);
+    for connection in &mut connections[1..] {
+        connection.sends(takes(0));
+    }
+    gateway.waits_for("http2_upstream_connections", 1.0);
+    assert!(endpoint.is_alone());
+    gateway.stop();
+}
+
+/// B7: a hundred at once until the endpoint says otherwise, and the others on another connection.
+fn a_hundred_is_assumed_until_settings_come(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = before_frames(io, &endpoint).start();
+    let clients = ask(&gateway, 150);
+    let (mut first, mut second) = (is_begun(&endpoint), is_begun(&endpoint));
+    gateway.waits_for("http_requests_active", 150.0);
+    assert!(endpoint.is_alone());
+    for connection in [&mut first, &mut second] {
+        connection.sends(takes(128)).settles();
+    }
+    let mut streams = [first, second].map(|connection| (connection, Vec::new()));
+    until_true("every request has come", || {
+        for (connection, streams) in &mut streams {
+            let come = connection.reads_now().into_iter().filter(|frame| frame.kind == HEADERS);
+            streams.extend(come.map(|frame| frame.stream));
+        }
+        streams.iter().map(|(_, streams)| streams.len()).sum::<usize>() == 150
+    });
+    let mut counts = streams.each_ref().map(|(_, streams)| streams.len());
+    counts.sort_unstable();
+    assert_eq!(counts, [50, 100]);
+    for (connection, streams) in &mut streams {
+        connection.sends(streams.iter().flat_map(|at| frame_of(HEADERS, ENDS, *at, &[0x88])).collect::<Vec<_>>());
+    }
+    for mut client in clients {
+        client.expects(200);
+    }
+    assert!(endpoint.is_alone());
     gateway.stop();
 }
 
@@ -273,6 +447,11 @@ fn a_slow_client_stops_its_own_response_alone(io: Io) {
 
 on_both_drivers!(
     a_lower_limit_means_more_connections,
+    an_endpoint_that_takes_none_yet_is_waited_for,
+    an_endpoint_that_never_takes_any_costs_one_connection,
+    a_limit_lowered_in_mid_life_is_obeyed,
+    connections_without_room_end_but_for_one,
+    a_hundred_is_assumed_until_settings_come,
     a_connection_that_goes_away_ends_in_order,
     a_request_that_was_not_looked_at_is_sent_again,
     a_reset_stream_is_told_apart_from_a_dead_connection,

@@ -87,6 +87,7 @@ impl Failure {
             | Self::SpeaksTls
             | Self::NotH2
             | Self::SpeaksH2
+            | Self::NoStream
             | Self::StreamRefused
             | Self::StreamReset
             | Self::UpstreamSilent

@@ -151,7 +151,7 @@ impl H2Opener {
 impl H2Client {
     /// Drives the connection until there is something to look at; tells `count` what passes meanwhile.
     pub fn next(&mut self, alarm: &Alarm, mut count: impl FnMut(&Tally)) -> impl Future<Output = ClientTurn> {
-        let was = self.timed();
+        let was = self.standing();
         poll_fn(move |poller| {
             let polled = self.poll_next(poller, alarm, was);
             if let Some(tally) = self.running.0.take_whole_tally() {
@@ -167,7 +167,7 @@ impl H2Client {
         })
     }
 
-    fn poll_next(&mut self, poller: &mut Poller<'_>, alarm: &Alarm, was: [bool; 3]) -> Poll<ClientTurn> {
+    fn poll_next(&mut self, poller: &mut Poller<'_>, alarm: &Alarm, was: [bool; 4]) -> Poll<ClientTurn> {
         self.room.note(poller);
         if self.poll_connection(poller).is_ready() || self.running.0.has_seen_enough() {
             return Poll::Ready(ClientTurn::Closed);
@@ -179,15 +179,15 @@ impl H2Client {
             drop(pings.poll_pong(poller));
         }
         self.room.set_most(self.connection.max_concurrent_send_streams());
-        if was != self.timed() {
+        if was != self.standing() {
             return Poll::Ready(ClientTurn::Look);
         }
         alarm.poll_fired(poller).map(|()| ClientTurn::Look)
     }
 
-    /// What there is to time.
-    fn timed(&self) -> [bool; 3] {
-        [self.room.streams() > 0, self.room.is_open(), self.asked_ms().is_some()]
+    /// What a look depends on, beside the time.
+    fn standing(&self) -> [bool; 4] {
+        [self.room.streams() > 0, self.room.is_open(), self.room.takes_none(), self.asked_ms().is_some()]
     }
 
     /// Lets `h2` go on; ready when the connection has ended.

@@ -18,6 +18,8 @@ pub struct Room {
     rests_since_ms: Cell<u64>,
     /// The driver's.
     waker: RefCell<Option<Waker>>,
+    /// Those who wait for a place.
+    waiting: RefCell<Vec<Waker>>,
 }
 
 impl Room {
@@ -30,6 +32,7 @@ impl Room {
             is_open: Cell::new(true),
             rests_since_ms: Cell::new(now_ms),
             waker: RefCell::default(),
+            waiting: RefCell::default(),
         })
     }
 
@@ -57,6 +60,20 @@ impl Room {
         self.streams.get() > self.most.get()
     }
 
+    /// Does the peer take no streams just now, however many there are (RFC 9113 section 6.5.2)?
+    #[must_use]
+    pub fn takes_none(&self) -> bool {
+        self.is_open.get() && self.most.get() == 0
+    }
+
+    /// Wakes whoever polls once there may be a place, or never will be.
+    pub fn await_place(&self, poller: &Poller<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(poller.waker())) {
+            waiting.push(poller.waker().clone());
+        }
+    }
+
     /// Does it take streams, if there is a place?
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -78,13 +95,17 @@ impl Room {
 
     /// The peer takes so many streams at once.
     pub(super) fn set_most(&self, most: usize) {
-        self.most.set(u32::try_from(most).unwrap_or(u32::MAX).min(limits::H2_UPSTREAM_STREAMS));
+        let most = u32::try_from(most).unwrap_or(u32::MAX).min(limits::H2_UPSTREAM_STREAMS);
+        if self.most.replace(most) < most {
+            self.call();
+        }
     }
 
     /// No more streams, and the end of the connection with the last of them.
     pub fn close(&self) {
         if self.is_open.replace(false) {
             self.wake();
+            self.call();
         }
     }
 
@@ -93,6 +114,13 @@ impl Room {
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(poller.waker())) {
             *waker = Some(poller.waker().clone());
         }
+    }
+
+    /// Tells those who wait for a place to look again.
+    fn call(&self) {
+        // Borrowed for no longer: who is woken may wait again.
+        let waiting = self.waiting.take();
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     fn wake(&self) {
@@ -130,15 +158,20 @@ impl Drop for Seat {
         if let Some(now_ms) = self.clock_ms.get() {
             room.rests_since_ms.set(now_ms);
         }
-        // The end of a rest is looked at in time; only one that is to end at once must not be waited for.
-        if room.streams.get() == 0 && !room.is_open.get() {
+        // The end of a rest is looked at in time; only one that may end at once must not be waited for.
+        if room.streams.get() == 0 && (!room.is_open.get() || room.takes_none()) {
             room.wake();
         }
+        room.call();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     #[test]
@@ -156,6 +189,44 @@ mod tests {
         assert_eq!(room.rests_since_ms(), Some(7));
         room.close();
         assert!(!room.has_place());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_place_is_woken_by_all_that_may_give_one() {
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let poller = Poller::from_waker(&waker);
+        let count = || woken.0.load(Ordering::Relaxed);
+        let room = Room::new(0, None);
+        let seat = room.take();
+        room.set_most(0);
+        assert!(room.takes_none());
+        room.await_place(&poller);
+        room.await_place(&poller);
+        room.set_most(0);
+        assert_eq!(count(), 0);
+        room.set_most(1);
+        assert!(!room.takes_none());
+        assert_eq!(count(), 1);
+        room.set_most(2);
+        assert_eq!(count(), 1);
+        room.await_place(&poller);
+        drop(seat);
+        assert_eq!(count(), 2);
+        room.set_most(0);
+        room.await_place(&poller);
+        room.close();
+        assert!(!room.takes_none());
+        assert_eq!(count(), 3);
+    }
+
+    /// Counts how often it is woken.
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]
