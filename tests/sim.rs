@@ -53,6 +53,8 @@ mod sealed;
 mod seals;
 #[path = "sim/settings.rs"]
 mod settings;
+#[path = "sim/shared.rs"]
+mod shared;
 #[path = "sim/shares.rs"]
 mod shares;
 #[path = "sim/stage.rs"]
@@ -76,6 +78,8 @@ use reach::Reach;
 const SEEDS: u64 = 256;
 /// Those with TLS and HTTP/2.
 const SEALED_SEEDS: u64 = 64;
+/// Those with endpoints of HTTP/2.
+const SHARED_SEEDS: u64 = 64;
 /// The first of them.
 const BASE_SEED: u64 = 1;
 /// Failing seeds told in full.
@@ -132,6 +136,18 @@ fn every_seed_keeps_the_invariants() {
 #[test]
 fn every_seed_with_tls_and_http2_keeps_the_invariants() {
     play_seeds(scenario::run_sealed, SEALED_SEEDS, &reach::WANTED_SEALED);
+}
+
+#[test]
+fn every_seed_with_endpoints_of_http2_keeps_the_invariants() {
+    play_seeds(scenario::run_shared, SHARED_SEEDS, &reach::WANTED_SHARED);
+}
+
+#[test]
+fn a_seed_with_endpoints_of_http2_tells_the_same_story_twice() {
+    let stories: Vec<u64> = [11, 11, 12].map(|seed| scenario::run_shared(seed).history).to_vec();
+    assert_eq!(stories[0], stories[1]);
+    assert_ne!(stories[0], stories[2]);
 }
 
 #[test]

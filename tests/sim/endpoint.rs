@@ -1,8 +1,10 @@
 //! An origin server that checks what it is sent and does what the plan says.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
 
 use crate::chance::{checksum, pattern};
 use crate::env::{Dialled, Network};
@@ -11,18 +13,19 @@ use crate::link::Link;
 use crate::pipe::{Conn, connection};
 use crate::plan::{Behaviour, BodyPlan, EndpointPlan, RUBBISH, RequestPlan, Shape, Trouble, WireTrouble};
 use crate::seals;
+use crate::shared::Sharing;
 use crate::storm::Weather;
 use crate::wire::{Body, Framing, Head, chunked};
 use crate::world::{Bell, World};
 
 /// Longer than every timeout of the gateway: an endpoint that waits so long waits for nothing.
-const PATIENCE_MS: u64 = 8_000;
+pub(crate) const PATIENCE_MS: u64 = 8_000;
 
 /// A host that runs an origin server, in good weather or bad.
 pub(crate) struct Host {
-    world: World,
-    ledger: Rc<Ledger>,
-    plan: EndpointPlan,
+    pub(crate) world: World,
+    pub(crate) ledger: Rc<Ledger>,
+    pub(crate) plan: EndpointPlan,
     pub(crate) address: SocketAddr,
     weather: Cell<Weather>,
     changed: Bell,
@@ -72,8 +75,17 @@ impl Host {
         let (ours, theirs) = connection(&self.world, name, plan.profile);
         self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
         self.lines.borrow_mut().push(Rc::downgrade(&theirs.conn));
-        let link = if plan.is_sealed { seals::served(theirs) } else { Link::plain(theirs, WireTrouble::default()) };
-        let server = Server { host: Rc::clone(self), link, poisoned: Cell::new(false), served: Cell::new(false) };
+        let link = if plan.is_sealed {
+            seals::served(theirs, plan.is_shared)
+        } else {
+            Link::plain(theirs, WireTrouble::default())
+        };
+        let host = Rc::clone(self);
+        if plan.is_shared {
+            self.world.spawn(Sharing::serve(host, link));
+            return Dialled::Open(ours);
+        }
+        let server = Server { host, link, poisoned: Cell::new(false), served: Cell::new(false) };
         self.world.spawn(async move { server.serve().await });
         Dialled::Open(ours)
     }
@@ -91,12 +103,25 @@ impl Host {
     }
 
     /// A stopped process goes on once it is let.
-    async fn until_awake(&self) {
-        self.changed.until(|| !matches!(self.weather.get(), Weather::Frozen | Weather::Dark)).await;
+    pub(crate) async fn until_awake(&self) {
+        poll_fn(|poller| if self.is_awake(poller) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Does it go on? If not, whoever asks is woken.
+    pub(crate) fn is_awake(&self, poller: &Context<'_>) -> bool {
+        let is_awake = !matches!(self.weather.get(), Weather::Frozen | Weather::Dark);
+        if !is_awake {
+            self.changed.listen(poller);
+        }
+        is_awake
+    }
+
+    pub(crate) fn weather(&self) -> Weather {
+        self.weather.get()
     }
 
     /// What the weather makes of a behaviour.
-    fn weathered(&self, planned: &Behaviour) -> Behaviour {
+    pub(crate) fn weathered(&self, planned: &Behaviour) -> Behaviour {
         let mut behaviour = planned.clone();
         match self.weather.get() {
             Weather::Sick { status } => {

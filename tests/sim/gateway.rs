@@ -124,7 +124,7 @@ impl Gateway {
         let snapshot = compile(&config, 1, &mut registry, &resolved(&config)).expect("it compiles");
         // A draining worker hears once a tick.
         let slack_ms = hearing.delay_ms.max(limits::TICK_MS) + 1;
-        let inspector = Inspector::new(world, registry.fleet(), slack_ms);
+        let inspector = Inspector::new(world, registry.fleet(), slack_ms, settings.is_shared);
         registry.on_publishing(&snapshot, &config, world.now_ms());
         registry.on_published(1);
         inspector.on_published(&snapshot, &config, &rocks);

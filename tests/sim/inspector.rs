@@ -118,10 +118,12 @@ pub(crate) struct Inspector {
     disturbed_ns: Cell<u64>,
     /// The longest that messages between workers are under way.
     slack_ms: u64,
+    /// Do requests share connections? Then these say nothing about requests, and are neither picked nor counted as they are.
+    is_shared: bool,
 }
 
 impl Inspector {
-    pub(crate) fn new(world: &World, fleet: &Arc<Fleet>, slack_ms: u64) -> Rc<Self> {
+    pub(crate) fn new(world: &World, fleet: &Arc<Fleet>, slack_ms: u64, is_shared: bool) -> Rc<Self> {
         Rc::new(Self {
             world: world.clone(),
             fleet: Arc::clone(fleet),
@@ -144,6 +146,7 @@ impl Inspector {
             newest: Cell::new(1),
             disturbed_ns: Cell::new(0),
             slack_ms,
+            is_shared,
         })
     }
 
@@ -160,7 +163,7 @@ impl Inspector {
             });
             let watched = &mut clusters[at];
             if !Arc::ptr_eq(&watched.state, &cluster.state) {
-                if watched.open + watched.dialling > 0 {
+                if watched.open + watched.dialling > 0 && !self.is_shared {
                     self.world.blame(format!("{}: {} connections are forgotten", watched.name, watched.open));
                 }
                 watched.state = Arc::clone(&cluster.state);
@@ -218,8 +221,10 @@ impl Inspector {
             return dial;
         };
         self.clusters.borrow_mut()[at].dialling += 1;
-        self.on_served(task, is_copy, at, address);
-        dial.trial.replace(self.judge_pick(task, is_copy, at, address));
+        if !self.is_shared {
+            self.on_served(task, is_copy, at, address);
+            dial.trial.replace(self.judge_pick(task, is_copy, at, address));
+        }
         self.dials.borrow_mut().push(Rc::clone(&dial));
         dial
     }
@@ -371,13 +376,13 @@ impl Inspector {
                 self.look_at_ejections(watched);
             }
         }
-        if has_traffic {
+        if has_traffic && !self.is_shared {
             self.look_at_runs();
         }
         // Only now: what was in use before this step may have done what was found.
         if self.oldest.get() < self.newest.get() {
             self.oldest.set(oldest());
-            if self.oldest.get() == self.newest.get() {
+            if self.oldest.get() == self.newest.get() && !self.is_shared {
                 self.look_for_removed();
             }
         }
@@ -401,7 +406,7 @@ impl Inspector {
     fn look_at_credits(&self, watched: &mut Watched) {
         let (taken, there) = (watched.state.taken(), watched.open + watched.dialling);
         watched.lingering.retain(|until_ns| *until_ns >= self.world.now_ns());
-        if !(there..=there + watched.lingering.len()).contains(&taken) {
+        if !self.is_shared && !(there..=there + watched.lingering.len()).contains(&taken) {
             self.world.blame(format!("{}: {taken} credits are out for {there} connections", watched.name));
             // Told once, and not after every step.
             watched.open = taken - watched.dialling.min(taken);

@@ -344,6 +344,11 @@ pub(crate) struct EndpointPlan {
     pub(crate) dies_hard: bool,
     /// Does it speak TLS?
     pub(crate) is_sealed: bool,
+    /// Does it speak HTTP/2?
+    pub(crate) is_shared: bool,
+    /// Streams that it takes on a connection, and what it takes of each ahead of what it has read.
+    pub(crate) streams: u32,
+    pub(crate) stream_window: u32,
 }
 
 /// Who misbehaves.
@@ -422,6 +427,24 @@ impl Plan {
         plan
     }
 
+    /// The same with endpoints that speak HTTP/2.
+    pub(crate) fn shared(seed: u64) -> Self {
+        let mut plan = Self::sealed(seed);
+        let chance = Chance::new(seed ^ 0x54a2);
+        plan.settings.is_shared = true;
+        for (_, event) in &mut plan.events {
+            if let Event::Reload(settings, _) = event {
+                settings.is_shared = true;
+            }
+        }
+        for (_, endpoint) in &mut plan.endpoints {
+            endpoint.is_shared = true;
+            endpoint.streams = chance.pick(&[1, 2, 3, 10, 100, 1_000]);
+            endpoint.stream_window = chance.pick(&[1_000, 16_000, 65_535, 1 << 20]);
+        }
+        plan
+    }
+
     /// The endpoints that never fail.
     pub(crate) fn rocks(&self) -> Vec<SocketAddr> {
         (0..ROOMS.len()).filter(|room| self.bones.rocks[*room]).map(|room| address(room, 0)).collect()
@@ -479,6 +502,9 @@ fn endpoint(chance: &Chance, mood: Mood, is_rock: bool) -> EndpointPlan {
         // An answer that ends with its connection would look whole.
         dies_hard: is_wild || chance.one_in(3),
         is_sealed: false,
+        is_shared: false,
+        streams: 100,
+        stream_window: 65_535,
         idle_ms: if mood == Mood::Calm { 60_000 } else { chance.pick(rests_ms) },
     }
 }

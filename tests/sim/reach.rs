@@ -43,6 +43,22 @@ pub(crate) const WANTED_SEALED: [(&str, u64); 14] = [
     ("copies sent", 50),
 ];
 
+/// The same of those with endpoints of HTTP/2.
+pub(crate) const WANTED_SHARED: [(&str, u64); 12] = [
+    ("served", 1_000),
+    ("reuses", 600),
+    ("streams", 800),
+    ("retries", 100),
+    ("upstream_stream_reset", 4),
+    ("upstream_stream_refused", 1),
+    ("upstream_silent", 1),
+    ("upstream_truncated", 4),
+    ("upstream_reset", 8),
+    ("client_abort", 15),
+    ("waiters", 30),
+    ("copies sent", 50),
+];
+
 fn total(counters: &[Counter]) -> u64 {
     counters.iter().map(Counter::value).sum()
 }

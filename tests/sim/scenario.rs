@@ -46,6 +46,11 @@ pub(crate) fn run_sealed(seed: u64) -> Outcome {
     play(seed, Plan::sealed(seed))
 }
 
+/// Runs a seed with endpoints of HTTP/2, and clients of all kinds.
+pub(crate) fn run_shared(seed: u64) -> Outcome {
+    play(seed, Plan::shared(seed))
+}
+
 fn play(seed: u64, plan: Plan) -> Outcome {
     let world = World::new(seed);
     world.tell(|| format!("{:?}, {:?}\n{}", plan.bones, plan.hearing, plan.settings.yaml()));

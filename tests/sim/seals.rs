@@ -91,21 +91,27 @@ fn client_config(is_h2: bool, is_12: bool) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// What endpoints answer with.
-fn server_config() -> Arc<ServerConfig> {
-    static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| {
-        let chain = vec![CertificateDer::from_pem_slice(FILES.certificate.as_bytes()).expect("PEM")];
-        let key = PrivateKeyDer::from_pem_slice(FILES.key.as_bytes()).expect("PEM");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.expect("versions").with_no_client_auth();
-        Arc::new(builder.with_single_cert(chain, key).expect("a pair"))
+/// What endpoints answer with; those of HTTP/2 speak nothing else.
+fn server_config(is_h2: bool) -> Arc<ServerConfig> {
+    static CONFIGS: LazyLock<[Arc<ServerConfig>; 2]> = LazyLock::new(|| {
+        [false, true].map(|is_h2| {
+            let chain = vec![CertificateDer::from_pem_slice(FILES.certificate.as_bytes()).expect("PEM")];
+            let key = PrivateKeyDer::from_pem_slice(FILES.key.as_bytes()).expect("PEM");
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let builder = builder.expect("versions").with_no_client_auth();
+            let mut config = builder.with_single_cert(chain, key).expect("a pair");
+            if is_h2 {
+                config.alpn_protocols = vec![b"h2".to_vec()];
+            }
+            Arc::new(config)
+        })
     });
-    Arc::clone(&CONFIG)
+    Arc::clone(&CONFIGS[usize::from(is_h2)])
 }
 
 /// An endpoint's end of a connection.
-pub(crate) fn served(end: End) -> Link {
-    let session = ServerConnection::new(server_config()).expect("a session");
+pub(crate) fn served(end: End, is_h2: bool) -> Link {
+    let session = ServerConnection::new(server_config(is_h2)).expect("a session");
     Link::secured(end, Connection::Server(session), WireTrouble::default())
 }

@@ -127,6 +127,8 @@ pub(crate) struct Settings {
     pub(crate) is_sealed: bool,
     /// Do all endpoints speak TLS?
     pub(crate) endpoints_sealed: bool,
+    /// Do all of them speak HTTP/2?
+    pub(crate) is_shared: bool,
 }
 
 impl Settings {
@@ -148,7 +150,7 @@ impl Settings {
         };
         let retry =
             RetrySettings { attempts: 2, on: vec!["connect", "reset"], budget: 10, backoff_ms: 100, any_method: false };
-        let (is_sealed, endpoints_sealed) = (false, false);
+        let (is_sealed, endpoints_sealed, is_shared) = (false, false, false);
         let (split, request_ms) = (vec![1], 1_500);
         Self {
             clusters: vec![app],
@@ -159,6 +161,7 @@ impl Settings {
             request_ms,
             is_sealed,
             endpoints_sealed,
+            is_shared,
         }
     }
 
@@ -185,6 +188,7 @@ impl Settings {
             },
             is_sealed: false,
             endpoints_sealed: false,
+            is_shared: false,
         }
     }
 
@@ -236,8 +240,14 @@ impl Settings {
     }
 
     pub(crate) fn yaml(&self) -> String {
-        let scheme = if self.endpoints_sealed { "https" } else { "http" };
-        let clusters: Vec<String> = self.clusters.iter().map(|cluster| cluster.yaml(scheme)).collect();
+        let scheme = match (self.endpoints_sealed, self.is_shared) {
+            (true, _) => "https",
+            (false, true) => "h2c",
+            (false, false) => "http",
+        };
+        let pings = if self.is_shared { ", ping_after: 400ms, ping_timeout: 200ms" } else { "" };
+        let protocol = if self.is_shared { "protocol: h2, " } else { "" };
+        let clusters: Vec<String> = self.clusters.iter().map(|cluster| cluster.yaml(scheme, protocol)).collect();
         let action = match &self.split[..] {
             [_] => format!("cluster: {}", ROOMS[0]),
             weights => {
@@ -257,7 +267,7 @@ impl Settings {
         format!(
             "version: 1\nadmin: {{ listen: off }}\n\
              listeners: {{ {} }}\n\
-             defaults: {{ cluster: {{ keepalive: {{ idle_timeout: 1s, idle_per_endpoint: 4 }} }} }}\n\
+             defaults: {{ cluster: {{ keepalive: {{ idle_timeout: 1s, idle_per_endpoint: 4{pings} }} }} }}\n\
              clusters:\n{}\
              routes: [{{ name: all, match: {{ path: /* }}, {action}, body_limit: 1MiB{mirror},\n  \
                timeouts: {{ connect: {CONNECT_MS}ms, response_header: {RESPONSE_HEADER_MS}ms, request: {request_ms}ms, body_idle: 700ms }},\n  \
@@ -316,7 +326,7 @@ impl ClusterSettings {
         }
     }
 
-    fn yaml(&self, scheme: &str) -> String {
+    fn yaml(&self, scheme: &str, protocol: &str) -> String {
         let Self { room, balance, key, .. } = self;
         let endpoints: Vec<String> = (self.endpoints.iter())
             .map(|EndpointSettings { number, weight, priority }| {
@@ -324,7 +334,8 @@ impl ClusterSettings {
                 format!("{{ url: \"{scheme}://{address}:80\", weight: {weight}, priority: {priority} }}")
             })
             .collect();
-        let mut text = format!("  {}: {{ balance: {balance}, endpoints: [{}]", ROOMS[*room], endpoints.join(", "));
+        let mut text =
+            format!("  {}: {{ {protocol}balance: {balance}, endpoints: [{}]", ROOMS[*room], endpoints.join(", "));
         if *balance == "consistent_hash" {
             text += &format!(", hash_key: {key}");
         }
