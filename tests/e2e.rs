@@ -39,6 +39,8 @@ mod gate;
 mod gateway;
 #[path = "e2e/h2_client.rs"]
 mod h2_client;
+#[path = "e2e/h2_origin.rs"]
+mod h2_origin;
 #[path = "e2e/h2_peer.rs"]
 mod h2_peer;
 #[path = "e2e/h2_scene.rs"]
@@ -130,6 +132,10 @@ mod h2_upstream;
 mod h2_upstream_connections;
 #[path = "e2e/h2_upstream_ends.rs"]
 mod h2_upstream_ends;
+#[path = "e2e/h2_upstream_faults.rs"]
+mod h2_upstream_faults;
+#[path = "e2e/h2_upstream_policies.rs"]
+mod h2_upstream_policies;
 #[path = "e2e/h2_upstream_tls.rs"]
 mod h2_upstream_tls;
 #[path = "e2e/h2_websockets.rs"]

@@ -373,8 +373,7 @@ fn bad_response(why: HeadError, bytes: &[u8]) -> Failure {
     match bytes {
         _ if is_tls_record(bytes) => Failure::SpeaksTls,
         _ if is_settings(bytes) => Failure::SpeaksH2,
-        _ if why.status() == 431 || why.status() == 414 => Failure::ResponseHeaderTooLarge,
-        _ => Failure::BadResponse(why),
+        _ => Failure::of_response(why),
     }
 }
 

@@ -407,6 +407,15 @@ impl Failure {
         }
     }
 
+    /// A response whose head is refused for this reason.
+    #[must_use]
+    pub const fn of_response(why: HeadError) -> Self {
+        match why.status() {
+            414 | 431 => Self::ResponseHeaderTooLarge,
+            _ => Self::BadResponse(why),
+        }
+    }
+
     /// What was being done when it happened.
     #[must_use]
     pub const fn stage(self) -> Stage {

@@ -230,7 +230,7 @@ fn told_apart<S: Stream>(failure: Failure, stream: &Channel<S>) -> Failure {
         Some(StreamFault::Reset) => Failure::StreamReset,
         Some(StreamFault::WantsHttp1) => Failure::NotH2,
         Some(StreamFault::Untranslatable(why)) => Failure::BadRequest(why),
-        Some(StreamFault::Malformed(why)) => Failure::BadResponse(why),
+        Some(StreamFault::Malformed(why)) => Failure::of_response(why),
         Some(StreamFault::Silent) => Failure::UpstreamSilent,
     }
 }

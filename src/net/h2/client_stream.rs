@@ -90,7 +90,10 @@ impl ClientStream {
 
     /// Why there is no response, where there is more to say than that there is none.
     pub fn fault(&self) -> Option<StreamFault> {
-        self.fault.get().or_else(|| self.wire.is_silent().then_some(StreamFault::Silent))
+        let silent = || self.wire.is_silent().then_some(StreamFault::Silent);
+        // The meter found what is wrong.
+        let wrong = || self.wire.has_seen_enough().then_some(StreamFault::Malformed(HeadError::MalformedStream));
+        self.fault.get().or_else(silent).or_else(wrong)
     }
 
     /// Ready when the endpoint has given the request up.
@@ -157,6 +160,12 @@ fn fault(error: &h2::Error) -> Option<StreamFault> {
     if error.is_go_away() && error.is_remote() {
         // RFC 9113 section 6.8: above the last identity, nothing was done.
         return Some(StreamFault::Unprocessed);
+    }
+    if error.is_go_away() && error.is_library() {
+        // `h2` ended the connection: what came on it is no HTTP/2, or far too large a head (RFC 9113 sections 5.4.1, 10.5.1).
+        let is_large = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+        let why = if is_large { HeadError::HeadTooLarge } else { HeadError::MalformedStream };
+        return Some(StreamFault::Malformed(why));
     }
     if !error.is_reset() {
         return None;

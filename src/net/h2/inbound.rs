@@ -63,9 +63,12 @@ impl Inbound {
     }
 
     /// Is this the end of the body all the same? RFC 9113 section 8.1: whoever has sent a whole response may refuse the rest
-    /// of its request by a reset without an error.
+    /// of its request by a reset without an error. Whoever closes its connection instead has sent it whole if all that it
+    /// promised is there; that the stream had ended is no more to be seen then.
     fn is_end(&self, error: &h2::Error) -> bool {
-        self.is_response && error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
+        let is_refused = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
+        let has_all = matches!(self.state, State::Exact(left) if self.held.len() as u64 == left);
+        self.is_response && (is_refused || error.is_io() && has_all)
     }
 
     /// What comes on a stream that becomes a tunnel (RFC 8441).

@@ -52,6 +52,11 @@ pub(super) struct Wire {
     /// The client's direction has ended.
     is_ended: Cell<bool>,
     is_broken: Cell<bool>,
+    /// Is what the peer said heard although it takes nothing any more? An endpoint may have answered before it closed (RFC 9112
+    /// section 9.5); a client that takes nothing has no use for an answer.
+    hears_out: bool,
+    /// Does the peer take nothing any more, while it may still be heard? What is written goes nowhere.
+    is_deaf: Cell<bool>,
     /// Did the last read fill its buffer, so that a larger one is worth it?
     is_bulk: Cell<bool>,
     /// Field sections that streams have sent and that have not gone.
@@ -84,7 +89,7 @@ impl Wire {
         C: Deref<Target = Channel<S>> + Clone + 'static,
     {
         let meter = Meter::new(alarm.now_ms(), header_bytes);
-        Self::new(carrier, received, pool, alarm, meter)
+        Self::new(carrier, received, pool, alarm, (meter, false))
     }
 
     /// The same as a client.
@@ -94,10 +99,16 @@ impl Wire {
         C: Deref<Target = Channel<S>> + Clone + 'static,
     {
         let meter = Meter::of_client(alarm.now_ms(), header_bytes);
-        Self::new(carrier, None, pool, alarm, meter)
+        Self::new(carrier, None, pool, alarm, (meter, true))
     }
 
-    fn new<S, C>(carrier: C, received: Option<Buffer>, pool: BufferPool, alarm: Alarm, meter: Meter) -> Rc<Self>
+    fn new<S, C>(
+        carrier: C,
+        received: Option<Buffer>,
+        pool: BufferPool,
+        alarm: Alarm,
+        (meter, hears_out): (Meter, bool),
+    ) -> Rc<Self>
     where
         S: Stream,
         C: Deref<Target = Channel<S>> + Clone + 'static,
@@ -118,6 +129,8 @@ impl Wire {
             is_begun: Cell::new(false),
             is_ended: Cell::new(false),
             is_broken: Cell::new(false),
+            hears_out,
+            is_deaf: Cell::new(false),
             is_bulk: Cell::new(false),
             fields_owed: Cell::new(0),
             reader: RefCell::default(),
@@ -166,7 +179,7 @@ impl Wire {
             return Poll::Pending;
         }
         if self.inbox.borrow().is_none() && !self.is_ended.get() {
-            self.poll_loop(&self.reader, poller)?;
+            self.poll_loop(&self.reader, poller).inspect_err(|_| self.is_broken.set(true))?;
         }
         if self.has_seen_enough() {
             return Poll::Pending;
@@ -193,6 +206,9 @@ impl Wire {
             if !self.has_room() {
                 return Poll::Pending;
             }
+        }
+        if self.is_deaf.get() {
+            return Poll::Ready(Ok(bytes.len()));
         }
         let mut outbox = self.outbox.borrow_mut();
         let buffer = outbox.get_or_insert_with(|| self.pool.lend());
@@ -228,20 +244,25 @@ impl Wire {
         if self.outbox.borrow().is_none() && self.writing_since_ms.get().is_none() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_loop(&self.writer, poller)?;
+        if let Err(error) = self.poll_loop(&self.writer, poller) {
+            if !self.hears_out {
+                self.is_broken.set(true);
+                return Poll::Ready(Err(error));
+            }
+            self.is_deaf.set(true);
+            self.writing_since_ms.set(None);
+            drop(self.outbox.borrow_mut().take());
+        }
         let is_sent = self.outbox.borrow().is_none() && self.writing_since_ms.get().is_none();
         if is_sent { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Lets a loop go on; an error or its end breaks the wire.
+    /// Lets a loop go on, up to its end or an error.
     fn poll_loop(&self, slot: &RefCell<Option<Loop>>, poller: &mut Poller<'_>) -> io::Result<()> {
         let mut slot = slot.borrow_mut();
         let Some(running) = &mut *slot else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let Poll::Ready(ended) = running.as_mut().poll(poller) else { return Ok(()) };
         *slot = None;
-        if ended.is_err() {
-            self.is_broken.set(true);
-        }
         ended
     }
 
