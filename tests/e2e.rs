@@ -18,6 +18,8 @@ macro_rules! on_both_drivers {
     };
 }
 
+#[path = "e2e/admission.rs"]
+mod admission;
 #[path = "e2e/announced.rs"]
 mod announced;
 #[path = "e2e/census.rs"]

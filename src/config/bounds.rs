@@ -16,5 +16,7 @@ pub(super) const CLOSE_AFTER_MAX: u32 = 255;
 pub(super) const MIN_REQUESTS_MAX: u32 = 65_536;
 /// Longest run of failures that is counted.
 pub(super) const CONSECUTIVE_MAX: u32 = 65_535;
+/// Most requests in flight that an adaptive limit may let in.
+pub(super) const ADMITTED_MAX: u32 = 1_000_000;
 /// The last TCP port.
 pub(super) const PORT_MAX: u32 = 65_535;

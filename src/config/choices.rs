@@ -2,8 +2,8 @@
 
 use super::leaf::{Kind, Refusal};
 use super::model::{
-    Balance, ClientAuth, HashKey, HostHeader, Io, NoneHealthy, ProbeKind, Protocol, ProxyProtocol, ProxyVersion,
-    TlsVersion, UpstreamProtocol,
+    Balance, ClientAuth, HashKey, HostHeader, Io, NoneHealthy, Priority, ProbeKind, Protocol, ProxyProtocol,
+    ProxyVersion, TlsVersion, UpstreamProtocol,
 };
 use super::words;
 use crate::limits::WORKERS_MAX;
@@ -311,6 +311,24 @@ impl Kind for HostHeaderName {
             "preserve" => Ok(HostHeader::Preserve),
             "upstream" => Ok(HostHeader::Upstream),
             _ => Err(refuse::<Self>(text, &["preserve", "upstream"])),
+        }
+    }
+}
+
+/// Who is shed last.
+pub(super) struct PriorityName;
+
+impl Kind for PriorityName {
+    type Out = Priority;
+    const EXPECTED: &'static str = "`low`, `normal` or `high`";
+    const PATTERN: Option<&'static str> = Some("low|normal|high");
+
+    fn text(text: &str) -> Result<Priority, Refusal> {
+        match text {
+            "low" => Ok(Priority::Low),
+            "normal" => Ok(Priority::Normal),
+            "high" => Ok(Priority::High),
+            _ => Err(refuse::<Self>(text, &["low", "normal", "high"])),
         }
     }
 }

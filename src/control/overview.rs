@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::cluster::{BreakerState, ClusterState, EndpointId, Fitness, Fleet, Probe, Slot};
 use crate::config::Config;
+use crate::policy::Admission;
 use crate::snapshot::{Endpoint, Snapshot};
-use crate::telemetry::{ClusterView, EndpointView};
+use crate::telemetry::{AdmissionView, ClusterView, EndpointView};
 
 /// Clusters of the configuration in force, each with its cells of shared state.
 #[derive(Default)]
@@ -21,6 +22,7 @@ pub(super) struct Shown {
     balance: &'static str,
     is_required: bool,
     pub(super) state: Arc<ClusterState>,
+    admission: Option<Arc<Admission>>,
     pub(super) endpoints: Vec<ShownEndpoint>,
     is_probed: bool,
     pub(super) max_latency_us: Option<u64>,
@@ -47,6 +49,7 @@ impl Overview {
                     balance: cluster.strategy.name(),
                     is_required: cluster.is_required,
                     state: Arc::clone(&cluster.state),
+                    admission: cluster.admission.as_ref().map(|gate| Arc::clone(&gate.shared)),
                     endpoints: cluster.endpoints.iter().map(ShownEndpoint::new).collect(),
                     is_probed: written.active.is_some(),
                     max_latency_us: written.max_latency.map(|most| u64::try_from(most.as_micros()).unwrap_or(u64::MAX)),
@@ -101,6 +104,12 @@ impl Shown {
             connections_active: self.state.in_use() as u64,
             in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
             waiting: self.state.waiting() as u64,
+            admission: self.admission.as_ref().map(|gate| AdmissionView {
+                limit: gate.limit(),
+                in_flight: gate.in_flight(),
+                baseline_us: gate.baseline_us(),
+                shed: gate.shed(),
+            }),
             slow_tiers: (0..64).filter(|priority| slow >> priority & 1 == 1).collect(),
             endpoints,
         }

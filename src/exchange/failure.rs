@@ -151,6 +151,8 @@ pub enum Failure {
     LoopDetected,
     /// No file descriptor or port was left for a connection.
     DescriptorsExhausted,
+    /// The cluster has more to do than it can without getting slow.
+    Overloaded,
     /// The cluster's cap on connections is reached.
     UpstreamSaturated,
     /// The wait for a connection took too long.
@@ -271,7 +273,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 52] = [
+    pub const KINDS: [Self; 53] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -288,6 +290,7 @@ impl Failure {
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
+        Self::Overloaded,
         Self::UpstreamSaturated,
         Self::QueueTimeout,
         Self::BreakerOpen,
@@ -353,9 +356,8 @@ impl Failure {
             Self::OriginRefused => client(403, "origin_refused", "scripts of this origin may not ask for this"),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
-            Self::DescriptorsExhausted => {
-                gateway(503, "descriptors_exhausted", "no connection to the upstream was left")
-            }
+            Self::DescriptorsExhausted => gateway(503, "descriptors_exhausted", "no upstream connection was left"),
+            Self::Overloaded => gateway(503, "overloaded", "upstream overloaded"),
             Self::UpstreamSaturated => gateway(503, "upstream_saturated", "upstream saturated"),
             Self::QueueTimeout => gateway(503, "upstream_queue_timeout", "upstream saturated"),
             Self::BreakerOpen => upstream(503, "breaker_open", "upstream breaker open"),
@@ -395,7 +397,7 @@ impl Failure {
             Self::BadResponse(_) => upstream(502, "bad_response", "upstream sent a malformed response"),
             Self::ResponseHeadCut => upstream(502, "upstream_head_cut", "upstream closed in its response head"),
             Self::ResponseHeaderTooLarge => {
-                upstream(502, "upstream_header_too_large", "upstream sent too large a response head")
+                upstream(502, "upstream_header_too_large", "upstream response head too large")
             }
             Self::InterimFlood => upstream(502, "interim_flood", "upstream sent too many interim responses"),
             Self::UnaskedSwitch => upstream(502, "unasked_switch", "upstream switched protocols unasked"),
@@ -434,6 +436,7 @@ impl Failure {
             Self::AccessDenied
             | Self::OriginRefused
             | Self::DescriptorsExhausted
+            | Self::Overloaded
             | Self::UpstreamSaturated
             | Self::QueueTimeout => Stage::Admit,
             Self::BreakerOpen | Self::NoneFit => Stage::Balance,

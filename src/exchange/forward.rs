@@ -13,7 +13,7 @@ use super::shard::Upstream;
 use crate::http1::{ChunkedDecoder, ResponseHead};
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Stream, StreamFault};
-use crate::snapshot::{Cluster, Route};
+use crate::snapshot::{Cluster, Gate, Route};
 
 /// What an exchange needs besides itself to be forwarded; lent by the connection.
 pub(super) struct Parts<'a> {
@@ -36,10 +36,20 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Served {
         let mut parts = Parts { response, upload, download, out: None };
         let sending = Sending::default();
+        let gate = self.adopted.snapshot.clusters[cluster].admission.as_ref();
+        let permit = gate.map(|gate| gate.shared.try_enter(route.priority));
+        if let Some(None) = permit {
+            self.tally.cluster.set(Some(cluster));
+            return self.refuse(Failure::Overloaded, &sending).await;
+        }
         let mirror = self.mirror_for(route);
         let may_be_refused = self.adopted.snapshot.clusters[cluster].speaks_h2;
         self.tally.keeps_body.set(mirror.is_some() || may_be_refused || self.may_repeat(route));
         let outcome = self.attempt_all(route, cluster, &mut parts, &sending).await;
+        if let Some(gate) = gate {
+            self.on_admitted(gate, outcome.as_ref().err().copied());
+        }
+        drop(permit);
         if let Some(mirror) = mirror {
             self.send_mirror(route, mirror, &sending);
         }
@@ -84,6 +94,18 @@ impl<E: Env> Exchange<'_, E> {
     /// Bytes behind the head that were part of this request; an upload consumes all of them and keeps what is left over.
     fn body_used(&self) -> usize {
         self.whole_body().unwrap_or_else(|| self.behind_head().len())
+    }
+
+    /// Tells the gate what an answer took, or that none came in time; what else went wrong says nothing of latency.
+    fn on_admitted(&self, gate: &Gate, failure: Option<Failure>) {
+        let is_late = matches!(failure, Some(Failure::UpstreamTimeout | Failure::RequestTimeout));
+        let took_ns = match self.tally.first_byte_ns.get() {
+            0 if is_late => self.shard.env.now_ns().saturating_sub(self.tally.sent_ns.get()),
+            took_ns => took_ns,
+        };
+        if took_ns > 0 {
+            gate.shared.on_answered(self.shard.worker, took_ns / 1000, self.shard.alarms.now_ms(), &gate.policy);
+        }
     }
 
     /// Attempts until an answer begins. A connect that failed goes on at another endpoint, whatever the request: nothing was

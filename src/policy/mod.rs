@@ -5,11 +5,13 @@
 //! Invariants: policies are asked in the order of [`Policies`]; an absent one costs nothing but its branch.
 
 mod access;
+mod admission;
 mod cors;
 
 use std::sync::Arc;
 
 pub use access::Access;
+pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
 pub use cors::{Cors, CorsSpec, Origin};
 
 /// The policies of one route, in the order in which they are asked.

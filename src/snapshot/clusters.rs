@@ -11,12 +11,15 @@ use rustls::pki_types::ServerName;
 use super::Snapshot;
 use super::compile::{CompileError, Resolved, ms};
 use super::tls::{Outbound, TlsError, TlsKeeper};
-use super::upstream::{Cluster, Endpoint, EndpointTls, KeyFrom, Pings, ProxyVersion, QueueBound, UpstreamProtocol};
+use super::upstream::{
+    Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Pings, ProxyVersion, QueueBound, UpstreamProtocol,
+};
 use crate::cluster::{
     BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
     Ring, Strategy,
 };
 use crate::config;
+use crate::policy::{Admission, AdmissionPolicy};
 
 /// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, and the
 /// secrets of TLS sessions.
@@ -25,6 +28,7 @@ pub struct Registry {
     endpoints: EndpointRegistry,
     fleet: Arc<Fleet>,
     states: HashMap<String, Arc<ClusterState>>,
+    admissions: HashMap<String, Arc<Admission>>,
     /// Probe state of endpoints that are new in the snapshot under construction.
     probes: HashMap<EndpointId, Probe>,
     pub(super) tls: TlsKeeper,
@@ -39,6 +43,7 @@ impl Registry {
             endpoints: EndpointRegistry::new(),
             fleet: Arc::new(Fleet::new(workers)),
             states: HashMap::new(),
+            admissions: HashMap::new(),
             probes: HashMap::new(),
             tls: TlsKeeper::new(),
         }
@@ -102,6 +107,8 @@ impl Registry {
         // A cluster that is gone may come back while requests of before still hold its connections.
         let is_known = |name: &String| snapshot.clusters.iter().any(|cluster| cluster.name == *name);
         self.states.retain(|name, state| state.taken() > 0 || is_known(name));
+        let gates = snapshot.clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.admission.as_ref()?)));
+        self.admissions = gates.map(|(name, gate)| (name.clone(), Arc::clone(&gate.shared))).collect();
         for cluster in &snapshot.clusters {
             self.states.entry(cluster.name.clone()).or_insert_with(|| Arc::clone(&cluster.state));
         }
@@ -130,6 +137,14 @@ impl Registry {
     }
 }
 
+/// The gate before a cluster: the one of before, if there was one.
+fn gate(cluster: &config::Cluster, registry: &Registry) -> Option<Gate> {
+    let config::Admission { min, max, measure_every } = cluster.admission?;
+    let policy = AdmissionPolicy { min, max, measure_every_ms: ms(measure_every) };
+    let known = registry.admissions.get(&cluster.name).map(Arc::clone);
+    Some(Gate { policy, shared: known.unwrap_or_else(|| Arc::new(Admission::new(registry.workers, &policy))) })
+}
+
 pub(super) fn cluster(
     cluster: &config::Cluster,
     epoch: u64,
@@ -155,6 +170,7 @@ pub(super) fn cluster(
         endpoints,
         tiers,
         state: registry.state(cluster),
+        admission: gate(cluster, registry),
         strategy,
         ring,
         key: cluster.hash_key.as_ref().map(key),

@@ -15,6 +15,7 @@ use super::{
 use crate::config;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::limits;
+use crate::policy::Priority;
 use crate::routing::{HostPattern, PathPattern, RouteSpec, Table};
 
 /// Addresses of every (host, port) of the configuration.
@@ -161,6 +162,11 @@ fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileE
         rewrite,
         host_of_endpoint: route.host_header == config::HostHeader::Upstream,
         policies,
+        priority: match route.priority {
+            config::Priority::Low => Priority::Low,
+            config::Priority::Normal => Priority::Normal,
+            config::Priority::High => Priority::High,
+        },
         needs_certificate: route.require_client_cert,
         request_edits: edits(&route.name, &route.request_headers, &[])?,
         response_edits: edits(&route.name, &route.response_headers, owned)?,

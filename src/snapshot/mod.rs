@@ -20,6 +20,6 @@ pub use publish::{Publisher, Reader};
 pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
 pub use tls::{TlsError, client_config};
 pub use upstream::{
-    Cluster, Endpoint, EndpointTls, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute, Statuses,
-    UpstreamProtocol,
+    Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute,
+    Statuses, UpstreamProtocol,
 };

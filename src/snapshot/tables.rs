@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use super::{Cluster, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
-use crate::policy::Policies;
+use crate::policy::{Policies, Priority};
 use crate::routing::{RouteId, Table};
 
 /// Everything an exchange asks of the configuration.
@@ -114,6 +114,8 @@ pub struct Route {
     pub action: Action,
     /// What its requests must pass.
     pub policies: Option<Box<Policies>>,
+    /// Who is shed last.
+    pub priority: Priority,
     /// Is it only for clients that have shown a certificate?
     pub needs_certificate: bool,
     /// The field that tells the endpoint how many milliseconds its answer may take; empty when none does.

@@ -8,6 +8,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::cluster::{BreakerPolicy, ClusterState, EndpointId, IdleLimits, PassivePolicy, Ring, Strategy};
+use crate::policy::{Admission, AdmissionPolicy};
 
 /// A named set of endpoints.
 pub struct Cluster {
@@ -21,6 +22,8 @@ pub struct Cluster {
     pub tiers: Vec<Range<usize>>,
     /// What all workers share of it; it survives reloads.
     pub state: Arc<ClusterState>,
+    /// The gate before it, if it has one; it survives reloads too.
+    pub admission: Option<Gate>,
     /// How an endpoint is chosen.
     pub strategy: Strategy,
     /// The ring of [`Strategy::ConsistentHash`].
@@ -80,6 +83,14 @@ pub struct Endpoint {
     pub tls: Option<EndpointTls>,
     /// What is spoken to it.
     pub protocol: UpstreamProtocol,
+}
+
+/// A limit on requests in flight that follows their latency.
+pub struct Gate {
+    /// Its bounds.
+    pub policy: AdmissionPolicy,
+    /// What all workers share of it.
+    pub shared: Arc<Admission>,
 }
 
 /// What is spoken to an endpoint.

@@ -19,10 +19,26 @@ pub struct ClusterView {
     pub in_flight: u64,
     /// Requests that wait for a connection.
     pub waiting: u64,
+    /// The limit on requests in flight that follows their latency, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<AdmissionView>,
     /// Priorities that are left because they are slow.
     pub slow_tiers: Vec<u8>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointView>,
+}
+
+/// A limit on requests in flight that follows their latency.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq)]
+pub struct AdmissionView {
+    /// Most requests in flight of normal priority.
+    pub limit: u32,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// What an answer takes when nothing waits, in microseconds; 0 before that is known.
+    pub baseline_us: f64,
+    /// Requests that were shed.
+    pub shed: u64,
 }
 
 impl ClusterView {

@@ -341,6 +341,17 @@ impl Scrape {
         for cluster in &self.clusters {
             family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.connections)?;
         }
+        let gates = || self.clusters.iter().filter_map(|cluster| Some((cluster.name.as_str(), cluster.admission?)));
+        let help = "Most requests in flight to a cluster that its adaptive limit lets in.";
+        let mut family = page.open("upstream_admission_limit", help, MetricType::Gauge)?;
+        for (name, gate) in gates() {
+            family.encode_family(&[("cluster", name)])?.encode_gauge(&u64::from(gate.limit))?;
+        }
+        let help = "Requests to a cluster that its adaptive limit has shed.";
+        let mut family = page.open("upstream_admission_shed", help, MetricType::Counter)?;
+        for (name, gate) in gates() {
+            count_in(&mut family, &[("cluster", name)], gate.shed)?;
+        }
         let help = "State of an endpoint's circuit breaker: 0 closed, 1 open, 2 half-open.";
         self.encode_endpoints(page, "circuit_breaker_state", help, |endpoint| endpoint.breaker_state)?;
         let help = "1 when an endpoint may be picked, 0 when something speaks against it.";

@@ -15,7 +15,7 @@ mod retries;
 mod ring;
 mod sampler;
 
-pub use clusters::{ClusterView, EndpointView};
+pub use clusters::{AdmissionView, ClusterView, EndpointView};
 pub use counters::{
     CLASSES, Cells, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, Histogram, METHODS, PROTOCOLS, REASONS_MAX,
     STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,

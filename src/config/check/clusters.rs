@@ -1,19 +1,24 @@
 //! Clusters: how an endpoint is chosen, caps, and what contradicts itself among them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
-use super::super::file::{ClusterFile, QueueFile};
+use super::super::bounds::ADMITTED_MAX;
+use super::super::file::{AdmissionFile, ClusterFile, QueueFile};
 use super::super::model::{
-    Action, Balance, Cluster, Config, Dns, Endpoint, Keepalive, NoneHealthy, PassiveHealth, Queue, Runtime, Scheme,
-    UpstreamProtocol, Workers,
+    Action, Admission, Balance, Cluster, Config, Dns, Endpoint, Keepalive, NoneHealthy, PassiveHealth, Queue, Runtime,
+    Scheme, UpstreamProtocol, Workers,
 };
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::process::check_keepalive;
 use super::{Check, Names, Written, endpoints, hash_key, health, tls};
 use crate::limits::ENDPOINTS_MAX;
+
+/// How often the baseline of an adaptive limit is measured, unless given.
+const MEASURE_EVERY: Duration = Duration::from_secs(30);
 
 /// What the rest of the configuration says about clusters.
 pub(super) struct Surroundings<'a> {
@@ -75,6 +80,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         keepalive: check_keepalive(check, at.key("keepalive"), file.keepalive.as_ref(), around.keepalive),
         max_connections: max_connections.unwrap_or(0),
         queue: check_queue(check, at.key("queue"), file.queue.as_ref()),
+        admission: check_admission(check, at.key("admission"), file.admission.as_ref()),
         slow_start: check.value(at.key("slow_start"), file.slow_start.as_ref()),
         none_healthy: check.value(at.key("none_healthy"), file.none_healthy.as_ref()).unwrap_or(NoneHealthy::FailOpen),
         required: check.value(at.key("required"), file.required.as_ref()).unwrap_or(false),
@@ -137,6 +143,18 @@ fn check_queue(check: &mut Check<'_>, at: At<'_>, file: Option<&QueueFile>) -> O
     }
     let timeout = check.required(&at, "timeout", file.timeout.as_ref());
     Some(Queue { max: max?, timeout: timeout? })
+}
+
+fn check_admission(check: &mut Check<'_>, at: At<'_>, file: Option<&AdmissionFile>) -> Option<Admission> {
+    let file = file?;
+    let min = check.number(at.key("min"), file.min.as_ref(), 1..=ADMITTED_MAX).unwrap_or(1);
+    let max = check.number(at.key("max"), file.max.as_ref(), 1..=ADMITTED_MAX).unwrap_or(1000);
+    if min > max {
+        let note = "fewer could never be in flight: lower `min` or raise `max`, 1000 unless given";
+        check.error_with(at.key("min"), "`min` is more than `max`", note);
+    }
+    let measure_every = check.value(at.key("measure_every"), file.measure_every.as_ref());
+    Some(Admission { min, max, measure_every: measure_every.unwrap_or(MEASURE_EVERY) })
 }
 
 /// What goes with a balancer, and what does not.

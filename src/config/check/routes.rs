@@ -1,7 +1,7 @@
 //! Routes: what they match, and exactly one action.
 
 use super::super::file::{MatchFile, RedirectFile, RespondFile, RouteFile};
-use super::super::model::{Action, HostHeader, HostMatch, PathMatch, Policy, Route};
+use super::super::model::{Action, HostHeader, HostMatch, PathMatch, Policy, Priority, Route};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::edits::{self, Direction};
@@ -80,6 +80,7 @@ fn check_one(
         query: matching.query,
         action,
         policies,
+        priority: check.value(at.key("priority"), file.priority.as_ref()).unwrap_or(Priority::Normal),
         require_client_cert: check
             .value(at.key("require_client_cert"), file.require_client_cert.as_ref())
             .unwrap_or(false),
@@ -236,6 +237,7 @@ fn refuse_forward_keys(check: &mut Check<'_>, at: At<'_>, file: &RouteFile) {
         (file.timeouts.is_some(), at.key("timeouts"), "timeouts"),
         (file.retry.is_some(), at.key("retry"), "retry"),
         (file.mirror.is_some(), at.key("mirror"), "mirror"),
+        (file.priority.is_some(), at.key("priority"), "priority"),
         (file.upgrades.is_some(), at.key("upgrades"), "upgrades"),
         (file.rewrite.is_some(), at.key("rewrite"), "rewrite"),
         (

@@ -7,7 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 
 use super::super::addresses::EndpointUrl;
 use super::super::bounds::{
-    CLOSE_AFTER_MAX, CONSECUTIVE_MAX, ENDPOINT_WEIGHT_MAX, MIN_REQUESTS_MAX, PRIORITY_MAX, PROBES_MAX,
+    ADMITTED_MAX, CLOSE_AFTER_MAX, CONSECUTIVE_MAX, ENDPOINT_WEIGHT_MAX, MIN_REQUESTS_MAX, PRIORITY_MAX, PROBES_MAX,
 };
 use super::super::choices::{BalanceName, HashKeyName, NoneHealthyName, ProxyVersionName, UpstreamProtocolName};
 use super::super::leaf::Leaf;
@@ -40,6 +40,8 @@ pub(in crate::config) struct ClusterFile {
     pub(in crate::config) max_connections: Option<Leaf<Count>>,
     /// Requests that may wait for one of `max_connections`; none unless given.
     pub(in crate::config) queue: Option<QueueFile>,
+    /// A limit on requests in flight that follows their latency: what is above it is answered with 503; none unless given.
+    pub(in crate::config) admission: Option<AdmissionFile>,
     /// Time over which an endpoint that comes back gets its full share again; at once unless given.
     pub(in crate::config) slow_start: Option<Leaf<Wait>>,
     /// When no endpoint is fit: `fail_open` uses them all the same, `fail_closed` answers with 503.
@@ -104,6 +106,20 @@ pub(in crate::config) struct QueueFile {
     /// The longest one waits before it is answered with 503.
     #[schemars(required)]
     pub(in crate::config) timeout: Option<Leaf<Wait>>,
+}
+
+/// A limit on requests in flight that follows their latency.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping, `{}` for the defaults")]
+pub(in crate::config) struct AdmissionFile {
+    /// Least requests in flight, 1.
+    #[schemars(range(min = 1, max = ADMITTED_MAX))]
+    pub(in crate::config) min: Option<Leaf<Count>>,
+    /// Most requests in flight, 1000.
+    #[schemars(range(min = 1, max = ADMITTED_MAX))]
+    pub(in crate::config) max: Option<Leaf<Count>>,
+    /// How often what an answer takes without others is measured anew, 30s.
+    pub(in crate::config) measure_every: Option<Leaf<Wait>>,
 }
 
 /// When an endpoint that fails is left alone: by the share of failures in a window, or by failures in a row.

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use self::cluster::{
-    BreakerFile, ClusterFile, EndpointFile, HashKeyFields, HashKeyFile, KeepaliveFile, QueueFile,
+    AdmissionFile, BreakerFile, ClusterFile, EndpointFile, HashKeyFields, HashKeyFile, KeepaliveFile, QueueFile,
 };
 pub(super) use self::compound::{Named, ScalarOr};
 pub(super) use self::health::{ActiveHealthFile, HealthFile, PassiveHealthFile};

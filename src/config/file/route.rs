@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::bounds::{ATTEMPTS_MAX, SPLIT_WEIGHT_MAX};
-use super::super::choices::{HostHeaderName, RetryCause, RetryMethods};
+use super::super::choices::{HostHeaderName, PriorityName, RetryCause, RetryMethods};
 use super::super::leaf::Leaf;
 use super::super::patterns::{
     DeadlineField, FieldName, FieldValue, HostPattern, Method, PathPattern, PrefixRewrite, RedirectTarget, UpgradeName,
@@ -36,6 +36,8 @@ pub(in crate::config) struct RouteFile {
     pub(in crate::config) respond: Option<RespondFile>,
     /// What requests must pass, by the names of `policies`; an empty list for nothing.
     pub(in crate::config) policies: Option<Vec<Leaf<Text>>>,
+    /// Who is shed last where `admission` of the cluster sheds: `low`, `normal` or `high`.
+    pub(in crate::config) priority: Option<Leaf<PriorityName>>,
     /// Whether clients must have shown a certificate (`client_ca` of the listener), false; without one: 403.
     pub(in crate::config) require_client_cert: Option<Leaf<Switch>>,
     /// Which `Host` the upstream sees: `preserve` (the client's) or `upstream` (the endpoint's).

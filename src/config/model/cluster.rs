@@ -27,6 +27,8 @@ pub struct Cluster {
     pub max_connections: usize,
     /// Requests that wait when `max_connections` is reached; `None` refuses them at once, and without a cap.
     pub queue: Option<Queue>,
+    /// A limit on its requests in flight that follows their latency.
+    pub admission: Option<Admission>,
     /// Time over which an endpoint that comes back gets its full share again, never zero; `None` is at once.
     pub slow_start: Option<Duration>,
     /// What happens when no endpoint is fit.
@@ -41,6 +43,17 @@ pub struct Cluster {
     pub passive: Option<PassiveHealth>,
     /// The breaker that each of its endpoints has.
     pub breaker: Option<Breaker>,
+}
+
+/// A limit on requests in flight that follows their latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Least requests in flight, at least 1.
+    pub min: u32,
+    /// Most requests in flight, at least `min`.
+    pub max: u32,
+    /// How often what an answer takes without others is measured anew, never zero.
+    pub measure_every: Duration,
 }
 
 /// How an endpoint of a cluster is chosen.

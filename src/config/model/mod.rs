@@ -12,11 +12,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::cluster::{
-    ActiveHealth, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth, ProbeKind,
-    ProxyVersion, Queue, Scheme, UpstreamProtocol,
+    ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
+    ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,
 };
 pub use self::policy::{Access, Cors, Origin, Policy};
-pub use self::route::{Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Retry, RetryOn, Route, Timeouts};
+pub use self::route::{
+    Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Priority, Retry, RetryOn, Route, Timeouts,
+};
 pub use self::tls::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
 
 /// One whole configuration, ready to be compiled into a snapshot.

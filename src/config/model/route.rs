@@ -24,6 +24,8 @@ pub struct Route {
     /// What its requests must pass: indices into [`Config::policies`](super::Config::policies), none twice, and one
     /// policy of cross-origin sharing at most.
     pub policies: Vec<usize>,
+    /// Who is shed last.
+    pub priority: Priority,
     /// Whether it is only for clients that have shown a certificate.
     pub require_client_cert: bool,
     /// Which `Host` the upstream sees.
@@ -47,6 +49,17 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// Edits of the response's fields on the way to the client.
     pub response_headers: HeaderEdits,
+}
+
+/// Who is shed last, where [`Admission`](super::Admission) sheds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// When a quarter of the limit is free no longer.
+    Low,
+    /// At the limit.
+    Normal,
+    /// A quarter above the limit.
+    High,
 }
 
 /// Which hosts a route matches; always in lower case, without a port and without a final dot.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::telemetry::method_index;
+use crate::telemetry::{AdmissionView, method_index};
 
 fn scrape() -> Scrape {
     let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new())).collect();
@@ -29,6 +29,7 @@ fn scrape() -> Scrape {
             connections_active: 2,
             in_flight: 2,
             waiting: 0,
+            admission: Some(AdmissionView { limit: 12, in_flight: 3, baseline_us: 250.5, shed: 9 }),
             slow_tiers: Vec::new(),
             endpoints: vec![EndpointView {
                 address: "10.0.0.1:80".to_owned(),
@@ -70,6 +71,8 @@ fn workers_are_summed_under_the_documented_names() {
         "http_route_requests_total{route=\"other\",class=\"4xx\"} 1",
         "upstream_connection_saturation_ratio{cluster=\"app\"} 0.25",
         "upstream_cluster_connections{cluster=\"app\"} 5",
+        "upstream_admission_limit{cluster=\"app\"} 12",
+        "upstream_admission_shed_total{cluster=\"app\"} 9",
         "circuit_breaker_state{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 1",
         "circuit_breaker_transitions_total{to=\"half_open\"} 0",
         "upstream_endpoint_healthy{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 0",

@@ -1,0 +1,90 @@
+//! Adaptive admission: what a cluster cannot bear without getting slow is shed at once, low priorities first.
+
+use serde_json::json;
+
+use super::client::Client;
+use super::endpoint::{Accepted, Endpoint};
+use super::gateway::Gateway;
+use super::plan::{Io, Plan};
+use super::wait::until_true;
+
+/// Routes of all priorities to one cluster with a limit.
+fn gated(io: Io, endpoint: &Endpoint, admission: &str) -> Plan {
+    let plan = Plan::bare(io).workers("2").cluster_with("app", &[endpoint.address()], admission);
+    ["low", "normal", "high"].into_iter().fold(plan, |plan, priority| {
+        plan.route(&format!("name: {priority}, match: {{ path: /{priority}/* }}, cluster: app, priority: {priority}"))
+    })
+}
+
+/// A request that its endpoint has and does not answer.
+fn held(gateway: &Gateway, endpoint: &Endpoint, path: &str) -> (Client, Accepted) {
+    let mut client = gateway.client();
+    client.asks(path);
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /");
+    (client, upstream)
+}
+
+/// Before anything is known eight requests are let in, over all workers together; six of low priority, ten of high. What
+/// is above is answered at once, with a reason and with when to come back, and whoever ends makes room.
+fn what_is_above_the_limit_is_shed_by_priority(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = gated(io, &endpoint, "admission: {}").start();
+    let mut inside: Vec<_> = (0..6).map(|_| held(&gateway, &endpoint, "/low/1")).collect();
+    let refused = |path: &str| {
+        let mut client = gateway.client();
+        client.asks(path);
+        let answer = client.expects(503);
+        assert_eq!((answer.reason(), answer.text()), ("overloaded", "upstream overloaded"), "{path}");
+        assert_eq!(answer.field("retry-after"), Some("1"));
+        assert!(!answer.announces_close());
+    };
+    refused("/low/2");
+    inside.extend((0..2).map(|_| held(&gateway, &endpoint, "/normal/1")));
+    refused("/normal/2");
+    refused("/low/2");
+    inside.extend((0..2).map(|_| held(&gateway, &endpoint, "/high/1")));
+    refused("/high/2");
+    assert_eq!(
+        gateway.cluster("app")["admission"],
+        json!({ "limit": 8, "in_flight": 10, "baseline_us": 0.0, "shed": 4 })
+    );
+    assert_eq!(gateway.metric("upstream_admission_limit{cluster=\"app\"}"), 8.0);
+    assert_eq!(gateway.metric("upstream_admission_shed_total{cluster=\"app\"}"), 4.0);
+    gateway.waits_for("gateway_rejected_requests_total{reason=\"overloaded\"}", 4.0);
+    assert_eq!(gateway.log_of("/high/2")["stage"], "admit");
+
+    // A client that leaves makes room as one that is answered does.
+    let (left, _upstream) = inside.remove(0);
+    left.closes();
+    for (client, upstream) in &mut inside {
+        upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        client.expects(200);
+    }
+    until_true("all have left", || gateway.cluster("app")["admission"]["in_flight"] == 0);
+    let (mut client, mut upstream) = held(&gateway, &endpoint, "/low/3");
+    upstream.replies_with("ok");
+    client.expects(200);
+    gateway.stop();
+}
+
+/// A limit that was found survives a reload; one that is taken away lets everything in.
+fn a_reload_keeps_the_limit_and_its_count(io: Io) {
+    let endpoint = Endpoint::listens();
+    let plan = gated(io, &endpoint, "admission: { min: 2, max: 2 }");
+    let gateway = plan.start();
+    let inside: Vec<_> = (0..2).map(|_| held(&gateway, &endpoint, "/normal/1")).collect();
+    let mut client = gateway.client();
+    client.asks("/normal/2").expects(503);
+    gateway.adopts(&plan.route("name: more, match: { path: /more }, cluster: app").yaml());
+    client.asks("/more").expects(503);
+    assert_eq!(gateway.cluster("app")["admission"]["in_flight"], 2);
+    gateway.adopts(&gated(io, &endpoint, "max_connections: 50").yaml());
+    let (mut third, mut upstream) = held(&gateway, &endpoint, "/normal/3");
+    upstream.replies_with("ok");
+    third.expects(200);
+    drop(inside);
+    gateway.stop();
+}
+
+on_both_drivers![what_is_above_the_limit_is_shed_by_priority, a_reload_keeps_the_limit_and_its_count];
