@@ -55,6 +55,8 @@ mod layer;
 mod message;
 #[path = "e2e/origin.rs"]
 mod origin;
+#[path = "e2e/pair.rs"]
+mod pair;
 #[path = "e2e/patient.rs"]
 mod patient;
 #[path = "e2e/pki.rs"]
@@ -164,6 +166,8 @@ mod mirrors;
 mod names;
 #[path = "e2e/pairs.rs"]
 mod pairs;
+#[path = "e2e/pairs_streaming.rs"]
+mod pairs_streaming;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/probes.rs"]

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
@@ -191,6 +192,14 @@ impl H2Stream {
         reply
     }
 
+    /// Waits for an interim response of this status.
+    pub(crate) fn expects_interim(&mut self, status: u16) {
+        let response = self.response.as_mut().expect("no final one was taken");
+        let interim = poll_fn(|poller| response.poll_informational(poller));
+        let interim = within(&self.handle, "an interim response", interim).expect("no final one comes first");
+        assert_eq!(interim.expect("an open stream").status().as_u16(), status);
+    }
+
     /// Waits for the head of a final response of this status.
     pub(crate) fn expects_head(&mut self, status: u16) -> Reply {
         let reply = self.expects_any_head();
@@ -251,7 +260,21 @@ impl H2Stream {
         self
     }
 
-    /// The same; the reason of a reset when the gateway does not want it.
+    /// Sends as much content as there is room for, until none has come for this time: how much.
+    pub(crate) fn sends_for(&mut self, content: &[u8], patience: Duration) -> usize {
+        let mut rest = Bytes::copy_from_slice(content);
+        while !rest.is_empty() {
+            let send = &mut self.send;
+            send.reserve_capacity(rest.len());
+            let room = async { tokio::time::timeout(patience, poll_fn(|poller| send.poll_capacity(poller))).await };
+            let Ok(Some(Ok(room))) = self.handle.block_on(room) else { break };
+            let piece = rest.split_to(room.min(rest.len()));
+            self.send.send_data(piece, false).expect("an open stream");
+        }
+        content.len() - rest.len()
+    }
+
+    /// Sends all of it; the reason of a reset when the gateway does not want it.
     pub(crate) fn try_sends(&mut self, content: &[u8], ends: bool) -> Result<(), Option<Reason>> {
         let mut rest = Bytes::copy_from_slice(content);
         while !rest.is_empty() {

@@ -1,36 +1,15 @@
 //! Every way in beside every way out: one table of what must be the same for all of them (requirement B7, issue "Mixed").
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use h2::Reason;
-use h2::server::Builder;
-use rustls::{ClientConfig, ServerConfig};
 
-use super::client::Client;
-use super::gateway::Gateway;
-use super::h2_client::H2Client;
-use super::h2_endpoint::{H2Accepted, H2Asked, H2Endpoint};
-use super::layer::Layer;
+use super::h2_endpoint::H2Asked;
 use super::message::Message;
-use super::origin::Origin;
-use super::plan::{Io, Plan};
-use super::site::{Site, TLS, VERSIONS, server_of};
-use super::wait::{thread, until_true};
+use super::pair::{BACKS, Front, Part, Table};
+use super::plan::Io;
+use super::wait::until_true;
 use super::wire::Wire;
-
-/// How a client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Front {
-    Http10,
-    Http11,
-    H2c,
-    Http11Tls,
-    H2Tls,
-}
-
-/// Ways out, by the first part of the path.
-const BACKS: [&str; 4] = ["h1", "h1s", "h2c", "h2s"];
 
 /// What passes between a test and its endpoints beside their protocols.
 #[derive(Debug, Default)]
@@ -67,26 +46,9 @@ struct Seen {
     interims: Vec<u16>,
 }
 
-/// An endpoint of HTTP/1.1.
-fn http1(hanging: &Arc<Hanging>, tls: Option<ServerConfig>) -> Origin {
-    let (hanging, tls) = (Arc::clone(hanging), tls.map(Arc::new));
-    Origin::serving(move |wire| {
-        let secured = match &tls {
-            None => Ok(wire),
-            Some(config) => wire.secured(Layer::server(config)),
-        };
-        let Ok(mut wire) = secured else { return };
-        while let Some(mut request) = wire.try_reads_head() {
-            wire.reads_body(&mut request);
-            if !answers(&mut wire, &request, &hanging) {
-                return wire.resets();
-            }
-        }
-    })
-}
-
 /// Answers by the last part of the path; false when the connection is to be reset.
-fn answers(wire: &mut Wire, request: &Message, hanging: &Hanging) -> bool {
+fn answers(wire: &mut Wire, mut request: Message, hanging: &Hanging) -> bool {
+    wire.reads_body(&mut request);
     let path = request.start.split(' ').nth(1).expect("a target");
     match path.rsplit('/').next() {
         Some("echo") => {
@@ -119,26 +81,6 @@ fn answers(wire: &mut Wire, request: &Message, hanging: &Hanging) -> bool {
     }
 }
 
-/// An endpoint of HTTP/2.
-fn http2(hanging: &Arc<Hanging>, tls: Option<ServerConfig>) -> std::net::SocketAddr {
-    let endpoint = H2Endpoint::with(Builder::new(), tls);
-    let (address, hanging) = (endpoint.address(), Arc::clone(hanging));
-    drop(thread("h2-origin", move || {
-        while let Some(accepted) = endpoint.try_accepts() {
-            let hanging = Arc::clone(&hanging);
-            drop(thread("h2-origin-connection", move || serve(&accepted, &hanging)));
-        }
-    }));
-    address
-}
-
-fn serve(accepted: &H2Accepted, hanging: &Arc<Hanging>) {
-    while let Some(asked) = accepted.try_expects_any() {
-        let hanging = Arc::clone(hanging);
-        drop(thread("h2-origin-request", move || replies(asked, &hanging)));
-    }
-}
-
 fn replies(mut asked: H2Asked, hanging: &Hanging) {
     let path = asked.request().uri().path().to_owned();
     match path.rsplit('/').next() {
@@ -168,64 +110,10 @@ fn replies(mut asked: H2Asked, hanging: &Hanging) {
     }
 }
 
-/// A gateway with one way in and all ways out.
-struct Table {
-    front: Front,
-    gateway: Gateway,
-    tls: ClientConfig,
-    hanging: Arc<Hanging>,
-    _origins: [Origin; 2],
-}
+/// What endpoints do here.
+const PART: Part<Hanging> = Part { http1: answers, http2: replies };
 
-impl Table {
-    fn new(io: Io, front: Front) -> Self {
-        let site = Site::new();
-        let secured = |protocol: &str| {
-            let mut config = server_of(&site.authority.certifies(&["a.example"]), &VERSIONS, None);
-            config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-            config
-        };
-        let hanging = Arc::default();
-        let origins = [http1(&hanging, None), http1(&hanging, Some(secured("http/1.1")))];
-        let (plain, tls) = (http2(&hanging, None), http2(&hanging, Some(secured("h2"))));
-        let believed = "tls: { ca: ca.crt, server_name: a.example }";
-        let mut plan = Plan::bare(io)
-            .cluster("h1", &[origins[0].address()])
-            .cluster_as("h1s", &format!("{believed}, endpoints: [{{ url: 'https://{}' }}]", origins[1].address()))
-            .cluster_of("h2c", &format!("{{ url: 'h2c://{plain}' }}"))
-            .cluster_as("h2s", &format!("protocol: h2, {believed}, endpoints: [{{ url: 'https://{tls}' }}]"));
-        for back in BACKS {
-            let late = format!("match: {{ path: /{back}/late }}, timeouts: {{ request: 200ms }}");
-            plan = plan
-                .route(&format!("name: {back}, match: {{ path: /{back}/* }}, cluster: {back}"))
-                .route(&format!("name: {back}_late, {late}, cluster: {back}"));
-        }
-        let plan = plan.speaks_h2();
-        let plan = if matches!(front, Front::Http11Tls | Front::H2Tls) { plan.listener(TLS) } else { plan };
-        let client = site.believer();
-        let gateway = Gateway::start_in(site.folder, &plan.yaml());
-        Self { front, gateway, tls: client, hanging, _origins: origins }
-    }
-
-    fn http1(&self) -> Client {
-        match self.front {
-            Front::Http11Tls => Client::secured(self.gateway.address(), &Arc::new(self.tls.clone()), "a.example"),
-            Front::Http10 | Front::Http11 | Front::H2c | Front::H2Tls => self.gateway.client(),
-        }
-    }
-
-    fn http2(&self) -> Option<H2Client> {
-        match self.front {
-            Front::H2c => Some(H2Client::to(self.gateway.address())),
-            Front::H2Tls => {
-                let mut config = self.tls.clone();
-                config.alpn_protocols = vec![b"h2".to_vec()];
-                Some(H2Client::secured(self.gateway.address(), Arc::new(config), "a.example"))
-            }
-            Front::Http10 | Front::Http11 | Front::Http11Tls => None,
-        }
-    }
-
+impl Table<Hanging> {
     /// A request with this body, and a trailer `x-up` where the client's protocol has some.
     fn asks(&self, path: &str, body: &[u8]) -> Seen {
         if let Some(mut client) = self.http2() {
@@ -271,7 +159,7 @@ impl Table {
         if let Some(mut client) = self.http2() {
             let mut stream = client.gets(path);
             stream.expects_head(200);
-            self.hanging.cut.fetch_add(1, Ordering::Relaxed);
+            self.shared.cut.fetch_add(1, Ordering::Relaxed);
             let reason = stream.expects_reset();
             assert!(matches!(reason, Reason::INTERNAL_ERROR | Reason::CANCEL), "{reason:?}");
             return;
@@ -281,7 +169,7 @@ impl Table {
         client.sends(format!("GET {path} HTTP/{version}\r\nHost: a.example\r\n\r\n"));
         let message = client.reads_head();
         assert_eq!(message.field("content-length"), Some("1000"), "{message}");
-        self.hanging.cut.fetch_add(1, Ordering::Relaxed);
+        self.shared.cut.fetch_add(1, Ordering::Relaxed);
         assert!(client.try_reads_to_end().len() <= 10, "{path}");
     }
 
@@ -301,7 +189,7 @@ impl Table {
 
 /// What is the same for all pairs with this way in.
 fn check(io: Io, front: Front) {
-    let table = Table::new(io, front);
+    let table = Table::new(io, front, &PART, &[("late", "request: 200ms")]);
     let is_old = front == Front::Http10;
     let body: Vec<u8> = (0..100_000_u32).map(|at| u8::try_from(at % 251).expect("small")).collect();
     for (turn, back) in (0..).zip(BACKS) {
@@ -313,15 +201,13 @@ fn check(io: Io, front: Front) {
         let expected = Seen { status: 200, body: b"ok".to_vec(), sum: None, interims };
         assert_eq!(seen, expected, "{front:?} to {back}");
         table.sees_cut(&format!("/{back}/cut"));
-        let hanging = &table.hanging;
+        let hanging = &table.shared;
         table.leaves(&format!("/{back}/hang"), || hanging.waits_for(2 * turn + 1, 2 * turn));
         hanging.waits_for(2 * turn + 1, 2 * turn + 1);
         assert_eq!(table.asks(&format!("/{back}/late"), b"x").status, 504, "{front:?} to {back}");
         hanging.waits_for(2 * turn + 2, 2 * turn + 2);
     }
-    table.gateway.waits_for("http2_upstream_streams_active", 0.0);
-    table.gateway.waits_for("upstream_connections_active", 0.0);
-    table.gateway.stop();
+    table.ends();
 }
 
 fn from_http_1_0_to_all(io: Io) {
