@@ -12,12 +12,15 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio_rustls::TlsAcceptor;
 
 use super::folder::Folder;
 use super::gateway::Gateway;
+use super::h2_origin::H2Origin;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::secure_origin::{Authority, secure_origin};
+use super::site::{Site, VERSIONS, server_of};
 use super::wait::thread;
 
 const OFTEN: &str = "interval: 100ms, healthy_after: 1, unhealthy_after: 2";
@@ -93,6 +96,11 @@ fn a_renewed_ca_is_believed() {
 /// A gRPC server on a thread of its own, which ends with the test: every check of the service `orders` gets this serving
 /// status, every other one NOT_FOUND.
 fn grpc_server(serving: &Arc<AtomicU8>) -> SocketAddr {
+    grpc_server_over(serving, None)
+}
+
+/// The same, perhaps over TLS. Whatever is no check is answered with 404.
+fn grpc_server_over(serving: &Arc<AtomicU8>, tls: Option<TlsAcceptor>) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     listener.set_nonblocking(true).expect("an open socket");
     let (address, serving) = (listener.local_addr().expect("a bound socket"), Arc::clone(serving));
@@ -104,7 +112,17 @@ fn grpc_server(serving: &Arc<AtomicU8>) -> SocketAddr {
                 let serving = Arc::clone(&serving);
                 let service = service_fn(move |request| check(request, serving.load(Ordering::Relaxed)));
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                drop(tokio::spawn(server.serve_connection(TokioIo::new(stream), service)));
+                let tls = tls.clone();
+                drop(tokio::spawn(async move {
+                    // Who probes leaves when it likes.
+                    match tls {
+                        None => drop(server.serve_connection(TokioIo::new(stream), service).await),
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            drop(server.serve_connection(TokioIo::new(stream), service).await);
+                        }
+                    }
+                }));
             }
         });
     }));
@@ -117,12 +135,17 @@ async fn check(
     serving: u8,
 ) -> Result<Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, hyper::Error> {
     let is_check = request.method() == "POST" && request.uri().path() == "/grpc.health.v1.Health/Check";
+    let http_status = if is_check { 200 } else { 404 };
     let asked = request.into_body().collect().await?.to_bytes();
     let is_known = is_check && asked == b"\0\0\0\0\x08\x0a\x06orders"[..];
     let (body, status) = if is_known { (vec![0, 0, 0, 0, 2, 8, serving], "0") } else { (Vec::new(), "5") };
     let trailers = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static(status))]);
     let body = Full::new(Bytes::from(body)).with_trailers(async move { Some(Ok(trailers)) });
-    Ok(Response::builder().header("content-type", "application/grpc").body(body).expect("a response"))
+    Ok(Response::builder()
+        .status(http_status)
+        .header("content-type", "application/grpc")
+        .body(body)
+        .expect("a response"))
 }
 
 /// G1: gRPC health by its protocol: the service asked for, every serving status, and a service nobody knows.
@@ -142,5 +165,36 @@ fn grpc_probes_follow_the_health_protocol() {
     shows(&gateway, "orders", address, "unhealthy", "grpc NOT_SERVING");
     serving.store(1, Ordering::Relaxed);
     shows(&gateway, "orders", address, "healthy", "grpc SERVING");
+    gateway.stop();
+}
+
+/// G1: probes speak what requests speak: HTTP/2 with prior knowledge, or as TLS agrees on it; gRPC has TLS where requests do.
+#[test]
+fn probes_speak_what_requests_speak() {
+    let (plain, site) = (H2Origin::start("plain"), Site::new());
+    let mut config = server_of(&site.authority.certifies(&["a.example"]), &VERSIONS, None);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let serving = Arc::new(AtomicU8::new(1));
+    let secured = grpc_server_over(&serving, Some(TlsAcceptor::from(Arc::new(config))));
+    let tls = "tls: { ca: ca.crt, server_name: a.example }";
+    let cluster = |protocol: &str, active: &str| {
+        let url = format!("endpoints: [{{ url: 'https://{secured}' }}]");
+        format!("protocol: {protocol}, {tls}, health: {{ active: {{ {active}, {OFTEN} }} }}, {url}")
+    };
+    let known = format!("health: {{ active: {{ kind: http, {OFTEN} }} }}, endpoints: [{}]", plain.entry());
+    let plan = Plan::bare(Io::Uring)
+        .cluster_as("known", &known)
+        .cluster_as("agreed", &cluster("h2", "kind: https, expect: 404"))
+        .cluster_as("auto", &cluster("auto", "kind: https, expect: 404"))
+        .cluster_as("grpc", &cluster("h2", "kind: grpc, service: orders"));
+    let gateway = Gateway::start_in(site.folder, &plan.yaml());
+    shows(&gateway, "known", plain.address(), "healthy", "status 200");
+    shows(&gateway, "agreed", secured, "healthy", "status 404");
+    shows(&gateway, "auto", secured, "healthy", "status 404");
+    shows(&gateway, "grpc", secured, "healthy", "grpc SERVING");
+    plain.tells(503);
+    serving.store(2, Ordering::Relaxed);
+    shows(&gateway, "known", plain.address(), "unhealthy", "status 503");
+    shows(&gateway, "grpc", secured, "unhealthy", "grpc NOT_SERVING");
     gateway.stop();
 }

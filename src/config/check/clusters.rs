@@ -102,7 +102,6 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ClusterFile, 
         let note = "requests wait only when a cap on connections is reached: give one, or leave `queue` out".to_owned();
         check.problems.push(problem.at_key().note(Some(note)));
     }
-    health::warn_of_http1(check, at_health.key("active"), &cluster);
     if cluster.proxy_protocol.is_some()
         && cluster.endpoints.iter().any(|endpoint| cluster.speaks_to(endpoint).is_shared())
     {

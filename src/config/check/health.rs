@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::super::bounds::{CLOSE_AFTER_MAX, CONSECUTIVE_MAX, MIN_REQUESTS_MAX, PORT_MAX, PROBES_MAX};
 use super::super::file::{ActiveHealthFile, BreakerFile, PassiveHealthFile, ScalarOr};
 use super::super::leaf::Leaf;
-use super::super::model::{
-    ActiveHealth, Breaker, Cluster, ClusterTls, Endpoint, PassiveHealth, ProbeKind, Scheme, UpstreamProtocol,
-};
+use super::super::model::{ActiveHealth, Breaker, ClusterTls, Endpoint, PassiveHealth, ProbeKind, Scheme};
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::super::units::{Percent, Wait};
@@ -76,25 +74,13 @@ pub(super) fn take_up_tls(
     tls: &ClusterTls,
     endpoints: &[Endpoint],
 ) {
-    if active.kind == ProbeKind::Https && active.tls == ClusterTls::default() {
+    if matches!(active.kind, ProbeKind::Https | ProbeKind::Grpc) && active.tls == ClusterTls::default() {
         active.tls = tls.clone();
     }
     let is_secure = !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.scheme == Scheme::Https);
     if active.kind == ProbeKind::Http && active.port.is_none() && is_secure {
         let note = "the endpoints speak TLS: write `kind: https`, or give the `port` that speaks plain HTTP";
         check.warn(at, "kind", "a probe of kind `http` at the port of an `https` endpoint", note);
-    }
-}
-
-/// Probes of HTTP speak HTTP/1.1, whatever requests speak.
-pub(super) fn warn_of_http1(check: &mut Check<'_>, at: At<'_>, cluster: &Cluster) {
-    let Some(active) = &cluster.active else { return };
-    let is_h2 = |endpoint| cluster.speaks_to(endpoint) == UpstreamProtocol::H2;
-    let asks = matches!(active.kind, ProbeKind::Http | ProbeKind::Https) && active.port.is_none();
-    if asks && cluster.endpoints.iter().any(is_h2) {
-        let note = "endpoints that speak HTTP/2 alone fail it: write `kind: tcp` or `kind: grpc`, or give the `port` that \
-                    speaks HTTP/1.1";
-        check.warn(at, "kind", "a probe by HTTP/1.1 at the port of an endpoint that is spoken to by HTTP/2", note);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -12,7 +12,7 @@ use super::target::Target;
 use super::trouble::{Phase, Trouble};
 use super::{Shared, grpc, http, tls};
 use crate::clock;
-use crate::config::ProbeKind;
+use crate::config::{ProbeKind, UpstreamProtocol};
 use crate::net::{encode_proxy_v1, encode_proxy_v2};
 use crate::snapshot::ProxyVersion;
 
@@ -56,7 +56,7 @@ pub(super) trait Check: Send + 'static {
 pub(super) struct Prober {
     target: Target,
     shared: Arc<Shared>,
-    /// Made by the first HTTPS probe.
+    /// Made by the first probe over TLS.
     connector: Option<TlsConnector>,
 }
 
@@ -67,11 +67,11 @@ impl Prober {
     }
 
     async fn connector(&mut self) -> Result<Option<TlsConnector>, Trouble> {
-        if self.target.health.kind != ProbeKind::Https {
+        if !self.target.is_secure() {
             return Ok(None);
         }
         if self.connector.is_none() {
-            self.connector = Some(self.shared.trust.connector(&self.target.health).await?);
+            self.connector = Some(self.shared.trust.connector(&self.target.health, self.target.spoken()).await?);
         }
         Ok(self.connector.clone())
     }
@@ -88,14 +88,35 @@ impl Prober {
             let written = deadline.before(Phase::Connect, stream.write_all(&words)).await?;
             written.map_err(|error| Trouble::from_io(&error))?;
         }
-        match (self.target.health.kind, connector) {
+        let Some(connector) = connector else {
+            let by_h2 = self.target.spoken() == UpstreamProtocol::H2;
+            return Box::pin(self.ask_over(stream, by_h2, &mut deadline, latency)).await;
+        };
+        let stream = tls::secure(stream, &connector, &self.target, &mut deadline).await?;
+        let by_h2 = tls::agreed_on_h2(&stream);
+        if self.target.spoken() == UpstreamProtocol::H2 && !by_h2 {
+            return Err(Trouble::NoHttp2);
+        }
+        Box::pin(self.ask_over(stream, by_h2, &mut deadline, latency)).await
+    }
+
+    async fn ask_over<S>(
+        &self,
+        stream: S,
+        by_h2: bool,
+        deadline: &mut Deadline,
+        latency: &mut Latency,
+    ) -> Result<Cow<'static, str>, Trouble>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match (self.target.health.kind, by_h2) {
             (ProbeKind::Tcp, _) => Ok("connected".into()),
-            (ProbeKind::Grpc, _) => grpc::ask(stream, &self.target, &mut deadline, latency).await,
-            (ProbeKind::Http | ProbeKind::Https, None) => http::ask(stream, &self.target, &mut deadline, latency).await,
-            (ProbeKind::Http | ProbeKind::Https, Some(connector)) => {
-                let stream = tls::secure(stream, &connector, &self.target, &mut deadline).await?;
-                http::ask(stream, &self.target, &mut deadline, latency).await
+            (ProbeKind::Grpc, _) => grpc::ask(stream, &self.target, deadline, latency).await,
+            (ProbeKind::Http | ProbeKind::Https, true) => {
+                http::ask_by_http2(stream, &self.target, deadline, latency).await
             }
+            (ProbeKind::Http | ProbeKind::Https, false) => http::ask(stream, &self.target, deadline, latency).await,
         }
     }
 }

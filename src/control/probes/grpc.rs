@@ -1,92 +1,43 @@
-//! The gRPC probe: `grpc.health.v1.Health/Check` over plaintext HTTP/2 with prior knowledge.
+//! The gRPC probe: `grpc.health.v1.Health/Check` over HTTP/2, with prior knowledge where there is no TLS.
 
 use std::borrow::Cow;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http2;
 use hyper::header::{CONTENT_TYPE, HeaderMap, TE, USER_AGENT};
-use hyper::rt::Executor;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::attempt::Latency;
 use super::deadline::Deadline;
 use super::health_message::{self, ServingStatus};
 use super::http::{BODY_BYTES, NAME};
-use super::sniff::{Seen, Sniff};
+use super::http2;
+use super::sniff::Seen;
 use super::target::Target;
-use super::trouble::{Phase, Trouble};
-use crate::clock;
+use super::trouble::Trouble;
 
 /// The method that is called.
 const METHOD: &str = "/grpc.health.v1.Health/Check";
-/// Bytes of the fields of a response's head, names and values.
-const HEAD_BYTES: u32 = 64 * 1024;
-
-/// What hyper's connection starts on its own account; ended by drop, so that nothing outlives the probe.
-#[derive(Default)]
-struct Tasks(Arc<Mutex<JoinSet<()>>>);
-
-/// Hyper's way to start them.
-#[derive(Clone)]
-struct Starter(Arc<Mutex<JoinSet<()>>>);
-
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Starter {
-    fn execute(&self, future: F) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).spawn(future);
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-    }
-}
 
 /// Asks over `stream`; SERVING in words.
 ///
 /// # Errors
 /// Anything but status 0 and SERVING in time.
-pub(super) async fn ask(
-    stream: TcpStream,
+pub(super) async fn ask<S>(
+    stream: S,
     target: &Target,
     deadline: &mut Deadline,
     latency: &mut Latency,
-) -> Result<Cow<'static, str>, Trouble> {
-    let request = request(target)?;
-    let (stream, seen) = Sniff::new(stream);
-    let told = |error: hyper::Error| Trouble::from_http2(&error, &seen);
-    let tasks = Tasks::default();
-    let mut client = http2::Builder::new(Starter(Arc::clone(&tasks.0)));
-    client.max_header_list_size(HEAD_BYTES);
-    let began = clock::now_ns();
-    let opened = deadline.before(Phase::Answer, client.handshake(TokioIo::new(stream))).await?;
-    let (mut sender, connection) = opened.map_err(told)?;
-    let mut connection = pin!(connection.fuse());
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(told)?;
-        latency.on_answer(began);
-        verdict(response, &seen).await
-    };
-    let mut exchange = pin!(exchange);
-    let driven = async {
-        tokio::select! {
-            biased;
-            verdict = &mut exchange => verdict,
-            _ = &mut connection => exchange.await,
-        }
-    };
-    deadline.before(Phase::Answer, driven).await?
+) -> Result<Cow<'static, str>, Trouble>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    http2::ask(stream, request(target)?, deadline, latency, verdict).await
 }
 
 fn request(target: &Target) -> Result<Request<Full<Bytes>>, Trouble> {
-    Request::post(format!("http://{}{METHOD}", target.host_field()))
+    Request::post(format!("{}://{}{METHOD}", target.scheme(), target.host_field()))
         .header(USER_AGENT, NAME)
         .header(CONTENT_TYPE, "application/grpc")
         .header(TE, "trailers")
@@ -95,7 +46,7 @@ fn request(target: &Target) -> Result<Request<Full<Bytes>>, Trouble> {
 }
 
 /// What a response says, read to its trailers.
-async fn verdict(response: Response<Incoming>, seen: &Seen) -> Result<Cow<'static, str>, Trouble> {
+async fn verdict(response: Response<Incoming>, seen: Seen) -> Result<Cow<'static, str>, Trouble> {
     // https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md: anything but 200 comes from something in between.
     if response.status() != 200 {
         return Err(Trouble::Status(response.status().as_u16()));
@@ -109,7 +60,7 @@ async fn verdict(response: Response<Incoming>, seen: &Seen) -> Result<Cow<'stati
     if let Some(code) = status_of(&head.headers).filter(|code| *code != 0) {
         return Err(Trouble::GrpcStatus(code));
     }
-    let body = Limited::new(body, BODY_BYTES).collect().await.map_err(|error| cut(&*error, seen))?;
+    let body = Limited::new(body, BODY_BYTES).collect().await.map_err(|error| cut(&*error, &seen))?;
     let status = body.trailers().and_then(status_of).or_else(|| status_of(&head.headers));
     match status {
         Some(0) => serving(body),

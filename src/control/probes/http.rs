@@ -1,20 +1,21 @@
-//! The HTTP/1.1 probe: one GET, one status.
+//! The HTTP probe: one GET, one status, by HTTP/1.1 or HTTP/2.
 
 use std::borrow::Cow;
 use std::pin::pin;
 
 use futures_util::FutureExt as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::attempt::Latency;
 use super::deadline::Deadline;
-use super::sniff::Sniff;
+use super::http2;
+use super::sniff::{Seen, Sniff};
 use super::target::Target;
 use super::trouble::{Phase, Trouble};
 use crate::clock;
@@ -66,6 +67,32 @@ where
         }
     };
     drop(deadline.before(Phase::Answer, rest).await);
+    verdict(status, target)
+}
+
+/// The same over HTTP/2.
+///
+/// # Errors
+/// Anything but an expected status in time.
+pub(super) async fn ask_by_http2<S>(
+    stream: S,
+    target: &Target,
+    deadline: &mut Deadline,
+    latency: &mut Latency,
+) -> Result<Cow<'static, str>, Trouble>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    // The head says everything; what follows it ends with the connection.
+    let judge = |response: Response<Incoming>, _: Seen| async move { verdict(response.status().as_u16(), target) };
+    let request = Request::get(format!("{}://{}{}", target.scheme(), target.host_field(), target.health.path))
+        .header(USER_AGENT, NAME)
+        .body(Full::default())
+        .map_err(|error| Trouble::Ours(error.to_string().into()))?;
+    http2::ask(stream, request, deadline, latency, judge).await
+}
+
+fn verdict(status: u16, target: &Target) -> Result<Cow<'static, str>, Trouble> {
     if target.health.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)) {
         Ok(format!("status {status}").into())
     } else {

@@ -10,6 +10,7 @@ mod deadline;
 mod grpc;
 mod health_message;
 mod http;
+mod http2;
 mod jitter;
 mod sniff;
 mod target;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::cluster::EndpointId;
-use crate::config::{ActiveHealth, Config, ProbeKind};
-use crate::snapshot::{ProxyVersion, Snapshot};
+use crate::config::{ActiveHealth, Config, ProbeKind, UpstreamProtocol};
+use crate::snapshot::{self, ProxyVersion, Snapshot};
 
 /// An endpoint and how it is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub(in crate::control) struct Target {
     pub(in crate::control) health: ActiveHealth,
     /// The header that connections to it begin with; those of probes speak for the gateway itself.
     pub(in crate::control) proxy_protocol: Option<ProxyVersion>,
+    /// What requests speak at the port that is probed; HTTP/1.1 at one of its own.
+    pub(in crate::control) protocol: UpstreamProtocol,
+    /// Do they speak TLS there?
+    pub(in crate::control) speaks_tls: bool,
 }
 
 impl Target {
@@ -32,16 +36,37 @@ impl Target {
         address
     }
 
+    /// Is it probed over TLS? `https` asks for it, and gRPC has it where requests have.
+    pub(super) const fn is_secure(&self) -> bool {
+        match self.health.kind {
+            ProbeKind::Https => true,
+            ProbeKind::Grpc => self.speaks_tls,
+            ProbeKind::Tcp | ProbeKind::Http => false,
+        }
+    }
+
+    /// What probes speak: what requests speak, as far as that can be without what secures them.
+    pub(super) const fn spoken(&self) -> UpstreamProtocol {
+        match (self.health.kind, self.protocol) {
+            (ProbeKind::Grpc, _) => UpstreamProtocol::H2,
+            (ProbeKind::Https, protocol) => protocol,
+            (ProbeKind::Http, UpstreamProtocol::H2) if !self.speaks_tls => UpstreamProtocol::H2,
+            (ProbeKind::Http | ProbeKind::Tcp, _) => UpstreamProtocol::Http1,
+        }
+    }
+
+    /// The scheme of what is asked for.
+    pub(super) const fn scheme(&self) -> &'static str {
+        if self.is_secure() { "https" } else { "http" }
+    }
+
     /// The `Host` of a request to it (RFC 9110 section 7.2): the configured one, or its own host and the probed port,
     /// which is left out when it is the scheme's default.
     pub(super) fn host_field(&self) -> String {
         if let Some(host) = &self.health.host {
             return host.clone();
         }
-        let default = match self.health.kind {
-            ProbeKind::Https => 443,
-            ProbeKind::Tcp | ProbeKind::Http | ProbeKind::Grpc => 80,
-        };
+        let default = if self.is_secure() { 443 } else { 80 };
         let (host, port) = (host_of(&self.authority), self.probed().port());
         if port == default { host.to_owned() } else { format!("{host}:{port}") }
     }
@@ -76,6 +101,13 @@ pub(in crate::control) fn targets(config: &Config, snapshot: &Snapshot) -> Vec<T
             health: health.clone(),
             // A port of its own is for probes, not for what the cluster's requests are sent to.
             proxy_protocol: if health.port.is_none() { compiled.proxy_protocol } else { None },
+            protocol: match endpoint.protocol {
+                _ if health.port.is_some() => UpstreamProtocol::Http1,
+                snapshot::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
+                snapshot::UpstreamProtocol::H2 => UpstreamProtocol::H2,
+                snapshot::UpstreamProtocol::Auto => UpstreamProtocol::Auto,
+            },
+            speaks_tls: health.port.is_none() && endpoint.tls.is_some(),
         }));
     }
     targets

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::attempt::{Check as _, Outcome};
 use super::trouble::{Phase, Trouble};
 use super::*;
-use crate::config::{ActiveHealth, ClusterTls, ProbeKind};
+use crate::config::{ActiveHealth, ClusterTls, ProbeKind, UpstreamProtocol};
 
 mod grpc;
 mod lifetime;
@@ -47,6 +47,8 @@ pub(super) fn target(kind: ProbeKind, address: SocketAddr) -> Target {
             tls: ClusterTls::default(),
         },
         proxy_protocol: None,
+        protocol: UpstreamProtocol::Http1,
+        speaks_tls: false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS of HTTPS probes.
+//! TLS of probes.
 
 use std::sync::Arc;
 
@@ -27,14 +27,18 @@ impl Trust {
         Self { provider: Arc::new(aws_lc_rs::default_provider()) }
     }
 
-    /// What the probes of `health` believe.
+    /// What the probes of `health` believe, and offer to speak.
     ///
     /// # Errors
     /// [`Trouble::Ours`] when there is nobody to believe.
-    pub(super) async fn connector(&self, health: &ActiveHealth) -> Result<TlsConnector, Trouble> {
+    pub(super) async fn connector(
+        &self,
+        health: &ActiveHealth,
+        spoken: UpstreamProtocol,
+    ) -> Result<TlsConnector, Trouble> {
         let ours = |why: String| Trouble::Ours(why.into());
         let system = if health.tls.trusts_system() { Some(roots::system().await.map_err(ours)?) } else { None };
-        let config = client_config(&self.provider, &health.tls, UpstreamProtocol::Http1, system.as_ref());
+        let config = client_config(&self.provider, &health.tls, spoken, system.as_ref());
         let mut config = config.map_err(|error| ours(error.to_string()))?;
         // A resumed session would not show whether the certificate is still good.
         config.resumption = Resumption::disabled();
@@ -57,4 +61,9 @@ pub(super) async fn secure(
         .map_err(|_| Trouble::Ours(format!("`{name}` is no name that a certificate can be for").into()))?;
     let secured = deadline.before(Phase::Handshake, connector.connect(name, stream)).await?;
     secured.map_err(|error| Trouble::from_io(&error))
+}
+
+/// Did both sides agree on HTTP/2?
+pub(super) fn agreed_on_h2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }

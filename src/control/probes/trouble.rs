@@ -52,6 +52,8 @@ pub(super) enum Trouble {
     SpeaksHttp1,
     /// The answer is not HTTP/2.
     NotHttp2,
+    /// TLS did not agree on HTTP/2.
+    NoHttp2,
     /// It is, and breaks a rule or a bound of it.
     Http2(String),
     /// The head of the answer has no end in sight.
@@ -99,6 +101,7 @@ impl Trouble {
             Self::SpeaksHttp2 => "the port speaks HTTP/2, not HTTP/1",
             Self::SpeaksHttp1 => "the port speaks HTTP/1, not HTTP/2",
             Self::NotHttp2 => "the answer is not HTTP/2",
+            Self::NoHttp2 => "TLS did not agree on HTTP/2",
             Self::HeadTooLarge => "the head of the answer is too large",
             Self::BodyTooLarge => "the answer is too large",
             Self::NotGrpc => "the answer is not gRPC",

@@ -38,6 +38,25 @@ async fn grpc_server(respond: impl Fn(&Request<Bytes>) -> Response<Body> + Send 
     .await
 }
 
+#[tokio::test]
+async fn a_probe_by_http_of_a_port_of_http2_speaks_it() {
+    let address = grpc_server(|request| {
+        let is_right = request.uri().path_and_query().is_some_and(|target| target == "/healthz?deep=1")
+            && (request.method(), request.uri().scheme_str()) == (&hyper::Method::GET, Some("http"))
+            && request.headers()["user-agent"] == "ringgate-probe";
+        Response::builder().status(if is_right { 204 } else { 400 }).body(Empty::new().boxed()).unwrap()
+    })
+    .await;
+    let mut target = target(ProbeKind::Http, address);
+    assert_eq!(said(&target).await, down("the port speaks HTTP/2, not HTTP/1"));
+    target.protocol = UpstreamProtocol::H2;
+    assert_eq!(said(&target).await, Ok("status 204".to_owned()));
+    target.health.expect = vec![(200, 200)];
+    assert_eq!(said(&target).await, down("status 204"));
+    target.address = answering(*b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", true).await;
+    assert_eq!(said(&target).await, down("the port speaks HTTP/1, not HTTP/2"));
+}
+
 /// A response with a body and a status behind it.
 fn answer_of(body: &[u8], status: &'static str) -> Response<Body> {
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static(status))]);

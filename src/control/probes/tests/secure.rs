@@ -1,5 +1,12 @@
 //! HTTPS probes against certificates good and bad.
 
+use std::convert::Infallible;
+
+use http_body_util::Empty;
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig};
@@ -74,6 +81,62 @@ async fn a_certificate_of_the_given_authority_for_the_right_name_is_up() {
     let outcome = probe(&secured(address, &authority)).await;
     assert_eq!(outcome.result, Ok("status 200".into()));
     assert_eq!(soon(protocols.recv()).await, Some(Some(b"http/1.1".to_vec())));
+}
+
+#[tokio::test]
+async fn what_requests_speak_is_agreed_on() {
+    let authority = Authority::new("agreed");
+    for (offers, protocol, expected) in [
+        (&["h2", "http/1.1"][..], UpstreamProtocol::H2, Ok("status 200")),
+        (&["h2", "http/1.1"], UpstreamProtocol::Auto, Ok("status 200")),
+        (&["http/1.1"], UpstreamProtocol::Auto, Ok("status 200")),
+        (&["h2"], UpstreamProtocol::Http1, Err("TLS: received fatal alert: no_application_protocol")),
+        (&["http/1.1"], UpstreamProtocol::H2, Err("TLS: received fatal alert: no_application_protocol")),
+        (&[], UpstreamProtocol::H2, Err("TLS did not agree on HTTP/2")),
+    ] {
+        let address = agreeable(&authority, offers).await;
+        let mut target = secured(address, &authority);
+        target.protocol = protocol;
+        let said = said(&target).await;
+        let told = said.as_ref().map(String::as_str).map_err(|detail| detail.to_lowercase());
+        let expected = expected.map_err(str::to_lowercase);
+        let is_alert = |told: &Result<&str, String>| told.as_ref().is_err_and(|detail| detail.contains("alert"));
+        assert!(told == expected || is_alert(&told) && is_alert(&expected), "{offers:?} {protocol:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_probe_is_secured_as_requests_are() {
+    let authority = Authority::new("grpc");
+    let mut target = secured(agreeable(&authority, &["h2"]).await, &authority);
+    (target.health.kind, target.speaks_tls) = (ProbeKind::Grpc, true);
+    // It answers, and knows nothing of gRPC.
+    assert_eq!(said(&target).await, Err("the answer is not gRPC".to_owned()));
+    target.speaks_tls = false;
+    assert_eq!(said(&target).await, Err("the port speaks TLS".to_owned()));
+}
+
+/// A server that agrees on one of these protocols and answers 200 by it.
+async fn agreeable(authority: &Authority, offers: &[&str]) -> SocketAddr {
+    let (certificate, key) = authority.certify(&named("localhost"));
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = offers.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    server(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return answer(stream, OK, true).await;
+            }
+            let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            drop(server.serve_connection(TokioIo::new(stream), service).await);
+        }
+    })
+    .await
 }
 
 #[tokio::test]
