@@ -142,6 +142,8 @@ mod h2_upstream_faults;
 mod h2_upstream_policies;
 #[path = "e2e/h2_upstream_tls.rs"]
 mod h2_upstream_tls;
+#[path = "e2e/h2_upstream_websockets.rs"]
+mod h2_upstream_websockets;
 #[path = "e2e/h2_websockets.rs"]
 mod h2_websockets;
 #[path = "e2e/idle_memory.rs"]

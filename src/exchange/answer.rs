@@ -248,7 +248,7 @@ impl<E: Env> Exchange<'_, E> {
                 let progress = response.parse(buffer.filled(), &RESPONSE_LIMITS, self.head.method());
                 match progress.map_err(|why| bad_response(why, buffer.filled()))? {
                     Progress::Partial => {}
-                    Progress::Complete if self.is_asked_switch(awaited.tries.route, response, buffer.filled()) => {
+                    Progress::Complete if self.is_asked_switch(awaited, response, buffer.filled()) => {
                         return Ok(buffer);
                     }
                     Progress::Complete if response.status() == 101 => return Err(Failure::UnaskedSwitch),

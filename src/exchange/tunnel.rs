@@ -66,9 +66,17 @@ impl<'a, E: Env> Exchange<'a, E> {
     }
 
     /// Does this response switch to what was asked for?
-    pub(super) fn is_asked_switch(&self, route: &Route, response: &ResponseHead, bytes: &[u8]) -> bool {
-        let protocol = self.upgrade(route);
-        !protocol.is_empty() && is_switched_to(response, bytes, protocol) && self.is_key_answered(response, bytes)
+    pub(super) fn is_asked_switch(&self, awaited: &Awaited<'_, E>, response: &ResponseHead, bytes: &[u8]) -> bool {
+        let protocol = self.upgrade(awaited.tries.route);
+        // RFC 8441 section 5: an endpoint of HTTP/2 has no challenge to answer.
+        let is_answered = || !awaited.stream.is_reusable() || self.is_key_answered(response, bytes);
+        !protocol.is_empty() && is_switched_to(response, bytes, protocol) && is_answered()
+    }
+
+    /// The answer to the challenge of a client of HTTP/1.1 (RFC 6455 section 4.2.2), which an endpoint of HTTP/2 has not seen.
+    fn answer_to_key(&self, awaited: &Awaited<'_, E>) -> Option<String> {
+        let is_ours = !awaited.stream.is_reusable() && !self.client.is_h2();
+        self.head.field(self.bytes, "sec-websocket-key").filter(|_| is_ours).map(websocket::answer_to)
     }
 
     /// Does a switch answer the challenge that was made here? A client of HTTP/1.1 made its own, and looks by itself.
@@ -125,12 +133,16 @@ impl<'a, E: Env> Exchange<'a, E> {
         let route = awaited.tries.route;
         let mut head = self.shard.buffers.lend();
         let added = self.added.response.borrow_mut().take();
+        let mut lines = added.map_or_else(Vec::new, |added| added.filled().to_vec());
+        if let Some(answer) = self.answer_to_key(awaited) {
+            lines.extend_from_slice(format!("Sec-WebSocket-Accept: {answer}\r\n").as_bytes());
+        }
         let how = ResponseOut {
             version: self.head.version(),
             request_id: self.request_id(),
             date: &self.shard.date(),
             edits: &route.response_edits,
-            added: added.as_ref().map_or(b"", Buffer::filled),
+            added: &lines,
             body: ResponseBody::AsReceived,
             close: false,
             keep_alive_10: false,

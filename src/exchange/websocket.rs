@@ -1,4 +1,5 @@
-//! The challenge with which HTTP/1.1 opens a WebSocket (RFC 6455 section 4), made for clients of HTTP/2, which has none.
+//! The challenge with which HTTP/1.1 opens a WebSocket (RFC 6455 section 4): HTTP/2 has none, so it is made for its clients and
+//! answered for its endpoints.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use data_encoding::BASE64;
@@ -13,10 +14,15 @@ pub(super) fn new_key(rng: &mut Rng) -> String {
     BASE64.encode(&[rng.u64().to_le_bytes(), rng.u64().to_le_bytes()].concat())
 }
 
+/// The answer to `key`.
+pub(super) fn answer_to(key: &[u8]) -> String {
+    let digested = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
+    BASE64.encode(digested.as_ref())
+}
+
 /// Is this the answer to `key`?
 pub(super) fn is_answer_to(key: &[u8], answer: &[u8]) -> bool {
-    let digested = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
-    BASE64.encode(digested.as_ref()).as_bytes() == answer
+    answer_to(key).as_bytes() == answer
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The head of a request that an exchange wrote, as fields of HTTP/2.
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
 
@@ -17,6 +17,17 @@ pub struct RequestStart {
     pub used: usize,
     /// How the body behind it is framed.
     pub body: Unframer,
+    /// The protocol that it offers to switch to.
+    pub upgrade: Option<Bytes>,
+}
+
+impl RequestStart {
+    /// Makes an extended CONNECT of an offer to switch, whose protocol goes beside the request (RFC 8441 section 4): there is
+    /// no challenge then (section 5).
+    pub fn connect(&mut self) {
+        *self.request.method_mut() = Method::CONNECT;
+        self.request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    }
 }
 
 /// Takes the head at the front of `bytes` apart, which our own encoder wrote there as a whole; `is_secure` tells whether the
@@ -35,7 +46,7 @@ pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart
     let (method, target) = request_line(&head.slice(..line_end))?;
     let mut fields = HeaderMap::with_capacity(FIELDS);
     let mut body = Unframer::none();
-    let mut authority = None;
+    let (mut authority, mut upgrade, mut is_offered) = (None, None, false);
     let mut start = line_end + 2;
     while start < head.len() {
         let line_end = start + memchr::memchr(b'\r', &head[start..]).ok_or(HeadError::InvalidFieldValue)?;
@@ -51,6 +62,9 @@ pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart
                 authority = Some(Authority::from_maybe_shared(value).map_err(|_| HeadError::InvalidHost)?);
                 continue;
             }
+            FieldKind::Upgrade => upgrade = Some(value.clone()),
+            // So our encoder offers a switch, and says nothing else.
+            FieldKind::Connection => is_offered = value.eq_ignore_ascii_case(b"upgrade"),
             FieldKind::TransferEncoding => body = Unframer::chunked(),
             FieldKind::ContentLength => body = Unframer::exact(length(&value)?),
             _ => {}
@@ -64,7 +78,7 @@ pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart
     *request.method_mut() = method;
     *request.uri_mut() = uri(target, authority.ok_or(HeadError::MissingHost)?, is_secure)?;
     *request.headers_mut() = fields;
-    Ok(RequestStart { request, used: end + 4, body })
+    Ok(RequestStart { request, used: end + 4, body, upgrade: upgrade.filter(|_| is_offered) })
 }
 
 /// Fields of most requests.

@@ -64,6 +64,19 @@ pub fn encode_response_head(
     Ok(body)
 }
 
+/// Appends the head of HTTP/1.1 that says that an endpoint has switched to `protocol`, which its 2xx to an extended CONNECT
+/// does (RFC 8441 section 5). What answers the challenge is for whoever knows it.
+///
+/// # Errors
+/// As [`encode_response_head`].
+pub fn encode_switched_head(out: &mut Vec<u8>, protocol: &[u8], fields: &HeaderMap) -> Result<(), HeadError> {
+    push_head(out, StatusCode::SWITCHING_PROTOCOLS, fields)?;
+    out.extend_from_slice(b"connection: Upgrade\r\n");
+    push_line(out, b"upgrade", protocol);
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
 /// Appends the head of an interim response.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ mod trailers;
 
 pub use body::{Piece, Unframer};
 pub use decode_request::{RequestStart, decode_request_head};
-pub use encode_response::{AnswerBody, encode_interim_head, encode_response_head};
+pub use encode_response::{AnswerBody, encode_interim_head, encode_response_head, encode_switched_head};
 pub use frames::{Frame, FrameKind, Scanner};
 pub use meter::{Breach, ERROR_CODES, Excess, Meter, Tally};
 pub use request::{encode_request_head, encode_switch_head};

@@ -98,7 +98,7 @@ impl Future for Gone<'_> {
         match *self {
             Self::Now => Poll::Ready(Ok(())),
             Self::Server(stream) => stream.poll_readable(poller).map(Ok),
-            Self::Client(stream) => stream.poll_gone(poller).map(Ok),
+            Self::Client(stream) => stream.poll_readable(poller).map(Ok),
         }
     }
 }

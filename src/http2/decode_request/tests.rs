@@ -121,3 +121,18 @@ fn whatever_our_encoder_writes_is_translated() {
         assert_eq!((&fields["x-forwarded-proto"], &fields["x-request-id"]).0, "https");
     }
 }
+
+/// RFC 8441 sections 4 and 5.
+#[test]
+fn an_offer_to_switch_may_become_an_extended_connect() {
+    let text = "GET /chat HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\
+                Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut start = decoded(text);
+    assert_eq!((start.request.method(), start.upgrade.as_deref()), (&Method::GET, Some(&b"websocket"[..])));
+    assert_eq!(start.request.headers().len(), 2, "an endpoint that knows no such CONNECT gets a plain GET");
+    start.connect();
+    assert_eq!((start.request.method(), start.request.uri().path()), (&Method::CONNECT, "/chat"));
+    assert_eq!(start.request.headers().len(), 1);
+    let mere = decoded("GET / HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(mere.upgrade, None);
+}

@@ -94,3 +94,17 @@ fn an_interim_response_has_no_framing_and_is_no_switch() {
         assert_eq!(encode_interim_head(&mut out, status, &lines), Err(HeadError::InvalidStatus));
     }
 }
+
+/// RFC 8441 section 5.
+#[test]
+fn a_switch_is_told_in_the_words_of_http1() {
+    let mut out = Vec::new();
+    let fields = HeaderMap::from_iter([("sec-websocket-protocol".parse().unwrap(), "chat".parse().unwrap())]);
+    encode_switched_head(&mut out, b"websocket", &fields).unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-protocol: chat\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
+    );
+    let wrong = HeaderMap::from_iter([("connection".parse().unwrap(), "close".parse().unwrap())]);
+    assert!(encode_switched_head(&mut Vec::new(), b"websocket", &wrong).is_err());
+}

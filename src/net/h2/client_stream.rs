@@ -7,8 +7,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as Poller, Poll, ready};
 
+use bytes::Bytes;
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use http::Method;
 
 use super::chunk::Chunk;
@@ -18,7 +20,7 @@ use super::polled::{self, Polled, Task};
 use super::room::Seat;
 use super::wire::Wire;
 use crate::http1::HeadError;
-use crate::http2::{decode_request_head, encode_interim_head, encode_response_head};
+use crate::http2::{decode_request_head, encode_interim_head, encode_response_head, encode_switched_head};
 use crate::net::{Alarm, Buffer, Pending, Stream};
 
 /// Why a stream has no response, where there is more to say than that it has none.
@@ -47,6 +49,8 @@ pub struct ClientStream {
     inbound: RefCell<Answer>,
     task: Task,
     is_head: Cell<bool>,
+    /// What an extended CONNECT asks to switch to (RFC 8441).
+    switches_to: RefCell<Option<Bytes>>,
     fault: Cell<Option<StreamFault>>,
     /// The last to go, when the stream is over for `h2` as well.
     seat: Seat,
@@ -57,6 +61,8 @@ enum Outbound {
     /// Its head is awaited.
     Head(SendRequest<Chunk>),
     Body(Content),
+    /// What goes through a tunnel, once the endpoint has agreed to one.
+    Tunnel(Content),
     Over,
 }
 
@@ -78,6 +84,7 @@ impl ClientStream {
             inbound: RefCell::new(Answer::Unasked),
             task: Task::default(),
             is_head: Cell::new(false),
+            switches_to: RefCell::default(),
             fault: Cell::new(None),
             seat,
         }
@@ -96,28 +103,47 @@ impl ClientStream {
         self.fault.get().or_else(silent).or_else(wrong)
     }
 
-    /// Ready when the endpoint has given the request up.
-    pub(in crate::net) fn poll_gone(&self, poller: &mut Poller<'_>) -> Poll<()> {
+    /// Ready when the endpoint has given the request up, or a tunnel has something to read; what may still come of a response
+    /// is awaited by whoever reads.
+    pub(in crate::net) fn poll_readable(&self, poller: &mut Poller<'_>) -> Poll<()> {
         self.task.note(poller);
+        if self.switches_to.borrow().is_some()
+            && let Answer::Body(body) = &mut *self.inbound.borrow_mut()
+        {
+            return body.poll_ready(poller);
+        }
         match &mut *self.outbound.borrow_mut() {
-            Outbound::Body(content) => content.poll_gone(poller),
+            Outbound::Body(content) | Outbound::Tunnel(content) => content.poll_gone(poller),
             Outbound::Head(_) | Outbound::Over => Poll::Pending,
         }
     }
 
     /// Opens the stream with the head at the front of `bytes`.
     fn send_head(&self, send: &mut SendRequest<Chunk>, bytes: &[u8]) -> io::Result<(usize, Outbound)> {
-        let start = match decode_request_head(bytes, self.wire.is_secure) {
+        let mut start = match decode_request_head(bytes, self.wire.is_secure) {
             Ok(start) => start,
             Err(why) => return Err(self.fails(StreamFault::Untranslatable(why))),
         };
         self.is_head.set(start.request.method() == Method::HEAD);
-        let is_over = start.body.is_over();
+        // RFC 8441 section 3: only where the endpoint said that it may be asked; elsewhere the offer is left out, which whoever
+        // makes one has to expect (RFC 9110 section 7.8).
+        let protocol = start.upgrade.take().filter(|_| send.is_extended_connect_protocol_enabled());
+        if let Some(name) = protocol.as_deref().and_then(|name| std::str::from_utf8(name).ok()) {
+            start.connect();
+            start.request.extensions_mut().insert(Protocol::from(name));
+        }
+        let is_tunnel = protocol.is_some();
+        *self.switches_to.borrow_mut() = protocol;
+        let is_over = start.body.is_over() && !is_tunnel;
         // An error here is one of the connection, before anything of the request went.
         let sent = send.send_request(start.request, is_over);
         let (response, stream) = sent.map_err(|_| self.fails(StreamFault::Unprocessed))?;
         *self.inbound.borrow_mut() = Answer::Awaited(response);
-        let next = if is_over { Outbound::Over } else { Outbound::Body(Content::new(stream, start.body)) };
+        let next = match (is_tunnel, is_over) {
+            (true, _) => Outbound::Tunnel(Content::new(stream, start.body)),
+            (false, true) => Outbound::Over,
+            (false, false) => Outbound::Body(Content::new(stream, start.body)),
+        };
         Ok((start.used, next))
     }
 
@@ -134,6 +160,7 @@ fn poll_head(
     poller: &mut Poller<'_>,
     into: &mut Buffer,
     is_head: bool,
+    switches_to: Option<&[u8]>,
 ) -> Poll<Result<Option<Inbound>, Option<StreamFault>>> {
     match ready!(response.poll_informational(poller)) {
         Some(Ok(interim)) => {
@@ -148,6 +175,13 @@ fn poll_head(
         Err(error) => return Poll::Ready(Err(fault(&error))),
     };
     let (head, body) = response.into_parts();
+    if let Some(protocol) = switches_to.filter(|_| head.status.is_success()) {
+        let encoded = encode_switched_head(into.sink(), protocol, &head.headers);
+        return Poll::Ready(match encoded {
+            Ok(()) => Ok(Some(Inbound::tunnel(body))),
+            Err(why) => Err(Some(StreamFault::Malformed(why))),
+        });
+    }
     let encoded = encode_response_head(into.sink(), head.status, &head.headers, is_head, body.is_end_stream());
     Poll::Ready(match encoded {
         Ok(framed) => Ok(Some(Inbound::of_response(body, framed))),
@@ -194,7 +228,8 @@ impl Polled for ClientStream {
         let mut answer = self.inbound.borrow_mut();
         let before = into.len();
         if let Answer::Awaited(response) = &mut *answer {
-            let polled = ready!(poll_head(response, poller, into, self.is_head.get()));
+            let polled =
+                ready!(poll_head(response, poller, into, self.is_head.get(), self.switches_to.borrow().as_deref()));
             match polled {
                 // An interim response, and there may be more.
                 Ok(None) => return Poll::Ready(Ok(into.len() - before)),
@@ -233,6 +268,7 @@ impl Polled for ClientStream {
                 }
                 Poll::Ready(Ok(progress.used))
             }
+            Outbound::Tunnel(content) => content.poll_pass(poller, &self.wire, bytes),
             // Nothing may follow a request that is whole.
             Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
@@ -253,7 +289,7 @@ impl Stream for ClientStream {
     }
 
     fn readable(&self) -> impl Future<Output = io::Result<()>> {
-        poll_fn(|poller| self.poll_gone(poller).map(Ok))
+        poll_fn(|poller| self.poll_readable(poller).map(Ok))
     }
 
     fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
@@ -274,8 +310,14 @@ impl Stream for ClientStream {
         Pending::Nothing
     }
 
-    /// Its end goes with the last of the request.
-    fn shutdown_write(&self) {}
+    /// The end of a request goes with the last of it; that of a tunnel is told here.
+    fn shutdown_write(&self) {
+        let mut outbound = self.outbound.borrow_mut();
+        if let Outbound::Tunnel(content) = &mut *outbound {
+            content.end(&self.wire);
+            *outbound = Outbound::Over;
+        }
+    }
 
     /// So it is anyway, unless both directions are whole.
     fn reset_on_close(&self) {}
