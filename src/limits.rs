@@ -126,6 +126,27 @@ pub const LINGER_MS: u64 = 2_000;
 /// Bytes read and dropped while a connection lingers before its close.
 pub const LINGER_BYTES: usize = 1024 * 1024;
 
+/// Most requests of a rate limit in its period, and most tokens of a bucket.
+pub const RATE_LIMIT_MAX: u32 = 1_000_000;
+/// Shortest period of a rate limit, in milliseconds.
+pub const RATE_PERIOD_MS_MIN: u64 = 1;
+/// Longest period of a rate limit, in milliseconds.
+pub const RATE_PERIOD_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Longest time, in nanoseconds, in which an empty bucket of tokens may fill.
+pub const RATE_FILL_NS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000_000_000;
+/// Sets of the process's ledger of rate limits: seven keys and 128 bytes each.
+pub const RATE_LEDGER_SETS: usize = 32 * 1024;
+/// Keys for which one worker leases tokens of high rate limits.
+pub const RATE_SHARD_SLOTS: usize = 1024;
+/// Of so many tokens of a high rate limit one may be lost in leases; twice, by those who use less than they took and by what
+/// bursts are kept smaller. A limit is exact below this times the number of workers.
+pub const RATE_LEASE_SHARE: u32 = 128;
+
+/// Most clients with series of their own on `/metrics` that a configuration may ask for, and that a worker tells apart.
+pub const TOP_CLIENTS_MAX: usize = 256;
+/// Clients with series of their own on `/metrics`.
+pub const TOP_CLIENTS_DEFAULT: usize = 50;
+
 /// Entries of a worker's submission queue.
 pub const RING_ENTRIES: u32 = 4096;
 /// Entries of a worker's completion queue.
@@ -175,7 +196,11 @@ const _: () = {
     assert!(H2_UPSTREAM_STREAMS_ASSUMED <= H2_UPSTREAM_STREAMS && H2_UPSTREAM_WINDOW < 1 << 31);
     // A client may leave all its streams at once.
     assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_RESETS < H2_CONTROL_FRAMES);
+    assert!(TOP_CLIENTS_DEFAULT <= TOP_CLIENTS_MAX);
     assert!(RING_ENTRIES < RING_COMPLETIONS);
+    assert!(RATE_PERIOD_MS_MAX * 1_000_000 <= RATE_FILL_NS_MAX && RATE_SHARD_SLOTS.is_power_of_two());
+    // What is lost of a limit: unused leases of one window, as many more over time, and a smaller burst.
+    assert!(3 * 40 < RATE_LEASE_SHARE);
     assert!(BUFFERS_IDLE < BUFFERS_HOT && BUFFERS_HOT <= BUFFERS_KEPT);
     // A record of the access log holds a handful of fields and must fit many times over.
     assert!(LOG_RING_BYTES >= 32 * LOG_FIELD_BYTES);

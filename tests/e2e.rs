@@ -180,6 +180,8 @@ mod proxy_protocol;
 mod proxy_protocol_out;
 #[path = "e2e/queues.rs"]
 mod queues;
+#[path = "e2e/rate_limits.rs"]
+mod rate_limits;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/requests.rs"]

@@ -21,6 +21,7 @@ mod model;
 mod patterns;
 mod place;
 mod problems;
+mod rates;
 mod report;
 mod shape;
 mod source;
@@ -38,9 +39,9 @@ pub use file::json_schema;
 pub use model::{
     Access, AccessLog, Action, ActiveHealth, Admin, Admission, Authorities, Balance, BodyMinRate, Breaker, ClientAuth,
     Cluster, ClusterTls, Config, Cors, Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io,
-    Keepalive, Listener, ListenerLimits, ListenerTls, Mirror, NoneHealthy, Origin, Output, PassiveHealth, PathMatch,
-    Policy, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, Retry, RetryOn, Route, Runtime, Sample,
-    Scheme, Timeouts, TlsVersion, UpstreamProtocol, Workers,
+    Keepalive, LimitAlgorithm, LimitKey, Listener, ListenerLimits, ListenerTls, Mirror, NoneHealthy, Origin, Output,
+    PassiveHealth, PathMatch, Policy, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit,
+    Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

@@ -13,6 +13,7 @@ use super::{Started, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
+use crate::policy::limit::Limits;
 use crate::telemetry::{ClusterView, Reloads, Scrape, WorkerCounters};
 
 /// One worker as shown.
@@ -47,6 +48,8 @@ pub(super) struct Fixed {
     pub(super) log_lost: Arc<AtomicU64>,
     /// The endpoints as all cores see them.
     pub(super) fleet: Arc<Fleet>,
+    /// What has been used of all rate limits.
+    pub(super) limits: Arc<Limits>,
 }
 
 /// How the last reload went.
@@ -70,6 +73,7 @@ struct Live {
     admin: Option<String>,
     routes: Vec<String>,
     max_connections: u64,
+    top_clients: usize,
     ready: bool,
     draining: bool,
     reloads: Reloads,
@@ -106,6 +110,8 @@ pub(super) struct Published {
     pub(super) routes: Vec<String>,
     /// Most connections accepted.
     pub(super) max_connections: u64,
+    /// Clients with series of their own.
+    pub(super) top_clients: usize,
     /// Its clusters.
     pub(super) overview: Arc<Overview>,
 }
@@ -129,6 +135,7 @@ impl Board {
         live.listeners = published.listeners;
         live.routes = published.routes;
         live.max_connections = published.max_connections;
+        live.top_clients = published.top_clients;
         live.overview = published.overview;
         // An identity may be another endpoint's one day, and what is not probed any more has no last probe.
         let probed: HashSet<EndpointId> = live.overview.probed().collect();
@@ -233,6 +240,8 @@ impl Board {
             reasons: self.fixed.reasons.clone(),
             tls_failures: self.fixed.tls_failures.clone(),
             routes: live.routes.clone(),
+            top_clients: live.top_clients,
+            limits_stolen: self.fixed.limits.stolen(),
             max_connections: live.max_connections,
             memory_bytes: memory::resident_bytes(),
             epoch: live.epoch,
@@ -356,6 +365,7 @@ pub(super) mod tests {
             tls_failures: Vec::new(),
             log_lost: Arc::default(),
             fleet: Arc::new(Fleet::new(1)),
+            limits: Arc::new(Limits::new([0; 16])),
         };
         Board::new(fixed)
     }
@@ -412,6 +422,7 @@ pub(super) mod tests {
                 listeners: Vec::new(),
                 routes: Vec::new(),
                 max_connections: 9,
+                top_clients: 50,
                 overview: Arc::new(std::mem::take(&mut scene.overview)),
             });
             id
@@ -438,6 +449,7 @@ pub(super) mod tests {
             listeners: vec![("web".to_owned(), "127.0.0.1:8080".parse().unwrap())],
             routes: Vec::new(),
             max_connections: 9,
+            top_clients: 50,
             overview: Arc::default(),
         });
         let json = serde_json::to_value(board.status()).unwrap();

@@ -83,6 +83,7 @@ mod tests {
             routes: Vec::new(),
             access_log: AccessLog { output: Output::Off, sample },
             reason_header: false,
+            top_clients: 0,
             watch: true,
         }
     }

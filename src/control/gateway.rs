@@ -242,6 +242,7 @@ impl Gateway {
             listeners: self.held.iter().map(|held| (held.name.clone(), held.bound)).collect(),
             routes: self.tables.series_names(),
             max_connections: self.config().runtime.max_connections as u64,
+            top_clients: self.config().top_clients,
             overview: Arc::clone(&self.overview),
         });
     }

@@ -70,7 +70,7 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
     let placement = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_err(refused)?;
     let (driver, driver_why) = driver::choose(config.runtime.io).map_err(refused)?;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
-    let mut tables = Tables::new(placement.len());
+    let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     tables.look_for_roots(config).await;
     let new = tables.ask_for_new(config).await;
     let snapshot = tables.compile(config, 1, new).map_err(refused)?;
@@ -92,6 +92,7 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
         tls_failures: TlsFailure::ALL.map(TlsFailure::label).to_vec(),
         log_lost,
         fleet: Arc::clone(tables.fleet()),
+        limits: Arc::clone(tables.limits()),
     }));
     Ok(Prepared { source, loaded, driver, tables, snapshot, opened, seats, rings, board, writer })
 }

@@ -8,6 +8,8 @@ use super::series::RouteSeries;
 use crate::clock;
 use crate::cluster::Fleet;
 use crate::config::Config;
+use crate::policy::limit::Limits;
+use crate::rng::Rng;
 use crate::snapshot::{self, Registry, Resolved, Snapshot};
 
 /// Identities of endpoints, series of routes, and the addresses of names.
@@ -19,8 +21,21 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Nothing yet, for `workers` workers.
-    pub(super) fn new(workers: usize) -> Self {
-        Self { registry: Registry::new(workers), series: RouteSeries::default(), names: Names::default() }
+    ///
+    /// # Errors
+    /// The kernel has no random numbers.
+    pub(super) fn new(workers: usize) -> std::io::Result<Self> {
+        let mut rng = Rng::from_os()?;
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&rng.u64().to_ne_bytes());
+        seed[8..].copy_from_slice(&rng.u64().to_ne_bytes());
+        let registry = Registry::seeded(workers, seed);
+        Ok(Self { registry, series: RouteSeries::default(), names: Names::default() })
+    }
+
+    /// What has been used of all rate limits.
+    pub(super) const fn limits(&self) -> &Arc<Limits> {
+        self.registry.limits()
     }
 
     /// The endpoints as all cores see them.

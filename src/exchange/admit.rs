@@ -15,7 +15,8 @@ pub(super) struct Preflight<'a> {
 }
 
 impl<'a, E: Env> Exchange<'a, E> {
-    /// Asks the policies of the route: access, then cross-origin sharing.
+    /// Asks the policies of the route: access, cross-origin sharing (whose preflights
+    /// are answered here, and whose fields scripts need to read a refusal), then rate limits.
     pub(super) fn admit(&self, policies: &Policies) -> Result<(), Local<'a>> {
         if !policies.access.is_empty() {
             let client = self.client_ip();
@@ -23,7 +24,10 @@ impl<'a, E: Env> Exchange<'a, E> {
                 return Err(Local::Failed(Failure::AccessDenied));
             }
         }
-        policies.cors.as_ref().map_or(Ok(()), |cors| self.share(cors))
+        if let Some(cors) = &policies.cors {
+            self.share(cors)?;
+        }
+        if policies.limits.is_empty() { Ok(()) } else { self.limit(policies) }
     }
 
     /// Answers a preflight, and tells browsers with every other answer whose scripts may read it.

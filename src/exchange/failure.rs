@@ -143,6 +143,8 @@ pub enum Failure {
     AccessDenied,
     /// Scripts of this origin may not ask for this.
     OriginRefused,
+    /// A rate limit of the route is used up.
+    RateLimited,
     /// The route is for clients with a certificate, and this one showed none.
     CertificateMissing,
     /// The host is not one this listener answers for.
@@ -273,7 +275,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 53] = [
+    pub const KINDS: [Self; 54] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -287,6 +289,7 @@ impl Failure {
         Self::CertificateMissing,
         Self::AccessDenied,
         Self::OriginRefused,
+        Self::RateLimited,
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
@@ -353,6 +356,7 @@ impl Failure {
             Self::RouteNotFound => client(404, "route_not_found", "route not found"),
             Self::CertificateMissing => client(403, "client_certificate_missing", "a client certificate is required"),
             Self::AccessDenied => client(403, "access_denied", "access denied"),
+            Self::RateLimited => client(429, "rate_limited", "rate limit exceeded"),
             Self::OriginRefused => client(403, "origin_refused", "scripts of this origin may not ask for this"),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
@@ -435,6 +439,7 @@ impl Failure {
             | Self::LoopDetected => Stage::Route,
             Self::AccessDenied
             | Self::OriginRefused
+            | Self::RateLimited
             | Self::DescriptorsExhausted
             | Self::Overloaded
             | Self::UpstreamSaturated

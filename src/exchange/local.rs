@@ -100,8 +100,8 @@ impl<E: Env> Exchange<'_, E> {
                 if *failure == Failure::MethodRefused {
                     add("Allow", ALLOWED);
                 }
-                // RFC 9110 section 15.6.4: overloaded or down for a while, so when to come back.
-                if status == 503 {
+                // RFC 9110 section 15.6.4, RFC 6585 section 4: down, overloaded or refused for a while, so when to come back.
+                if matches!(status, 429 | 503) {
                     add("Retry-After", seconds(self.tally.retry_after_s.get(), &mut digits));
                 }
                 if self.adopted.snapshot.reason_header {

@@ -21,6 +21,7 @@ mod held;
 mod introduce;
 mod key;
 mod lease;
+mod limit;
 mod local;
 mod mirror;
 mod pick;

@@ -13,6 +13,7 @@ use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
+use crate::policy::limit::Shard as Leases;
 use crate::rng::Rng;
 use crate::snapshot::{Reader, Snapshot};
 use crate::telemetry::{LogRing, WorkerCounters};
@@ -76,6 +77,8 @@ pub struct Shard<E: Env> {
     pub(super) carriers: RefCell<Carriers<Rc<Carrier<E::Stream>>>>,
     pub(super) queues: Rc<Queues<E::Stream>>,
     pub(super) handshakes: Handshakes,
+    /// Tokens of rate limits that this worker has leased.
+    pub(super) leases: RefCell<Leases>,
     /// Copies of requests on their way.
     pub(super) mirrors: Cell<usize>,
     pub(super) via: Vec<u8>,
@@ -115,6 +118,7 @@ impl<E: Env> Shard<E> {
             carriers: RefCell::default(),
             queues: Queues::new(worker, tell),
             handshakes: Handshakes::new(),
+            leases: RefCell::default(),
             mirrors: Cell::new(0),
             via,
             no_edits: FieldEdits::default(),

@@ -1,32 +1,36 @@
 //! Policy: may this request pass, and what is said with its answer.
 //!
-//! Owns: the compiled policies of a route and what each of them decides: access by address, cross-origin sharing.
+//! Owns: the compiled policies of a route and what each of them decides: access by address, cross-origin sharing, rate limits.
 //! Never: waits, reads a clock or a socket, knows which cluster a request goes to.
 //! Invariants: policies are asked in the order of [`Policies`]; an absent one costs nothing but its branch.
 
 mod access;
 mod admission;
 mod cors;
+pub mod limit;
 
 use std::sync::Arc;
 
 pub use access::Access;
 pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
 pub use cors::{Cors, CorsSpec, Origin};
+use limit::{Decision, Limiter};
 
 /// The policies of one route, in the order in which they are asked.
 #[derive(Default)]
 pub struct Policies {
     /// Who may come; every one of them must let an address pass.
     pub access: Vec<Arc<Access>>,
+    /// How many requests may pass, each of which counts in every one of them.
+    pub limits: Vec<Arc<Limiter>>,
     /// What scripts of other origins may do.
     pub cors: Option<Arc<Cors>>,
 }
 
 impl Policies {
     /// Fields of a response that these policies write: what an endpoint says in them is removed.
-    #[must_use]
-    pub fn response_fields(&self) -> &'static [&'static str] {
-        if self.cors.is_some() { &Cors::FIELDS } else { &[] }
+    pub fn response_fields(&self) -> impl Iterator<Item = &'static str> {
+        let cors = self.cors.iter().flat_map(|_| Cors::FIELDS);
+        cors.chain(self.limits.first().into_iter().flat_map(|_| Decision::FIELDS))
     }
 }

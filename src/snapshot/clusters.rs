@@ -19,10 +19,11 @@ use crate::cluster::{
     Ring, Strategy,
 };
 use crate::config;
+use crate::policy::limit::Limits;
 use crate::policy::{Admission, AdmissionPolicy};
 
-/// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, and the
-/// secrets of TLS sessions.
+/// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, the
+/// secrets of TLS sessions, and what has been used of rate limits.
 pub struct Registry {
     workers: usize,
     endpoints: EndpointRegistry,
@@ -32,6 +33,7 @@ pub struct Registry {
     /// Probe state of endpoints that are new in the snapshot under construction.
     probes: HashMap<EndpointId, Probe>,
     pub(super) tls: TlsKeeper,
+    limits: Arc<Limits>,
 }
 
 impl Registry {
@@ -46,7 +48,20 @@ impl Registry {
             admissions: HashMap::new(),
             probes: HashMap::new(),
             tls: TlsKeeper::new(),
+            limits: Arc::new(Limits::new([0; 16])),
         }
+    }
+
+    /// The same with random bits, so that nobody can tell which keys of rate limits meet in a set.
+    #[must_use]
+    pub fn seeded(workers: usize, seed: [u8; 16]) -> Self {
+        Self { limits: Arc::new(Limits::new(seed)), ..Self::new(workers) }
+    }
+
+    /// What has been used of all rate limits.
+    #[must_use]
+    pub const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// The endpoints as all cores see them.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clusters::{self, Registry};
@@ -79,7 +80,11 @@ pub fn compile(
     resolved: &Resolved,
 ) -> Result<Snapshot, CompileError> {
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
-    let policies: Vec<Compiled> = config.policies.iter().map(policies::compile).collect();
+    let policies: Vec<Compiled> =
+        config.policies.iter().map(|policy| policies::compile(policy, registry.workers())).collect();
+    if config.policies.iter().any(|policy| policy.rate_limit.is_some()) {
+        registry.limits().prepare();
+    }
     let mut routes = (config.routes.iter()).map(|one| route(one, &policies)).collect::<Result<Vec<_>, _>>()?;
     let splits = number_splits(&mut routes, &config.routes);
     registry.tls.begin();
@@ -100,6 +105,7 @@ pub fn compile(
         endpoints,
         log: log_sample(&config.access_log),
         reason_header: config.reason_header,
+        limits: Arc::clone(registry.limits()),
     })
 }
 
@@ -128,7 +134,7 @@ fn without_slash(prefix: &str) -> &str {
 
 fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileError> {
     let policies = policies::of_route(route, policies);
-    let owned = policies.as_ref().map_or(&[][..], |policies| policies.response_fields());
+    let owned: Vec<&str> = policies.iter().flat_map(|policies| policies.response_fields()).collect();
     let rewrite = match (&route.rewrite_prefix, &route.path) {
         (Some(new), config::PathMatch::Prefix(old)) => {
             Some(Rewrite { strip: without_slash(old).len(), prefix: new.clone().into_bytes() })
@@ -169,7 +175,7 @@ fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileE
         },
         needs_certificate: route.require_client_cert,
         request_edits: edits(&route.name, &route.request_headers, &[])?,
-        response_edits: edits(&route.name, &route.response_headers, owned)?,
+        response_edits: edits(&route.name, &route.response_headers, &owned)?,
         series: usize::MAX,
     })
 }

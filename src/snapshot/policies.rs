@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use crate::config;
+use crate::policy::limit::{KeyFrom, Limiter, Rule};
 use crate::policy::{Access, Cors, CorsSpec, Origin, Policies};
 
 /// One policy, compiled.
 pub(super) struct Compiled {
     access: Option<Arc<Access>>,
+    limit: Option<Arc<Limiter>>,
     cors: Option<Arc<Cors>>,
 }
 
-pub(super) fn compile(policy: &config::Policy) -> Compiled {
+pub(super) fn compile(policy: &config::Policy, workers: usize) -> Compiled {
     Compiled {
         access: policy.access.as_ref().map(|access| Arc::new(Access::new(&access.allow, &access.deny))),
+        limit: policy.rate_limit.as_ref().map(|limit| Arc::new(limiter(&policy.name, limit, workers))),
         cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(&spec(cors)))),
     }
 }
@@ -26,9 +29,23 @@ pub(super) fn of_route(route: &config::Route, compiled: &[Compiled]) -> Option<B
     let mut policies = Policies::default();
     for named in route.policies.iter().map(|index| &compiled[*index]) {
         policies.access.extend(named.access.clone());
+        policies.limits.extend(named.limit.clone());
         policies.cors = policies.cors.or_else(|| named.cors.clone());
     }
     Some(Box::new(policies))
+}
+
+fn limiter(name: &str, limit: &config::RateLimit, workers: usize) -> Limiter {
+    let rule = match limit.algorithm {
+        config::LimitAlgorithm::SlidingWindow => Rule::sliding_window(limit.limit, limit.period, workers),
+        config::LimitAlgorithm::TokenBucket { burst } => Rule::token_bucket(limit.limit, limit.period, burst, workers),
+    };
+    let keys = limit.keys.iter().map(|key| match key {
+        config::LimitKey::ClientIp => KeyFrom::ClientIp,
+        config::LimitKey::Global => KeyFrom::Global,
+        config::LimitKey::Header(name) => KeyFrom::Header(name.clone()),
+    });
+    Limiter::new(name, rule, &keys.collect::<Vec<_>>())
 }
 
 fn spec(cors: &config::Cors) -> CorsSpec {

@@ -156,6 +156,7 @@ mod tests {
             endpoints: Vec::new(),
             log: LogSample { ok: 0.0, slow_over: std::time::Duration::ZERO, slow: 0.0, errors: 0.0 },
             reason_header: false,
+            limits: Arc::new(crate::policy::limit::Limits::new([0; 16])),
         }
     }
 

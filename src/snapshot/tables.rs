@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use super::{Cluster, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
+use crate::policy::limit::Limits;
 use crate::policy::{Policies, Priority};
 use crate::routing::{RouteId, Table};
 
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub log: LogSample,
     /// Does a local reply carry its reason in `X-Gateway-Reason`?
     pub reason_header: bool,
+    /// What has been used of all rate limits.
+    pub limits: Arc<Limits>,
 }
 
 impl Snapshot {

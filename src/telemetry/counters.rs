@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use super::retries::{NotRetried, Retried};
+use super::top_clients::TopClients;
 use crate::limits;
 
 /// Most distinct reasons of local replies and of upstream errors.
@@ -267,6 +268,8 @@ pub struct Cells {
     pub durations: Histogram,
     /// Local replies that refuse a request, by reason index.
     pub rejected: [Counter; REASONS_MAX],
+    /// Requests that rate limits refused, by client.
+    pub top_clients: TopClients,
     /// Upstream attempts that failed, by reason index.
     pub upstream_errors: [Counter; REASONS_MAX],
 }
@@ -332,6 +335,7 @@ impl WorkerCounters {
                 epoch: Counter::new(),
                 durations: Histogram::new(),
                 rejected: std::array::from_fn(|_| Counter::new()),
+                top_clients: TopClients::default(),
                 upstream_errors: std::array::from_fn(|_| Counter::new()),
             }),
             requests: table(METHODS.len() * STATUSES),

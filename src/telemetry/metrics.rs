@@ -17,6 +17,7 @@ use super::counters::{
     TLS_FAILURES, WorkerCounters,
 };
 use super::retries::{NotRetried, Retried};
+use super::top_clients::TopClients;
 use crate::limits;
 
 const NS_PER_SECOND: f64 = 1e9;
@@ -69,6 +70,10 @@ pub struct Scrape {
     pub tls_failures: Vec<&'static str>,
     /// Route names by series slot.
     pub routes: Vec<String>,
+    /// Clients with series of their own.
+    pub top_clients: usize,
+    /// Keys of rate limits that lost their count for want of room.
+    pub limits_stolen: u64,
     /// Most connections this process accepts.
     pub max_connections: u64,
     /// Resident memory in bytes.
@@ -172,11 +177,24 @@ impl Scrape {
             MetricType::Counter,
         )?;
         self.encode_reasons(&mut family, |worker| &worker.rejected)?;
+        self.encode_limits(page)?;
         page.counter(
             "client_aborts",
             "Requests whose client left before the end.",
             self.sum(|w| w.client_aborts.value()),
         )
+    }
+
+    fn encode_limits(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let help = "Requests that a rate limit refused, by client; the rest are other.";
+        let mut family = page.open("rate_limiter_rejected", help, MetricType::Counter)?;
+        let (top, other) = TopClients::sum(self.workers.iter().map(|worker| &worker.top_clients), self.top_clients);
+        for (client, count) in top {
+            count_in(&mut family, &[("client", &client.to_string())], count)?;
+        }
+        count_in(&mut family, &[("client", "other")], other)?;
+        let help = "Keys that lost their count because more came at once than the table of rate limits has room for.";
+        page.counter("rate_limiter_evictions", help, self.limits_stolen)
     }
 
     fn encode_durations(&self, page: &mut Page<'_, '_>) -> fmt::Result {

@@ -14,6 +14,7 @@ mod record;
 mod retries;
 mod ring;
 mod sampler;
+mod top_clients;
 
 pub use clusters::{AdmissionView, ClusterView, EndpointView};
 pub use counters::{
@@ -26,3 +27,4 @@ pub use record::{OwnedRecord, Record};
 pub use retries::{NotRetried, Retried};
 pub use ring::{LogDrain, LogRing, ring};
 pub use sampler::{Class, Sampler};
+pub use top_clients::TopClients;

@@ -12,6 +12,7 @@ mod health;
 mod listeners;
 mod policies;
 mod process;
+mod rate_limit;
 mod retry;
 mod routes;
 mod split;
@@ -289,6 +290,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     let dns = dns::check(check, main);
     let admin = process::check_admin(check, main);
     let (access_log, reason_header) = process::check_observability(check, main);
+    let top_clients = process::check_top_clients(check, main);
     let watch = process::check_watch(check, main);
     let listeners = listeners::check(check, files);
     process::check_admin_is_apart(check, main, &admin, &listeners);
@@ -303,8 +305,19 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
         default_policies: &default_policies,
     };
     let routes = routes::check(check, files, &known, &defaults);
-    let config =
-        Config { runtime, dns, admin, listeners, clusters, policies, routes, access_log, reason_header, watch };
+    let config = Config {
+        runtime,
+        dns,
+        admin,
+        listeners,
+        clusters,
+        policies,
+        routes,
+        access_log,
+        reason_header,
+        top_clients,
+        watch,
+    };
     if !check.problems.has_errors() {
         clusters::warn_of_unused(check, &config, &cluster_names);
         policies::warn_of_unused(check, &config, &policy_names);

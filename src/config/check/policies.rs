@@ -10,7 +10,7 @@ use super::super::model::{Access, Config, Cors, Origin, Policy};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Text;
-use super::{Check, Names, Written};
+use super::{Check, Names, Written, rate_limit};
 
 /// Methods that scripts of other origins may use unless given: those for which no preflight is asked either.
 const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
@@ -35,12 +35,13 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, N
 }
 
 fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -> Policy {
-    if file.access.is_none() && file.cors.is_none() {
-        check.missing(&at, "missing what the policy is about, `access` or `cors`,");
+    if file.access.is_none() && file.rate_limit.is_none() && file.cors.is_none() {
+        check.missing(&at, "missing what the policy is about, `access`, `rate_limit` or `cors`,");
     }
     Policy {
         name: name.to_owned(),
         access: file.access.as_ref().map(|file| check_access(check, at.key("access"), file)),
+        rate_limit: file.rate_limit.as_ref().map(|file| rate_limit::check(check, at.key("rate_limit"), file)),
         cors: file.cors.as_ref().map(|file| check_cors(check, at.key("cors"), file)),
     }
 }
@@ -143,15 +144,21 @@ pub(super) fn check_default(check: &mut Check<'_>, main: &Written, policies: &[P
 }
 
 /// Refuses edits of the response's fields that a policy of the route writes itself.
-pub(super) fn refuse_owned_edits(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, cors: Option<&Policy>) {
+pub(super) fn refuse_owned_edits(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, named: &[&Policy]) {
     let response = file.headers.as_ref().and_then(|headers| headers.response.as_ref());
-    let (Some(policy), Some(EditsFile { set, add, .. })) = (cors, response) else { return };
+    let Some(EditsFile { set, add, .. }) = response else { return };
+    let writer = |name: &str| {
+        let is_cors = name.starts_with("access-control-");
+        let is_limit = name.starts_with("x-ratelimit-");
+        let writes = |policy: &&&Policy| is_cors && policy.cors.is_some() || is_limit && policy.rate_limit.is_some();
+        named.iter().find(writes)
+    };
     let at_headers = at.key("headers");
     let at_response = at_headers.key("response");
     for (key, fields) in [("set", set), ("add", add)] {
         let at = at_response.key(key);
         for (name, _) in fields.iter().flat_map(|named| &named.0) {
-            if name.to_ascii_lowercase().starts_with("access-control-") {
+            if let Some(policy) = writer(&name.to_ascii_lowercase()) {
                 let message = format!("the policy `{}` writes this field", policy.name);
                 check.problems.push(Pending::error(at.key(name).place(), message).at_key());
             }

@@ -12,7 +12,7 @@ use super::super::model::{
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::{Check, Written, retry};
-use crate::limits::WORKERS_MAX;
+use crate::limits::{TOP_CLIENTS_DEFAULT, TOP_CLIENTS_MAX, WORKERS_MAX};
 
 /// The protocol that connections may be switched to when nothing else is said (RFC 6455 section 1.3).
 const WEBSOCKET: &str = "websocket";
@@ -213,6 +213,17 @@ pub(super) fn check_admin_is_apart(check: &mut Check<'_>, main: &Written, admin:
         let message = format!("the admin endpoint has the same address as the listener `{}`", listener.name);
         check.problems.push(Pending::error(at.key("listen").place(), message).subject(Subject::Nothing));
     }
+}
+
+/// Clients with series of their own.
+pub(super) fn check_top_clients(check: &mut Check<'_>, main: &Written) -> usize {
+    let root = At::root(main.file);
+    let at_observability = root.key("observability");
+    let at = at_observability.key("metrics");
+    let metrics = main.document.observability.as_ref().and_then(|file| file.metrics.as_ref());
+    let most = u32::try_from(TOP_CLIENTS_MAX).unwrap_or(u32::MAX);
+    let leaf = metrics.and_then(|metrics| metrics.top_clients.as_ref());
+    check.number(at.key("top_clients"), leaf, 0..=most).map_or(TOP_CLIENTS_DEFAULT, |count| count as usize)
 }
 
 pub(super) fn check_observability(check: &mut Check<'_>, main: &Written) -> (AccessLog, bool) {

@@ -64,8 +64,8 @@ fn check_one(
         known.policy_names,
         known.default_policies,
     );
-    let cors = policies.iter().map(|policy| &known.policies[*policy]).find(|policy| policy.cors.is_some());
-    policies::refuse_owned_edits(check, at, file, cors);
+    let named: Vec<&Policy> = policies.iter().map(|policy| &known.policies[*policy]).collect();
+    policies::refuse_owned_edits(check, at, file, &named);
     let at_headers = at.key("headers");
     let headers = file.headers.as_ref();
     let request = headers.and_then(|headers| headers.request.as_ref());

@@ -20,7 +20,7 @@ pub(super) use self::cluster::{
 pub(super) use self::compound::{Named, ScalarOr};
 pub(super) use self::health::{ActiveHealthFile, HealthFile, PassiveHealthFile};
 pub(super) use self::listener::{LimitsFile, ListenerFile};
-pub(super) use self::policy::{AccessFile, CorsFile, PolicyFile};
+pub(super) use self::policy::{AccessFile, CorsFile, LimitKeysFile, PolicyFile, RateLimitFile};
 use self::process::{AdminFile, ObservabilityFile, ReloadFile, RuntimeFile};
 pub(super) use self::process::{DnsFile, SampleFile, WorkersFile};
 pub(super) use self::route::{

@@ -6,7 +6,9 @@ use serde::Deserialize;
 use super::super::addresses::Network;
 use super::super::leaf::Leaf;
 use super::super::patterns::{FieldName, Method, OrAny, OriginPattern};
-use super::super::units::{Span, Switch};
+use super::super::rates::{LimitAlgorithmName, LimitKeyName, Rate};
+use super::super::units::{Count, Span, Switch};
+use super::compound::ScalarOr;
 
 /// What a request must pass before it goes to an endpoint; at least one part.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -14,6 +16,8 @@ use super::super::units::{Span, Switch};
 pub(in crate::config) struct PolicyFile {
     /// Which client addresses may pass.
     pub(in crate::config) access: Option<AccessFile>,
+    /// How many requests may pass.
+    pub(in crate::config) rate_limit: Option<RateLimitFile>,
     /// What scripts of other origins may do; their preflights are answered by the gateway.
     pub(in crate::config) cors: Option<CorsFile>,
 }
@@ -30,6 +34,23 @@ pub(in crate::config) struct AccessFile {
     #[schemars(length(min = 1))]
     pub(in crate::config) deny: Option<Vec<Leaf<Network>>>,
 }
+
+/// How many requests of a key may pass in a period: 429 beyond that. `{}` is 100 in a minute for each client address.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct RateLimitFile {
+    /// What requests are counted by, `client_ip`: the first of a list that a request has, and its `client_ip` if none.
+    pub(in crate::config) key: Option<LimitKeysFile>,
+    /// Requests and the period in which they may come, 100/1m.
+    pub(in crate::config) limit: Option<Leaf<Rate>>,
+    /// `sliding_window`, the default, or `token_bucket`.
+    pub(in crate::config) algorithm: Option<Leaf<LimitAlgorithmName>>,
+    /// With `token_bucket`: requests that may come at once, as many as the limit.
+    pub(in crate::config) burst: Option<Leaf<Count>>,
+}
+
+/// A key, or several of which the first present one counts.
+pub(in crate::config) type LimitKeysFile = ScalarOr<LimitKeyName, Vec<Leaf<LimitKeyName>>>;
 
 /// What scripts of other origins may do (CORS).
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -59,6 +59,16 @@ pub(in crate::config) struct ObservabilityFile {
     pub(in crate::config) access_log: Option<AccessLogFile>,
     /// Whether local replies carry `x-gateway-reason`, off.
     pub(in crate::config) reason_header: Option<Leaf<Switch>>,
+    /// What `/metrics` tells.
+    pub(in crate::config) metrics: Option<MetricsFile>,
+}
+
+/// What `/metrics` tells.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(in crate::config) struct MetricsFile {
+    /// Clients that have a series of their own where clients are told apart, 50, at most 256; the rest share one.
+    pub(in crate::config) top_clients: Option<Leaf<Count>>,
 }
 
 /// The access log.

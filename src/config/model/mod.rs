@@ -15,7 +15,7 @@ pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
     ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,
 };
-pub use self::policy::{Access, Cors, Origin, Policy};
+pub use self::policy::{Access, Cors, LimitAlgorithm, LimitKey, Origin, Policy, RateLimit};
 pub use self::route::{
     Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Priority, Retry, RetryOn, Route, Timeouts,
 };
@@ -42,6 +42,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// Whether local replies carry their reason in a header.
     pub reason_header: bool,
+    /// Clients with series of their own on `/metrics`.
+    pub top_clients: usize,
     /// Whether the configuration files are watched and reloaded when they change.
     pub watch: bool,
 }

@@ -11,6 +11,8 @@ pub struct Policy {
     pub name: String,
     /// Which client addresses may pass.
     pub access: Option<Access>,
+    /// How many requests may pass.
+    pub rate_limit: Option<RateLimit>,
     /// What scripts of other origins may do.
     pub cors: Option<Cors>,
 }
@@ -22,6 +24,42 @@ pub struct Access {
     pub allow: Vec<IpNet>,
     /// Networks that do not; not empty when `allow` is.
     pub deny: Vec<IpNet>,
+}
+
+/// How many requests of a key may pass in a period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// What requests are counted by, at least one; the first that a request has.
+    pub keys: Vec<LimitKey>,
+    /// Requests in a period, at least one.
+    pub limit: u32,
+    /// The period.
+    pub period: Duration,
+    /// How they are counted.
+    pub algorithm: LimitAlgorithm,
+}
+
+/// How requests are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitAlgorithm {
+    /// In this window, and of the one before it the share that reaches into the last period.
+    SlidingWindow,
+    /// By tokens, of which so many are kept.
+    TokenBucket {
+        /// Requests that may come at once, at least one.
+        burst: u32,
+    },
+}
+
+/// What requests are counted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitKey {
+    /// The client's address.
+    ClientIp,
+    /// Nothing: all of them together.
+    Global,
+    /// The value of this field, whose name is in lower case.
+    Header(String),
 }
 
 /// What scripts of other origins may do.

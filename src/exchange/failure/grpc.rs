@@ -69,9 +69,11 @@ impl Failure {
             | Self::ClientWriteTimeout
             | Self::ClientAbort
             | Self::TunnelIdle => GrpcStatus::Cancelled,
-            Self::BodyTooLarge | Self::Overloaded | Self::UpstreamSaturated | Self::QueueTimeout => {
-                GrpcStatus::ResourceExhausted
-            }
+            Self::BodyTooLarge
+            | Self::RateLimited
+            | Self::Overloaded
+            | Self::UpstreamSaturated
+            | Self::QueueTimeout => GrpcStatus::ResourceExhausted,
             Self::MethodRefused | Self::RouteNotFound | Self::Misdirected => GrpcStatus::Unimplemented,
             Self::CertificateMissing | Self::AccessDenied | Self::OriginRefused => GrpcStatus::PermissionDenied,
             Self::DescriptorsExhausted

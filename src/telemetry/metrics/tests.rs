@@ -18,6 +18,8 @@ fn scrape() -> Scrape {
         tls_failures: vec!["timeout"],
         routes: vec!["everything".to_owned(), "a\"b".to_owned()],
         max_connections: 50_000,
+        top_clients: 1,
+        limits_stolen: 7,
         memory_bytes: 1 << 20,
         epoch: 4,
         reloads: Reloads { ok: 3, failed: 1, last_ok: false },

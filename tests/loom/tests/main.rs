@@ -5,6 +5,7 @@
 
 mod caps;
 mod in_flight;
+mod ledger;
 mod queue;
 mod slot;
 mod workers;

@@ -1,0 +1,91 @@
+//! Kinds of values of a rate limit.
+
+use std::time::Duration;
+
+use super::leaf::{Kind, Refusal};
+use super::model::LimitKey;
+use super::patterns::FieldName;
+use super::units::Span;
+use super::words;
+use crate::limits::{RATE_LIMIT_MAX, RATE_PERIOD_MS_MAX};
+
+/// Requests and the period in which they may come: `100/1m`.
+pub(super) struct Rate;
+
+impl Kind for Rate {
+    type Out = (u32, Duration);
+    const EXPECTED: &'static str = "a number of requests and a period, such as `100/1m` or `20/1s`";
+    const PATTERN: Option<&'static str> = Some("[0-9]+/[0-9]+(ms|s|m|h)");
+
+    fn text(text: &str) -> Result<(u32, Duration), Refusal> {
+        let expected = Refusal::expected::<Self>;
+        let (count, span) = text.split_once('/').ok_or_else(expected)?;
+        if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(expected());
+        }
+        if matches!(span, "ms" | "s" | "m" | "h") {
+            return Err(expected().hint(format!("did you mean `{count}/1{span}`?")));
+        }
+        let period = Span::text(span).map_err(|_| expected())?;
+        let limit = count.parse().ok().filter(|limit| *limit <= RATE_LIMIT_MAX);
+        match limit {
+            Some(0) => Err(Refusal::new("expected at least 1 request")
+                .hint("nothing would ever pass: deny it by `access`, or answer by `respond`")),
+            None => Err(Refusal::new(format!("expected at most {RATE_LIMIT_MAX} requests"))
+                .hint("write the same rate with a shorter period")),
+            Some(_) if period.is_zero() || period > Duration::from_millis(RATE_PERIOD_MS_MAX) => {
+                Err(Refusal::new("expected a period from `1ms` to `24h`"))
+            }
+            Some(limit) => Ok((limit, period)),
+        }
+    }
+
+    fn number(number: u64) -> Result<(u32, Duration), Refusal> {
+        Err(Refusal::expected::<Self>().hint(format!("in which time? did you mean `{number}/1s`?")))
+    }
+}
+
+/// How requests are counted: is it by tokens?
+pub(super) struct LimitAlgorithmName;
+
+impl Kind for LimitAlgorithmName {
+    type Out = bool;
+    const EXPECTED: &'static str = "`sliding_window` or `token_bucket`";
+    const PATTERN: Option<&'static str> = Some("sliding_window|token_bucket");
+
+    fn text(text: &str) -> Result<bool, Refusal> {
+        match text {
+            "sliding_window" => Ok(false),
+            "token_bucket" => Ok(true),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["sliding_window", "token_bucket"])),
+        }
+    }
+}
+
+/// What requests are counted by.
+pub(super) struct LimitKeyName;
+
+impl Kind for LimitKeyName {
+    type Out = LimitKey;
+    const EXPECTED: &'static str = "`client_ip`, `header.NAME` or `global`";
+    const PATTERN: Option<&'static str> = Some("client_ip|global|header\\..+");
+
+    fn text(text: &str) -> Result<LimitKey, Refusal> {
+        match (text, text.split_once('.')) {
+            ("client_ip", _) => Ok(LimitKey::ClientIp),
+            ("global", _) => Ok(LimitKey::Global),
+            (_, Some(("header", name))) => {
+                FieldName::text(name).map(LimitKey::Header).map_err(|_| Refusal::expected::<Self>())
+            }
+            ("header", _) => Err(Refusal::expected::<Self>().hint("name the field: `header.x-tenant`")),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["client_ip", "global"])),
+        }
+    }
+}
+
+fn near(refusal: Refusal, text: &str, right: &[&str]) -> Refusal {
+    match words::nearest(text, right.iter().copied()) {
+        Some(near) => refusal.hint(format!("did you mean `{near}`?")),
+        None => refusal,
+    }
+}

@@ -1,0 +1,178 @@
+//! The rate limit of one policy, and what all of them share.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use super::key::KeySeed;
+use super::ledger::Ledger;
+use super::rule::{Decision, Rule};
+use super::shard::Shard;
+use super::word::Key;
+use crate::limits::RATE_LEDGER_SETS;
+
+/// What requests are counted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFrom {
+    /// The client's address; of IPv6 its first 64 bits, which is what one client is given.
+    ClientIp,
+    /// Nothing: all requests together.
+    Global,
+    /// The value of this field, whose name is in lower case.
+    Header(String),
+}
+
+impl KeyFrom {
+    /// As it is written.
+    fn name(&self) -> String {
+        match self {
+            Self::ClientIp => "client_ip".to_owned(),
+            Self::Global => "global".to_owned(),
+            Self::Header(name) => format!("header.{name}"),
+        }
+    }
+}
+
+/// A rule and the keys that it counts by.
+#[derive(Debug)]
+pub struct Limiter {
+    policy: u64,
+    rule: Rule,
+    /// The first that a request has counts.
+    keys: Vec<(u64, KeyFrom)>,
+    /// For a request that has none of them.
+    client_ip: u64,
+}
+
+/// What a request is told by the keys that it has.
+pub trait Keys {
+    /// The client's address.
+    fn client_ip(&self) -> IpAddr;
+    /// The value of a field, by its name in lower case.
+    fn header(&self, name: &str) -> Option<&[u8]>;
+}
+
+impl Limiter {
+    /// The limit of the policy of this name, whose counters stay while its name does.
+    #[must_use]
+    pub fn new(policy: &str, rule: Rule, keys: &[KeyFrom]) -> Self {
+        // Names are the operator's, so these numbers need no secret; the keys made of them have one.
+        let number = |name: &str| KeySeed::new([0; 16]).number(name);
+        let keys = keys.iter().map(|from| (number(&from.name()), from.clone())).collect();
+        Self { policy: number(policy), rule, keys, client_ip: number(&KeyFrom::ClientIp.name()) }
+    }
+
+    /// May a request pass?
+    pub fn decide(&self, request: &impl Keys, limits: &Limits, shard: &mut Shard, now_ns: u64) -> Decision {
+        shard.decide(limits.ledger(), self.key(request, &limits.seed), &self.rule, now_ns)
+    }
+
+    fn key(&self, request: &impl Keys, seed: &KeySeed) -> Key {
+        for (source, from) in &self.keys {
+            let value = match from {
+                KeyFrom::ClientIp => break,
+                KeyFrom::Global => Some(&[][..]),
+                KeyFrom::Header(name) => request.header(name).filter(|value| !value.is_empty()),
+            };
+            if let Some(value) = value {
+                return seed.key(self.policy, *source, value);
+            }
+        }
+        match request.client_ip().to_canonical() {
+            IpAddr::V4(ip) => seed.key(self.policy, self.client_ip, &ip.octets()),
+            IpAddr::V6(ip) => seed.key(self.policy, self.client_ip, &ip.octets()[..8]),
+        }
+    }
+}
+
+/// What has been used of all rate limits of a process.
+#[derive(Debug)]
+pub struct Limits {
+    seed: KeySeed,
+    /// Empty until there is a rate limit, because of its size.
+    ledger: OnceLock<Ledger>,
+}
+
+impl Limits {
+    /// Nothing has been used; `seed` are random bits.
+    #[must_use]
+    pub const fn new(seed: [u8; 16]) -> Self {
+        Self { seed: KeySeed::new(seed), ledger: OnceLock::new() }
+    }
+
+    /// Makes the ledger, so that no request has to.
+    pub fn prepare(&self) {
+        self.ledger();
+    }
+
+    /// Keys that lost their count to others in a full set of the ledger.
+    #[must_use]
+    pub fn stolen(&self) -> u64 {
+        self.ledger.get().map_or(0, Ledger::stolen)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        self.ledger.get_or_init(|| Ledger::new(RATE_LEDGER_SETS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Request(&'static str, &'static str);
+
+    impl Keys for Request {
+        fn client_ip(&self) -> IpAddr {
+            self.0.parse().unwrap()
+        }
+
+        fn header(&self, name: &str) -> Option<&[u8]> {
+            (name == "x-tenant").then_some(self.1.as_bytes())
+        }
+    }
+
+    fn tenant() -> KeyFrom {
+        KeyFrom::Header("x-tenant".to_owned())
+    }
+
+    fn same(keys: &[KeyFrom], one: &Request, other: &Request) -> bool {
+        let limiter = Limiter::new("p", Rule::sliding_window(1, Duration::from_secs(1), 1), keys);
+        let seed = KeySeed::new([7; 16]);
+        limiter.key(one, &seed) == limiter.key(other, &seed)
+    }
+
+    #[test]
+    fn a_client_is_an_address_or_the_network_that_one_is_given() {
+        let by = [KeyFrom::ClientIp];
+        assert!(same(&by, &Request("192.0.2.1", "a"), &Request("::ffff:192.0.2.1", "b")));
+        assert!(!same(&by, &Request("192.0.2.1", ""), &Request("192.0.2.2", "")));
+        assert!(same(&by, &Request("2001:db8::1", ""), &Request("2001:db8::ffff:1:2", "")));
+        assert!(!same(&by, &Request("2001:db8::1", ""), &Request("2001:db8:0:1::1", "")));
+    }
+
+    #[test]
+    fn the_first_key_that_a_request_has_counts() {
+        let by = [tenant(), KeyFrom::ClientIp];
+        assert!(same(&by, &Request("192.0.2.1", "a"), &Request("192.0.2.2", "a")));
+        assert!(!same(&by, &Request("192.0.2.1", "a"), &Request("192.0.2.1", "b")));
+        assert!(same(&by, &Request("192.0.2.1", ""), &Request("192.0.2.1", "")));
+        assert!(!same(&by, &Request("192.0.2.1", ""), &Request("192.0.2.2", "")));
+    }
+
+    #[test]
+    fn a_request_that_has_no_key_is_counted_by_its_address() {
+        assert!(!same(&[tenant()], &Request("192.0.2.1", ""), &Request("192.0.2.2", "")));
+        assert!(same(&[KeyFrom::Global], &Request("192.0.2.1", ""), &Request("192.0.2.2", "")));
+    }
+
+    #[test]
+    fn policies_and_kinds_of_keys_are_told_apart() {
+        let seed = KeySeed::new([7; 16]);
+        let key = |policy: &str, source: &str, seed: &KeySeed| seed.key(seed.number(policy), seed.number(source), b"a");
+        assert_ne!(key("p", "header.a", &seed), key("q", "header.a", &seed));
+        assert_ne!(key("p", "header.a", &seed), key("p", "header.b", &seed));
+        assert_ne!(key("p", "header.a", &seed), key("p", "header.a", &KeySeed::new([8; 16])));
+    }
+}
