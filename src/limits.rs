@@ -172,6 +172,24 @@ pub const ENDPOINT_SERIES: usize = 1024;
 pub const ENDPOINTS_MAX: usize = 16 * 1024;
 /// Messages waiting in a worker's mailbox.
 pub const MAILBOX_MESSAGES: usize = 256;
+/// Bytes of a bearer token that is looked at.
+pub const TOKEN_BYTES: usize = 16 * 1024;
+/// Keys that one token is tried with when it does not say which.
+pub const TOKEN_KEY_TRIES: usize = 8;
+/// Bytes of a claim, or of the name of an API key's holder, that an endpoint is told.
+pub const CLAIM_TEXT_BYTES: usize = 1024;
+/// Bytes of a set of keys.
+pub const JWKS_BYTES: usize = 1024 * 1024;
+/// Keys of one set.
+pub const JWKS_KEYS: usize = 256;
+/// API keys of one file.
+pub const API_KEYS: usize = 100_000;
+/// Bytes of an API key that is looked at.
+pub const API_KEY_BYTES: usize = 1024;
+/// Verified credentials that one worker keeps.
+pub const AUTH_CACHE_ENTRIES: usize = 4096;
+/// Bytes of a credential that is kept; a longer one is verified each time.
+pub const AUTH_CACHED_BYTES: usize = 4 * 1024;
 /// Errors of a configuration printed before the rest is only counted.
 pub const CONFIG_ERRORS: usize = 50;
 /// Bytes of one configuration file.
@@ -197,6 +215,9 @@ const _: () = {
     // A client may leave all its streams at once.
     assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_RESETS < H2_CONTROL_FRAMES);
     assert!(TOP_CLIENTS_DEFAULT <= TOP_CLIENTS_MAX);
+    assert!(AUTH_CACHED_BYTES <= TOKEN_BYTES && TOKEN_BYTES < HEADER_BYTES_DEFAULT);
+    // Sets of four.
+    assert!(AUTH_CACHE_ENTRIES.is_multiple_of(4));
     assert!(RING_ENTRIES < RING_COMPLETIONS);
     assert!(RATE_PERIOD_MS_MAX * 1_000_000 <= RATE_FILL_NS_MAX && RATE_SHARD_SLOTS.is_power_of_two());
     // What is lost of a limit: unused leases of one window, as many more over time, and a smaller burst.

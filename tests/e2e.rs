@@ -49,6 +49,8 @@ mod h2_peer;
 mod h2_scene;
 #[path = "e2e/h2_wire.rs"]
 mod h2_wire;
+#[path = "e2e/issuer.rs"]
+mod issuer;
 #[path = "e2e/layer.rs"]
 mod layer;
 #[path = "e2e/message.rs"]
@@ -84,6 +86,8 @@ mod wire;
 mod accept_balance;
 #[path = "e2e/access.rs"]
 mod access;
+#[path = "e2e/api_keys.rs"]
+mod api_keys;
 #[path = "e2e/balance.rs"]
 mod balance;
 #[path = "e2e/bodies.rs"]
@@ -212,6 +216,8 @@ mod tls;
 mod tls_faults;
 #[path = "e2e/tls_traffic.rs"]
 mod tls_traffic;
+#[path = "e2e/tokens.rs"]
+mod tokens;
 #[path = "e2e/upgrades.rs"]
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]

@@ -7,6 +7,7 @@ use super::model::{
 };
 use super::words;
 use crate::limits::WORKERS_MAX;
+use crate::policy::auth::Algorithm;
 
 /// Refuses a word, with the nearest of the right ones.
 fn refuse<K: Kind>(text: &str, right: &[&str]) -> Refusal {
@@ -237,6 +238,23 @@ impl Kind for ProtocolName {
             "h2c" => Err(Refusal::expected::<Self>().hint("without `tls`, `h2` is what others call h2c")),
             _ => Err(refuse::<Self>(text, &["h2", "http/1.1"])),
         }
+    }
+}
+
+/// How a token may be signed, by its name in RFC 7518.
+pub(super) struct AlgorithmName;
+
+impl Kind for AlgorithmName {
+    type Out = Algorithm;
+    const EXPECTED: &'static str = "an algorithm such as `RS256`, `ES256` or `EdDSA`";
+    const PATTERN: Option<&'static str> =
+        Some("HS(256|384|512)|RS(256|384|512)|PS(256|384|512)|ES(256|384)|EdDSA|Ed25519");
+
+    fn text(text: &str) -> Result<Algorithm, Refusal> {
+        if text.eq_ignore_ascii_case("none") {
+            return Err(Refusal::new("tokens that nobody signed never pass"));
+        }
+        Algorithm::parse(text).ok_or_else(|| refuse::<Self>(text, &Algorithm::ALL.map(Algorithm::name)))
     }
 }
 

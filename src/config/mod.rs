@@ -37,11 +37,11 @@ use std::path::{Path, PathBuf};
 
 pub use file::json_schema;
 pub use model::{
-    Access, AccessLog, Action, ActiveHealth, Admin, Admission, Authorities, Balance, BodyMinRate, Breaker, ClientAuth,
-    Cluster, ClusterTls, Config, Cors, Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io,
-    Keepalive, LimitAlgorithm, LimitKey, Listener, ListenerLimits, ListenerTls, Mirror, NoneHealthy, Origin, Output,
-    PassiveHealth, PathMatch, Policy, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit,
-    Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, UpstreamProtocol, Workers,
+    Access, AccessLog, Action, ActiveHealth, Admin, Admission, ApiKey, Authorities, Balance, BodyMinRate, Breaker,
+    ClientAuth, Cluster, ClusterTls, Config, Cors, Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch,
+    Identity, Io, Jwt, Keepalive, LimitAlgorithm, LimitKey, Listener, ListenerLimits, ListenerTls, Mirror, NoneHealthy,
+    Origin, Output, PassiveHealth, PathMatch, Policy, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion,
+    Queue, RateLimit, Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

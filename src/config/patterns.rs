@@ -350,6 +350,22 @@ impl Kind for DeadlineField {
     }
 }
 
+/// What a challenge names (RFC 9110 section 11.5): visible ASCII and spaces, without what would need a backslash.
+pub(super) struct Realm;
+
+impl Kind for Realm {
+    type Out = String;
+    const EXPECTED: &'static str = "text";
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        let fits = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && byte != b'"' && byte != b'\\';
+        if text.bytes().all(fits) {
+            return Ok(text.to_owned());
+        }
+        Err(Refusal::new("a realm holds visible ASCII and spaces, no quotes and no backslashes"))
+    }
+}
+
 /// The value of a field (RFC 9110 section 5.5): visible ASCII, spaces and tabs inside.
 pub(super) struct FieldValue;
 

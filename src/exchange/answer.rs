@@ -175,7 +175,8 @@ impl<E: Env> Exchange<'_, E> {
             self.tally.on_body_out(buffer.len());
             if chunked {
                 let hops = reply.hops.iter().map(Vec::as_slice);
-                frame_chunk(&mut buffer, portion.done, self.trailers_for_client(inbound), hops);
+                let edits = &awaited.tries.route.response_edits;
+                frame_chunk(&mut buffer, portion.done, self.trailers_for_client(inbound), hops, edits);
             }
             if let Some(head) = head.take() {
                 self.tally.status.set(reply.status);

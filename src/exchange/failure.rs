@@ -1,8 +1,10 @@
 //! Every way an exchange can fail, and what follows from each.
 
 mod grpc;
+mod unproven;
 
 pub use grpc::GrpcStatus;
+pub use unproven::Unproven;
 
 use crate::http1::{ChunkError, HeadError};
 
@@ -145,6 +147,8 @@ pub enum Failure {
     OriginRefused,
     /// A rate limit of the route is used up.
     RateLimited,
+    /// The client did not prove who it is, or may not although it did.
+    Unproven(Unproven),
     /// The route is for clients with a certificate, and this one showed none.
     CertificateMissing,
     /// The host is not one this listener answers for.
@@ -275,7 +279,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 54] = [
+    pub const KINDS: [Self; 59] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -290,6 +294,11 @@ impl Failure {
         Self::AccessDenied,
         Self::OriginRefused,
         Self::RateLimited,
+        Self::Unproven(Unproven::KINDS[0]),
+        Self::Unproven(Unproven::KINDS[1]),
+        Self::Unproven(Unproven::KINDS[2]),
+        Self::Unproven(Unproven::KINDS[3]),
+        Self::Unproven(Unproven::KINDS[4]),
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
@@ -337,7 +346,8 @@ impl Failure {
     pub fn index(self) -> usize {
         let kind = std::mem::discriminant(&self);
         let place = Self::KINDS.iter().position(|known| std::mem::discriminant(known) == kind);
-        place.expect("KINDS holds one of each")
+        let further = if let Self::Unproven(why) = self { why.place() } else { 0 };
+        place.expect("KINDS holds one of each") + further
     }
 
     /// What follows from this failure: the one place that decides it.
@@ -358,6 +368,7 @@ impl Failure {
             Self::AccessDenied => client(403, "access_denied", "access denied"),
             Self::RateLimited => client(429, "rate_limited", "rate limit exceeded"),
             Self::OriginRefused => client(403, "origin_refused", "scripts of this origin may not ask for this"),
+            Self::Unproven(why) => why.verdict(),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
             Self::DescriptorsExhausted => gateway(503, "descriptors_exhausted", "no upstream connection was left"),
@@ -395,14 +406,10 @@ impl Failure {
             Self::UpstreamStatus => unanswered(RetryOn::Status, 502, "upstream_status", "upstream failed"),
             Self::UpstreamTimeout => unanswered(RetryOn::Timeout, 504, "upstream_timeout", "upstream timed out"),
             Self::RequestTimeout => upstream(504, "request_timeout", "upstream timed out"),
-            Self::UpstreamWriteTimeout => {
-                upstream(504, "upstream_write_timeout", "upstream took nothing of the request")
-            }
+            Self::UpstreamWriteTimeout => upstream(504, "upstream_write_timeout", "upstream took no request"),
             Self::BadResponse(_) => upstream(502, "bad_response", "upstream sent a malformed response"),
             Self::ResponseHeadCut => upstream(502, "upstream_head_cut", "upstream closed in its response head"),
-            Self::ResponseHeaderTooLarge => {
-                upstream(502, "upstream_header_too_large", "upstream response head too large")
-            }
+            Self::ResponseHeaderTooLarge => upstream(502, "upstream_header_too_large", "upstream head too large"),
             Self::InterimFlood => upstream(502, "interim_flood", "upstream sent too many interim responses"),
             Self::UnaskedSwitch => upstream(502, "unasked_switch", "upstream switched protocols unasked"),
             Self::NotSwitched => upstream(502, "not_switched", "upstream did not switch protocols"),
@@ -440,6 +447,7 @@ impl Failure {
             Self::AccessDenied
             | Self::OriginRefused
             | Self::RateLimited
+            | Self::Unproven(_)
             | Self::DescriptorsExhausted
             | Self::Overloaded
             | Self::UpstreamSaturated
@@ -485,13 +493,15 @@ impl Failure {
         matches!(self, Self::UpstreamReset | Self::UpstreamEof | Self::UpstreamSilent)
     }
 
-    /// Which rule of the grammar was broken, for the log; empty for other failures.
+    /// Which rule of the grammar was broken, or what is wrong with a token, for the log; empty for other failures.
     #[must_use]
     pub fn detail(self) -> &'static str {
         if let Self::BadRequest(why) | Self::BadResponse(why) = self {
             why.label()
         } else if let Self::BadRequestBody(why) | Self::BadResponseBody(why) = self {
             why.label()
+        } else if let Self::Unproven(why) = self {
+            why.detail()
         } else {
             ""
         }

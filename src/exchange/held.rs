@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::adopted::Adopted;
+use super::authenticate::Identities;
 use super::shard::Shard;
 use super::tally::Tally;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
@@ -110,6 +111,7 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) is_grpc: bool,
     pub(super) tally: Tally,
     pub(super) added: Added,
+    pub(super) identities: Identities<'a>,
 }
 
 /// Field lines that the route's policies add, in buffers of the pool; most exchanges have none.

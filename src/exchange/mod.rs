@@ -11,6 +11,7 @@ mod admit;
 mod adopted;
 mod announce;
 mod answer;
+mod authenticate;
 mod call;
 mod carry;
 mod connection;
@@ -42,6 +43,6 @@ mod websocket;
 mod wire;
 
 pub use connection::serve_connection;
-pub use failure::{Failure, Fault, GrpcStatus, Severity, Verdict};
+pub use failure::{Failure, Fault, GrpcStatus, Severity, Unproven, Verdict};
 pub use queue::{Call, Tell};
 pub use shard::{Belongings, Shard, Upstream};

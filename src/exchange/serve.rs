@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::authenticate::Identities;
 use super::failure::Failure;
 use super::held::{Added, Arrival, Client, Exchange, Gauge, Next, unread_after};
 use super::local::Local;
@@ -52,6 +53,7 @@ pub(super) async fn serve_exchange<E: Env>(
         bytes: unread.filled(),
         tally: Tally { started_ns, head_ns, ready_ns: Cell::new(started_ns + head_ns), ..Tally::default() },
         added: Added::default(),
+        identities: Identities::default(),
     };
     let served = match exchange.decide() {
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,

@@ -13,6 +13,7 @@ use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
+use crate::policy::auth::Cache;
 use crate::policy::limit::Shard as Leases;
 use crate::rng::Rng;
 use crate::snapshot::{Reader, Snapshot};
@@ -79,6 +80,8 @@ pub struct Shard<E: Env> {
     pub(super) handshakes: Handshakes,
     /// Tokens of rate limits that this worker has leased.
     pub(super) leases: RefCell<Leases>,
+    /// Credentials that were verified.
+    pub(super) verified: RefCell<Cache>,
     /// Copies of requests on their way.
     pub(super) mirrors: Cell<usize>,
     pub(super) via: Vec<u8>,
@@ -119,6 +122,7 @@ impl<E: Env> Shard<E> {
             queues: Queues::new(worker, tell),
             handshakes: Handshakes::new(),
             leases: RefCell::default(),
+            verified: RefCell::default(),
             mirrors: Cell::new(0),
             via,
             no_edits: FieldEdits::default(),

@@ -81,7 +81,7 @@ impl<E: Env> Exchange<'_, E> {
             }
             if chunked {
                 let options = self.head.connection_options(self.bytes);
-                frame_chunk(&mut buffer, portion.done, inbound.trailers(), options);
+                frame_chunk(&mut buffer, portion.done, inbound.trailers(), options, &route.request_edits);
             }
             sending.keep(buffer.filled());
             // The client's alarm is free while nothing is read from the client.

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::pin;
 
-use crate::http1::{encode_chunk_line, encode_trailers};
+use crate::http1::{FieldEdits, encode_chunk_line, encode_trailers};
 use crate::net::{Alarm, Buffer, Expired, Stream};
 
 /// Why a write did not complete.
@@ -77,6 +77,7 @@ pub(super) fn frame_chunk<'a>(
     last: bool,
     trailers: &[u8],
     options: impl Iterator<Item = &'a [u8]> + Clone,
+    edits: &FieldEdits,
 ) {
     // A chunk of size zero would end the body (RFC 9112 section 7.1).
     if !buffer.is_empty() {
@@ -89,7 +90,7 @@ pub(super) fn frame_chunk<'a>(
     if last {
         buffer.extend(b"0\r\n");
         if !trailers.is_empty() {
-            encode_trailers(buffer.sink(), trailers, options);
+            encode_trailers(buffer.sink(), trailers, options, edits);
         }
         buffer.extend(b"\r\n");
     }
@@ -105,7 +106,7 @@ mod tests {
         let mut buffer = BufferPool::new().lend();
         buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
         buffer.extend(content);
-        frame_chunk(&mut buffer, last, b"", std::iter::empty());
+        frame_chunk(&mut buffer, last, b"", std::iter::empty(), &FieldEdits::default());
         buffer.filled().to_vec()
     }
 
@@ -126,7 +127,7 @@ mod tests {
         let mut buffer = BufferPool::new().lend();
         buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
         buffer.extend(&vec![b'x'; buffer.spare()]);
-        frame_chunk(&mut buffer, true, b"", std::iter::empty());
+        frame_chunk(&mut buffer, true, b"", std::iter::empty(), &FieldEdits::default());
         assert_eq!(buffer.sink().capacity(), limits::BUFFER_BYTES);
     }
 }

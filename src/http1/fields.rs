@@ -300,7 +300,8 @@ pub(super) fn is_token(name: &[u8]) -> bool {
 }
 
 /// Whether no byte of `value` is a control character other than a tab (RFC 9110 section 5.5).
-pub(super) fn is_value(value: &[u8]) -> bool {
+#[must_use]
+pub fn is_value(value: &[u8]) -> bool {
     value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 

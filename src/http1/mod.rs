@@ -44,7 +44,7 @@ pub use encode_response::{
     LocalReply, ResponseBody, ResponseOut, encode_interim, encode_local, encode_response, encode_switch,
 };
 pub use error::{ChunkError, HeadError};
-pub use fields::{Field, FieldKind};
+pub use fields::{Field, FieldKind, is_value as is_field_value};
 pub use framing::BodyLength;
 pub use grpc::{GRPC, grpc_message, is_grpc, parse_grpc_status, parse_grpc_timeout};
 pub use method::{Method, Version};

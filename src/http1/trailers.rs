@@ -1,5 +1,6 @@
 //! The trailer section of a chunked body (RFC 9112 section 7.1.2).
 
+use super::edits::FieldEdits;
 use super::encode::push_line;
 use super::error::ChunkError;
 use super::fields::{FieldKind, is_end_to_end, is_token, is_value};
@@ -69,11 +70,18 @@ impl Trailers {
 }
 
 /// Appends those lines of `trailers` (as `ChunkedDecoder::trailers` gives them) that none of the connection options
-/// of the message's head names: RFC 9110 section 7.6.1 ends these at this hop.
-pub fn encode_trailers<'a>(out: &mut Vec<u8>, trailers: &[u8], options: impl Iterator<Item = &'a [u8]> + Clone) {
+/// of the message's head names (RFC 9110 section 7.6.1 ends these at this hop), and that no edit removes.
+pub fn encode_trailers<'a>(
+    out: &mut Vec<u8>,
+    trailers: &[u8],
+    options: impl Iterator<Item = &'a [u8]> + Clone,
+    edits: &FieldEdits,
+) {
     for line in trailers.split_inclusive(|&byte| byte == b'\n') {
         let name = line.split(|&byte| byte == b':').next().unwrap_or(line);
-        if !options.clone().any(|option| option.eq_ignore_ascii_case(name)) {
+        let ends_here = options.clone().any(|option| option.eq_ignore_ascii_case(name));
+        // What may not come as a field must not come behind the body either.
+        if !ends_here && !edits.drops(FieldKind::Other, name) {
             out.extend_from_slice(line);
         }
     }

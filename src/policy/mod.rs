@@ -1,11 +1,13 @@
 //! Policy: may this request pass, and what is said with its answer.
 //!
-//! Owns: the compiled policies of a route and what each of them decides: access by address, cross-origin sharing, rate limits.
+//! Owns: the compiled policies of a route and what each of them decides: access by address, cross-origin sharing,
+//! authentication (`auth`), rate limits.
 //! Never: waits, reads a clock or a socket, knows which cluster a request goes to.
 //! Invariants: policies are asked in the order of [`Policies`]; an absent one costs nothing but its branch.
 
 mod access;
 mod admission;
+pub mod auth;
 mod cors;
 pub mod limit;
 
@@ -13,6 +15,7 @@ use std::sync::Arc;
 
 pub use access::Access;
 pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
+use auth::{Bearers, Holders};
 pub use cors::{Cors, CorsSpec, Origin};
 use limit::{Decision, Limiter};
 
@@ -25,9 +28,20 @@ pub struct Policies {
     pub limits: Vec<Arc<Limiter>>,
     /// What scripts of other origins may do.
     pub cors: Option<Arc<Cors>>,
+    /// Which bearer tokens pass.
+    pub bearers: Option<Arc<Bearers>>,
+    /// Which API keys pass.
+    pub holders: Option<Arc<Holders>>,
 }
 
 impl Policies {
+    /// Fields of a request that are written by these policies or are theirs alone: what a client sends in them is removed.
+    #[must_use]
+    pub fn request_fields(&self) -> Vec<&str> {
+        let bearers = self.bearers.iter().flat_map(|bearers| bearers.fields());
+        bearers.chain(self.holders.iter().flat_map(|holders| holders.fields())).collect()
+    }
+
     /// Fields of a response that these policies write: what an endpoint says in them is removed.
     pub fn response_fields(&self) -> impl Iterator<Item = &'static str> {
         let cors = self.cors.iter().flat_map(|_| Cors::FIELDS);

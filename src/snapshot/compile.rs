@@ -135,6 +135,8 @@ fn without_slash(prefix: &str) -> &str {
 fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileError> {
     let policies = policies::of_route(route, policies);
     let owned: Vec<&str> = policies.iter().flat_map(|policies| policies.response_fields()).collect();
+    let kept_back: Vec<&str> = policies.iter().flat_map(|policies| policies.request_fields()).collect();
+    let request_edits = edits(&route.name, &route.request_headers, &kept_back)?;
     let rewrite = match (&route.rewrite_prefix, &route.path) {
         (Some(new), config::PathMatch::Prefix(old)) => {
             Some(Rewrite { strip: without_slash(old).len(), prefix: new.clone().into_bytes() })
@@ -174,7 +176,7 @@ fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileE
             config::Priority::High => Priority::High,
         },
         needs_certificate: route.require_client_cert,
-        request_edits: edits(&route.name, &route.request_headers, &[])?,
+        request_edits,
         response_edits: edits(&route.name, &route.response_headers, &owned)?,
         series: usize::MAX,
     })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config;
+use crate::policy::auth::{Bearers, Challenge, Holders, Verifier};
 use crate::policy::limit::{KeyFrom, Limiter, Rule};
 use crate::policy::{Access, Cors, CorsSpec, Origin, Policies};
 
@@ -11,6 +12,8 @@ pub(super) struct Compiled {
     access: Option<Arc<Access>>,
     limit: Option<Arc<Limiter>>,
     cors: Option<Arc<Cors>>,
+    bearers: Option<Arc<Bearers>>,
+    holders: Option<Arc<Holders>>,
 }
 
 pub(super) fn compile(policy: &config::Policy, workers: usize) -> Compiled {
@@ -18,6 +21,8 @@ pub(super) fn compile(policy: &config::Policy, workers: usize) -> Compiled {
         access: policy.access.as_ref().map(|access| Arc::new(Access::new(&access.allow, &access.deny))),
         limit: policy.rate_limit.as_ref().map(|limit| Arc::new(limiter(&policy.name, limit, workers))),
         cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(&spec(cors)))),
+        bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt))),
+        holders: policy.api_key.as_ref().map(|api_key| Arc::new(holders(api_key))),
     }
 }
 
@@ -31,6 +36,8 @@ pub(super) fn of_route(route: &config::Route, compiled: &[Compiled]) -> Option<B
         policies.access.extend(named.access.clone());
         policies.limits.extend(named.limit.clone());
         policies.cors = policies.cors.or_else(|| named.cors.clone());
+        policies.bearers = policies.bearers.or_else(|| named.bearers.clone());
+        policies.holders = policies.holders.or_else(|| named.holders.clone());
     }
     Some(Box::new(policies))
 }
@@ -46,6 +53,19 @@ fn limiter(name: &str, limit: &config::RateLimit, workers: usize) -> Limiter {
         config::LimitKey::Header(name) => KeyFrom::Header(name.clone()),
     });
     Limiter::new(name, rule, &keys.collect::<Vec<_>>())
+}
+
+fn bearers(jwt: &config::Jwt) -> Bearers {
+    Bearers {
+        verifier: Verifier::new(jwt.rules.clone(), jwt.keys.clone()),
+        challenge: Challenge::new("Bearer", &jwt.realm),
+        forwards_credentials: jwt.forward_credentials,
+    }
+}
+
+fn holders(api_key: &config::ApiKey) -> Holders {
+    let config::ApiKey { header, book, forward_identity, forward_credentials, realm } = api_key;
+    Holders::new(header, book.clone(), forward_identity.as_deref(), realm, *forward_credentials)
 }
 
 fn spec(cors: &config::Cors) -> CorsSpec {

@@ -75,6 +75,7 @@ pub fn render_line(out: &mut String, record: &OwnedRecord) {
     }
     text(out, "user_agent", &record.user_agent);
     text(out, "client_cert", &record.client_cert);
+    text(out, "identity", &record.identity);
     millis(out, "head_ms", record.head_ns);
     if record.attempts > 0 {
         millis(out, "connect_ms", record.connect_ns);
@@ -168,7 +169,7 @@ mod tests {
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
             "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
             "endpoint": "10.0.0.7:3000", "upstream_protocol": "HTTP/1.1", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
-            "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "head_ms": 0.0, "connect_ms": 0.0,
+            "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "identity": "alice", "head_ms": 0.0, "connect_ms": 0.0,
             "first_byte_ms": 0.0, "epoch": 9,
         });
         assert_eq!(json, expected);
@@ -183,6 +184,7 @@ mod tests {
             cluster: b"",
             user_agent: b"",
             client_cert: b"",
+            identity: b"",
             query: false,
             ..full()
         };
@@ -194,6 +196,7 @@ mod tests {
             "cluster",
             "user_agent",
             "client_cert",
+            "identity",
             "connect_ms",
             "first_byte_ms",
             "query",

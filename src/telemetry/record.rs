@@ -58,6 +58,8 @@ pub struct Record<'a> {
     pub user_agent: &'a [u8],
     /// Subject of the client's certificate; empty when it showed none.
     pub client_cert: &'a [u8],
+    /// Who the client is by its token, key or password; empty when the route did not ask.
+    pub identity: &'a [u8],
     /// First byte to the end of the request head.
     pub head_ns: u64,
     /// Opening the upstream connection; 0 when it was reused.
@@ -98,6 +100,7 @@ pub struct OwnedRecord {
     pub detail: Vec<u8>,
     pub user_agent: Vec<u8>,
     pub client_cert: Vec<u8>,
+    pub identity: Vec<u8>,
     pub head_ns: u64,
     pub connect_ns: u64,
     pub first_byte_ns: u64,
@@ -106,7 +109,7 @@ pub struct OwnedRecord {
 }
 
 /// Texts of one record.
-const TEXTS: usize = 12;
+const TEXTS: usize = 13;
 /// Most bytes of one record in the ring.
 pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
 
@@ -157,6 +160,7 @@ impl Record<'_> {
             self.cluster,
             self.user_agent,
             self.client_cert,
+            self.identity,
             self.reason.unwrap_or_default().as_bytes(),
             self.fault.as_bytes(),
             self.stage.as_bytes(),
@@ -209,8 +213,21 @@ impl OwnedRecord {
             let length = u16::from_le_bytes(take(input)?);
             *text = input.split_off(..usize::from(length))?.to_vec();
         }
-        let [method, path, host, request_id, route, cluster, user_agent, client_cert, reason, fault, stage, detail] =
-            texts;
+        let [
+            method,
+            path,
+            host,
+            request_id,
+            route,
+            cluster,
+            user_agent,
+            client_cert,
+            identity,
+            reason,
+            fault,
+            stage,
+            detail,
+        ] = texts;
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
@@ -237,6 +254,7 @@ impl OwnedRecord {
             detail,
             user_agent,
             client_cert,
+            identity,
             head_ns,
             connect_ns,
             first_byte_ns,
@@ -293,6 +311,7 @@ pub(super) mod tests {
             detail: "",
             user_agent: b"curl/8",
             client_cert: b"CN=a",
+            identity: b"alice",
             head_ns: 1,
             connect_ns: 2,
             first_byte_ns: 3,
@@ -343,6 +362,7 @@ pub(super) mod tests {
             cluster: &long,
             user_agent: &long,
             client_cert: &long,
+            identity: &long,
             ..full()
         };
         let mut bytes = Vec::new();

@@ -84,7 +84,7 @@ fn is_known(variable: &str) -> bool {
     variable.split_once('}').is_some_and(|(name, _)| TOLD.contains(&name))
 }
 
-fn refuse_owned(check: &mut Check<'_>, name: &str, direction: Direction, problem: impl Fn(&str) -> Pending) {
+pub(super) fn refuse_owned(check: &mut Check<'_>, name: &str, direction: Direction, problem: impl Fn(&str) -> Pending) {
     if OWNED.contains(&name) {
         let note = "it belongs to one connection or to the framing of the message, and the gateway writes it itself";
         check.problems.push(problem("this field cannot be edited").note(Some(note.to_owned())));

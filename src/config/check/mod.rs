@@ -3,6 +3,7 @@
 //! Owns the rules that need more than one scalar. Each `check_*` returns a value even when parts of it were refused, so
 //! that the rest is looked at too; the caller drops the model when there was any error.
 
+mod auth;
 mod clusters;
 mod dns;
 mod edits;
@@ -165,6 +166,12 @@ impl Check<'_> {
     /// Something legal that is hardly meant, shown at its key.
     fn warn(&mut self, at: At<'_>, key: &str, message: &str, note: &str) {
         let warning = Pending::warning(at.key(key).place(), message).at_key();
+        self.problems.push(warning.note(Some(note.to_owned())));
+    }
+
+    /// Something legal that is hardly meant, shown at the key of what lacks it.
+    fn warn_at(&mut self, at: At<'_>, message: &str, note: &str) {
+        let warning = Pending::warning(at.place(), message).at_own_key();
         self.problems.push(warning.note(Some(note.to_owned())));
     }
 

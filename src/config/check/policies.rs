@@ -10,7 +10,7 @@ use super::super::model::{Access, Config, Cors, Origin, Policy};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Text;
-use super::{Check, Names, Written, rate_limit};
+use super::{Check, Names, Written, auth, rate_limit};
 
 /// Methods that scripts of other origins may use unless given: those for which no preflight is asked either.
 const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
@@ -35,14 +35,17 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, N
 }
 
 fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -> Policy {
-    if file.access.is_none() && file.rate_limit.is_none() && file.cors.is_none() {
-        check.missing(&at, "missing what the policy is about, `access`, `rate_limit` or `cors`,");
+    let PolicyFile { access, rate_limit, cors, jwt, api_key } = file;
+    if access.is_none() && rate_limit.is_none() && cors.is_none() && jwt.is_none() && api_key.is_none() {
+        check.missing(&at, "missing what the policy is about, `access`, `rate_limit`, `cors`, `jwt` or `api_key`,");
     }
     Policy {
         name: name.to_owned(),
-        access: file.access.as_ref().map(|file| check_access(check, at.key("access"), file)),
-        rate_limit: file.rate_limit.as_ref().map(|file| rate_limit::check(check, at.key("rate_limit"), file)),
-        cors: file.cors.as_ref().map(|file| check_cors(check, at.key("cors"), file)),
+        access: access.as_ref().map(|file| check_access(check, at.key("access"), file)),
+        rate_limit: rate_limit.as_ref().map(|file| rate_limit::check(check, at.key("rate_limit"), file)),
+        cors: cors.as_ref().map(|file| check_cors(check, at.key("cors"), file)),
+        jwt: jwt.as_ref().map(|file| auth::check_jwt(check, at.key("jwt"), name, file)),
+        api_key: api_key.as_ref().map(|file| auth::check_api_key(check, at.key("api_key"), name, file)),
     }
 }
 
@@ -128,6 +131,8 @@ pub(super) fn check_named(
             let message = format!("`cors` a second time, after that of the policy `{}`", policies[*other].name);
             check.error_with(at, message, "a browser obeys one: put the origins into one list");
         }
+        let others: Vec<&Policy> = named.iter().map(|other| &policies[*other]).collect();
+        auth::check_beside(check, at, &policies[policy], &others);
         named.push(policy);
     }
     named
@@ -143,22 +148,35 @@ pub(super) fn check_default(check: &mut Check<'_>, main: &Written, policies: &[P
     check_named(check, at_route.key("policies"), list, policies, names, &[])
 }
 
-/// Refuses edits of the response's fields that a policy of the route writes itself.
-pub(super) fn refuse_owned_edits(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, named: &[&Policy]) {
-    let response = file.headers.as_ref().and_then(|headers| headers.response.as_ref());
-    let Some(EditsFile { set, add, .. }) = response else { return };
-    let writer = |name: &str| {
-        let is_cors = name.starts_with("access-control-");
-        let is_limit = name.starts_with("x-ratelimit-");
-        let writes = |policy: &&&Policy| is_cors && policy.cors.is_some() || is_limit && policy.rate_limit.is_some();
-        named.iter().find(writes)
-    };
+/// Refuses edits of fields that a policy of the route writes itself.
+pub(super) fn refuse_owned_edits(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, policies: &[&Policy]) {
+    let Some(headers) = &file.headers else { return };
     let at_headers = at.key("headers");
-    let at_response = at_headers.key("response");
+    let (request, response) = (headers.request.as_ref(), headers.response.as_ref());
+    for policy in policies {
+        let is_owned = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            name.starts_with("access-control-") && policy.cors.is_some()
+                || name.starts_with("x-ratelimit-") && policy.rate_limit.is_some()
+        };
+        refuse_edits(check, at_headers.key("response"), response, policy, is_owned);
+        let is_owned = |name: &str| auth::written(policy).any(|field| auth::is_same_field(name, field));
+        refuse_edits(check, at_headers.key("request"), request, policy, is_owned);
+    }
+}
+
+fn refuse_edits(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    file: Option<&EditsFile>,
+    policy: &Policy,
+    is_owned: impl Fn(&str) -> bool,
+) {
+    let Some(EditsFile { set, add, .. }) = file else { return };
     for (key, fields) in [("set", set), ("add", add)] {
-        let at = at_response.key(key);
+        let at = at.key(key);
         for (name, _) in fields.iter().flat_map(|named| &named.0) {
-            if let Some(policy) = writer(&name.to_ascii_lowercase()) {
+            if is_owned(name) {
                 let message = format!("the policy `{}` writes this field", policy.name);
                 check.problems.push(Pending::error(at.key(name).place(), message).at_key());
             }

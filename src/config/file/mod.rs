@@ -2,6 +2,7 @@
 //!
 //! Every part may be missing here; `check` knows which ones must not. Doc comments become the descriptions of the schema.
 
+mod auth;
 mod cluster;
 mod compound;
 mod health;
@@ -14,6 +15,7 @@ mod tls;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use self::auth::{ApiKeyFile, JwtFile, TextsFile};
 pub(super) use self::cluster::{
     AdmissionFile, BreakerFile, ClusterFile, EndpointFile, HashKeyFields, HashKeyFile, KeepaliveFile, QueueFile,
 };

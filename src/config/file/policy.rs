@@ -8,6 +8,7 @@ use super::super::leaf::Leaf;
 use super::super::patterns::{FieldName, Method, OrAny, OriginPattern};
 use super::super::rates::{LimitAlgorithmName, LimitKeyName, Rate};
 use super::super::units::{Count, Span, Switch};
+use super::auth::{ApiKeyFile, JwtFile};
 use super::compound::ScalarOr;
 
 /// What a request must pass before it goes to an endpoint; at least one part.
@@ -20,6 +21,10 @@ pub(in crate::config) struct PolicyFile {
     pub(in crate::config) rate_limit: Option<RateLimitFile>,
     /// What scripts of other origins may do; their preflights are answered by the gateway.
     pub(in crate::config) cors: Option<CorsFile>,
+    /// Which bearer tokens (JWT) pass.
+    pub(in crate::config) jwt: Option<JwtFile>,
+    /// Which API keys pass.
+    pub(in crate::config) api_key: Option<ApiKeyFile>,
 }
 
 /// Which client addresses may pass: of all networks that hold one the most specific decides; one in none of them passes

@@ -1,5 +1,6 @@
 //! The checked configuration: every value in here is valid, every name resolved, every default filled in.
 
+mod auth;
 mod cluster;
 mod policy;
 mod route;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::auth::{ApiKey, Jwt};
 pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
     ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::auth::{ApiKey, Jwt};
+
 /// What a request must pass before it goes to an endpoint; at least one part is there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -15,6 +17,10 @@ pub struct Policy {
     pub rate_limit: Option<RateLimit>,
     /// What scripts of other origins may do.
     pub cors: Option<Cors>,
+    /// Which bearer tokens pass.
+    pub jwt: Option<Jwt>,
+    /// Which API keys pass.
+    pub api_key: Option<ApiKey>,
 }
 
 /// Which client addresses may pass; of all networks that hold one the most specific decides.

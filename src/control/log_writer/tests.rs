@@ -32,6 +32,7 @@ fn record(epoch: u64) -> Record<'static> {
         detail: "",
         user_agent: b"",
         client_cert: b"",
+        identity: b"",
         head_ns: 0,
         connect_ns: 0,
         first_byte_ns: 0,

@@ -20,6 +20,8 @@ pub enum GrpcStatus {
     Internal = 13,
     /// It may work at another time.
     Unavailable = 14,
+    /// Nobody knows who the client is.
+    Unauthenticated = 16,
 }
 
 impl GrpcStatus {
@@ -34,6 +36,7 @@ impl GrpcStatus {
             Self::Unimplemented => "UNIMPLEMENTED",
             Self::Internal => "INTERNAL",
             Self::Unavailable => "UNAVAILABLE",
+            Self::Unauthenticated => "UNAUTHENTICATED",
         }
     }
 
@@ -48,6 +51,7 @@ impl GrpcStatus {
             Self::Unimplemented => "12",
             Self::Internal => "13",
             Self::Unavailable => "14",
+            Self::Unauthenticated => "16",
         }
     }
 }
@@ -76,6 +80,7 @@ impl Failure {
             | Self::QueueTimeout => GrpcStatus::ResourceExhausted,
             Self::MethodRefused | Self::RouteNotFound | Self::Misdirected => GrpcStatus::Unimplemented,
             Self::CertificateMissing | Self::AccessDenied | Self::OriginRefused => GrpcStatus::PermissionDenied,
+            Self::Unproven(why) => why.grpc_status(),
             Self::DescriptorsExhausted
             | Self::BreakerOpen
             | Self::NoneFit
@@ -134,6 +139,7 @@ mod tests {
             let status = kind.grpc_status();
             let agrees = match kind.verdict().status {
                 400 | 508 => status == GrpcStatus::Internal,
+                401 => status == GrpcStatus::Unauthenticated,
                 403 => status == GrpcStatus::PermissionDenied,
                 404 | 405 | 421 => status == GrpcStatus::Unimplemented,
                 413 | 431 => status == GrpcStatus::ResourceExhausted,

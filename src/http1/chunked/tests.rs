@@ -1,5 +1,6 @@
 use super::super::tests::Cases;
 use super::*;
+use crate::http1::FieldEdits;
 use crate::limits::TRAILER_BYTES;
 
 /// Content, trailers, bytes used.
@@ -224,6 +225,17 @@ fn a_chunk_line_is_the_size_in_hexadecimal() {
 #[test]
 fn trailers_named_by_connection_end_here() {
     let mut out = Vec::new();
-    super::super::encode_trailers(&mut out, b"X-A: 1\r\nX-B: 2\r\n", [&b"x-a"[..], b"x"].into_iter());
+    let edits = FieldEdits::default();
+    super::super::encode_trailers(&mut out, b"X-A: 1\r\nX-B: 2\r\n", [&b"x-a"[..], b"x"].into_iter(), &edits);
     assert_eq!(out, b"X-B: 2\r\n");
+}
+
+/// What a route takes off the fields of a message does not come behind its body instead, in no spelling.
+#[test]
+fn trailers_that_an_edit_removes_end_here() {
+    let edits = FieldEdits::new(&[], &[], &["x-user".to_owned()]).unwrap();
+    let mut out = Vec::new();
+    let trailers = b"X-User: a\r\nx_user: b\r\nX-USER:c\r\nX-Users: d\r\n";
+    super::super::encode_trailers(&mut out, trailers, std::iter::empty(), &edits);
+    assert_eq!(out, b"X-Users: d\r\n");
 }

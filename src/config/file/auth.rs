@@ -1,0 +1,60 @@
+//! Policies of authentication as written.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::choices::AlgorithmName;
+use super::super::leaf::Leaf;
+use super::super::patterns::{FieldName, Realm};
+use super::super::units::{Span, Switch, Text};
+use super::compound::{Named, ScalarOr};
+
+/// A value, or several.
+pub(in crate::config) type TextsFile = ScalarOr<Text, Vec<Leaf<Text>>>;
+
+/// Which bearer tokens (JWT, RFC 7519) pass; 401 for all else. One of `keys_file`, `public_key_file` and `secret_file`
+/// says by which keys.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with a file of keys")]
+pub(in crate::config) struct JwtFile {
+    /// Who must have issued a token (`iss`); anybody who has the key when left out.
+    pub(in crate::config) issuer: Option<Leaf<Text>>,
+    /// For whom a token must be (`aud`), one of these; anybody when left out.
+    pub(in crate::config) audience: Option<TextsFile>,
+    /// How a token may be signed; as its keys allow when left out.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) algorithms: Option<Vec<Leaf<AlgorithmName>>>,
+    /// Scopes that a token must have, all of them (`scope` or `scp`); 403 for one without.
+    pub(in crate::config) scopes: Option<Vec<Leaf<Text>>>,
+    /// A file with a JWKS.
+    pub(in crate::config) keys_file: Option<Leaf<Text>>,
+    /// A file of public keys or certificates in PEM.
+    pub(in crate::config) public_key_file: Option<Leaf<Text>>,
+    /// A file with the secret of HS256, HS384 or HS512, a line end behind it left out; at least 32 bytes.
+    pub(in crate::config) secret_file: Option<Leaf<Text>>,
+    /// What clocks may differ by, 30s.
+    pub(in crate::config) leeway: Option<Leaf<Span>>,
+    /// Claims, and the fields by which the endpoint is told of them. Clients cannot send these fields themselves.
+    pub(in crate::config) forward_claims: Option<Named<Leaf<FieldName>>>,
+    /// Whether the endpoint gets the token too, true.
+    pub(in crate::config) forward_credentials: Option<Leaf<Switch>>,
+    /// What clients are told that they need a token for; the name of the policy.
+    pub(in crate::config) realm: Option<Leaf<Realm>>,
+}
+
+/// Which API keys pass; 401 for all else.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `header` and `keys_file`")]
+pub(in crate::config) struct ApiKeyFile {
+    /// The field that has the key, `x-api-key`.
+    pub(in crate::config) header: Option<Leaf<FieldName>>,
+    /// A file in YAML: the name of each client, and the SHA-256 of its key in hexadecimal, or a list of them.
+    #[schemars(required)]
+    pub(in crate::config) keys_file: Option<Leaf<Text>>,
+    /// The field by which the endpoint is told the client's name. Clients cannot send it themselves.
+    pub(in crate::config) forward_identity: Option<Leaf<FieldName>>,
+    /// Whether the endpoint gets the key too, false.
+    pub(in crate::config) forward_credentials: Option<Leaf<Switch>>,
+    /// What clients are told that they need a key for; the name of the policy.
+    pub(in crate::config) realm: Option<Leaf<Realm>>,
+}

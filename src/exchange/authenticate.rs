@@ -1,0 +1,106 @@
+//! Who the client is, by what it brought: a bearer token, an API key.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use super::failure::Unproven;
+use super::held::Exchange;
+use crate::http1::FieldKind;
+use crate::net::Env;
+use crate::policy::Policies;
+use crate::policy::auth::{Bearers, Challenge, Holders, Identity, bearer};
+
+/// Who the client has turned out to be, by each policy of the route.
+#[derive(Default)]
+pub(super) struct Identities<'a> {
+    bearer: OnceCell<Rc<Identity>>,
+    holder: OnceCell<&'a Identity>,
+}
+
+impl Identities<'_> {
+    /// A claim of the bearer's token, if its policy keeps it.
+    pub(super) fn claim(&self, name: &str) -> Option<&str> {
+        self.bearer.get().and_then(|identity| identity.claim(name))
+    }
+
+    /// Who the client is, for the log: the subject of its token, or the holder of its key.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.claim("sub").or_else(|| self.api_key())
+    }
+
+    /// Whose API key it was.
+    pub(super) fn api_key(&self) -> Option<&str> {
+        self.holder.get().and_then(|identity| identity.name())
+    }
+}
+
+impl<'a, E: Env> Exchange<'a, E> {
+    /// Asks the policies of authentication; what they know of the client is told to the endpoint.
+    pub(super) fn authenticate(&self, policies: &'a Policies) -> Result<(), Unproven> {
+        if let Some(bearers) = &policies.bearers {
+            let identity = self.bearer(bearers).inspect_err(|why| self.challenge(&bearers.challenge, *why))?;
+            self.tell_endpoint(identity.lines());
+            self.identities.bearer.get_or_init(|| identity);
+        }
+        if let Some(holders) = &policies.holders {
+            let identity = self.holder(holders).inspect_err(|why| self.challenge(&holders.challenge, *why))?;
+            self.tell_endpoint(identity.lines());
+            self.identities.holder.get_or_init(|| identity);
+        }
+        Ok(())
+    }
+
+    /// Whose token it is: known to this worker, or verified now.
+    fn bearer(&self, bearers: &Bearers) -> Result<Rc<Identity>, Unproven> {
+        let mut fields = self.head.fields().iter().filter(|field| field.kind == FieldKind::Authorization);
+        let field = only(&mut fields)?.map(|field| field.value.of(self.bytes));
+        let token = field.and_then(bearer).filter(|token| !token.is_empty()).ok_or(Unproven::Missing)?;
+        let (verifier, now_s) = (&bearers.verifier, self.shard.unix_ms() / 1000);
+        if let Some(known) = self.shard.verified.borrow().find(verifier.stamp(), token, now_s) {
+            return Ok(Rc::clone(known));
+        }
+        match verifier.verify(token, now_s) {
+            Ok(passed) => {
+                let identity = Rc::new(passed.identity);
+                let mut verified = self.shard.verified.borrow_mut();
+                verified.on_verified(verifier.stamp(), token, passed.until_s, Rc::clone(&identity), now_s);
+                Ok(identity)
+            }
+            Err(refusal) => Err(Unproven::of_token(refusal)),
+        }
+    }
+
+    /// Whose API key it is.
+    fn holder(&self, holders: &'a Holders) -> Result<&'a Identity, Unproven> {
+        let name = holders.header().as_bytes();
+        let mut fields = self
+            .head
+            .fields()
+            .iter()
+            .filter(|field| field.name.len() == name.len() && field.name.of(self.bytes).eq_ignore_ascii_case(name));
+        let key = only(&mut fields)?.map(|field| field.value.of(self.bytes)).filter(|key| !key.is_empty());
+        holders.find(key.ok_or(Unproven::Missing)?).ok_or(Unproven::ApiKey)
+    }
+
+    /// Lines for the endpoint, on every attempt.
+    fn tell_endpoint(&self, lines: &[u8]) {
+        if !lines.is_empty() {
+            let mut added = self.added.request.borrow_mut();
+            added.get_or_insert_with(|| self.shard.buffers.lend()).extend(lines);
+        }
+    }
+
+    /// Tells the client what it lacks (RFC 9110 section 15.5.2); a call of gRPC is told by its status.
+    fn challenge(&self, challenge: &Challenge, why: Unproven) {
+        if let (Some(error), false) = (why.challenge(), self.is_grpc) {
+            let mut added = self.added.response.borrow_mut();
+            challenge.push(added.get_or_insert_with(|| self.shard.buffers.lend()).sink(), error);
+        }
+    }
+}
+
+/// The only one there is, if any: of several an endpoint might believe another one than we.
+fn only<T>(found: &mut impl Iterator<Item = T>) -> Result<Option<T>, Unproven> {
+    let first = found.next();
+    if found.next().is_some() { Err(Unproven::Ambiguous) } else { Ok(first) }
+}

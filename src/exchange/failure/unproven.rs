@@ -1,0 +1,80 @@
+//! Every way in which a client fails to prove who it is.
+
+use super::{GrpcStatus, Verdict, client};
+use crate::policy::auth::Refusal;
+
+/// What is wrong with what a client brought to prove who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// It brought no token and no key.
+    Missing,
+    /// It brought several.
+    Ambiguous,
+    /// Its token does not pass.
+    Token(Refusal),
+    /// Its token does not have the scopes.
+    Scope,
+    /// Its API key is nobody's.
+    ApiKey,
+}
+
+impl Unproven {
+    /// One of each; what is wrong with a token does not make a new kind.
+    pub const KINDS: [Self; 5] =
+        [Self::Missing, Self::Ambiguous, Self::Token(Refusal::Malformed), Self::Scope, Self::ApiKey];
+
+    /// What a token that does not pass is.
+    #[must_use]
+    pub fn of_token(refusal: Refusal) -> Self {
+        if refusal == Refusal::ScopeMissing { Self::Scope } else { Self::Token(refusal) }
+    }
+
+    /// Its place in [`Unproven::KINDS`].
+    pub(super) const fn place(self) -> usize {
+        match self {
+            Self::Missing => 0,
+            Self::Ambiguous => 1,
+            Self::Token(_) => 2,
+            Self::Scope => 3,
+            Self::ApiKey => 4,
+        }
+    }
+
+    /// What follows from it.
+    pub(super) const fn verdict(self) -> Verdict {
+        match self {
+            Self::Missing => client(401, "credentials_missing", "credentials are required"),
+            Self::Ambiguous => client(400, "credentials_ambiguous", "credentials are there twice"),
+            Self::Token(_) => client(401, "token_refused", "the token does not pass"),
+            Self::Scope => client(403, "scope_missing", "the token does not have the scope for this"),
+            Self::ApiKey => client(401, "api_key_refused", "the API key does not pass"),
+        }
+    }
+
+    /// The status of a call that fails so.
+    pub(super) const fn grpc_status(self) -> GrpcStatus {
+        match self {
+            Self::Missing | Self::Token(_) | Self::ApiKey => GrpcStatus::Unauthenticated,
+            Self::Ambiguous => GrpcStatus::Internal,
+            Self::Scope => GrpcStatus::PermissionDenied,
+        }
+    }
+
+    /// The error code of a challenge (RFC 6750 section 3.1), empty for none; `None` when the client is not to try again.
+    pub(in crate::exchange) const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::Missing | Self::ApiKey => Some(""),
+            Self::Ambiguous => Some("invalid_request"),
+            Self::Token(_) => Some("invalid_token"),
+            Self::Scope => Some("insufficient_scope"),
+        }
+    }
+
+    /// What is wrong with a token, for the log.
+    pub(super) const fn detail(self) -> &'static str {
+        match self {
+            Self::Token(refusal) => refusal.label(),
+            Self::Missing | Self::Ambiguous | Self::Scope | Self::ApiKey => "",
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Compiled policies of authentication: what an exchange asks.
+
+use super::identity::Identity;
+use super::key_book::KeyBook;
+use super::verify::{Verifier, push_line};
+
+/// What a client is told that it lacks (RFC 9110 section 11.6.1).
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    scheme: &'static str,
+    realm: Box<str>,
+}
+
+impl Challenge {
+    /// The challenge of a scheme for a realm, which holds no quotes and no backslashes.
+    #[must_use]
+    pub fn new(scheme: &'static str, realm: &str) -> Self {
+        Self { scheme, realm: realm.into() }
+    }
+
+    /// Appends the field line, with an error code of RFC 6750 section 3.1 unless it is empty.
+    pub fn push(&self, lines: &mut Vec<u8>, error: &str) {
+        lines.extend_from_slice(b"WWW-Authenticate: ");
+        lines.extend_from_slice(self.scheme.as_bytes());
+        for (name, value) in [(&b" realm=\""[..], &*self.realm), (b", error=\"", error)] {
+            // A client that brought nothing is told of no error (RFC 6750 section 3.1).
+            if name[0] == b' ' || !value.is_empty() {
+                lines.extend_from_slice(name);
+                lines.extend_from_slice(value.as_bytes());
+                lines.push(b'"');
+            }
+        }
+        lines.extend_from_slice(b"\r\n");
+    }
+}
+
+/// A policy of bearer tokens.
+#[derive(Debug)]
+pub struct Bearers {
+    /// What is wanted of a token.
+    pub verifier: Verifier,
+    /// What a client without one is told.
+    pub challenge: Challenge,
+    /// Whether the endpoint gets the token too.
+    pub forwards_credentials: bool,
+}
+
+/// A policy of API keys.
+#[derive(Debug)]
+pub struct Holders {
+    header: Box<str>,
+    book: KeyBook,
+    identities: Vec<Identity>,
+    forward_identity: Option<Box<str>>,
+    /// What a client without a key is told.
+    pub challenge: Challenge,
+    /// Whether the endpoint gets the key too.
+    pub forwards_credentials: bool,
+}
+
+impl Holders {
+    /// The keys of `book` in the field `header`; the endpoint is told whose it was in the field `forward_identity`.
+    #[must_use]
+    pub fn new(
+        header: &str,
+        book: KeyBook,
+        forward_identity: Option<&str>,
+        realm: &str,
+        forwards_credentials: bool,
+    ) -> Self {
+        let identity = |name: &str| {
+            let mut lines = Vec::new();
+            if let Some(field) = forward_identity {
+                push_line(&mut lines, field, name).expect("a book has no other names");
+            }
+            Identity::named(name, lines)
+        };
+        Self {
+            header: header.into(),
+            identities: book.names().iter().map(|name| identity(name)).collect(),
+            book,
+            forward_identity: forward_identity.map(Box::from),
+            challenge: Challenge::new("ApiKey", realm),
+            forwards_credentials,
+        }
+    }
+
+    /// The field that has the key.
+    #[must_use]
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// Whose key it is.
+    #[must_use]
+    pub fn find(&self, key: &[u8]) -> Option<&Identity> {
+        self.book.find(key).map(|number| &self.identities[number])
+    }
+
+    /// Fields of the request that a client cannot send to the endpoint.
+    pub(in crate::policy) fn fields(&self) -> impl Iterator<Item = &str> {
+        let key = (!self.forwards_credentials).then_some(&*self.header);
+        key.into_iter().chain(self.forward_identity.as_deref())
+    }
+}
+
+impl Bearers {
+    /// Fields of the request that a client cannot send to the endpoint.
+    pub(in crate::policy) fn fields(&self) -> impl Iterator<Item = &str> {
+        let token = (!self.forwards_credentials).then_some("authorization");
+        token.into_iter().chain(self.verifier.fields())
+    }
+}
