@@ -142,6 +142,15 @@ pub const RATE_SHARD_SLOTS: usize = 1024;
 /// bursts are kept smaller. A limit is exact below this times the number of workers.
 pub const RATE_LEASE_SHARE: u32 = 128;
 
+/// Keys of which one worker holds leases from a store.
+pub const RATE_LEASES: usize = 16 * 1024;
+/// Questions to stores that are on their way, of one worker and of all.
+pub const STORE_ASKS: usize = 4096;
+/// Milliseconds after which a question that was not answered is forgotten; longer than any patience.
+pub const STORE_FORGET_MS: u64 = 60_000;
+/// Longest wait for a store that may be configured, in milliseconds.
+pub const STORE_TIMEOUT_MS_MAX: u64 = 10_000;
+
 /// Most clients with series of their own on `/metrics` that a configuration may ask for, and that a worker tells apart.
 pub const TOP_CLIENTS_MAX: usize = 256;
 /// Clients with series of their own on `/metrics`.

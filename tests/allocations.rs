@@ -167,6 +167,7 @@ fn gateway(driver: Driver) -> Gateway {
         listeners: vec![("web".to_owned(), listener)],
         max_connections: Arc::new(Credit::new(100)),
         loads: Arc::new(Loads::new(1, true)),
+        ask: Arc::new(|_ask| false),
     };
     let mailbox = crew(1).expect("a mailbox").remove(0);
     Gateway { worker: WorkerHandle::spawn(spec, mailbox).expect("a worker"), address, counters, _publisher: publisher }

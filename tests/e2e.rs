@@ -186,6 +186,8 @@ mod proxy_protocol_out;
 mod queues;
 #[path = "e2e/rate_limits.rs"]
 mod rate_limits;
+#[path = "e2e/redis.rs"]
+mod redis;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/requests.rs"]
@@ -202,6 +204,8 @@ mod routes;
 mod rust_clients;
 #[path = "e2e/secure_probes.rs"]
 mod secure_probes;
+#[path = "e2e/shared_limits.rs"]
+mod shared_limits;
 #[path = "e2e/shares.rs"]
 mod shares;
 #[path = "e2e/shutdown.rs"]

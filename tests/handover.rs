@@ -84,6 +84,7 @@ impl Pair {
             listeners: vec![("web".to_owned(), listener)],
             max_connections: Arc::clone(&credit),
             loads: Arc::clone(&loads),
+            ask: Arc::new(|_ask| false),
         };
         let first = WorkerHandle::spawn(spec, mailboxes.remove(0)).expect("a worker");
         (Self { driver, fleet, publisher, credit, loads, counters, address, first }, second)
@@ -102,6 +103,7 @@ impl Pair {
             listeners: Vec::new(),
             max_connections: Arc::clone(&self.credit),
             loads: Arc::clone(&self.loads),
+            ask: Arc::new(|_ask| false),
         };
         WorkerHandle::spawn(spec, mailbox).expect("a worker")
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::addresses::port_number;
 use super::leaf::{Kind, Refusal};
-use super::model::LimitKey;
+use super::model::{LimitKey, OnStoreError};
 use super::patterns::FieldName;
 use super::units::Span;
 use super::words;
@@ -42,6 +43,90 @@ impl Kind for Rate {
 
     fn number(number: u64) -> Result<(u32, Duration), Refusal> {
         Err(Refusal::expected::<Self>().hint(format!("in which time? did you mean `{number}/1s`?")))
+    }
+}
+
+/// Who keeps a limit together: all gateways of a store?
+pub(super) struct LimitScopeName;
+
+impl Kind for LimitScopeName {
+    type Out = bool;
+    const EXPECTED: &'static str = "`process` or `cluster`";
+    const PATTERN: Option<&'static str> = Some("process|cluster");
+
+    fn text(text: &str) -> Result<bool, Refusal> {
+        match text {
+            "process" => Ok(false),
+            "cluster" => Ok(true),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["process", "cluster"])),
+        }
+    }
+}
+
+/// How a store is asked: ahead of use?
+pub(super) struct StoreModeName;
+
+impl Kind for StoreModeName {
+    type Out = bool;
+    const EXPECTED: &'static str = "`leased` or `exact`";
+    const PATTERN: Option<&'static str> = Some("leased|exact");
+
+    fn text(text: &str) -> Result<bool, Refusal> {
+        match text {
+            "leased" => Ok(true),
+            "exact" => Ok(false),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["leased", "exact"])),
+        }
+    }
+}
+
+/// What becomes of a request when the store does not answer.
+pub(super) struct OnStoreErrorName;
+
+impl Kind for OnStoreErrorName {
+    type Out = OnStoreError;
+    const EXPECTED: &'static str = "`allow`, `deny` or `local`";
+    const PATTERN: Option<&'static str> = Some("allow|deny|local");
+
+    fn text(text: &str) -> Result<OnStoreError, Refusal> {
+        match text {
+            "allow" => Ok(OnStoreError::Allow),
+            "deny" => Ok(OnStoreError::Deny),
+            "local" => Ok(OnStoreError::Local),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["allow", "deny", "local"])),
+        }
+    }
+}
+
+/// The URL of a server of Redis; messages never show it, because a password may be in it.
+pub(super) struct StoreUrl;
+
+impl Kind for StoreUrl {
+    type Out = String;
+    const EXPECTED: &'static str = "a server such as `redis://127.0.0.1:6379` or `unix:///run/redis.sock`";
+    const PATTERN: Option<&'static str> = Some("(redis|unix)://.+");
+
+    fn text(text: &str) -> Result<String, Refusal> {
+        let expected = Refusal::expected::<Self>;
+        if let Some(path) = text.strip_prefix("unix://") {
+            return if path.starts_with('/') { Ok(text.to_owned()) } else { Err(expected()) };
+        }
+        if text.starts_with("rediss://") {
+            return Err(expected().hint("TLS to Redis is not spoken: keep it on a private network, or behind a tunnel"));
+        }
+        let rest = text.strip_prefix("redis://").ok_or_else(expected)?;
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+        // The colons of an address of IPv6 are in brackets.
+        let (host, port) = match address.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+            Some((host, port)) => (host, port_number(port).is_some_and(|port| port > 0)),
+            None => (address, true),
+        };
+        let is_database = database.bytes().all(|byte| byte.is_ascii_digit());
+        if host.is_empty() || !port || !is_database || text.contains(char::is_whitespace) {
+            return Err(expected());
+        }
+        Ok(text.to_owned())
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Fixed {
     pub(super) reasons: Vec<&'static str>,
     /// Names of failed TLS handshakes, in the order of their counters.
     pub(super) tls_failures: Vec<&'static str>,
+    /// Why a store has no answer, in the order of its counters.
+    pub(super) store_failures: Vec<&'static str>,
     /// Lines the log writer lost.
     pub(super) log_lost: Arc<AtomicU64>,
     /// The endpoints as all cores see them.
@@ -239,6 +241,7 @@ impl Board {
             workers: self.fixed.seats.iter().map(|seat| Arc::clone(&seat.counters)).collect(),
             reasons: self.fixed.reasons.clone(),
             tls_failures: self.fixed.tls_failures.clone(),
+            store_failures: self.fixed.store_failures.clone(),
             routes: live.routes.clone(),
             top_clients: live.top_clients,
             limits_stolen: self.fixed.limits.stolen(),
@@ -363,6 +366,7 @@ pub(super) mod tests {
             seats,
             reasons: Vec::new(),
             tls_failures: Vec::new(),
+            store_failures: Vec::new(),
             log_lost: Arc::default(),
             fleet: Arc::new(Fleet::new(1)),
             limits: Arc::new(Limits::new([0; 16])),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::Seat;
+use super::store;
 use crate::cluster::Fleet;
 use crate::net::Driver;
 use crate::snapshot::Publisher;
@@ -43,6 +44,8 @@ impl Crew {
         shared: &Shared<'_>,
     ) -> Result<Self, String> {
         let mailboxes = worker::crew(seats.len()).map_err(|error| format!("cannot start the workers: {error}"))?;
+        let ask = (mailboxes.first()).map(|mailbox| store::open(mailbox.peers()));
+        let ask = ask.ok_or("there is no worker to start")?;
         let mut crew = Self { workers: Vec::new() };
         let belongings = seats.iter().zip(rings).zip(berths).zip(mailboxes);
         for (index, (((seat, log), listeners), mailbox)) in belongings.enumerate() {
@@ -57,6 +60,7 @@ impl Crew {
                 listeners,
                 max_connections: Arc::clone(shared.credit),
                 loads: Arc::clone(shared.loads),
+                ask: Arc::clone(&ask),
             };
             match WorkerHandle::spawn(spec, mailbox) {
                 Ok(worker) => crew.workers.push(worker),

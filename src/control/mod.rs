@@ -30,6 +30,7 @@ mod signals;
 mod sockets;
 mod source;
 mod start;
+mod store;
 mod tables;
 mod tiers;
 mod watch;

@@ -20,6 +20,7 @@ use super::watch::Watch;
 use super::{Failure, cpus, driver, memory};
 use crate::config::Config;
 use crate::net::{Driver, TlsFailure};
+use crate::policy::limit::StoreError;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::telemetry::{LogRing, ring};
 use crate::worker::{self, Credit, Loads};
@@ -90,6 +91,7 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
         seats: seats.clone(),
         reasons,
         tls_failures: TlsFailure::ALL.map(TlsFailure::label).to_vec(),
+        store_failures: StoreError::ALL.map(StoreError::name).to_vec(),
         log_lost,
         fleet: Arc::clone(tables.fleet()),
         limits: Arc::clone(tables.limits()),

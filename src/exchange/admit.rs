@@ -17,7 +17,7 @@ pub(super) struct Preflight<'a> {
 impl<'a, E: Env> Exchange<'a, E> {
     /// Asks the policies of the route: access, cross-origin sharing (whose preflights
     /// are answered here, and whose fields scripts need to read a refusal), who the client is, then rate limits.
-    pub(super) fn admit(&self, policies: &'a Policies) -> Result<(), Local<'a>> {
+    pub(super) async fn admit(&self, policies: &'a Policies) -> Result<(), Local<'a>> {
         if !policies.access.is_empty() {
             let client = self.client_ip();
             if !policies.access.iter().all(|access| access.passes(client)) {
@@ -28,7 +28,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             self.share(cors)?;
         }
         self.authenticate(policies).map_err(|why| Local::Failed(Failure::Unproven(why)))?;
-        if policies.limits.is_empty() { Ok(()) } else { self.limit(policies) }
+        if policies.limits.is_empty() { Ok(()) } else { self.limit(policies).await }
     }
 
     /// Answers a preflight, and tells browsers with every other answer whose scripts may read it.

@@ -149,6 +149,8 @@ pub enum Failure {
     RateLimited,
     /// The client did not prove who it is, or may not although it did.
     Unproven(Unproven),
+    /// The store of a rate limit does not answer, and the policy lets nothing pass without it.
+    LimiterUnavailable,
     /// The route is for clients with a certificate, and this one showed none.
     CertificateMissing,
     /// The host is not one this listener answers for.
@@ -279,7 +281,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 59] = [
+    pub const KINDS: [Self; 60] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -299,6 +301,7 @@ impl Failure {
         Self::Unproven(Unproven::KINDS[2]),
         Self::Unproven(Unproven::KINDS[3]),
         Self::Unproven(Unproven::KINDS[4]),
+        Self::LimiterUnavailable,
         Self::Misdirected,
         Self::LoopDetected,
         Self::DescriptorsExhausted,
@@ -367,6 +370,7 @@ impl Failure {
             Self::CertificateMissing => client(403, "client_certificate_missing", "a client certificate is required"),
             Self::AccessDenied => client(403, "access_denied", "access denied"),
             Self::RateLimited => client(429, "rate_limited", "rate limit exceeded"),
+            Self::LimiterUnavailable => gateway(503, "limiter_unavailable", "the rate limiter is unavailable"),
             Self::OriginRefused => client(403, "origin_refused", "scripts of this origin may not ask for this"),
             Self::Unproven(why) => why.verdict(),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
@@ -448,6 +452,7 @@ impl Failure {
             | Self::OriginRefused
             | Self::RateLimited
             | Self::Unproven(_)
+            | Self::LimiterUnavailable
             | Self::DescriptorsExhausted
             | Self::Overloaded
             | Self::UpstreamSaturated

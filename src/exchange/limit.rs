@@ -2,23 +2,35 @@
 
 use std::net::IpAddr;
 
+use std::pin::pin;
+use std::rc::Rc;
+
 use super::failure::Failure;
 use super::held::Exchange;
 use super::local::Local;
+use super::store::Bell;
 use crate::net::Env;
 use crate::policy::Policies;
-use crate::policy::limit::{Decision, Keys};
+use crate::policy::limit::{Decision, Key, Keys, Limiter, OnStoreError, Shared, StoreError, Taken};
 
 impl<'a, E: Env> Exchange<'a, E> {
     /// Counts this request in every limit of the route, and tells of the one that has least left.
     ///
     /// One that is refused was counted by those before it, as it was asked.
-    pub(super) fn limit(&self, policies: &Policies) -> Result<(), Local<'a>> {
+    pub(super) async fn limit(&self, policies: &Policies) -> Result<(), Local<'a>> {
         let mut tightest: Option<Decision> = None;
-        let now_ns = self.tally.ready_ns.get();
         for limiter in &policies.limits {
-            let mut leases = self.shard.leases.borrow_mut();
-            let decision = limiter.decide(self, &self.adopted.snapshot.limits, &mut leases, now_ns);
+            let decision = match limiter.shared() {
+                None => self.decide_here(limiter),
+                // In a box, because it is rare that anybody waits.
+                Some(shared) => match self.leased(limiter, shared) {
+                    Some(decision) => decision,
+                    None => match Box::pin(self.decide_together(limiter, shared)).await? {
+                        Some(decision) => decision,
+                        None => continue,
+                    },
+                },
+            };
             if tightest.is_none_or(|other| decision.remaining < other.remaining || !decision.allowed) {
                 tightest = Some(decision);
             }
@@ -35,6 +47,101 @@ impl<'a, E: Env> Exchange<'a, E> {
         self.tally.retry_after_s.set(decision.retry_after_s());
         self.shard.counters.top_clients.on_refused(self.client_ip());
         Err(Local::Failed(Failure::RateLimited))
+    }
+}
+
+impl<'a, E: Env> Exchange<'a, E> {
+    fn decide_here(&self, limiter: &Limiter) -> Decision {
+        let mut leases = self.shard.leases.borrow_mut();
+        limiter.decide(self, &self.adopted.snapshot.limits, &mut leases, self.tally.ready_ns.get())
+    }
+
+    /// A decision that needs nobody: a token that was leased, or a refusal that holds.
+    fn leased(&self, limiter: &Limiter, shared: &Shared) -> Option<Decision> {
+        if !shared.is_leased {
+            return None;
+        }
+        let key = limiter.lease_key(self, &self.adopted.snapshot.limits);
+        let taken = self.shard.asked.leases.borrow_mut().take(key, shared.limit, self.shard.env.now_ns());
+        match taken {
+            Taken::Decided(decision, want) => {
+                // What cannot be asked now is asked by the next one.
+                self.ask(limiter, shared, want, Some(key));
+                Some(decision)
+            }
+            Taken::Wait(want) => {
+                self.ask(limiter, shared, want, Some(key));
+                None
+            }
+        }
+    }
+
+    /// The decision of the store; `None`: there is none, and the request passes without.
+    async fn decide_together(&self, limiter: &Limiter, shared: &Shared) -> Result<Option<Decision>, Local<'a>> {
+        self.shard.counters.store_waits.add(1);
+        let decided =
+            if shared.is_leased { self.await_lease(limiter, shared).await } else { self.exact(limiter, shared).await };
+        let error = match decided {
+            Ok(decision) => return Ok(Some(decision)),
+            Err(error) => error,
+        };
+        self.shard.counters.store_errors[error as usize].add(1);
+        match shared.on_error {
+            OnStoreError::Allow => Ok(None),
+            OnStoreError::Deny => Err(Local::Failed(Failure::LimiterUnavailable)),
+            OnStoreError::Local => Ok(Some(self.decide_here(limiter))),
+        }
+    }
+
+    /// Asks the store for this request alone.
+    async fn exact(&self, limiter: &Limiter, shared: &Shared) -> Result<Decision, StoreError> {
+        let (ticket, bell) = self.ask(limiter, shared, 1, None).ok_or(StoreError::Crowded)?;
+        let answer = self.alarm.within(shared.timeout_ms, pin!(bell.heard())).await;
+        let granted = answer.map_err(|_expired| {
+            self.shard.asked.forget(ticket);
+            StoreError::TimedOut
+        })??;
+        Ok(Decision {
+            allowed: granted.granted > 0,
+            limit: shared.limit,
+            remaining: granted.left,
+            reset_ns: u64::try_from(granted.reset.as_nanos()).unwrap_or(u64::MAX),
+            retry_after_ns: u64::try_from(granted.retry.as_nanos()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Waits for the lease that was asked for; there may be others who wait, and it may not be enough for all.
+    async fn await_lease(&self, limiter: &Limiter, shared: &Shared) -> Result<Decision, StoreError> {
+        let key = limiter.lease_key(self, &self.adopted.snapshot.limits);
+        let due_ms = self.shard.alarms.now_ms() + shared.timeout_ms;
+        loop {
+            let bell = self.shard.asked.bell_of(key).ok_or(StoreError::Crowded)?;
+            let left_ms = due_ms.saturating_sub(self.shard.alarms.now_ms());
+            let answer = self.alarm.within(left_ms, pin!(bell.heard())).await;
+            answer.map_err(|_expired| {
+                self.shard.asked.give_up(key);
+                StoreError::TimedOut
+            })??;
+            if let Some(decision) = self.leased(limiter, shared) {
+                return Ok(decision);
+            }
+        }
+    }
+
+    /// Asks for tokens, unless they are none.
+    fn ask(&self, limiter: &Limiter, shared: &Shared, want: u32, key: Option<Key>) -> Option<(u64, Rc<Bell>)> {
+        if want == 0 {
+            return None;
+        }
+        self.shard.counters.store_requests.add(1);
+        let period_ns = u64::try_from(shared.period.as_nanos()).unwrap_or(u64::MAX);
+        self.shard.asked.ask(
+            &shared.store,
+            limiter.charge(shared, self, want),
+            key.map(|key| (key, period_ns)),
+            shared.timeout_ms,
+            self.shard.alarms.now_ms(),
+        )
     }
 }
 

@@ -14,14 +14,22 @@ use std::task::{Poll, Waker};
 use super::shard::Upstream;
 use crate::cluster::{ClusterState, Ticket};
 use crate::net::Stream;
+use crate::policy::limit::{Granted, StoreError};
 
-/// What one worker asks of another.
+/// What one worker, or the control side, tells another.
 #[derive(Debug)]
 pub enum Call {
     /// A connection of this cluster may be opened: the first who waits for one is to look.
     Wake(Arc<ClusterState>),
     /// Others wait for a connection of this cluster: an idle one is to be closed.
     Reclaim(Arc<ClusterState>),
+    /// A store has answered, or cannot.
+    Answered {
+        /// Of the question.
+        ticket: u64,
+        /// What it said.
+        result: Result<Granted, StoreError>,
+    },
 }
 
 /// Sends a call to a worker by its number.

@@ -55,7 +55,7 @@ pub(super) async fn serve_exchange<E: Env>(
         added: Added::default(),
         identities: Identities::default(),
     };
-    let served = match exchange.decide() {
+    let served = match exchange.decide().await {
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,
         Decision::Forward(route, cluster) => exchange.forward(route, cluster, response, upload, download).await,
     };
@@ -79,7 +79,7 @@ fn own_id<E: Env>(shard: &Shard<E>, head: &RequestHead, bytes: &[u8]) -> Option<
 
 impl<'a, E: Env> Exchange<'a, E> {
     /// Who answers this request: a cluster, or the gateway itself.
-    fn decide(&self) -> Decision<'a> {
+    async fn decide(&self) -> Decision<'a> {
         let (head, bytes) = (self.head, self.bytes);
         if matches!(head.method(), Method::Trace | Method::Connect) {
             return Decision::Answer(Local::Failed(Failure::MethodRefused));
@@ -108,7 +108,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             return Decision::Answer(Local::Failed(Failure::CertificateMissing));
         }
         if let Some(policies) = &route.policies
-            && let Err(refusal) = self.admit(policies)
+            && let Err(refusal) = self.admit(policies).await
         {
             return Decision::Answer(refusal);
         }

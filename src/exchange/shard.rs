@@ -8,6 +8,7 @@ use super::adopted::Adopted;
 use super::carry::Carrier;
 use super::handshakes::Handshakes;
 use super::queue::{Call, Credit, Queues, Tell};
+use super::store::{Ask, Asked};
 use crate::clock;
 use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
@@ -62,6 +63,8 @@ pub struct Belongings<E> {
     pub via: Vec<u8>,
     /// Sends a call to another worker.
     pub tell: Tell,
+    /// Asks a store.
+    pub ask: Ask,
 }
 
 /// Everything one worker owns.
@@ -78,6 +81,8 @@ pub struct Shard<E: Env> {
     pub(super) carriers: RefCell<Carriers<Rc<Carrier<E::Stream>>>>,
     pub(super) queues: Rc<Queues<E::Stream>>,
     pub(super) handshakes: Handshakes,
+    /// What it has asked of stores, and what it holds of theirs.
+    pub(super) asked: Asked,
     /// Tokens of rate limits that this worker has leased.
     pub(super) leases: RefCell<Leases>,
     /// Credentials that were verified.
@@ -102,7 +107,7 @@ impl<E: Env> Shard<E> {
     /// A worker's shard, on the snapshot in force.
     #[must_use]
     pub fn new(belongings: Belongings<E>) -> Self {
-        let Belongings { env, worker, reader, fleet, counters, log, mut rng, via, tell } = belongings;
+        let Belongings { env, worker, reader, fleet, counters, log, mut rng, via, tell, ask } = belongings;
         let alarms = Alarms::new(env.now_ns() / 1_000_000);
         let adopted = Rc::new(Adopted::new(reader.load(), None, fleet.workers(), &mut rng));
         let epoch = adopted.snapshot.epoch;
@@ -120,6 +125,7 @@ impl<E: Env> Shard<E> {
             idle: RefCell::new(Idle::new()),
             carriers: RefCell::default(),
             queues: Queues::new(worker, tell),
+            asked: Asked::new(worker, ask),
             handshakes: Handshakes::new(),
             leases: RefCell::default(),
             verified: RefCell::default(),
@@ -203,6 +209,7 @@ impl<E: Env> Shard<E> {
                 }
             }
             Call::Reclaim(_) => {}
+            Call::Answered { ticket, result } => self.asked.on_answered(*ticket, *result, self.env.now_ns()),
         }
     }
 
@@ -228,6 +235,7 @@ impl<E: Env> Shard<E> {
             self.date.set(date);
         }
         self.unix_ms.set(unix_ms);
+        self.counters.store_lost.add(self.asked.leases.borrow_mut().take_lost());
         if now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
             self.buffers.trim();
             self.trim_scratches();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::compile::ms;
 use crate::config;
 use crate::policy::auth::{Bearers, Challenge, Holders, Verifier};
-use crate::policy::limit::{KeyFrom, Limiter, Rule};
+use crate::policy::limit::{Algorithm, KeyFrom, Limiter, OnStoreError, Rule, Shared};
 use crate::policy::{Access, Cors, CorsSpec, Origin, Policies};
 
 /// One policy, compiled.
@@ -52,7 +53,31 @@ fn limiter(name: &str, limit: &config::RateLimit, workers: usize) -> Limiter {
         config::LimitKey::Global => KeyFrom::Global,
         config::LimitKey::Header(name) => KeyFrom::Header(name.clone()),
     });
-    Limiter::new(name, rule, &keys.collect::<Vec<_>>())
+    let limiter = Limiter::new(name, rule, &keys.collect::<Vec<_>>());
+    match &limit.store {
+        Some(store) => limiter.kept_by(shared(name, limit, store)),
+        None => limiter,
+    }
+}
+
+fn shared(name: &str, limit: &config::RateLimit, store: &config::LimitStore) -> Shared {
+    Shared {
+        store: Arc::from(store.url.as_str()),
+        is_leased: store.is_leased,
+        on_error: match store.on_error {
+            config::OnStoreError::Allow => OnStoreError::Allow,
+            config::OnStoreError::Deny => OnStoreError::Deny,
+            config::OnStoreError::Local => OnStoreError::Local,
+        },
+        timeout_ms: ms(store.timeout),
+        algorithm: match limit.algorithm {
+            config::LimitAlgorithm::SlidingWindow => Algorithm::SlidingWindow,
+            config::LimitAlgorithm::TokenBucket { burst } => Algorithm::TokenBucket { burst },
+        },
+        limit: limit.limit,
+        period: limit.period,
+        prefix: format!("ringgate:limit:{name}:").into_bytes(),
+    }
 }
 
 fn bearers(jwt: &config::Jwt) -> Bearers {

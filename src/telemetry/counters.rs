@@ -268,6 +268,14 @@ pub struct Cells {
     pub durations: Histogram,
     /// Local replies that refuse a request, by reason index.
     pub rejected: [Counter; REASONS_MAX],
+    /// Questions to the stores of rate limits.
+    pub store_requests: Counter,
+    /// Requests that waited for a store.
+    pub store_waits: Counter,
+    /// Requests that a store had no answer for, by why.
+    pub store_errors: [Counter; 5],
+    /// Tokens that were leased from a store and not used in their time.
+    pub store_lost: Counter,
     /// Requests that rate limits refused, by client.
     pub top_clients: TopClients,
     /// Upstream attempts that failed, by reason index.
@@ -335,6 +343,10 @@ impl WorkerCounters {
                 epoch: Counter::new(),
                 durations: Histogram::new(),
                 rejected: std::array::from_fn(|_| Counter::new()),
+                store_requests: Counter::new(),
+                store_waits: Counter::new(),
+                store_errors: [const { Counter::new() }; 5],
+                store_lost: Counter::new(),
                 top_clients: TopClients::default(),
                 upstream_errors: std::array::from_fn(|_| Counter::new()),
             }),

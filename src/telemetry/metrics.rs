@@ -68,6 +68,8 @@ pub struct Scrape {
     pub reasons: Vec<&'static str>,
     /// Names of failed TLS handshakes, in the order of their counters.
     pub tls_failures: Vec<&'static str>,
+    /// Why a store has no answer, in the order of its counters.
+    pub store_failures: Vec<&'static str>,
     /// Route names by series slot.
     pub routes: Vec<String>,
     /// Clients with series of their own.
@@ -194,7 +196,19 @@ impl Scrape {
         }
         count_in(&mut family, &[("client", "other")], other)?;
         let help = "Keys that lost their count because more came at once than the table of rate limits has room for.";
-        page.counter("rate_limiter_evictions", help, self.limits_stolen)
+        page.counter("rate_limiter_evictions", help, self.limits_stolen)?;
+        let help = "Questions to the stores of rate limits.";
+        page.counter("rate_limiter_store_requests", help, self.sum(|w| w.store_requests.value()))?;
+        let help = "Requests that waited for the store of a rate limit.";
+        page.counter("rate_limiter_store_waits", help, self.sum(|w| w.store_waits.value()))?;
+        let help = "Requests that the store of a rate limit had no answer for, by why.";
+        let mut family = page.open("rate_limiter_store_errors", help, MetricType::Counter)?;
+        for (index, reason) in self.store_failures.iter().enumerate() {
+            count_in(&mut family, &[("reason", *reason)], self.sum(|w| w.store_errors[index].value()))?;
+        }
+        let help =
+            "Requests that could have passed and did not: leases of a shared rate limit that were not used in time.";
+        page.counter("rate_limiter_lease_lost", help, self.sum(|w| w.store_lost.value()))
     }
 
     fn encode_durations(&self, page: &mut Page<'_, '_>) -> fmt::Result {

@@ -67,6 +67,14 @@ pub fn crew(workers: usize) -> io::Result<Vec<Mailbox>> {
     Ok(pairs.into_iter().map(mailbox).collect())
 }
 
+impl Mailbox {
+    /// The mailboxes of all workers.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        self.peers.clone()
+    }
+}
+
 /// Control's end; alive as long as control holds it.
 #[derive(Debug)]
 pub(super) struct Sender {

@@ -24,6 +24,7 @@ use crate::net::Driver;
 use crate::snapshot::Reader;
 use crate::telemetry::{LogRing, WorkerCounters};
 
+pub use crate::exchange::{Ask, Call, StoreAsk};
 pub use credit::{Credit, Taken};
 pub use loads::{Loads, Place};
 pub use mailbox::{Mailbox, Message, Peers, crew};
@@ -50,6 +51,8 @@ pub struct WorkerSpec {
     pub max_connections: Arc<Credit>,
     /// Connections that every worker of the process holds.
     pub loads: Arc<Loads>,
+    /// Asks a store.
+    pub ask: Ask,
 }
 
 /// A worker as control sees it.

@@ -44,6 +44,7 @@ async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result
             // A call that finds the mailbox full is not repeated: whoever waits looks around by itself now and then.
             let _told = others.tell(worker, Message::Call(call));
         }),
+        ask: spec.ask,
     }));
     let door = Rc::new(Door {
         shard: Rc::clone(&shard),

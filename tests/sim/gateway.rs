@@ -386,6 +386,8 @@ impl Shared<'_> {
                     inspector.on_refused();
                 }
             }),
+            // There is no store in the simulation.
+            ask: Arc::new(|_ask| false),
         })
     }
 }
@@ -394,5 +396,6 @@ fn called(call: &ringgate::exchange::Call) -> &'static str {
     match call {
         ringgate::exchange::Call::Wake(_) => "calls to wake",
         ringgate::exchange::Call::Reclaim(_) => "calls to reclaim",
+        ringgate::exchange::Call::Answered { .. } => "calls with an answer",
     }
 }

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::super::file::{LimitKeysFile, RateLimitFile, ScalarOr};
-use super::super::model::{LimitAlgorithm, LimitKey, RateLimit};
+use super::super::model::{LimitAlgorithm, LimitKey, LimitStore, OnStoreError, RateLimit};
 use super::super::place::At;
 use super::Check;
-use crate::limits::{RATE_FILL_NS_MAX, RATE_LIMIT_MAX};
+use crate::limits::{RATE_FILL_NS_MAX, RATE_LIMIT_MAX, STORE_TIMEOUT_MS_MAX};
 
 /// What is allowed unless a limit is given.
 const LIMIT: (u32, Duration) = (100, Duration::from_secs(60));
+
+/// Longest wait for a store unless given.
+const STORE_TIMEOUT: Duration = Duration::from_millis(50);
 
 pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RateLimitFile) -> RateLimit {
     let (limit, period) = check.value(at.key("limit"), file.limit.as_ref()).unwrap_or(LIMIT);
@@ -24,12 +27,55 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RateLimitFile) -> 
         let note = "the bucket would take more than a week to fill";
         check.error_with(at.key("burst"), "expected a smaller `burst`, or a higher `limit`", note);
     }
+    let scope = check.value(at.key("scope"), file.scope.as_ref());
+    let store = check_store(check, at, file, scope, is_bucket);
     RateLimit {
         keys: check_keys(check, at.key("key"), file.key.as_ref()),
         limit,
         period,
         algorithm: if is_bucket { LimitAlgorithm::TokenBucket { burst } } else { LimitAlgorithm::SlidingWindow },
+        store,
     }
+}
+
+fn check_store(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    file: &RateLimitFile,
+    scope: Option<bool>,
+    is_bucket: bool,
+) -> Option<LimitStore> {
+    let at_store = at.key("store");
+    match (&file.store, scope) {
+        (None, Some(true)) => check.missing(&at, "missing the `store` that gateways share with `scope: cluster`,"),
+        // A scope that was refused may have meant it.
+        (Some(_), None) if file.scope.is_some() => {}
+        (Some(_), None | Some(false)) => {
+            let note = "write `scope: cluster` to share the limit with other gateways, or leave `store` out";
+            check.error_with(at_store, "`store` is only of use with `scope: cluster`", note);
+        }
+        (Some(_) | None, _) => {}
+    }
+    let file = file.store.as_ref()?;
+    let url = check.required(&at_store, "redis", file.redis.as_ref());
+    let mode = check.value(at_store.key("mode"), file.mode.as_ref());
+    if is_bucket && mode.unwrap_or(true) {
+        let note =
+            "tokens that are leased would come on top of the burst: write `mode: exact`, or leave `algorithm` out";
+        check.error_with(at_store.key("mode"), "`leased` with `token_bucket`", note);
+    }
+    let timeout = check.value(at_store.key("store_timeout"), file.store_timeout.as_ref()).unwrap_or(STORE_TIMEOUT);
+    if timeout > Duration::from_millis(STORE_TIMEOUT_MS_MAX) {
+        let note = "no request should wait that long to be counted";
+        check.error_with(at_store.key("store_timeout"), "expected at most `10s`", note);
+    }
+    let on_error = check.value(at_store.key("on_store_error"), file.on_store_error.as_ref());
+    Some(LimitStore {
+        url: url?,
+        is_leased: mode.unwrap_or(true),
+        on_error: on_error.unwrap_or(OnStoreError::Allow),
+        timeout,
+    })
 }
 
 fn check_keys(check: &mut Check<'_>, at: At<'_>, file: Option<&LimitKeysFile>) -> Vec<LimitKey> {

@@ -6,8 +6,10 @@ use serde::Deserialize;
 use super::super::addresses::Network;
 use super::super::leaf::Leaf;
 use super::super::patterns::{FieldName, Method, OrAny, OriginPattern};
-use super::super::rates::{LimitAlgorithmName, LimitKeyName, Rate};
-use super::super::units::{Count, Span, Switch};
+use super::super::rates::{
+    LimitAlgorithmName, LimitKeyName, LimitScopeName, OnStoreErrorName, Rate, StoreModeName, StoreUrl,
+};
+use super::super::units::{Count, Span, Switch, Wait};
 use super::auth::{ApiKeyFile, JwtFile};
 use super::compound::ScalarOr;
 
@@ -52,6 +54,25 @@ pub(in crate::config) struct RateLimitFile {
     pub(in crate::config) algorithm: Option<Leaf<LimitAlgorithmName>>,
     /// With `token_bucket`: requests that may come at once, as many as the limit.
     pub(in crate::config) burst: Option<Leaf<Count>>,
+    /// Who keeps it together: the workers of this `process`, or all gateways that share a `store`: `cluster`.
+    pub(in crate::config) scope: Option<Leaf<LimitScopeName>>,
+    /// With `scope: cluster`: where it is kept.
+    pub(in crate::config) store: Option<StoreFile>,
+}
+
+/// Where a limit is kept that several gateways share.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `redis`")]
+pub(in crate::config) struct StoreFile {
+    /// A server of Redis: `redis://[[user]:password@]host[:port][/database]` or `unix:///path`.
+    #[schemars(required)]
+    pub(in crate::config) redis: Option<Leaf<StoreUrl>>,
+    /// `leased`, ahead of use and without waiting, or `exact`: asked for each request.
+    pub(in crate::config) mode: Option<Leaf<StoreModeName>>,
+    /// Without an answer: `allow` the request, `deny` it, or count it in this process alone, `local`.
+    pub(in crate::config) on_store_error: Option<Leaf<OnStoreErrorName>>,
+    /// Longest wait for an answer, 50ms.
+    pub(in crate::config) store_timeout: Option<Leaf<Wait>>,
 }
 
 /// A key, or several of which the first present one counts.

@@ -1,5 +1,6 @@
 //! The checked form of policies.
 
+use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -43,6 +44,43 @@ pub struct RateLimit {
     pub period: Duration,
     /// How they are counted.
     pub algorithm: LimitAlgorithm,
+    /// Where it is kept together with other gateways, if it is.
+    pub store: Option<LimitStore>,
+}
+
+/// Where a limit is kept that several gateways share.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LimitStore {
+    /// The server of Redis; there may be a password in it.
+    pub url: String,
+    /// Whether tokens are leased ahead of use; never with [`LimitAlgorithm::TokenBucket`].
+    pub is_leased: bool,
+    /// What becomes of a request without an answer.
+    pub on_error: OnStoreError,
+    /// Longest wait for an answer, never zero.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for LimitStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, is_leased, on_error, timeout } = self;
+        f.debug_struct("LimitStore")
+            .field("is_leased", is_leased)
+            .field("on_error", on_error)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of a request when the store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStoreError {
+    /// It passes and is not counted.
+    Allow,
+    /// It does not pass.
+    Deny,
+    /// It is counted by this process alone.
+    Local,
 }
 
 /// How requests are counted.

@@ -82,6 +82,7 @@ impl Failure {
             Self::CertificateMissing | Self::AccessDenied | Self::OriginRefused => GrpcStatus::PermissionDenied,
             Self::Unproven(why) => why.grpc_status(),
             Self::DescriptorsExhausted
+            | Self::LimiterUnavailable
             | Self::BreakerOpen
             | Self::NoneFit
             | Self::ConnectRefused

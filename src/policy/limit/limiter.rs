@@ -1,12 +1,16 @@
 //! The rate limit of one policy, and what all of them share.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
 
 use super::key::KeySeed;
 use super::ledger::Ledger;
 use super::rule::{Decision, Rule};
 use super::shard::Shard;
+use super::store::{Algorithm, Charge, OnStoreError};
 use super::word::Key;
 use crate::limits::RATE_LEDGER_SETS;
 
@@ -41,6 +45,28 @@ pub struct Limiter {
     keys: Vec<(u64, KeyFrom)>,
     /// For a request that has none of them.
     client_ip: u64,
+    shared: Option<Shared>,
+}
+
+/// How a limit is kept together with other gateways.
+#[derive(Debug)]
+pub struct Shared {
+    /// The store's URL.
+    pub store: Arc<str>,
+    /// Are tokens leased ahead of use? Otherwise the store is asked for each request.
+    pub is_leased: bool,
+    /// What becomes of a request when the store does not answer.
+    pub on_error: OnStoreError,
+    /// Longest wait for the store in milliseconds.
+    pub timeout_ms: u64,
+    /// How it is counted.
+    pub algorithm: Algorithm,
+    /// Requests in a period.
+    pub limit: u32,
+    /// The period.
+    pub period: Duration,
+    /// The beginning of its keys in the store.
+    pub prefix: Vec<u8>,
 }
 
 /// What a request is told by the keys that it has.
@@ -58,7 +84,19 @@ impl Limiter {
         // Names are the operator's, so these numbers need no secret; the keys made of them have one.
         let number = |name: &str| KeySeed::new([0; 16]).number(name);
         let keys = keys.iter().map(|from| (number(&from.name()), from.clone())).collect();
-        Self { policy: number(policy), rule, keys, client_ip: number(&KeyFrom::ClientIp.name()) }
+        Self { policy: number(policy), rule, keys, client_ip: number(&KeyFrom::ClientIp.name()), shared: None }
+    }
+
+    /// The same limit, kept in a store.
+    #[must_use]
+    pub fn kept_by(self, shared: Shared) -> Self {
+        Self { shared: Some(shared), ..self }
+    }
+
+    /// How it is kept together with other gateways, if it is.
+    #[must_use]
+    pub const fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
     }
 
     /// May a request pass?
@@ -66,7 +104,32 @@ impl Limiter {
         shard.decide(limits.ledger(), self.key(request, &limits.seed), &self.rule, now_ns)
     }
 
+    /// The key that the leases of a worker know this request by.
+    pub fn lease_key(&self, request: &impl Keys, limits: &Limits) -> Key {
+        self.key(request, &limits.seed)
+    }
+
+    /// The question for `want` tokens for this request. Allocates.
+    pub fn charge(&self, shared: &Shared, request: &impl Keys, want: u32) -> Charge {
+        let mut digest = digest::Context::new(&digest::SHA256);
+        self.identify(request, |source, value| {
+            digest.update(&source.to_be_bytes());
+            digest.update(value);
+        });
+        let mut key = shared.prefix.clone();
+        // Every gateway makes the same key of it, and nobody can read out of the store who came.
+        for byte in &digest.finish().as_ref()[..16] {
+            key.extend_from_slice(format!("{byte:02x}").as_bytes());
+        }
+        Charge { key, algorithm: shared.algorithm, limit: shared.limit, period: shared.period, want }
+    }
+
     fn key(&self, request: &impl Keys, seed: &KeySeed) -> Key {
+        self.identify(request, |source, value| seed.key(self.policy, source, value))
+    }
+
+    /// Calls back with the kind and the value of the key that counts for this request.
+    fn identify<T>(&self, request: &impl Keys, told: impl FnOnce(u64, &[u8]) -> T) -> T {
         for (source, from) in &self.keys {
             let value = match from {
                 KeyFrom::ClientIp => break,
@@ -74,12 +137,12 @@ impl Limiter {
                 KeyFrom::Header(name) => request.header(name).filter(|value| !value.is_empty()),
             };
             if let Some(value) = value {
-                return seed.key(self.policy, *source, value);
+                return told(*source, value);
             }
         }
         match request.client_ip().to_canonical() {
-            IpAddr::V4(ip) => seed.key(self.policy, self.client_ip, &ip.octets()),
-            IpAddr::V6(ip) => seed.key(self.policy, self.client_ip, &ip.octets()[..8]),
+            IpAddr::V4(ip) => told(self.client_ip, &ip.octets()),
+            IpAddr::V6(ip) => told(self.client_ip, &ip.octets()[..8]),
         }
     }
 }

@@ -11,18 +11,22 @@ mod atomics;
 mod bucket;
 mod fields;
 mod key;
+mod lease;
 mod ledger;
 mod limiter;
 mod rule;
 mod shard;
+mod store;
 mod window;
 mod word;
 
 pub use key::KeySeed;
+pub use lease::{Leases, Taken};
 pub use ledger::Ledger;
-pub use limiter::{KeyFrom, Keys, Limiter, Limits};
+pub use limiter::{KeyFrom, Keys, Limiter, Limits, Shared};
 pub use rule::{Decision, Grant, Rule};
 pub use shard::Shard;
+pub use store::{Algorithm, Charge, Granted, OnStoreError, StoreError};
 pub use word::Key;
 
 /// Entries of one set of the ledger: with their states and the word that orders them, two cache lines.

@@ -26,7 +26,7 @@ const PRINT_AT: u32 = 14;
 const PRINT_MASK: u64 = (1 << 50) - 1;
 
 /// A key of a policy as the ledger knows it: a hash that nobody outside can aim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Where its set is.
     pub(super) place: u64,

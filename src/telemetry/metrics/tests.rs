@@ -16,6 +16,7 @@ fn scrape() -> Scrape {
         workers,
         reasons: vec!["connect_refused", "route_not_found"],
         tls_failures: vec!["timeout"],
+        store_failures: vec!["resting"],
         routes: vec!["everything".to_owned(), "a\"b".to_owned()],
         max_connections: 50_000,
         top_clients: 1,

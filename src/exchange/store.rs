@@ -1,0 +1,213 @@
+//! Limits that a store keeps: asking it through the control side, and waiting for its answer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use crate::limits;
+use crate::policy::limit::{Charge, Granted, Key, Leases, StoreError};
+
+/// A question of a worker to a store.
+#[derive(Debug)]
+pub struct StoreAsk {
+    /// Who asks.
+    pub worker: usize,
+    /// Comes back with the answer.
+    pub ticket: u64,
+    /// The store's URL.
+    pub store: Arc<str>,
+    /// What is asked.
+    pub charge: Charge,
+    /// Longest wait in milliseconds.
+    pub patience_ms: u64,
+}
+
+/// Hands a question to the control side; false when there is no room for it.
+pub type Ask = Arc<dyn Fn(StoreAsk) -> bool + Send + Sync>;
+
+/// What one worker has asked of stores, and what it holds of their limits.
+pub(super) struct Asked {
+    worker: usize,
+    ask: Ask,
+    pub(super) leases: RefCell<Leases>,
+    next: Cell<u64>,
+    tickets: RefCell<HashMap<u64, Asking>>,
+    /// Who waits for a lease of a key that has been asked for.
+    bells: RefCell<HashMap<Key, Rc<Bell>>>,
+}
+
+struct Asking {
+    bell: Rc<Bell>,
+    /// The key of a lease and the period of its limit.
+    lease: Option<(Key, u64)>,
+    asked_ms: u64,
+}
+
+/// Rings once, for all who wait.
+#[derive(Default)]
+pub(super) struct Bell {
+    answer: Cell<Option<Result<Granted, StoreError>>>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Bell {
+    fn ring(&self, answer: Result<Granted, StoreError>) {
+        self.answer.set(Some(answer));
+        self.wakers.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// The answer, once it is there.
+    pub(super) async fn heard(&self) -> Result<Granted, StoreError> {
+        poll_fn(|poller| match self.answer.get() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                self.wakers.borrow_mut().push(poller.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl Asked {
+    pub(super) fn new(worker: usize, ask: Ask) -> Self {
+        Self {
+            worker,
+            ask,
+            leases: RefCell::default(),
+            next: Cell::new(0),
+            tickets: RefCell::default(),
+            bells: RefCell::default(),
+        }
+    }
+
+    /// Asks, for one request or for a lease of a key; `None` when too many questions are on their way.
+    pub(super) fn ask(
+        &self,
+        store: &Arc<str>,
+        charge: Charge,
+        lease: Option<(Key, u64)>,
+        patience_ms: u64,
+        now_ms: u64,
+    ) -> Option<(u64, Rc<Bell>)> {
+        if self.tickets.borrow().len() >= limits::STORE_ASKS {
+            self.forget_older_than(now_ms.saturating_sub(limits::STORE_FORGET_MS));
+        }
+        let ticket = self.next.replace(self.next.get() + 1);
+        let has_room = self.tickets.borrow().len() < limits::STORE_ASKS;
+        let question = StoreAsk { worker: self.worker, ticket, store: Arc::clone(store), charge, patience_ms };
+        if !has_room || !(self.ask)(question) {
+            if let Some((key, _)) = lease {
+                self.leases.borrow_mut().on_failed(key);
+            }
+            return None;
+        }
+        let bell = Rc::new(Bell::default());
+        if let Some((key, _)) = lease {
+            self.bells.borrow_mut().insert(key, Rc::clone(&bell));
+        }
+        self.tickets.borrow_mut().insert(ticket, Asking { bell: Rc::clone(&bell), lease, asked_ms: now_ms });
+        Some((ticket, bell))
+    }
+
+    /// What is rung when the lease of a key that was asked for is there.
+    pub(super) fn bell_of(&self, key: Key) -> Option<Rc<Bell>> {
+        self.bells.borrow().get(&key).map(Rc::clone)
+    }
+
+    /// The answer came; one that nobody waits for any more is dropped, and what it grants with it.
+    pub(super) fn on_answered(&self, ticket: u64, answer: Result<Granted, StoreError>, now_ns: u64) {
+        let Some(asking) = self.tickets.borrow_mut().remove(&ticket) else { return };
+        if let Some((key, period_ns)) = asking.lease {
+            match answer {
+                Ok(granted) => self.leases.borrow_mut().on_granted(key, &granted, period_ns, now_ns),
+                Err(_) => self.leases.borrow_mut().on_failed(key),
+            }
+            self.bells.borrow_mut().remove(&key);
+        }
+        asking.bell.ring(answer);
+    }
+
+    /// Nobody waits for this one any more.
+    pub(super) fn forget(&self, ticket: u64) {
+        self.tickets.borrow_mut().remove(&ticket);
+    }
+
+    /// The answer to the question about this key is overdue: it may be asked again.
+    pub(super) fn give_up(&self, key: Key) {
+        self.bells.borrow_mut().remove(&key);
+        self.leases.borrow_mut().on_failed(key);
+    }
+
+    #[cold]
+    fn forget_older_than(&self, ms: u64) {
+        let mut forgotten = Vec::new();
+        self.tickets.borrow_mut().retain(|_, asking| {
+            let is_kept = asking.asked_ms >= ms;
+            forgotten.extend(asking.lease.filter(|_| !is_kept).map(|(key, _)| key));
+            is_kept
+        });
+        forgotten.into_iter().for_each(|key| self.give_up(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::Context;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::limit::{Algorithm, Taken};
+
+    fn charge() -> Charge {
+        let algorithm = Algorithm::SlidingWindow;
+        Charge { key: b"k".to_vec(), algorithm, limit: 5, period: Duration::from_secs(1), want: 1 }
+    }
+
+    fn granted() -> Granted {
+        Granted { granted: 1, left: 4, reset: Duration::from_secs(1), retry: Duration::ZERO }
+    }
+
+    #[test]
+    fn an_answer_wakes_all_who_wait_for_it_and_comes_once() {
+        let (sender, seen) = mpsc::channel();
+        let asked = Asked::new(3, Arc::new(move |ask: StoreAsk| sender.send((ask.worker, ask.ticket)).is_ok()));
+        let (key, url) = (Key::from_hash(1, 1), Arc::from("redis://a"));
+        assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1));
+        let (ticket, bell) = asked.ask(&url, charge(), Some((key, 1_000_000_000)), 50, 0).expect("room");
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(3, ticket)]);
+        let other = asked.bell_of(key).expect("it rings for all");
+        let mut poller = Context::from_waker(Waker::noop());
+        assert!(
+            pin!(bell.heard()).poll(&mut poller).is_pending() && pin!(other.heard()).poll(&mut poller).is_pending()
+        );
+        asked.on_answered(ticket, Ok(granted()), 1);
+        assert_eq!(pin!(bell.heard()).poll(&mut poller), Poll::Ready(Ok(granted())));
+        assert_eq!(pin!(other.heard()).poll(&mut poller), Poll::Ready(Ok(granted())));
+        assert!(asked.bell_of(key).is_none());
+        asked.on_answered(ticket, Ok(granted()), 1);
+        assert!(matches!(asked.leases.borrow_mut().take(key, 5, 2), Taken::Decided(one, _) if one.allowed));
+        assert_eq!(asked.leases.borrow_mut().take(key, 5, 3), Taken::Wait(0), "one token, and the next is asked for");
+    }
+
+    #[test]
+    fn a_question_that_finds_no_room_leaves_nothing_behind_and_old_ones_make_room() {
+        let asked = Asked::new(0, Arc::new(|ask: StoreAsk| ask.charge.want > 0));
+        let (key, url) = (Key::from_hash(1, 1), Arc::from("redis://a"));
+        let refused = Charge { want: 0, ..charge() };
+        assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1));
+        assert!(asked.ask(&url, refused, Some((key, 1)), 50, 0).is_none() && asked.bell_of(key).is_none());
+        assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1), "it may be asked for again");
+        for _ in 0..limits::STORE_ASKS {
+            assert!(asked.ask(&url, charge(), None, 50, 7).is_some());
+        }
+        assert!(asked.ask(&url, charge(), None, 50, 8).is_none());
+        assert!(asked.ask(&url, charge(), None, 50, 8 + limits::STORE_FORGET_MS).is_some());
+        assert_eq!(asked.tickets.borrow().len(), 1);
+    }
+}
