@@ -145,7 +145,10 @@ impl<E: Env> Shard<E> {
         let began_ns = self.env.now_ns();
         let due_ms = alarm.now_ms() + patience_ms;
         if self.carriers.borrow().is_solitary(endpoint.id) {
-            return self.connect_alone(attempt, credit, None, alarm, patience_ms).await;
+            match self.try_alone(attempt, credit, alarm, patience_ms).await? {
+                Ok(opened) => return Ok(opened),
+                Err(back) => credit = back,
+            }
         }
         for _ in 0..limits::H2_REFUSALS {
             let left_ms = due_ms.saturating_sub(alarm.now_ms());
@@ -172,7 +175,11 @@ impl<E: Env> Shard<E> {
                 }
                 Ok(Ok(Became::Solitary(None))) => {
                     let left_ms = due_ms.saturating_sub(alarm.now_ms());
-                    return self.connect_alone(attempt, credit, None, alarm, left_ms).await;
+                    match self.try_alone(attempt, credit, alarm, left_ms).await? {
+                        Ok(opened) => return Ok(opened),
+                        Err(back) => credit = back,
+                    }
+                    continue;
                 }
                 Ok(Err(failure)) => return Err(failure),
                 Err(Expired) => return Err(Failure::ConnectTimeout),
@@ -215,6 +222,24 @@ impl<E: Env> Shard<E> {
             Poll::Pending
         })
         .await
+    }
+
+    /// Opens a connection for this request alone, unless TLS agrees on HTTP/2: then the credit comes back. What it agreed on
+    /// before is no promise, and from now on all share again, by a connection that is begun as such.
+    async fn try_alone(
+        &self,
+        attempt: &Attempt<'_, E>,
+        credit: Credit<E::Stream>,
+        alarm: &Alarm,
+        patience_ms: u64,
+    ) -> Result<Result<(Upstream<E::Stream>, u64), Credit<E::Stream>>, Failure> {
+        let began_ns = self.env.now_ns();
+        let (stream, credit) = self.open_alone(attempt, credit, None, alarm, patience_ms).await?;
+        if stream.agreed_on_h2() {
+            self.carriers.borrow_mut().on_solitary(attempt.endpoint().id, false);
+            return Ok(Err(credit));
+        }
+        Ok(Ok(self.on_opened_alone(attempt, stream, credit, began_ns)))
     }
 
     /// A connection that others wait for as well, if there is room on it; otherwise one that begins now.

@@ -275,8 +275,36 @@ impl<E: Env> Shard<E> {
         alarm: &Alarm,
         patience_ms: u64,
     ) -> Result<(Upstream<E::Stream>, u64), Failure> {
-        let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
+        let (stream, credit) = self.open_alone(attempt, credit, words, alarm, patience_ms).await?;
+        Ok(self.on_opened_alone(attempt, stream, credit, began_ns))
+    }
+
+    /// A connection for one request at a time is open; also how many nanoseconds that took.
+    pub(super) fn on_opened_alone(
+        &self,
+        attempt: &Attempt<'_, E>,
+        stream: Channel<E::Stream>,
+        credit: Credit<E::Stream>,
+        began_ns: u64,
+    ) -> (Upstream<E::Stream>, u64) {
+        self.counters.upstream_connects.add(1);
+        let took_ns = self.env.now_ns().saturating_sub(began_ns);
+        attempt.on_connected(took_ns);
+        let endpoint = attempt.endpoint().id;
+        (Upstream { stream, endpoint, reused: false, rested_ms: 0, credit }, took_ns)
+    }
+
+    /// The same, with what TLS agrees on yet to be looked at.
+    pub(super) async fn open_alone(
+        &self,
+        attempt: &Attempt<'_, E>,
+        credit: Credit<E::Stream>,
+        words: Option<Buffer>,
+        alarm: &Alarm,
+        patience_ms: u64,
+    ) -> Result<(Channel<E::Stream>, Credit<E::Stream>), Failure> {
+        let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let due_ms = alarm.now_ms() + patience_ms;
         let (stream, credit) = {
             let opening = Opening { env: &self.env, credit: Some(credit) };
@@ -300,15 +328,7 @@ impl<E: Env> Shard<E> {
             // In a box, as what it needs is only needed for a moment.
             Some(tls) => Channel::Tls(Box::pin(self.secure(stream, tls, alarm, due_ms)).await.map_err(tls_failure)?),
         };
-        // What it agreed on before is no promise.
-        if stream.agreed_on_h2() {
-            self.carriers.borrow_mut().on_solitary(endpoint.id, false);
-            return Err(Failure::SpeaksH2);
-        }
-        self.counters.upstream_connects.add(1);
-        let took_ns = self.env.now_ns().saturating_sub(began_ns);
-        attempt.on_connected(took_ns);
-        Ok((Upstream { stream, endpoint: endpoint.id, reused: false, rested_ms: 0, credit }, took_ns))
+        Ok((stream, credit))
     }
 
     /// A connection that many requests are to share.

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Accepted, Endpoint};
 use super::h2_wire::{DATA, END_HEADERS, END_STREAM, GOAWAY, H2Wire, HEADERS, PREFACE, block, frame_of, settings};
 
 /// A connection of the gateway.
@@ -17,7 +17,12 @@ impl H2Peer {
 
     /// The same with these settings.
     pub(crate) fn accepts_with(endpoint: &Endpoint, values: &[(u16, u32)]) -> Self {
-        let mut wire = endpoint.accepts().into_wire();
+        Self::over(endpoint.accepts(), values)
+    }
+
+    /// The same on a connection that is accepted already, and perhaps secured.
+    pub(crate) fn over(accepted: Accepted, values: &[(u16, u32)]) -> Self {
+        let mut wire = accepted.into_wire();
         assert_eq!(wire.reads(PREFACE.len()), PREFACE, "RFC 9113 section 3.4");
         let mut peer = H2Wire::over_begun(wire);
         peer.sends(settings(values));

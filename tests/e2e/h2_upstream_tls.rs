@@ -1,10 +1,14 @@
 //! HTTP/2 to endpoints that speak TLS: requirement B6, and what is agreed on in the handshake.
 
+use std::sync::Arc;
+
 use h2::server::Builder;
 use rustls::ServerConfig;
 
+use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::h2_endpoint::H2Endpoint;
+use super::h2_peer::H2Peer;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::site::{Site, VERSIONS, server_of};
@@ -72,6 +76,36 @@ fn auto_speaks_http1_where_tls_agrees_on_it(io: Io) {
     }
 }
 
+/// Whoever agrees on something else later, as a server does that was upgraded, costs nobody an answer.
+fn what_auto_agrees_on_may_change(io: Io) {
+    let (site, endpoint) = (Site::new(), Endpoint::listens());
+    let of = |protocol: &str| Arc::new(offering(&site, &[protocol]));
+    let (old, new) = (of("http/1.1"), of("h2"));
+    let gateway = start(io, site, "auto", endpoint.address());
+    let mut client = gateway.client();
+    client.asks("/old");
+    let mut accepted = endpoint.accepts_secured(&old);
+    accepted.expects("GET /old");
+    accepted.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nold");
+    assert_eq!(client.expects(200).text(), "old");
+    client.sends("POST /new HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok");
+    // One connection finds out, the next one is to be shared.
+    endpoint.accepts_secured(&new).sees_break();
+    let mut peer = H2Peer::over(endpoint.accepts_secured(&new), &[]);
+    let stream = peer.expects_request();
+    peer.replies_with(stream, "new");
+    assert_eq!(client.expects(200).text(), "new");
+    let line = gateway.log_of("/new");
+    assert_eq!((&line["attempts"], &line["upstream_protocol"]), (&1.into(), &"HTTP/2".into()), "{line}");
+    client.asks("/more");
+    let stream = peer.expects_request();
+    peer.replies_with(stream, "more");
+    assert_eq!(client.expects(200).text(), "more");
+    assert_eq!(gateway.metric_sum("upstream_errors_total"), 0.0);
+    assert!(endpoint.is_alone());
+    gateway.stop();
+}
+
 /// B6: an endpoint that does not agree on what the configuration asks for is told as such.
 fn an_endpoint_that_does_not_agree_is_told_so(io: Io) {
     for protocols in [&["http/1.1"][..], &[]] {
@@ -97,5 +131,6 @@ fn an_endpoint_that_does_not_agree_is_told_so(io: Io) {
 on_both_drivers!(
     http2_is_spoken_where_tls_agrees_on_it,
     auto_speaks_http1_where_tls_agrees_on_it,
+    what_auto_agrees_on_may_change,
     an_endpoint_that_does_not_agree_is_told_so,
 );
