@@ -1,5 +1,7 @@
 //! Endpoints of HTTP/2 that say something wrong, or say it early: http.md 39, 59, 60, 67 to 71, 82 and 83; F14.
 
+use std::net::TcpStream;
+
 use h2::Reason;
 
 use super::client::Client;
@@ -10,6 +12,7 @@ use super::h2_endpoint::H2Endpoint;
 use super::h2_peer::{H2Peer, goaway, head};
 use super::h2_wire::{DATA, END_HEADERS, END_STREAM, Fate, HEADERS, block, frame_of, reset};
 use super::plan::{Io, Plan};
+use super::wait::until_true;
 
 /// A gateway before an endpoint whose frames are a test's.
 fn before(io: Io) -> (Endpoint, Gateway) {
@@ -211,6 +214,56 @@ fn an_early_answer_reaches_the_client(io: Io) {
     gateway.stop();
 }
 
+/// Bytes that the kernel has not got across, as it shows them.
+fn unsent(stream: &TcpStream) -> u64 {
+    let ports = [stream.local_addr(), stream.peer_addr()].map(|address| address.expect("a connection").port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+    let own = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|columns| {
+        let port =
+            |at: usize| columns.get(at).and_then(|address| u16::from_str_radix(address.rsplit(':').next()?, 16).ok());
+        [port(1), port(2)] == ports.map(Some)
+    });
+    let queues = own.expect("the connection is there")[4];
+    u64::from_str_radix(queues.split(':').next().expect("two queues"), 16).expect("a number")
+}
+
+/// The same of many uploads on one connection, more than is read at once: what was said before the end is heard out.
+fn early_answers_are_heard_out(io: Io) {
+    const UPLOADS: usize = 20;
+    let (endpoint, gateway) = before(io);
+    let denied = "denied ".repeat(8_000);
+    let length = denied.len().to_string();
+    for _ in 0..3 {
+        let mut clients: Vec<Client> = (0..UPLOADS).map(|_| gateway.client()).collect();
+        for client in &mut clients {
+            client
+                .sends("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n")
+                .sends(vec![b'x'; 50_000]);
+        }
+        let mut peer = H2Peer::accepts(&endpoint);
+        let mut answers = Vec::new();
+        for _ in 0..UPLOADS {
+            let upload = peer.expects_request();
+            answers.extend(head(upload, 0, &[(":status", "401"), ("content-length", &length)]));
+            for (at, piece) in denied.as_bytes().chunks(16_384).enumerate() {
+                let flags = if (at + 1) * 16_384 >= denied.len() { END_STREAM } else { 0 };
+                answers.extend(frame_of(DATA, flags, upload, piece));
+            }
+        }
+        peer.sends(answers);
+        // What has not gone when it closes would go nowhere.
+        until_true("all of it has gone", || unsent(peer.wire().stream()) == 0);
+        peer.closes();
+        for client in &mut clients {
+            let answer = client.expects(401);
+            assert!(answer.text() == denied && answer.announces_close(), "{answer}");
+        }
+        clients.into_iter().for_each(Client::resets);
+        gateway.waits_for("http2_upstream_connections", 0.0);
+    }
+    gateway.stop();
+}
+
 /// An early answer that is no refusal does not end the upload: both go on beside one another.
 fn both_directions_stream_at_once(io: Io) {
     let endpoint = H2Endpoint::listens();
@@ -239,5 +292,6 @@ on_both_drivers!(
     a_breach_of_the_protocol_ends_the_connection,
     content_of_another_length_is_cut_short,
     an_early_answer_reaches_the_client,
+    early_answers_are_heard_out,
     both_directions_stream_at_once,
 );

@@ -155,6 +155,9 @@ impl H2Client {
         let was = self.standing();
         poll_fn(move |poller| {
             let polled = self.poll_next(poller, alarm, was);
+            if self.running.0.is_deaf() {
+                self.room.close();
+            }
             if let Some(tally) = self.running.0.take_whole_tally() {
                 if tally.goaways_received > 0 {
                     self.room.close();

@@ -313,6 +313,11 @@ impl Wire {
         self.meter.borrow().is_acquainted()
     }
 
+    /// Does the peer take nothing any more, while it may still be heard?
+    pub(super) fn is_deaf(&self) -> bool {
+        self.is_deaf.get()
+    }
+
     /// The peer is given up for its silence.
     pub(super) fn set_silent(&self) {
         self.is_silent.set(true);
