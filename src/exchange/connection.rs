@@ -51,7 +51,7 @@ pub fn serve_connection<E: Env>(
 ) -> impl Future<Output = ()> {
     let begins_plainly = shard.adopt().snapshot.listener(&listener).is_none_or(Listener::begins_with_requests);
     if begins_plainly {
-        Either::Left(serve(plain(shard, stream, peer, listener)))
+        Either::Left(serve(plain(shard, stream, peer, listener), None))
     } else {
         Either::Right(Box::pin(serve_after_words(shard, stream, peer, listener)))
     }
@@ -67,16 +67,23 @@ fn plain<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, liste
 /// Serves a connection whose requests come behind the words of a proxy, or of TLS, or of both in this order.
 async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, name: Rc<str>) {
     // What these need is gone when they are done.
-    let Some(client) = Box::pin(async move {
+    let Some((client, received)) = Box::pin(async move {
         let adopted = shard.adopt();
         let listener = adopted.snapshot.listener(&name)?;
-        let peer = introduce(&shard, &stream, peer, listener).await?;
-        let (tls, patience_ms) = (listener.tls.as_ref().map(Arc::clone), listener.handshake_ms);
+        let accepted_ms = shard.alarms.now_ms();
+        let (config, secured_ms) = (listener.tls.as_ref().map(Arc::clone), accepted_ms + listener.handshake_ms);
+        let introduced_ms = accepted_ms + listener.header_timeout_ms;
+        // The words of a proxy are part of the time of a handshake.
+        let due_ms = if config.is_some() { introduced_ms.min(secured_ms) } else { introduced_ms };
+        let (peer, received) = introduce(&shard, &stream, peer, listener, due_ms).await?;
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
-        match tls {
-            None => Some(plain(shard, stream, peer, name)),
-            Some(config) => secure(Unsecured { shard, stream, peer, listener: name, config, patience_ms }).await,
+        match config {
+            None => Some((plain(shard, stream, peer, name), received)),
+            Some(config) => {
+                let unsecured = Unsecured { shard, stream, peer, listener: name, config, due_ms: secured_ms, received };
+                secure(unsecured).await.map(|client| (client, None))
+            }
         }
     })
     .await
@@ -86,14 +93,15 @@ async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer:
     if client.stream.agreed_on_h2() {
         return Box::pin(serve_streams(client, None)).await;
     }
-    serve(client).await;
+    serve(client, received).await;
 }
 
-async fn serve<E: Env>(mut client: Box<Client<E>>) {
+/// Serves a connection of which this has come already.
+async fn serve<E: Env>(mut client: Box<Client<E>>, mut received: Option<Buffer>) {
     let received = loop {
         // The state of a busy connection lives in a box of its own, so that a resting one is small; and what is matched on
         // is kept until the match is over, which must not be a rest.
-        let rests = match Box::pin(serve_busy(&mut client)).await {
+        let rests = match Box::pin(serve_busy(&mut client, received.take())).await {
             Pause::Park(due_ms) => Ok(due_ms),
             Pause::End(next) => Err(next),
             Pause::Streams(received) => break received,
@@ -132,12 +140,11 @@ async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
     }
 }
 
-/// Serves exchanges until the connection ends or has nothing to do for a while.
-async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
+/// Serves exchanges until the connection ends or has nothing to do for a while; `unread` has come already.
+async fn serve_busy<E: Env>(client: &mut Client<E>, mut unread: Option<Buffer>) -> Pause {
     let shard = Rc::clone(&client.shard);
     let shard = &*shard;
     let peer_text = PeerText::new(client.peer);
-    let mut unread = None;
     loop {
         let filled = match unread.take().filter(|unread: &Buffer| !unread.is_empty()) {
             Some(pipelined) => pipelined,

@@ -11,7 +11,7 @@ use super::connection::{linger, refuse};
 use super::failure::Failure;
 use super::held::{Client, Gauge, Next};
 use super::shard::Shard;
-use crate::net::{Accepted, Alarm, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
+use crate::net::{Accepted, Alarm, Buffer, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
 use crate::telemetry::TLS_FAILURES;
 
 /// A connection that has yet to be secured.
@@ -21,25 +21,33 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<str>,
     pub(super) config: Arc<ServerConfig>,
-    /// Milliseconds for all of it.
-    pub(super) patience_ms: u64,
+    /// When it must be done, in milliseconds of the worker's clock.
+    pub(super) due_ms: u64,
+    /// What has come of it already.
+    pub(super) received: Option<Buffer>,
 }
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, listener, config, patience_ms } = unsecured;
+    let Unsecured { shard, stream, peer, listener, config, due_ms, received } = unsecured;
     let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
     let began_ns = shard.env.now_ns();
-    let due_ms = shard.alarms.now_ms() + patience_ms;
     // A client that says nothing costs a socket and no session.
-    if !speaks(&shard, &stream, &alarm, due_ms).await {
-        return None;
+    if received.is_none() {
+        match first_byte(&shard, &stream, &alarm, due_ms).await {
+            FirstByte::There => {}
+            FirstByte::Drained => return None,
+            FirstByte::Late => {
+                count_failure(&shard, TlsFailure::Timeout);
+                return None;
+            }
+        }
     }
     let accepted = {
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
         let underway = shard.handshakes.begin();
-        underway.run(pin!(accept_tls(stream, config, &shard.buffers, &alarm, due_ms))).await
+        underway.run(pin!(accept_tls(stream, received, config, &shard.buffers, &alarm, due_ms))).await
     };
     // From here on whoever holds the connection counts it.
     drop(open);
@@ -67,20 +75,29 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
     }
 }
 
-/// Waits for the first byte; false when none came in time, or when the worker drains and waits for nobody.
-async fn speaks<E: Env>(shard: &Shard<E>, stream: &E::Stream, alarm: &Alarm, due_ms: u64) -> bool {
+/// What came of the wait for a connection's first byte.
+pub(super) enum FirstByte {
+    /// It is there, or the end of the client's direction is.
+    There,
+    /// It did not come in time.
+    Late,
+    /// The worker drains, and waits for nobody.
+    Drained,
+}
+
+/// Waits for the first byte, without a buffer.
+pub(super) async fn first_byte<E: Env>(shard: &Shard<E>, stream: &E::Stream, alarm: &Alarm, due_ms: u64) -> FirstByte {
     let mut readable = pin!(stream.readable());
     loop {
         if shard.alarms.now_ms() >= due_ms {
-            count_failure(shard, TlsFailure::Timeout);
-            return false;
+            return FirstByte::Late;
         }
         if shard.is_draining() && stream.pending() != Pending::Bytes {
-            return false;
+            return FirstByte::Drained;
         }
         alarm.set(due_ms);
         if alarm.race(readable.as_mut()).await.is_ok() {
-            return true;
+            return FirstByte::There;
         }
     }
 }

@@ -174,12 +174,6 @@ impl Buffer {
         body.tailroom = tailroom;
     }
 
-    /// Empties the buffer and leaves room for `count` bytes, which it must be able to hold, and no more.
-    pub fn rewind_for(&mut self, count: usize) {
-        self.rewind(0, 0);
-        self.body.tailroom = self.body.bytes.capacity() - count;
-    }
-
     /// Puts `front` right before the filled bytes when the headroom allows.
     pub fn try_prepend(&mut self, front: &[u8]) -> bool {
         let body = &mut **self.body;

@@ -153,15 +153,6 @@ impl<S: Stream> Stream for Channel<S> {
         }
     }
 
-    fn try_peek(&self, into: &mut Buffer) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.try_peek(into),
-            Self::Tls(stream) => stream.try_peek(into),
-            Self::H2(stream) => stream.try_peek(into),
-            Self::H2Client(stream) => stream.try_peek(into),
-        }
-    }
-
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.try_write(bytes),

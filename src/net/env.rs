@@ -64,12 +64,6 @@ pub trait Stream: 'static {
     /// Of kind [`io::ErrorKind::WouldBlock`] when nothing is there, or the transport's own.
     fn try_read(&self, into: &mut Buffer) -> io::Result<usize>;
 
-    /// Looks at what is there, behind the filled part of `into`, and takes nothing; zero is the peer's end of stream.
-    ///
-    /// # Errors
-    /// As [`Stream::try_read`].
-    fn try_peek(&self, into: &mut Buffer) -> io::Result<usize>;
-
     /// Writes what the transport takes at once. No write may be in flight.
     ///
     /// # Errors

@@ -198,10 +198,10 @@ impl TcpPeer {
         unsafe { &mut *self.inner.get() }
     }
 
-    fn receive_now(&self, into: &mut Buffer, flags: i32) -> io::Result<usize> {
+    fn receive_now(&self, into: &mut Buffer) -> io::Result<usize> {
         let room = into.spare();
         let spare = &mut into.sink().spare_capacity_mut()[..room];
-        let count = SockRef::from(&self.socket()).recv_with_flags(spare, flags)?;
+        let count = SockRef::from(&self.socket()).recv_with_flags(spare, libc::MSG_DONTWAIT)?;
         // SAFETY: the kernel initialised `count` bytes behind the length, within the capacity.
         unsafe { monoio::buf::IoBufMut::set_init(into, count) };
         Ok(count)
@@ -248,11 +248,7 @@ impl Stream for TcpPeer {
     }
 
     fn try_read(&self, into: &mut Buffer) -> io::Result<usize> {
-        self.receive_now(into, libc::MSG_DONTWAIT)
-    }
-
-    fn try_peek(&self, into: &mut Buffer) -> io::Result<usize> {
-        self.receive_now(into, libc::MSG_DONTWAIT | libc::MSG_PEEK)
+        self.receive_now(into)
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {

@@ -36,6 +36,11 @@ impl Client {
         Self(Wire::new(stream))
     }
 
+    /// Takes a connection on which something was said already.
+    pub(crate) const fn over(wire: Wire) -> Self {
+        Self(wire)
+    }
+
     /// Sends a GET of `target` for the host `a.example`.
     pub(crate) fn asks(&mut self, target: &str) -> &mut Self {
         self.0.sends(format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n\r\n"));

@@ -74,10 +74,6 @@ impl Stream for Wire {
         self.take(into).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.sent.borrow_mut().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -256,10 +256,6 @@ impl Stream for SimStream {
         Ok(received.len())
     }
 
-    fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut count = at_once(|poller| self.end.poll_send(poller, bytes))?;
         // A kernel that has room takes all of it.

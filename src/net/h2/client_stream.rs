@@ -296,11 +296,6 @@ impl Stream for ClientStream {
         polled::try_read(self, into)
     }
 
-    fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
-        // Nobody looks ahead in a response.
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         polled::try_write(self, bytes)
     }

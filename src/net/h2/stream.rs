@@ -103,11 +103,6 @@ impl Stream for ServerStream {
         polled::try_read(self, into)
     }
 
-    fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
-        // Nobody looks ahead in a stream: its request stands before it.
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         polled::try_write(self, bytes)
     }

@@ -146,9 +146,11 @@ pub enum Accepted<S: Stream> {
     Failed(S, TlsFailure),
 }
 
-/// The server's side of a handshake over `transport`, until `due_ms` of the alarm's clock.
+/// The server's side of a handshake over `transport`, of which `received` has come already, until `due_ms` of the alarm's
+/// clock.
 pub async fn accept<S: Stream>(
     transport: S,
+    received: Option<Buffer>,
     config: Arc<ServerConfig>,
     pool: &BufferPool,
     alarm: &Alarm,
@@ -158,7 +160,8 @@ pub async fn accept<S: Stream>(
         Ok(connection) => Session::Server(connection),
         Err(error) => return Accepted::Failed(transport, TlsFailure::of(&error)),
     };
-    let mut handshake = Handshake { transport, session, pool, alarm, due_ms, records: pool.lend(), ahead: None };
+    let records = received.unwrap_or_else(|| pool.lend());
+    let mut handshake = Handshake { transport, session, pool, alarm, due_ms, records, ahead: None };
     match handshake.run().await {
         Ok(()) => Accepted::Secured(Box::new(handshake.finish())),
         Err(why) => Accepted::Failed(handshake.transport, why),
@@ -199,6 +202,9 @@ impl<S: Stream> Handshake<'_, S> {
     async fn run(&mut self) -> Result<(), TlsFailure> {
         let mut is_first = true;
         loop {
+            if !self.records.is_empty() && std::mem::take(&mut is_first) {
+                self.look_at_first_bytes()?;
+            }
             let mut out = self.pool.lend();
             let progress = self.advance(&mut out);
             // An alert goes out as well, and whoever does not take it hears no more.
@@ -209,9 +215,6 @@ impl<S: Stream> Handshake<'_, S> {
                 return Ok(());
             }
             self.receive().await?;
-            if std::mem::take(&mut is_first) {
-                self.look_at_first_bytes()?;
-            }
         }
     }
 

@@ -381,11 +381,6 @@ impl<S: Stream> Stream for Tls<S> {
         }
     }
 
-    fn try_peek(&self, _into: &mut Buffer) -> io::Result<usize> {
-        // Nobody looks ahead in what is secured: what there is to be seen comes before.
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         // A record must go out whole, which nobody can promise here.
         let _refused = bytes;
