@@ -75,6 +75,13 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 pub const HANDSHAKES_PER_WORKER: usize = 4096;
 /// Milliseconds for which one side of a tunnel may stay silent once the other has ended.
 pub const TUNNEL_HALF_CLOSED_MS: u64 = 30_000;
+/// Most connections of one listener that a configuration may allow.
+pub const CONNECTIONS_MAX: usize = 10_000_000;
+/// Most connections of one client that a configuration may allow.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1_000_000;
+/// Sets of sixteen entries, eight bytes each, by which the connections of a listener's clients are counted: 2 MiB, and with
+/// a fifth of the entries taken hardly a set is full.
+pub const CLIENT_SETS: usize = 16 * 1024;
 /// Default number of streams that a client may have open on one HTTP/2 connection.
 pub const H2_STREAMS_DEFAULT: u32 = 100;
 /// Most streams that a configuration may allow on one HTTP/2 connection.
@@ -89,12 +96,12 @@ pub const H2_SEND_BUFFER: usize = 32 * 1024;
 pub const H2_BUDGET_MS: u64 = 10_000;
 /// Frames that carry nothing, beyond what goes with requests and responses.
 pub const H2_CONTROL_FRAMES: u64 = 1000;
-/// Streams that a client resets, or makes us reset, beyond a fifth of all.
+/// Streams that a client resets, or makes us reset, beyond a fifth of all; as many as it may have open, if those are more.
 pub const H2_RESETS: u64 = 100;
 /// Streams reset by ourselves of which late frames are still taken for what they are.
 pub const H2_RESETS_REMEMBERED: usize = 100;
-/// Streams that a client reset before they were looked at: as many as it may reset at all, so that the budget decides.
-pub const H2_RESETS_UNSEEN: usize = 200;
+/// Streams that a client reset before they were looked at, beyond those that it may reset: so that the budget decides.
+pub const H2_RESETS_UNSEEN: usize = 100;
 /// CONTINUATION that any field section may have besides the last, however few bytes it may have.
 pub const H2_CONTINUATIONS: u32 = 5;
 /// Bytes that small frames of content may cost one connection beyond what they carry, while they wait to be taken.
@@ -218,11 +225,9 @@ const _: () = {
     assert!(H2_STREAMS_DEFAULT <= H2_STREAMS_MAX);
     // RFC 9113 section 6.9.1: no window is larger.
     assert!(H2_STREAM_WINDOW <= H2_CONNECTION_WINDOW && H2_CONNECTION_WINDOW < 1 << 31);
-    // The meter looks at resets first, and says what it found.
-    assert!(H2_RESETS_UNSEEN as u64 > H2_RESETS);
     assert!(H2_UPSTREAM_STREAMS_ASSUMED <= H2_UPSTREAM_STREAMS && H2_UPSTREAM_WINDOW < 1 << 31);
     // A client may leave all its streams at once.
-    assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_RESETS < H2_CONTROL_FRAMES);
+    assert!(H2_STREAMS_DEFAULT as u64 <= H2_RESETS && H2_STREAMS_MAX as u64 <= H2_CONTROL_FRAMES);
     assert!(TOP_CLIENTS_DEFAULT <= TOP_CLIENTS_MAX);
     assert!(AUTH_CACHED_BYTES <= TOKEN_BYTES && TOKEN_BYTES < HEADER_BYTES_DEFAULT);
     // Sets of four.

@@ -102,6 +102,8 @@ mod client_certificates;
 mod client_faults;
 #[path = "e2e/commands.rs"]
 mod commands;
+#[path = "e2e/connection_caps.rs"]
+mod connection_caps;
 #[path = "e2e/connections.rs"]
 mod connections;
 #[path = "e2e/deadlines.rs"]

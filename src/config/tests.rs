@@ -100,6 +100,9 @@ fn what_is_left_out_has_its_documented_default() {
         idle_timeout: Duration::from_secs(75),
         body_min_rate: BodyMinRate { bytes_per_second: 1024, grace: Duration::from_secs(10) },
         write_timeout: Duration::from_secs(30),
+        connections: None,
+        connections_per_client: None,
+        h2_streams: 100,
     };
     assert_eq!(listener.limits, limits);
     let keepalive = Keepalive {

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
 use crate::policy::limit::Limits;
-use crate::telemetry::{ClusterView, Reloads, Scrape, WorkerCounters};
+use crate::telemetry::{CAPS, ClusterView, Reloads, Scrape, WorkerCounters};
 
 /// One worker as shown.
 #[derive(Debug, Clone)]
@@ -123,6 +123,13 @@ impl Board {
     pub(super) fn new(fixed: Fixed) -> Self {
         let live = Live { reloads: Reloads { last_ok: true, ..Reloads::default() }, ..Live::default() };
         Self { started_ms: clock::unix_ms(), started_ns: clock::now_ns(), fixed, live: Mutex::new(live) }
+    }
+
+    /// Connections closed because of a cap since the start, by the order of [`CAPS`].
+    pub(super) fn rejected(&self) -> [u64; CAPS.len()] {
+        std::array::from_fn(|cap| {
+            self.fixed.seats.iter().map(|seat| seat.counters.connections_rejected[cap].value()).sum()
+        })
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

@@ -1,7 +1,7 @@
 //! Keeps what is known of endpoints up to date, whatever else the control thread waits for.
 //!
 //! Owns: the verdicts of probes on their way to the table of endpoints, the tiers left for their latency, and what the log
-//! is told of breakers and ejections. It has a task of its own, so that a reload that waits for a name server keeps
+//! is told of breakers, ejections and caps on connections. It has a task of its own, so that a reload that waits for a name server keeps
 //! nobody's health waiting.
 
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ use super::probes::{Followed, Report};
 use super::tiers::Tiers;
 use crate::clock;
 use crate::cluster::{BreakerState, EndpointId, Fleet, Probe, Slot};
+use crate::telemetry::CAPS;
 
 /// Pause between two looks at the endpoints.
 const LOOK: Duration = Duration::from_millis(100);
@@ -30,12 +31,20 @@ pub(super) struct Sentinel {
     tiers: Tiers,
     /// By place in the overview, cluster after cluster.
     told: Vec<Told>,
+    rejections: [Rejections; CAPS.len()],
 }
 
 impl Sentinel {
     /// Nothing is known yet; `followed` are those who are probed.
     pub(super) fn new(followed: Followed, board: Arc<Board>) -> Self {
-        Self { followed, board, overview: Arc::default(), tiers: Tiers::default(), told: Vec::new() }
+        Self {
+            followed,
+            board,
+            overview: Arc::default(),
+            tiers: Tiers::default(),
+            told: Vec::new(),
+            rejections: [Rejections::NONE; CAPS.len()],
+        }
     }
 
     /// Works until nobody can send `reports` any more.
@@ -86,6 +95,35 @@ impl Sentinel {
         let fleet = self.board.fleet();
         self.tiers.look(&self.overview, fleet, now_ms);
         tell(&self.overview, fleet, &mut self.told, now_ms);
+        for ((cap, rejections), total) in CAPS.into_iter().zip(&mut self.rejections).zip(self.board.rejected()) {
+            if let Some(connections) = rejections.on_total(total, now_ms) {
+                tracing::warn!(cap, connections, "connections rejected");
+            }
+        }
+    }
+}
+
+/// Connections that a cap refused, as the log is told of them: the first at once, those that follow together.
+#[derive(Debug, Clone, Copy)]
+struct Rejections {
+    told: u64,
+    next_ms: u64,
+}
+
+/// Between two notices of the same cap.
+const REJECTIONS_MS: u64 = 10_000;
+
+impl Rejections {
+    const NONE: Self = Self { told: 0, next_ms: 0 };
+
+    /// Told how many there have been; how many of them to tell now.
+    fn on_total(&mut self, total: u64, now_ms: u64) -> Option<u64> {
+        if total == self.told || now_ms < self.next_ms {
+            return None;
+        }
+        let new = total - self.told;
+        *self = Self { told: total, next_ms: now_ms + REJECTIONS_MS };
+        Some(new)
     }
 }
 
@@ -251,6 +289,18 @@ mod tests {
         assert_eq!(carried(&told, &before, &scene.overview), [Told::default(), told[0]]);
         scene.publish("endpoints: [{ url: 'http://10.0.0.3' }]");
         assert_eq!(carried(&told, &before, &scene.overview), [Told::default()]);
+    }
+
+    #[test]
+    fn the_first_rejection_is_told_at_once_and_those_that_follow_together() {
+        let mut rejections = Rejections::NONE;
+        assert_eq!(rejections.on_total(0, 5), None);
+        assert_eq!(rejections.on_total(3, 100), Some(3));
+        assert_eq!(rejections.on_total(4, 200), None);
+        assert_eq!(rejections.on_total(9_000, 10_099), None);
+        assert_eq!(rejections.on_total(9_000, 10_100), Some(8_997));
+        assert_eq!(rejections.on_total(9_000, 90_000), None, "nothing is new");
+        assert_eq!(rejections.on_total(9_001, 90_000), Some(1));
     }
 
     #[test]

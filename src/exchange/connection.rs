@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use futures_util::future::Either;
 
+use super::caps::{count_client, enter};
 use super::failure::Failure;
-use super::held::{Arrival, Client, Gauge, Next};
+use super::held::{Arrival, Client, Extra, Gauge, Next};
 use super::introduce::introduce;
 use super::secure::{Unsecured, secure};
 use super::serve::serve_exchange;
@@ -21,7 +22,7 @@ use crate::http1::{HeadError, LocalReply, Progress, RequestHead, Version, encode
 use crate::http2::PREFACE;
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Pending, Stream};
-use crate::snapshot::Listener;
+use crate::snapshot::Caller;
 
 /// Why a connection's busy part ended.
 enum Pause {
@@ -42,32 +43,48 @@ enum HeadRead {
     Refused(Failure),
 }
 
-/// Serves a connection of the listener of that name until it ends.
+/// Serves a connection of the listener of that name until it ends; nothing when the caps of the listener do not let it in.
 pub fn serve_connection<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    listener: Rc<str>,
-) -> impl Future<Output = ()> {
-    let begins_plainly = shard.adopt().snapshot.listener(&listener).is_none_or(Listener::begins_with_requests);
-    if begins_plainly {
-        Either::Left(serve(plain(shard, stream, peer, listener), None))
-    } else {
-        Either::Right(Box::pin(serve_after_words(shard, stream, peer, listener)))
-    }
+    name: Rc<str>,
+) -> Option<impl Future<Output = ()>> {
+    let adopted = shard.adopt();
+    // Of a listener that a reload removed nothing is known; its connections end with their first request.
+    let listener = adopted.snapshot.listener(&name);
+    let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip())).ok()?;
+    Some(match listener {
+        Some(listener) if !listener.begins_with_requests() => {
+            Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, caller)))
+        }
+        Some(_) | None => Either::Left(serve(plain(shard, stream, peer, name, Extra::new(caller, None)))),
+    })
 }
 
 /// A connection of which nothing is to be learnt before its first request.
-fn plain<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, listener: Rc<str>) -> Box<Client<E>> {
+fn plain<E: Env>(
+    shard: Rc<Shard<E>>,
+    stream: E::Stream,
+    peer: SocketAddr,
+    listener: Rc<str>,
+    extra: Option<Box<Extra>>,
+) -> Box<Client<E>> {
     let alarm = shard.alarms.register();
     // In a box, because a future holds what is passed into it twice: as passed and as used.
-    Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm))
+    Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm, extra))
 }
 
 /// Serves a connection whose requests come behind the words of a proxy, or of TLS, or of both in this order.
-async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer: SocketAddr, name: Rc<str>) {
+async fn serve_after_words<E: Env>(
+    shard: Rc<Shard<E>>,
+    stream: E::Stream,
+    peer: SocketAddr,
+    name: Rc<str>,
+    caller: Option<Caller>,
+) {
     // What these need is gone when they are done.
-    let Some((client, received)) = Box::pin(async move {
+    let Some(client) = Box::pin(async move {
         let adopted = shard.adopt();
         let listener = adopted.snapshot.listener(&name)?;
         let accepted_ms = shard.alarms.now_ms();
@@ -75,14 +92,17 @@ async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer:
         let introduced_ms = accepted_ms + listener.header_timeout_ms;
         // The words of a proxy are part of the time of a handshake.
         let due_ms = if config.is_some() { introduced_ms.min(secured_ms) } else { introduced_ms };
+        let is_announced = listener.is_announced(peer.ip());
         let (peer, received) = introduce(&shard, &stream, peer, listener, due_ms).await?;
+        let caller = if is_announced { count_client(&shard, listener, caller, peer.ip()).ok()? } else { caller };
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
         match config {
-            None => Some((plain(shard, stream, peer, name), received)),
+            None => Some(plain(shard, stream, peer, name, Extra::new(caller, received))),
             Some(config) => {
-                let unsecured = Unsecured { shard, stream, peer, listener: name, config, due_ms: secured_ms, received };
-                secure(unsecured).await.map(|client| (client, None))
+                let unsecured =
+                    Unsecured { shard, stream, peer, caller, listener: name, config, due_ms: secured_ms, received };
+                secure(unsecured).await
             }
         }
     })
@@ -93,15 +113,14 @@ async fn serve_after_words<E: Env>(shard: Rc<Shard<E>>, stream: E::Stream, peer:
     if client.stream.agreed_on_h2() {
         return Box::pin(serve_streams(client, None)).await;
     }
-    serve(client, received).await;
+    serve(client).await;
 }
 
-/// Serves a connection of which this has come already.
-async fn serve<E: Env>(mut client: Box<Client<E>>, mut received: Option<Buffer>) {
+async fn serve<E: Env>(mut client: Box<Client<E>>) {
     let received = loop {
         // The state of a busy connection lives in a box of its own, so that a resting one is small; and what is matched on
         // is kept until the match is over, which must not be a rest.
-        let rests = match Box::pin(serve_busy(&mut client, received.take())).await {
+        let rests = match Box::pin(serve_busy(&mut client)).await {
             Pause::Park(due_ms) => Ok(due_ms),
             Pause::End(next) => Err(next),
             Pause::Streams(received) => break received,
@@ -140,11 +159,12 @@ async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
     }
 }
 
-/// Serves exchanges until the connection ends or has nothing to do for a while; `unread` has come already.
-async fn serve_busy<E: Env>(client: &mut Client<E>, mut unread: Option<Buffer>) -> Pause {
+/// Serves exchanges until the connection ends or has nothing to do for a while.
+async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
     let shard = Rc::clone(&client.shard);
     let shard = &*shard;
     let peer_text = PeerText::new(client.peer);
+    let mut unread = client.take_received();
     loop {
         let filled = match unread.take().filter(|unread: &Buffer| !unread.is_empty()) {
             Some(pipelined) => pipelined,
@@ -403,7 +423,7 @@ mod tests {
     #[test]
     fn a_resting_connection_is_small() {
         let (client, future) = (size_of::<Client<Reactor>>(), future_size(serve_connection::<Reactor>));
-        assert!(client + future <= 448, "a resting connection has {client} bytes and its future {future}");
+        assert!(client + future <= 456, "a resting connection has {client} bytes and its future {future}");
     }
 
     #[test]

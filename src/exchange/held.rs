@@ -10,7 +10,7 @@ use super::shard::Shard;
 use super::tally::Tally;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Channel, Env};
-use crate::snapshot::{Listener, Route};
+use crate::snapshot::{Caller, Listener, Route};
 use crate::telemetry::Counter;
 
 /// A client's connection between its exchanges, or one stream of HTTP/2.
@@ -20,6 +20,8 @@ pub(super) struct Client<E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<str>,
     pub(super) alarm: Alarm,
+    /// What most have nothing of.
+    pub(super) extra: Option<Box<Extra>>,
     /// Has it carried an exchange?
     pub(super) is_proven: bool,
     /// Did its rest end because bytes are there?
@@ -34,9 +36,29 @@ impl<E: Env> Client<E> {
         peer: SocketAddr,
         listener: Rc<str>,
         alarm: Alarm,
+        extra: Option<Box<Extra>>,
     ) -> Self {
         gauge(&shard, &stream).add(1);
-        Self { shard, stream, peer, listener, alarm, is_proven: false, is_ready: false }
+        Self { shard, stream, peer, listener, alarm, extra, is_proven: false, is_ready: false }
+    }
+
+    /// What has come of it before it was served.
+    pub(super) fn take_received(&mut self) -> Option<Buffer> {
+        self.extra.as_mut()?.received.take()
+    }
+}
+
+/// What a connection holds besides.
+pub(super) struct Extra {
+    /// Its place under the caps of its listener, until its end.
+    _caller: Option<Caller>,
+    /// What came behind the header of a proxy, until it is taken for the beginning of a request.
+    received: Option<Buffer>,
+}
+
+impl Extra {
+    pub(super) fn new(caller: Option<Caller>, received: Option<Buffer>) -> Option<Box<Self>> {
+        (caller.is_some() || received.is_some()).then(|| Box::new(Self { _caller: caller, received }))
     }
 }
 

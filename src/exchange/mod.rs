@@ -13,6 +13,7 @@ mod announce;
 mod answer;
 mod authenticate;
 mod call;
+mod caps;
 mod carry;
 mod connection;
 mod failure;

@@ -9,9 +9,10 @@ use rustls::{HandshakeKind, ServerConfig};
 
 use super::connection::{linger, refuse};
 use super::failure::Failure;
-use super::held::{Client, Gauge, Next};
+use super::held::{Client, Extra, Gauge, Next};
 use super::shard::Shard;
 use crate::net::{Accepted, Alarm, Buffer, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
+use crate::snapshot::Caller;
 use crate::telemetry::TLS_FAILURES;
 
 /// A connection that has yet to be secured.
@@ -19,6 +20,7 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) shard: Rc<Shard<E>>,
     pub(super) stream: E::Stream,
     pub(super) peer: SocketAddr,
+    pub(super) caller: Option<Caller>,
     pub(super) listener: Rc<str>,
     pub(super) config: Arc<ServerConfig>,
     /// When it must be done, in milliseconds of the worker's clock.
@@ -29,7 +31,7 @@ pub(super) struct Unsecured<E: Env> {
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, listener, config, due_ms, received } = unsecured;
+    let Unsecured { shard, stream, peer, caller, listener, config, due_ms, received } = unsecured;
     let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
     let began_ns = shard.env.now_ns();
@@ -60,12 +62,26 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
             let full = tls.kind() != Some(HandshakeKind::Resumed);
             let count = if full { &shard.counters.tls_handshakes_full } else { &shard.counters.tls_handshakes_resumed };
             count.add(1);
-            Some(Box::new(Client::new(Rc::clone(&shard), Channel::Tls(tls), peer, listener, alarm)))
+            Some(Box::new(Client::new(
+                Rc::clone(&shard),
+                Channel::Tls(tls),
+                peer,
+                listener,
+                alarm,
+                Extra::new(caller, None),
+            )))
         }
         Accepted::Failed(stream, why) => {
             count_failure(&shard, why);
             if why == TlsFailure::PlainHttp {
-                let client = Client::new(Rc::clone(&shard), Channel::Plain(stream), peer, listener, alarm);
+                let client = Client::new(
+                    Rc::clone(&shard),
+                    Channel::Plain(stream),
+                    peer,
+                    listener,
+                    alarm,
+                    Extra::new(caller, None),
+                );
                 if refuse(&shard, &client, Failure::PlainHttp, began_ns).await == Next::Linger {
                     linger(&client).await;
                 }

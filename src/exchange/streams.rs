@@ -328,7 +328,7 @@ async fn serve_stream<E: Env>(open: Open<E>, opened: Opened) {
     };
     drop(request);
     let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
-    let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm);
+    let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm, None);
     let next = match translated {
         Ok(()) => serve_head(connection, &client, head, started_ns).await,
         Err(why) => refuse(shard, &client, Failure::BadRequest(why), started_ns).await,

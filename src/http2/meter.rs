@@ -164,16 +164,17 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// For the server's side of a connection that begins now, its preface included, with field sections of so many bytes.
+    /// For the server's side of a connection that begins now, its preface included, with field sections of so many bytes
+    /// and so many streams at once.
     #[must_use]
-    pub fn new(now_ms: u64, header_bytes: u32) -> Self {
+    pub fn new(now_ms: u64, header_bytes: u32, streams: u32) -> Self {
         // Frames as full as they may be, some that are not, and a few in any case. `h2` reckons alike and looks later.
         let full = (header_bytes / FRAME_BYTES).max(1);
         Self {
             received: Scanner::behind(u32::try_from(PREFACE.len()).unwrap_or(0)),
             sent: Scanner::behind(0),
             control: Budget::new(limits::H2_CONTROL_FRAMES, now_ms),
-            resets: Budget::new(limits::H2_RESETS, now_ms),
+            resets: Budget::new(resets_allowed(streams), now_ms),
             continuations: 0,
             continuations_most: (full + full / 4).max(limits::H2_CONTINUATIONS),
             settings_owed: 0,
@@ -189,8 +190,9 @@ impl Meter {
     /// For the client's side of a connection that begins now, our preface included.
     #[must_use]
     pub fn of_client(now_ms: u64, header_bytes: u32) -> Self {
-        let Self { received: sent, sent: received, .. } = Self::new(now_ms, header_bytes);
-        Self { received, sent, may_reset: true, ..Self::new(now_ms, header_bytes) }
+        let server = Self::new(now_ms, header_bytes, limits::H2_UPSTREAM_STREAMS);
+        let Self { received: sent, sent: received, .. } = server.clone();
+        Self { received, sent, may_reset: true, ..server }
     }
 
     /// Have we said that we know the peer's settings (RFC 9113 section 6.5.3)?
@@ -318,6 +320,11 @@ impl Meter {
     pub fn take_tally(&mut self) -> Option<Tally> {
         Some(core::mem::take(&mut self.tally)).filter(|tally| *tally != Tally::default())
     }
+}
+
+/// Streams that a peer may reset at once, of so many that it may have open: all of them.
+fn resets_allowed(streams: u32) -> u64 {
+    u64::from(streams).max(limits::H2_RESETS)
 }
 
 /// Control frames that come with a stream: its window, its priority.

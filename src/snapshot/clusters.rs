@@ -9,6 +9,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
 use super::Snapshot;
+use super::callers::Lists;
 use super::compile::{CompileError, Resolved, ms};
 use super::tls::{Outbound, TlsError, TlsKeeper};
 use super::upstream::{
@@ -23,7 +24,7 @@ use crate::policy::limit::Limits;
 use crate::policy::{Admission, AdmissionPolicy};
 
 /// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, the
-/// secrets of TLS sessions, and what has been used of rate limits.
+/// secrets of TLS sessions, what has been used of rate limits, and who is connected to which listener.
 pub struct Registry {
     workers: usize,
     endpoints: EndpointRegistry,
@@ -34,6 +35,7 @@ pub struct Registry {
     probes: HashMap<EndpointId, Probe>,
     pub(super) tls: TlsKeeper,
     limits: Arc<Limits>,
+    pub(super) callers: Lists,
 }
 
 impl Registry {
@@ -49,6 +51,7 @@ impl Registry {
             probes: HashMap::new(),
             tls: TlsKeeper::new(),
             limits: Arc::new(Limits::new([0; 16])),
+            callers: Lists::default(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Registry {
     pub fn on_published(&mut self, epoch: u64) {
         self.endpoints.on_published(epoch);
         self.tls.on_published();
+        self.callers.forget_unused();
     }
 
     /// Told that the snapshot of `epoch` was given up.

@@ -264,10 +264,10 @@ fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<List
             config::ProxyProtocol::Optional => ProxyProtocol::Optional,
             config::ProxyProtocol::Required => ProxyProtocol::Required,
         },
-        h2_streams: match listener.protocols.contains(&config::Protocol::Http2) {
-            true => limits::H2_STREAMS_DEFAULT,
-            false => 0,
-        },
+        connections: limits.connections,
+        per_client: limits.connections_per_client,
+        callers: registry.callers.of(&listener.name, limits.connections_per_client.is_some()),
+        h2_streams: if listener.protocols.contains(&config::Protocol::Http2) { limits.h2_streams } else { 0 },
         tls: secured.map_err(|why| CompileError::Tls { of: format!("listener `{}`", listener.name), why })?,
     })
 }

@@ -6,6 +6,7 @@
 //! Invariants: epochs only rise; a snapshot is dropped by the control side alone, after the last
 //! worker stopped using it (quiescence), so that no destructor runs on a data core.
 
+mod callers;
 mod clusters;
 mod compile;
 mod policies;
@@ -14,6 +15,7 @@ mod tables;
 mod tls;
 mod upstream;
 
+pub use callers::{Caller, Callers, Crowded};
 pub use clusters::Registry;
 pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use publish::{Publisher, Reader};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use super::{Cluster, Mirror, Retry, SplitRoute};
+use super::{Callers, Cluster, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
@@ -78,6 +78,12 @@ pub struct Listener {
     pub strict_host: bool,
     /// Is a header of the PROXY protocol looked for?
     pub proxy_protocol: ProxyProtocol,
+    /// Most connections at once.
+    pub connections: Option<usize>,
+    /// Most connections at once of one client.
+    pub per_client: Option<usize>,
+    /// Those who are connected, of this epoch and of others.
+    pub callers: Arc<Callers>,
     /// Streams that a client may have open on one connection of HTTP/2; 0 when that is not spoken.
     pub h2_streams: u32,
     /// With what its connections are secured; they are plain without it.
@@ -100,6 +106,12 @@ impl Listener {
     #[must_use]
     pub fn begins_with_requests(&self) -> bool {
         self.tls.is_none() && self.proxy_protocol == ProxyProtocol::Off
+    }
+
+    /// Does this peer say who its client is, or may it (PROXY protocol)?
+    #[must_use]
+    pub fn is_announced(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol != ProxyProtocol::Off && self.trusts(peer)
     }
 
     /// Are the forwarding fields of this peer believed?

@@ -12,6 +12,8 @@ use crate::limits;
 pub const REASONS_MAX: usize = 64;
 /// Kinds of failed TLS handshakes.
 pub const TLS_FAILURES: usize = 14;
+/// The settings that cap connections: of the process, of a listener, and of a client of it.
+pub const CAPS: [&str; 3] = ["max_connections", "connections", "connections_per_client"];
 /// What a client of HTTP/2 may do too often, in the order of the counters.
 pub const H2_EXCESSES: [&str; 9] =
     ["resets", "ping", "settings", "priority", "empty_data", "window_update", "continuation", "fields", "other"];
@@ -176,8 +178,10 @@ pub struct Cells {
     pub connections_active: Counter,
     /// Gauge: client connections open and between two requests.
     pub connections_idle: Counter,
-    /// Connections closed at once because a cap was reached.
-    pub connections_rejected: Counter,
+    /// Connections closed at once because a cap was reached, by the order of [`CAPS`].
+    pub connections_rejected: [Counter; CAPS.len()],
+    /// Connections that count for no client, because the table of clients had no place for theirs.
+    pub connections_untracked: Counter,
     /// Connections accepted here and handed over to another worker, which held fewer.
     pub connections_handed: Counter,
     /// Gauge: upstream connections carrying an exchange.
@@ -297,7 +301,8 @@ impl WorkerCounters {
                 connections_accepted: Counter::new(),
                 connections_active: Counter::new(),
                 connections_idle: Counter::new(),
-                connections_rejected: Counter::new(),
+                connections_rejected: std::array::from_fn(|_| Counter::new()),
+                connections_untracked: Counter::new(),
                 connections_handed: Counter::new(),
                 upstream_connections_active: Counter::new(),
                 upstream_connections_idle: Counter::new(),

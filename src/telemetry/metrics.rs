@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::clusters::{ClusterView, EndpointView};
 use super::counters::{
-    CLASSES, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, METHODS, PROTOCOLS, REASONS_MAX, STATUS_FIRST,
+    CAPS, CLASSES, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, METHODS, PROTOCOLS, REASONS_MAX, STATUS_FIRST,
     TLS_FAILURES, WorkerCounters,
 };
 use super::retries::{NotRetried, Retried};
@@ -235,11 +235,14 @@ impl Scrape {
         )?;
         page.gauge("max_connections", "Most client connections this process accepts.", self.max_connections)?;
         page.counter("net_connections_accepted", "Client connections accepted.", sum(|w| &w.connections_accepted))?;
-        page.counter(
-            "net_connections_rejected",
-            "Client connections closed at once because a cap was reached.",
-            sum(|w| &w.connections_rejected),
-        )?;
+        let help = "Client connections closed at once because a cap was reached, by the setting.";
+        let mut family = page.open("net_connections_rejected", help, MetricType::Counter)?;
+        for (index, cap) in CAPS.into_iter().enumerate() {
+            let count = self.sum(|worker| worker.connections_rejected[index].value());
+            count_in(&mut family, &[("cap", cap)], count)?;
+        }
+        let help = "Client connections outside of connections_per_client, because its table was full.";
+        page.counter("net_connections_untracked", help, sum(|w| &w.connections_untracked))?;
         page.counter(
             "net_connections_handed_over",
             "Client connections that one worker accepted and another, less loaded, serves.",

@@ -18,8 +18,8 @@ mod top_clients;
 
 pub use clusters::{AdmissionView, ClusterView, EndpointView};
 pub use counters::{
-    CLASSES, Cells, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, Histogram, METHODS, PROTOCOLS, REASONS_MAX,
-    STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,
+    CAPS, CLASSES, Cells, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, Histogram, METHODS, PROTOCOLS,
+    REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,
 };
 pub use json::{escape, render_line};
 pub use metrics::{Format, Reloads, Scrape, render_metrics};

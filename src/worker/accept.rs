@@ -105,7 +105,7 @@ impl Door {
         let counters = self.shard.counters();
         counters.connections_accepted.add(1);
         let Some(taken) = self.credit.try_take() else {
-            counters.connections_rejected.add(1);
+            counters.connections_rejected[0].add(1);
             self.turn_away(stream);
             return;
         };
@@ -118,10 +118,10 @@ impl Door {
     }
 
     fn serve(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: Rc<str>, taken: Taken, place: Place) {
+        let Some(serving) = serve_connection(Rc::clone(&self.shard), stream, peer, name) else { return };
         self.open.set(self.open.get() + 1);
         self.shard.counters().tasks.set(self.open.get() as u64);
         let open = Open { door: Rc::clone(self), _place: place, _taken: taken };
-        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, name);
         // A combinator and not an async block, which would hold the future twice.
         self.shard.env().spawn(serving.map(move |()| drop(open)));
     }

@@ -219,7 +219,7 @@ fn connections_beyond_the_cap_are_turned_away(io: Io) {
     let mut three = gateway.client();
     let answer = three.expects(503);
     assert!(answer.announces_close(), "{answer}");
-    gateway.waits_for("net_connections_rejected_total", 1.0);
+    gateway.waits_for("net_connections_rejected_total{cap=\"max_connections\"}", 1.0);
     one.closes();
     gateway.waits_for("net_connections_active", 1.0);
     let mut four = gateway.client();

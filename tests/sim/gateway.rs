@@ -215,8 +215,10 @@ impl Gateway {
         open.set(open.get() + 1);
         let task = self.world.spawn(async move {
             // As the reactor does.
-            let served =
-                AssertUnwindSafe(serve_connection(shard, stream, peer, Rc::from(listener))).catch_unwind().await;
+            let served = match serve_connection(shard, stream, peer, Rc::from(listener)) {
+                Some(serving) => AssertUnwindSafe(serving).catch_unwind().await,
+                None => Ok(()),
+            };
             open.set(open.get() - 1);
             if let Err(panic) = served {
                 let text = panic.downcast_ref::<String>().filter(|text| text.starts_with("x-panic"));

@@ -11,7 +11,8 @@ use super::super::problems::{Pending, Subject};
 use super::super::units::Count;
 use super::{Check, Names, Written, tls};
 use crate::limits::{
-    HANDSHAKE_MS, HEADER_BYTES_DEFAULT, HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADER_COUNT_DEFAULT, HEADER_COUNT_MAX,
+    CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX, H2_STREAMS_DEFAULT, H2_STREAMS_MAX, HANDSHAKE_MS,
+    HEADER_BYTES_DEFAULT, HEADER_BYTES_MAX, HEADER_BYTES_MIN, HEADER_COUNT_DEFAULT, HEADER_COUNT_MAX,
 };
 
 /// Where a listener is said to listen when its address was refused.
@@ -53,6 +54,12 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ListenerFile)
         let note = "there is no handshake without TLS";
         check.warn(at_limits, "handshake_timeout", "`handshake_timeout` is of no use without `tls`", note);
     }
+    let protocols = check_protocols(check, &at, file);
+    let bounds_streams = file.limits.as_ref().is_some_and(|limits| limits.h2_streams.is_some());
+    if bounds_streams && !protocols.contains(&Protocol::Http2) && !check.problems.is_broken(&at.place()) {
+        let note = "a connection of HTTP/1.1 has no streams: add `h2` to `protocols`";
+        check.warn(at_limits, "h2_streams", "`h2_streams` is of no use without HTTP/2", note);
+    }
     Listener {
         name: name.to_owned(),
         address: check.required(&at, "address", file.address.as_ref()).unwrap_or(NOWHERE),
@@ -61,7 +68,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &ListenerFile)
             None => Some("/health".to_owned()),
         },
         tls: tls::check_listener(check, at.key("tls"), file.tls.as_ref()),
-        protocols: check_protocols(check, &at, file),
+        protocols,
         limits: check_limits(check, at_limits, file.limits.as_ref().unwrap_or(&LimitsFile::default())),
         trusted_proxies: check.values(at.key("trusted_proxies"), file.trusted_proxies.as_ref()),
         proxy_protocol: check_proxy_protocol(check, at, file),
@@ -122,6 +129,32 @@ fn check_limits(check: &mut Check<'_>, at: At<'_>, file: &LimitsFile) -> Listene
             }
         },
         write_timeout: check.value(at.key("write_timeout"), file.write_timeout.as_ref()).unwrap_or(wait(30)),
+        connections: check_cap(check, at.key("connections"), file.connections.as_ref(), CONNECTIONS_MAX),
+        connections_per_client: {
+            let at = at.key("connections_per_client");
+            check_cap(check, at, file.connections_per_client.as_ref(), CONNECTIONS_PER_CLIENT_MAX)
+        },
+        h2_streams: check_streams(check, at.key("h2_streams"), file.h2_streams.as_ref()),
+    }
+}
+
+/// A number of connections up to `most`; 0 is no cap.
+fn check_cap(check: &mut Check<'_>, at: At<'_>, leaf: Option<&Leaf<Count>>, most: usize) -> Option<usize> {
+    let cap = check.value(at, leaf)?;
+    if cap > most {
+        check.error(at, format!("expected at most {most} connections, or 0 for no cap"));
+    }
+    Some(cap).filter(|cap| (1..=most).contains(cap))
+}
+
+fn check_streams(check: &mut Check<'_>, at: At<'_>, leaf: Option<&Leaf<Count>>) -> u32 {
+    match check.value(at, leaf).map(u32::try_from) {
+        Some(Ok(streams)) if (1..=H2_STREAMS_MAX).contains(&streams) => streams,
+        Some(_) => {
+            check.error(at, format!("expected 1 to {H2_STREAMS_MAX} streams"));
+            H2_STREAMS_DEFAULT
+        }
+        None => H2_STREAMS_DEFAULT,
     }
 }
 

@@ -52,6 +52,12 @@ pub(in crate::config) struct LimitsFile {
     pub(in crate::config) body_min_rate: Option<BodyMinRateFile>,
     /// Time a client may read nothing of a response that waits for it, 30s.
     pub(in crate::config) write_timeout: Option<Leaf<Wait>>,
+    /// Most connections at once, exact over all workers; 0, the default, is no cap.
+    pub(in crate::config) connections: Option<Leaf<Count>>,
+    /// Most connections at once of one client address, of one /64 with IPv6; 0, the default, is no cap.
+    pub(in crate::config) connections_per_client: Option<Leaf<Count>>,
+    /// Streams open at once on one connection of HTTP/2, 100.
+    pub(in crate::config) h2_streams: Option<Leaf<Count>>,
 }
 
 /// The slowest a request body may arrive.

@@ -162,6 +162,12 @@ pub struct ListenerLimits {
     pub body_min_rate: BodyMinRate,
     /// Time a client may read nothing of a response that waits for it.
     pub write_timeout: Duration,
+    /// Most connections at once; `None` for no cap.
+    pub connections: Option<usize>,
+    /// Most connections at once of one client; `None` for no cap.
+    pub connections_per_client: Option<usize>,
+    /// Streams open at once on one connection of HTTP/2, 1 to [`crate::limits::H2_STREAMS_MAX`].
+    pub h2_streams: u32,
 }
 
 /// The slowest a request body may arrive.

@@ -45,6 +45,42 @@ fn a_listener_speaks_tls_from_1_2_on_and_http_2_unless_less_is_said() {
     assert_eq!(listener.protocols, [Protocol::Http11]);
 }
 
+/// A listener with everything that the format has for one.
+#[test]
+fn a_listener_with_every_bound_is_legal() {
+    let text = "version: 1
+listeners:
+  websecure:
+    address: :8443
+    protocols: [h2, http/1.1]
+    tls:
+      certificates: [{ cert: tls/api.crt, key: tls/api.key }]   # several: chosen by SNI; files watched
+      min_version: \"1.2\"
+      client_ca: tls/clients-ca.crt   # optional: mutual TLS
+    limits:
+      header_bytes: 64KiB
+      header_count: 128
+      header_timeout: 10s
+      idle_timeout: 75s
+      body_min_rate: { rate: 1KiB, grace: 10s }
+      connections: 50000
+      connections_per_client: 1000
+      h2_streams: 128
+    trusted_proxies: [10.0.0.0/8]
+    proxy_protocol: off               # off | optional | required
+clusters: { app: { endpoints: [{ url: 'http://10.0.0.7:3000' }] } }
+routes: [{ name: all, cluster: app }]
+";
+    let (cert, key) = self_signed(&["api.example.com"]);
+    let memory = Memory::of(text).file("etc/tls/api.crt", cert.clone()).file("etc/tls/api.key", key);
+    let config = memory.file("etc/tls/clients-ca.crt", cert).config();
+    let listener = &config.listeners[0];
+    assert!(listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()));
+    let limits = &listener.limits;
+    assert_eq!((limits.connections, limits.connections_per_client), (Some(50_000), Some(1_000)));
+    assert_eq!((limits.h2_streams, limits.header_timeout), (128, Duration::from_secs(10)));
+}
+
 #[test]
 fn certificates_keys_and_authorities_are_watched() {
     let cluster = ", tls: { ca: ca.crt, cert: a.crt, key: a.key }";

@@ -13,7 +13,7 @@ fn reset(code: u8) -> Vec<u8> {
 }
 
 fn meter() -> Meter {
-    let mut meter = Meter::new(0, 64 * 1024);
+    let mut meter = Meter::new(0, 64 * 1024, limits::H2_STREAMS_DEFAULT);
     meter.on_received(PREFACE, 0);
     meter
 }
@@ -76,6 +76,21 @@ fn resets_have_a_budget_whoever_sends_them() {
     assert_eq!(both.excess(), Some(Excess::Resets));
 }
 
+/// Whoever may have many streams open may leave all of them at once.
+#[test]
+fn as_many_streams_may_be_reset_as_may_be_open() {
+    for (streams, most) in [(1, limits::H2_RESETS), (100, 100), (101, 101), (limits::H2_STREAMS_MAX, 1000)] {
+        let mut meter = Meter::new(0, 64 * 1024, streams);
+        meter.on_received(PREFACE, 0);
+        for _ in 0..most {
+            meter.on_received(&reset(8), 0);
+        }
+        assert_eq!(meter.excess(), None, "{streams}");
+        meter.on_received(&reset(8), 0);
+        assert_eq!(meter.excess(), Some(Excess::Resets), "{streams}");
+    }
+}
+
 #[test]
 fn a_budget_comes_back_with_time() {
     let mut meter = meter();
@@ -132,7 +147,7 @@ fn responses_that_were_taken_pay_for_some_resets() {
 #[test]
 fn a_field_section_has_few_frames() {
     for (header_bytes, most) in [(1024, 5), (64 * 1024, 5), (256 * 1024, 20), (4 << 20, 320)] {
-        let mut meter = Meter::new(0, header_bytes);
+        let mut meter = Meter::new(0, header_bytes, limits::H2_STREAMS_DEFAULT);
         for _ in 0..3 {
             meter.on_received(&frame(1, 1, b"fields"), 0);
             for _ in 0..most {

@@ -85,7 +85,7 @@ where
     S: Stream,
     C: Deref<Target = Channel<S>> + Clone + 'static,
 {
-    let running = Running(Wire::of_server(carrier, received, pool, alarm, limits.header_bytes));
+    let running = Running(Wire::of_server(carrier, received, pool, alarm, limits));
     let mut handshake = builder(limits).handshake(Io(Rc::clone(&running.0)));
     let connection = poll_fn(|poller| {
         let polled = Pin::new(&mut handshake).poll(poller);
@@ -102,6 +102,7 @@ where
 /// Every bound that `h2` has; what it does not bound, the meter does.
 fn builder(limits: H2Limits) -> Builder {
     let mut builder = Builder::new();
+    let streams = usize::try_from(limits.streams).unwrap_or(usize::MAX / 2);
     builder
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
@@ -109,8 +110,8 @@ fn builder(limits: H2Limits) -> Builder {
         .initial_window_size(limits::H2_STREAM_WINDOW)
         .initial_connection_window_size(limits::H2_CONNECTION_WINDOW)
         .max_send_buffer_size(limits::H2_SEND_BUFFER)
-        .max_concurrent_reset_streams(limits::H2_RESETS_REMEMBERED)
-        .max_pending_accept_reset_streams(limits::H2_RESETS_UNSEEN)
+        .max_concurrent_reset_streams(limits::H2_RESETS_REMEMBERED.max(streams))
+        .max_pending_accept_reset_streams(limits::H2_RESETS_UNSEEN + streams)
         .max_local_error_reset_streams(Some(limits::H2_STREAM_ERRORS))
         .reset_stream_duration(Duration::from_millis(limits::H2_BUDGET_MS))
         .data_frame_budget(limits::H2_CONTENT_OVERHEAD);

@@ -13,6 +13,7 @@ use h2::server::Connection;
 
 use super::chunk::Chunk;
 use super::io::Io;
+use super::server::H2Limits;
 use crate::http2::{Breach, Excess, Meter, Tally};
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
@@ -75,20 +76,20 @@ impl Drop for Running {
 }
 
 impl Wire {
-    /// A wire over what `carrier` leads to, on which `received` has come already, as a server that takes field sections of
-    /// so many bytes. Its loops keep it until it is stopped.
+    /// A wire over what `carrier` leads to, on which `received` has come already, as a server that allows so
+    /// much. Its loops keep it until it is stopped.
     pub(super) fn of_server<S, C>(
         carrier: C,
         received: Option<Buffer>,
         pool: BufferPool,
         alarm: Alarm,
-        header_bytes: u32,
+        allowed: H2Limits,
     ) -> Rc<Self>
     where
         S: Stream,
         C: Deref<Target = Channel<S>> + Clone + 'static,
     {
-        let meter = Meter::new(alarm.now_ms(), header_bytes);
+        let meter = Meter::new(alarm.now_ms(), allowed.header_bytes, allowed.streams);
         Self::new(carrier, received, pool, alarm, (meter, false))
     }
 
