@@ -13,6 +13,7 @@ use super::h2_client::H2Client;
 use super::pki::{Authority, Pair};
 use super::plan::{Io, Plan};
 use super::site::{Site, TLS, VERSIONS, believer_of};
+use super::wait::until_true;
 
 /// Fields that tell of the certificate.
 const TELLS: &str = "headers: { request: { set: { x-subject: '{client_cert.subject}', x-san: '{client_cert.san}', \
@@ -178,7 +179,31 @@ fn streams_of_http2_have_the_certificate_of_their_connection(io: Io) {
     gateway.stop();
 }
 
+/// A renewed `client_ca` decides about the handshakes from then on, and leaves connections that are there alone.
+fn a_renewed_authority_decides_from_then_on(io: Io) {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200, body: hello }");
+    let (authority, gateway) = site(&old, plan, "");
+    let (mine, theirs) = (old.certifies(&["b.example"]), new.certifies(&["b.example"]));
+    let begins = |pair: &Pair| {
+        let config = Arc::new(believer_of(&authority, &VERSIONS, Some(pair)));
+        let mut client = Client::try_secured(gateway.address(), &config, "a.example").ok()?;
+        client.try_send("GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n").ok()?;
+        client.try_reads_head().map(|_| client)
+    };
+    let mut kept = begins(&mine).expect("signed by the authority in force");
+    assert!(begins(&theirs).is_none());
+    gateway.folder.write("clients.crt", new.pem());
+    until_true("the new one is in force", || begins(&theirs).is_some());
+    assert!(begins(&mine).is_none());
+    assert_eq!(kept.reads(5), b"hello");
+    kept.asks("/x");
+    kept.expects(200);
+    gateway.stop();
+}
+
 on_both_drivers![
+    a_renewed_authority_decides_from_then_on,
     what_a_certificate_says_is_told_and_what_a_client_says_of_itself_is_not,
     who_shows_none_is_told_of_by_nothing,
     a_route_may_demand_what_the_listener_only_asks_for,

@@ -102,6 +102,13 @@ impl Scene {
     pub(crate) fn recovers(mut self) {
         self.goes_on();
         let gateway = &self.gateway;
+        let began_ms = now_ms();
+        let (mut old, mut new) = (gateway.client(), H2Client::to(gateway.address()));
+        old.asks("/echo");
+        old.expects(200);
+        new.gets("/echo").expects(200);
+        assert!(now_ms() - began_ms < 1_000, "I2: a fresh connection of either kind took {} ms", now_ms() - began_ms);
+        drop((old, new));
         gateway.waits_for("http2_connections_active", 1.0);
         gateway.waits_for("http2_streams_active", 1.0);
         gateway.waits_for("upstream_connections_active", 1.0);

@@ -36,7 +36,8 @@ fn openssl_is_served(io: Io) {
         let said = s_client(&gateway, &[option, "-alpn", "http/1.1"], REQUEST).text;
         assert!(said.contains("GET /x HTTP/1.1") && said.contains(version), "{said}");
         assert!(said.contains("Verify return code: 0 (ok)") && said.contains("ALPN protocol: http/1.1"), "{said}");
-        assert!(said.contains("Compression: NONE") && said.contains("AES") || said.contains("CHACHA20"), "{said}");
+        assert!(said.contains("Compression: NONE"), "{said}");
+        assert!(said.contains("AES") || said.contains("CHACHA20"), "{said}");
         let said = s_client(&gateway, &[option, "-alpn", "http/1.1,h2"], "\n").text;
         assert!(said.contains("ALPN protocol: h2"), "the gateway's favourite: {said}");
         let session = gateway.folder.path(version).display().to_string();

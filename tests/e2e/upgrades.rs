@@ -63,6 +63,39 @@ fn a_switch_is_relayed_and_bytes_pass_both_ways(io: Io) {
     gateway.stop();
 }
 
+/// RFC 9110 section 7.8: an endpoint that ends its direction first is still told what the client says.
+fn an_endpoint_may_end_its_direction_first(io: Io) {
+    let (endpoint, gateway) = one(io, |plan| plan);
+    let (mut client, mut accepted) = switched(&gateway, &endpoint);
+    accepted.sends("last words");
+    accepted.half_closes();
+    assert_eq!(client.reads_to_end(), (b"last words".to_vec(), End::Closed));
+    client.sends("still here");
+    assert_eq!(accepted.reads(10), b"still here");
+    client.sends("and done").half_closes();
+    assert_eq!(accepted.reads_to_end().0, b"and done");
+    gateway.waits_for("tunnels_active", 0.0);
+    gateway.stop();
+}
+
+/// RFC 9110 section 7.8: with an expectation, 100 goes before 101.
+fn an_expectation_is_met_before_the_switch(io: Io) {
+    let (endpoint, gateway) = one(io, |plan| plan);
+    let mut client = gateway.client();
+    client.sends(ASK.replace("Upgrade: websocket", "Expect: 100-continue\r\nUpgrade: websocket"));
+    let mut accepted = endpoint.accepts();
+    accepted.expects("GET /chat");
+    accepted.replies(format!("HTTP/1.1 100 Continue\r\n\r\n{SWITCH}hello"));
+    client.expects_interim(100);
+    client.expects_interim(101);
+    assert_eq!(client.reads(5), b"hello");
+    client.sends("hi");
+    assert_eq!(accepted.reads(2), b"hi");
+    drop((client, accepted));
+    gateway.waits_for("tunnels_active", 0.0);
+    gateway.stop();
+}
+
 /// F44: what a client sends before the answer waits for it, and what comes with the 101 is not lost.
 fn early_bytes_of_either_side_are_delivered_behind_the_switch(io: Io) {
     let (endpoint, gateway) = one(io, |plan| plan);
@@ -232,6 +265,8 @@ fn a_slow_reader_stops_the_sender_and_loses_nothing(io: Io) {
 }
 
 on_both_drivers![
+    an_endpoint_may_end_its_direction_first,
+    an_expectation_is_met_before_the_switch,
     a_switch_is_relayed_and_bytes_pass_both_ways,
     early_bytes_of_either_side_are_delivered_behind_the_switch,
     without_a_switch_early_bytes_are_the_next_request,
