@@ -162,6 +162,8 @@ mod interop_h2;
 mod interop_tls;
 #[path = "e2e/interop_websocket.rs"]
 mod interop_websocket;
+#[path = "e2e/key_sources.rs"]
+mod key_sources;
 #[path = "e2e/killed.rs"]
 mod killed;
 #[path = "e2e/logs.rs"]

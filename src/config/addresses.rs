@@ -228,6 +228,11 @@ impl Kind for EndpointUrl {
     }
 }
 
+/// The origin of an authority, without a path behind it.
+pub(super) fn origin_of(authority: &str, scheme: Scheme) -> Result<Origin, Refusal> {
+    host_and_port(authority, scheme)
+}
+
 /// Reads `host`, `host:port` or `[ipv6]:port`; without a port it is the scheme's own.
 fn host_and_port(authority: &str, scheme: Scheme) -> Result<Origin, Refusal> {
     let default = Some(scheme.port());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
 use super::overview::Overview;
 use super::{Started, memory};
@@ -81,6 +82,8 @@ struct Live {
     reloads: Reloads,
     last_reload: Option<LastReload>,
     dns: DnsStatus,
+    issuers: Vec<ShownIssuer>,
+    key_counts: KeyCounts,
     overview: Arc<Overview>,
     /// How the last probe of each endpoint went.
     probe_details: HashMap<EndpointId, String>,
@@ -191,6 +194,20 @@ impl Board {
         self.live().dns = DnsStatus { lookups_ok: counts.ok, lookups_failed: counts.failed, names };
     }
 
+    /// Issuers were asked for their keys.
+    pub(super) fn on_issuers(&self, issuers: Vec<KeyStatus>, counts: KeyCounts) {
+        let shown = |issuer: KeyStatus| ShownIssuer {
+            url: issuer.url,
+            keys: issuer.keys,
+            skipped: issuer.skipped,
+            fetched: (issuer.fetched_ms > 0).then(|| time(issuer.fetched_ms)),
+            error: issuer.error,
+        };
+        let mut live = self.live();
+        live.issuers = issuers.into_iter().map(shown).collect();
+        live.key_counts = counts;
+    }
+
     /// A reload ended; `error` is its report when it was refused.
     pub(super) fn on_reload(&self, trigger: &'static str, error: Option<String>) {
         let mut live = self.live();
@@ -259,6 +276,7 @@ impl Board {
             clusters: live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details),
             probes: live.probes,
             lookups: (live.dns.lookups_ok, live.dns.lookups_failed),
+            key_fetches: (live.key_counts.ok, live.key_counts.failed),
             log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
         }
     }
@@ -280,6 +298,7 @@ impl Board {
             admin: live.admin.clone(),
             last_reload: live.last_reload.clone(),
             dns: live.dns.clone(),
+            issuers: live.issuers.clone(),
         }
     }
 }
@@ -300,6 +319,17 @@ pub(super) struct Status {
     admin: Option<String>,
     last_reload: Option<LastReload>,
     dns: DnsStatus,
+    issuers: Vec<ShownIssuer>,
+}
+
+/// Who publishes keys of tokens.
+#[derive(Debug, Clone, Serialize)]
+struct ShownIssuer {
+    url: String,
+    keys: usize,
+    skipped: usize,
+    fetched: Option<String>,
+    error: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]

@@ -14,7 +14,7 @@ use super::overview::Overview;
 use super::probes::{self, Probes};
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
-use super::tables::Tables;
+use super::tables::{News, Tables};
 use super::watch::Watch;
 use crate::clock;
 use crate::config::Config;
@@ -157,7 +157,7 @@ impl Gateway {
         loop {
             tokio::select! {
                 answers = asking.as_mut() => return answers,
-                hosts = self.tables.readdressed() => self.readdress(&hosts),
+                news = self.tables.news() => self.take_news(&news),
                 _ = housekeeping.tick() => {
                     self.retire();
                     self.show_names();
@@ -166,11 +166,10 @@ impl Gateway {
         }
     }
 
-    /// Publishes the configuration in force once more, with the addresses that its names have now: workers close what
-    /// rests at those that are gone, and exchanges in flight end there.
-    pub(super) fn readdress(&mut self, hosts: &[String]) {
+    /// Publishes the configuration in force once more, with the addresses and the keys that there are now: workers close what
+    /// rests at addresses that are gone, and exchanges in flight end there.
+    pub(super) fn take_news(&mut self, news: &News) {
         let epoch = self.publisher.epoch() + 1;
-        let hosts = hosts.join(", ");
         match self.tables.recompile(&self.loaded.config, epoch) {
             Ok(snapshot) => {
                 let config = self.loaded.config.clone();
@@ -180,9 +179,14 @@ impl Gateway {
                 self.tables.on_published(epoch);
                 self.crew.tell(|| Message::Nudge);
                 self.show();
-                tracing::info!(epoch, hosts, "changed addresses published");
+                match news {
+                    News::Addresses(hosts) => {
+                        tracing::info!(epoch, hosts = hosts.join(", "), "changed addresses published");
+                    }
+                    News::Keys(url) => tracing::info!(epoch, url, "changed keys published"),
+                }
             }
-            Err(why) => tracing::error!(hosts, why, "changed addresses not taken up, the last ones stay"),
+            Err(why) => tracing::error!(?news, why, "changed addresses or keys not taken up, the last ones stay"),
         }
     }
 
@@ -247,10 +251,13 @@ impl Gateway {
         });
     }
 
-    /// Puts the names on the board when anything was learnt of them.
+    /// Puts names and issuers on the board when anything was learnt of them.
     pub(super) fn show_names(&mut self) {
         if let Some((names, counts)) = self.tables.try_names() {
             self.board.on_names(names, counts);
+        }
+        if let Some((issuers, counts)) = self.tables.try_issuers() {
+            self.board.on_issuers(issuers, counts);
         }
     }
 

@@ -17,6 +17,7 @@ mod debounce;
 mod driver;
 mod gateway;
 mod journal;
+mod keys;
 mod log_writer;
 mod memory;
 mod names;
@@ -46,6 +47,7 @@ use tokio::time::MissedTickBehavior;
 use admin::ReloadRequest;
 use gateway::{Gateway, Trigger};
 use signals::{Signals, Wish};
+use tables::News;
 
 use crate::net;
 pub use source::Source;
@@ -165,8 +167,8 @@ enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
     Files,
-    /// These names have other addresses.
-    Readdressed(Vec<String>),
+    /// Names have other addresses, or issuers other keys.
+    News(News),
     Housekeeping,
 }
 
@@ -186,7 +188,7 @@ async fn control_loop(
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.recv() => Event::Reload(request),
             Some(()) = changes.recv() => Event::Files,
-            hosts = gateway.tables.readdressed() => Event::Readdressed(hosts),
+            news = gateway.tables.news() => Event::News(news),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
         let (trigger, requests) = match event {
@@ -202,8 +204,8 @@ async fn control_loop(
             }
             Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
             Event::Files => (Trigger::Files, Vec::new()),
-            Event::Readdressed(hosts) => {
-                gateway.readdress(&hosts);
+            Event::News(news) => {
+                gateway.take_news(&news);
                 continue;
             }
             Event::Housekeeping => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::keys::{KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
 use super::roots;
 use super::series::RouteSeries;
@@ -17,6 +18,16 @@ pub(super) struct Tables {
     registry: Registry,
     series: RouteSeries,
     names: Names,
+    keys: Keys,
+}
+
+/// What was learnt that changes the tables of the configuration in force.
+#[derive(Debug)]
+pub(super) enum News {
+    /// These names have other addresses.
+    Addresses(Vec<String>),
+    /// The issuer at this URL has other keys.
+    Keys(String),
 }
 
 impl Tables {
@@ -30,7 +41,7 @@ impl Tables {
         seed[..8].copy_from_slice(&rng.u64().to_ne_bytes());
         seed[8..].copy_from_slice(&rng.u64().to_ne_bytes());
         let registry = Registry::seeded(workers, seed);
-        Ok(Self { registry, series: RouteSeries::default(), names: Names::default() })
+        Ok(Self { registry, series: RouteSeries::default(), names: Names::default(), keys: Keys::default() })
     }
 
     /// What has been used of all rate limits.
@@ -67,7 +78,7 @@ impl Tables {
         self.assemble(config, epoch, &resolved)
     }
 
-    /// Compiles `config`, which is in force, as `epoch` with the addresses that its names have now.
+    /// Compiles `config`, which is in force, as `epoch` with the addresses and the keys that there are now.
     ///
     /// # Errors
     /// What the compiler refuses: too many endpoints by now; then do not follow it by [`Tables::on_published`].
@@ -77,6 +88,7 @@ impl Tables {
     }
 
     fn assemble(&mut self, config: &Config, epoch: u64, resolved: &Resolved) -> Result<Snapshot, String> {
+        self.registry.set_issued(self.keys.issued(config));
         match snapshot::compile(config, epoch, &mut self.registry, resolved) {
             Ok(mut snapshot) => {
                 for route in &mut snapshot.routes {
@@ -94,6 +106,7 @@ impl Tables {
     /// Told that `snapshot`, compiled from `config`, is about to be published: what all cores share takes up its settings.
     pub(super) fn on_publishing(&mut self, snapshot: &Snapshot, config: &Config) {
         self.registry.on_publishing(snapshot, config, clock::now_ns() / 1_000_000);
+        self.keys.follow(config);
     }
 
     /// Told that the snapshot of `epoch` is in force.
@@ -113,9 +126,17 @@ impl Tables {
         self.registry.retire(oldest);
     }
 
-    /// Asks for names when they are due; the names whose addresses have changed. May be abandoned at any time.
-    pub(super) async fn readdressed(&mut self) -> Vec<String> {
-        self.names.changed().await
+    /// Asks for names when they are due, and listens to those who ask issuers; what has changed. May be abandoned at any time.
+    pub(super) async fn news(&mut self) -> News {
+        tokio::select! {
+            hosts = self.names.changed() => News::Addresses(hosts),
+            url = self.keys.changed() => News::Keys(url),
+        }
+    }
+
+    /// Every issuer and the number of fetches, when anything was learnt since the last call.
+    pub(super) fn try_issuers(&mut self) -> Option<(Vec<KeyStatus>, KeyCounts)> {
+        self.keys.try_news()
     }
 
     /// Every name and the number of lookups, when anything was learnt since the last call.

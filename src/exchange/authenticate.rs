@@ -8,7 +8,7 @@ use super::held::Exchange;
 use crate::http1::FieldKind;
 use crate::net::Env;
 use crate::policy::Policies;
-use crate::policy::auth::{Bearers, Challenge, Holders, Identity, bearer};
+use crate::policy::auth::{Bearers, Challenge, Holders, Identity, Refusal, bearer};
 
 /// Who the client has turned out to be, by each policy of the route.
 #[derive(Default)]
@@ -52,6 +52,9 @@ impl<'a, E: Env> Exchange<'a, E> {
 
     /// Whose token it is: known to this worker, or verified now.
     fn bearer(&self, bearers: &Bearers) -> Result<Rc<Identity>, Unproven> {
+        if bearers.verifier.keys().is_empty() {
+            return Err(Unproven::KeysMissing);
+        }
         let mut fields = self.head.fields().iter().filter(|field| field.kind == FieldKind::Authorization);
         let field = only(&mut fields)?.map(|field| field.value.of(self.bytes));
         let token = field.and_then(bearer).filter(|token| !token.is_empty()).ok_or(Unproven::Missing)?;
@@ -66,7 +69,12 @@ impl<'a, E: Env> Exchange<'a, E> {
                 verified.on_verified(verifier.stamp(), token, passed.until_s, Rc::clone(&identity), now_s);
                 Ok(identity)
             }
-            Err(refusal) => Err(Unproven::of_token(refusal)),
+            Err(refusal) => {
+                if let (Refusal::KeyUnknown, Some(wanted)) = (refusal, &bearers.wanted) {
+                    wanted.on_unknown();
+                }
+                Err(Unproven::of_token(refusal))
+            }
         }
     }
 

@@ -281,7 +281,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 60] = [
+    pub const KINDS: [Self; 61] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -301,6 +301,7 @@ impl Failure {
         Self::Unproven(Unproven::KINDS[2]),
         Self::Unproven(Unproven::KINDS[3]),
         Self::Unproven(Unproven::KINDS[4]),
+        Self::Unproven(Unproven::KINDS[5]),
         Self::LimiterUnavailable,
         Self::Misdirected,
         Self::LoopDetected,

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use super::Snapshot;
 use super::callers::Lists;
 use super::compile::{CompileError, Resolved, ms};
+use super::policies::Issued;
 use super::tls::{Outbound, TlsError, TlsKeeper};
 use super::upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Pings, ProxyVersion, QueueBound, UpstreamProtocol,
@@ -34,11 +35,17 @@ pub struct Registry {
     /// Probe state of endpoints that are new in the snapshot under construction.
     probes: HashMap<EndpointId, Probe>,
     pub(super) tls: TlsKeeper,
+    pub(super) issued: Issued,
     limits: Arc<Limits>,
     pub(super) callers: Lists,
 }
 
 impl Registry {
+    /// Keys that issuers publish, for snapshots to come.
+    pub fn set_issued(&mut self, issued: Issued) {
+        self.issued = issued;
+    }
+
     /// An empty registry of a process with `workers` workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
@@ -50,6 +57,7 @@ impl Registry {
             admissions: HashMap::new(),
             probes: HashMap::new(),
             tls: TlsKeeper::new(),
+            issued: Issued::default(),
             limits: Arc::new(Limits::new([0; 16])),
             callers: Lists::default(),
         }

@@ -81,7 +81,7 @@ pub fn compile(
 ) -> Result<Snapshot, CompileError> {
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
     let policies: Vec<Compiled> =
-        config.policies.iter().map(|policy| policies::compile(policy, registry.workers())).collect();
+        (config.policies.iter()).map(|one| policies::compile(one, registry.workers(), &registry.issued)).collect();
     if config.policies.iter().any(|policy| policy.rate_limit.is_some()) {
         registry.limits().prepare();
     }

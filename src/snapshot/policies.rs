@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::compile::ms;
 use crate::config;
-use crate::policy::auth::{Bearers, Challenge, Holders, Verifier};
+use crate::policy::auth::{Bearers, Challenge, Holders, KeySet, Verifier, Wanted};
 use crate::policy::limit::{Algorithm, KeyFrom, Limiter, OnStoreError, Rule, Shared};
 use crate::policy::{Access, Cors, CorsSpec, Origin, Policies};
+
+/// Keys that issuers publish, by the names of the policies, and whom to tell when one is not there.
+pub type Issued = FxHashMap<String, (KeySet, Arc<Wanted>)>;
 
 /// One policy, compiled.
 pub(super) struct Compiled {
@@ -17,12 +22,12 @@ pub(super) struct Compiled {
     holders: Option<Arc<Holders>>,
 }
 
-pub(super) fn compile(policy: &config::Policy, workers: usize) -> Compiled {
+pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) -> Compiled {
     Compiled {
         access: policy.access.as_ref().map(|access| Arc::new(Access::new(&access.allow, &access.deny))),
         limit: policy.rate_limit.as_ref().map(|limit| Arc::new(limiter(&policy.name, limit, workers))),
         cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(&spec(cors)))),
-        bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt))),
+        bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt, issued.get(&policy.name)))),
         holders: policy.api_key.as_ref().map(|api_key| Arc::new(holders(api_key))),
     }
 }
@@ -80,10 +85,15 @@ fn shared(name: &str, limit: &config::RateLimit, store: &config::LimitStore) -> 
     }
 }
 
-fn bearers(jwt: &config::Jwt) -> Bearers {
+fn bearers(jwt: &config::Jwt, issued: Option<&(KeySet, Arc<Wanted>)>) -> Bearers {
+    let keys = match &jwt.keys {
+        config::JwtKeys::Local(keys) => keys.clone(),
+        config::JwtKeys::Remote(_) => issued.map_or_else(KeySet::default, |(keys, _)| keys.clone()),
+    };
     Bearers {
-        verifier: Verifier::new(jwt.rules.clone(), jwt.keys.clone()),
+        verifier: Verifier::new(jwt.rules.clone(), keys),
         challenge: Challenge::new("Bearer", &jwt.realm),
+        wanted: issued.map(|(_, wanted)| Arc::clone(wanted)),
         forwards_credentials: jwt.forward_credentials,
     }
 }

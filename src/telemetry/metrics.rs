@@ -90,6 +90,8 @@ pub struct Scrape {
     pub probes: (u64, u64),
     /// Name lookups that were answered and that failed.
     pub lookups: (u64, u64),
+    /// Fetches of issuers' keys that went well and that failed.
+    pub key_fetches: (u64, u64),
     /// Log lines lost by the writer, beside the records dropped by workers.
     pub log_dropped: u64,
 }
@@ -401,7 +403,10 @@ impl Scrape {
         count_in(&mut family, &[("result", "failed")], self.probes.1)?;
         let mut family = page.open("dns_lookups", "Name lookups by result.", MetricType::Counter)?;
         count_in(&mut family, &[("result", "ok")], self.lookups.0)?;
-        count_in(&mut family, &[("result", "failed")], self.lookups.1)
+        count_in(&mut family, &[("result", "failed")], self.lookups.1)?;
+        let mut family = page.open("jwks_fetches", "Fetches of the keys of tokens by result.", MetricType::Counter)?;
+        count_in(&mut family, &[("result", "ok")], self.key_fetches.0)?;
+        count_in(&mut family, &[("result", "failed")], self.key_fetches.1)
     }
 
     /// One sample for each endpoint, as far as the bound on series goes.

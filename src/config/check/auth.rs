@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use super::super::file::{ApiKeyFile, JwtFile, Named, ScalarOr, TextsFile};
 use super::super::leaf::Leaf;
-use super::super::model::{ApiKey, Jwt, Policy};
+use super::super::model::{ApiKey, Jwt, JwtKeys, KeySource, Policy};
 use super::super::patterns::FieldName;
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::super::units::Text;
 use super::edits::{self, Direction};
-use super::{Check, as_written};
-use crate::policy::auth::{Algorithm, Jwks, Key, KeyBook, KeySet, Origin, Rules, keys_of_pem};
+use super::{Check, as_written, tls};
+use crate::policy::auth::{Algorithm, Family, Jwks, Key, KeyBook, KeySet, Origin, Rules, keys_of_pem};
 
+const REFRESH: Duration = Duration::from_secs(600);
 const LEEWAY: Duration = Duration::from_secs(30);
 /// Longest leeway: beyond it, expiry says little.
 const LEEWAY_MAX: Duration = Duration::from_secs(3600);
@@ -109,23 +110,51 @@ pub(super) fn is_same_field(one: &str, other: &str) -> bool {
     one.replace('_', "-").eq_ignore_ascii_case(&other.replace('_', "-"))
 }
 
-fn check_keys(check: &mut Check<'_>, at: At<'_>, file: &JwtFile) -> KeySet {
+fn check_keys(check: &mut Check<'_>, at: At<'_>, file: &JwtFile) -> JwtKeys {
     let files = [
         ("keys_file", file.keys_file.as_ref()),
         ("public_key_file", file.public_key_file.as_ref()),
         ("secret_file", file.secret_file.as_ref()),
     ];
-    let given: Vec<&str> = files.iter().filter(|(_, leaf)| leaf.is_some()).map(|(key, _)| *key).collect();
+    let mut given: Vec<&str> = files.iter().filter(|(_, leaf)| leaf.is_some()).map(|(key, _)| *key).collect();
+    given.extend(file.jwks_url.as_ref().map(|_| "jwks_url"));
     match given[..] {
-        [] => check.missing(&at, "missing `keys_file`, `public_key_file` or `secret_file`"),
+        [] => check.missing(&at, "missing `jwks_url`, `keys_file`, `public_key_file` or `secret_file`"),
         [_] => {}
         [.., second] => check.error(at.key(second), "the keys come from one place: remove the others"),
+    }
+    if file.jwks_url.is_none() {
+        for (key, is_given) in [("jwks_ca", file.jwks_ca.is_some()), ("refresh", file.refresh.is_some())] {
+            if is_given {
+                check.error(at.key(key), "it is only of use with `jwks_url`");
+            }
+        }
+    }
+    if let Some(source) = check_source(check, at, file) {
+        return JwtKeys::Remote(source);
     }
     let mut keys = Vec::new();
     for (key, leaf) in files {
         keys.extend(check_key_file(check, at.key(key), key, leaf));
     }
-    KeySet::new(keys)
+    JwtKeys::Local(KeySet::new(keys))
+}
+
+fn check_source(check: &mut Check<'_>, at: At<'_>, file: &JwtFile) -> Option<KeySource> {
+    let url = check.value(at.key("jwks_url"), file.jwks_url.as_ref())?;
+    if !url.is_secure && !matches!(url.host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+        let note = "whoever stands between gateway and issuer can put in a key of theirs: use `https://`";
+        check.warn(at, "jwks_url", "the keys come over a connection that nobody secures", note);
+    }
+    if !url.is_secure && file.jwks_ca.is_some() {
+        check.error(at.key("jwks_ca"), "it is only of use with a URL of `https://`");
+    }
+    let refresh = check.value(at.key("refresh"), file.refresh.as_ref()).unwrap_or(REFRESH);
+    if refresh < Duration::from_secs(1) {
+        check.error(at.key("refresh"), "expected a duration of at least `1s`");
+    }
+    let ca = file.jwks_ca.as_ref().and_then(|leaf| tls::check_authorities(check, at.key("jwks_ca"), leaf));
+    Some(KeySource { url, ca, refresh })
 }
 
 /// The keys of a file; what is wrong with it is told without a word of it.
@@ -166,8 +195,11 @@ fn without_line_end(bytes: &[u8]) -> &[u8] {
 }
 
 /// What is named, or else what the keys allow.
-fn check_algorithms(check: &mut Check<'_>, at: At<'_>, file: &JwtFile, keys: &KeySet) -> Vec<Algorithm> {
-    let fits = |algorithm| keys.is_for(algorithm);
+fn check_algorithms(check: &mut Check<'_>, at: At<'_>, file: &JwtFile, keys: &JwtKeys) -> Vec<Algorithm> {
+    let fits = |algorithm: Algorithm| match keys {
+        JwtKeys::Local(keys) => keys.is_for(algorithm),
+        JwtKeys::Remote(_) => algorithm.family() != Family::Hmac,
+    };
     let Some(list) = &file.algorithms else {
         return Algorithm::ALL.into_iter().filter(|algorithm| fits(*algorithm)).collect();
     };
@@ -175,11 +207,12 @@ fn check_algorithms(check: &mut Check<'_>, at: At<'_>, file: &JwtFile, keys: &Ke
     if list.is_empty() {
         check.error(at, "expected at least one algorithm");
     }
+    let has_keys = !matches!(keys, JwtKeys::Local(keys) if keys.is_empty());
     let mut algorithms = Vec::new();
     for (index, leaf) in list.iter().enumerate() {
         let at = at.index(index);
         let Some(algorithm) = check.value(at, Some(leaf)) else { continue };
-        if !keys.is_empty() && !fits(algorithm) {
+        if has_keys && !fits(algorithm) {
             check.error(at, format!("no key is for {}", algorithm.name()));
         }
         algorithms.push(algorithm);

@@ -4,18 +4,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::choices::AlgorithmName;
+use super::super::keys_url::KeysUrl;
 use super::super::leaf::Leaf;
 use super::super::patterns::{FieldName, Realm};
-use super::super::units::{Span, Switch, Text};
+use super::super::units::{Span, Switch, Text, Wait};
 use super::compound::{Named, ScalarOr};
 
 /// A value, or several.
 pub(in crate::config) type TextsFile = ScalarOr<Text, Vec<Leaf<Text>>>;
 
-/// Which bearer tokens (JWT, RFC 7519) pass; 401 for all else. One of `keys_file`, `public_key_file` and `secret_file`
-/// says by which keys.
+/// Which bearer tokens (JWT, RFC 7519) pass; 401 for all else. One of `jwks_url`, `keys_file`, `public_key_file` and
+/// `secret_file` says by which keys.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping with a file of keys")]
+#[serde(deny_unknown_fields, expecting = "a mapping with `jwks_url` or a file of keys")]
 pub(in crate::config) struct JwtFile {
     /// Who must have issued a token (`iss`); anybody who has the key when left out.
     pub(in crate::config) issuer: Option<Leaf<Text>>,
@@ -26,6 +27,12 @@ pub(in crate::config) struct JwtFile {
     pub(in crate::config) algorithms: Option<Vec<Leaf<AlgorithmName>>>,
     /// Scopes that a token must have, all of them (`scope` or `scp`); 403 for one without.
     pub(in crate::config) scopes: Option<Vec<Leaf<Text>>>,
+    /// Where the issuer publishes its keys: a JWKS (RFC 7517), `https://` or `http://`.
+    pub(in crate::config) jwks_url: Option<Leaf<KeysUrl>>,
+    /// With `jwks_url`: a file of the certificates that may sign that of the URL, in PEM; the system's when left out.
+    pub(in crate::config) jwks_ca: Option<Leaf<Text>>,
+    /// With `jwks_url`: time from one look at the keys to the next, 10m.
+    pub(in crate::config) refresh: Option<Leaf<Wait>>,
     /// A file with a JWKS.
     pub(in crate::config) keys_file: Option<Leaf<Text>>,
     /// A file of public keys or certificates in PEM.

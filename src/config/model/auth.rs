@@ -1,5 +1,8 @@
 //! The checked form of policies of authentication.
 
+use std::time::Duration;
+
+use super::tls::Authorities;
 use crate::policy::auth::{KeyBook, KeySet, Rules};
 
 /// Which bearer tokens pass.
@@ -8,11 +11,63 @@ pub struct Jwt {
     /// What is wanted of them.
     pub rules: Rules,
     /// By which keys they are verified.
-    pub keys: KeySet,
+    pub keys: JwtKeys,
     /// Whether the endpoint gets the token too.
     pub forward_credentials: bool,
     /// What clients are told that they need one for.
     pub realm: String,
+}
+
+/// Keys of tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JwtKeys {
+    /// Those of a file.
+    Local(KeySet),
+    /// Those that an issuer publishes.
+    Remote(KeySource),
+}
+
+/// Where an issuer publishes its keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeySource {
+    /// The URL.
+    pub url: KeysUrl,
+    /// Who may sign its certificate; the system's authorities when `None`.
+    pub ca: Option<Authorities>,
+    /// Time from one look to the next.
+    pub refresh: Duration,
+}
+
+/// A URL of keys, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeysUrl {
+    /// Whether it is spoken to by TLS.
+    pub is_secure: bool,
+    /// A name in lower case, or an IP address without brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// Path and query, from the first slash on.
+    pub path: String,
+}
+
+impl std::fmt::Display for KeysUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        // A query may hold a secret.
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.authority())
+    }
+}
+
+impl KeysUrl {
+    /// Host and port as a Host field has them: without the scheme's own port.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let default = if self.is_secure { 443 } else { 80 };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
 }
 
 /// Which API keys pass.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use self::auth::{ApiKey, Jwt};
+pub use self::auth::{ApiKey, Jwt, JwtKeys, KeySource, KeysUrl};
 pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
     ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,

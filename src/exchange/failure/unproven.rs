@@ -1,6 +1,6 @@
 //! Every way in which a client fails to prove who it is.
 
-use super::{GrpcStatus, Verdict, client};
+use super::{GrpcStatus, Verdict, client, gateway};
 use crate::policy::auth::Refusal;
 
 /// What is wrong with what a client brought to prove who it is.
@@ -16,12 +16,14 @@ pub enum Unproven {
     Scope,
     /// Its API key is nobody's.
     ApiKey,
+    /// The keys that its token is verified by are not there yet.
+    KeysMissing,
 }
 
 impl Unproven {
     /// One of each; what is wrong with a token does not make a new kind.
-    pub const KINDS: [Self; 5] =
-        [Self::Missing, Self::Ambiguous, Self::Token(Refusal::Malformed), Self::Scope, Self::ApiKey];
+    pub const KINDS: [Self; 6] =
+        [Self::Missing, Self::Ambiguous, Self::Token(Refusal::Malformed), Self::Scope, Self::ApiKey, Self::KeysMissing];
 
     /// What a token that does not pass is.
     #[must_use]
@@ -37,6 +39,7 @@ impl Unproven {
             Self::Token(_) => 2,
             Self::Scope => 3,
             Self::ApiKey => 4,
+            Self::KeysMissing => 5,
         }
     }
 
@@ -48,6 +51,7 @@ impl Unproven {
             Self::Token(_) => client(401, "token_refused", "the token does not pass"),
             Self::Scope => client(403, "scope_missing", "the token does not have the scope for this"),
             Self::ApiKey => client(401, "api_key_refused", "the API key does not pass"),
+            Self::KeysMissing => gateway(503, "keys_missing", "tokens cannot be verified now"),
         }
     }
 
@@ -57,6 +61,7 @@ impl Unproven {
             Self::Missing | Self::Token(_) | Self::ApiKey => GrpcStatus::Unauthenticated,
             Self::Ambiguous => GrpcStatus::Internal,
             Self::Scope => GrpcStatus::PermissionDenied,
+            Self::KeysMissing => GrpcStatus::Unavailable,
         }
     }
 
@@ -67,6 +72,7 @@ impl Unproven {
             Self::Ambiguous => Some("invalid_request"),
             Self::Token(_) => Some("invalid_token"),
             Self::Scope => Some("insufficient_scope"),
+            Self::KeysMissing => None,
         }
     }
 
@@ -74,7 +80,7 @@ impl Unproven {
     pub(super) const fn detail(self) -> &'static str {
         match self {
             Self::Token(refusal) => refusal.label(),
-            Self::Missing | Self::Ambiguous | Self::Scope | Self::ApiKey => "",
+            Self::Missing | Self::Ambiguous | Self::Scope | Self::ApiKey | Self::KeysMissing => "",
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Compiled policies of authentication: what an exchange asks.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::identity::Identity;
 use super::key_book::KeyBook;
 use super::verify::{Verifier, push_line};
@@ -34,6 +37,25 @@ impl Challenge {
     }
 }
 
+/// Whether a token named a key that is not there, told to those who fetch keys.
+#[derive(Debug, Default)]
+pub struct Wanted(AtomicBool);
+
+impl Wanted {
+    /// A key was not there.
+    pub fn on_unknown(&self) {
+        // Seldom the first to say so: a read leaves the line with all cores.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one was not since the last call.
+    pub fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// A policy of bearer tokens.
 #[derive(Debug)]
 pub struct Bearers {
@@ -41,6 +63,8 @@ pub struct Bearers {
     pub verifier: Verifier,
     /// What a client without one is told.
     pub challenge: Challenge,
+    /// Whom to tell of keys that are not there; `None` when they come from a file.
+    pub wanted: Option<Arc<Wanted>>,
     /// Whether the endpoint gets the token too.
     pub forwards_credentials: bool,
 }

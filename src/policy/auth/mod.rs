@@ -15,7 +15,7 @@ mod verify;
 
 pub use algorithm::{Algorithm, Family};
 pub use cache::{Cache, Stamp};
-pub use gate::{Bearers, Challenge, Holders};
+pub use gate::{Bearers, Challenge, Holders, Wanted};
 pub use identity::Identity;
 pub use jwks::{Jwks, JwksError, Origin};
 pub use key::{Key, KeyError, KeySet};

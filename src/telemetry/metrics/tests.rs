@@ -52,6 +52,7 @@ fn scrape() -> Scrape {
         }],
         probes: (11, 2),
         lookups: (5, 1),
+        key_fetches: (6, 2),
         log_dropped: 7,
     }
 }
@@ -82,6 +83,7 @@ fn workers_are_summed_under_the_documented_names() {
         "upstream_endpoint_requests_active{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 2",
         "health_probes_total{result=\"failed\"} 2",
         "dns_lookups_total{result=\"ok\"} 5",
+        "jwks_fetches_total{result=\"failed\"} 2",
         "mirror_requests_total{result=\"sent\"} 0",
         "gateway_rejected_requests_total{reason=\"route_not_found\"} 3",
         "upstream_errors_total{reason=\"connect_refused\"} 2",

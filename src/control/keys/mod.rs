@@ -1,0 +1,181 @@
+//! Keys that issuers of tokens publish: fetched again and again on the control thread.
+//!
+//! Owns a task for each source and what it last found. Never: follows redirects, tells a key.
+//! Invariants: the last good keys stay until others are there; a source is asked ahead of its time at most once in each
+//! interval, however many tokens name a key that is not there.
+
+mod fetch;
+mod schedule;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::config::{Config, JwtKeys, KeySource};
+use crate::policy::auth::{KeySet, Wanted};
+use crate::rng::Rng;
+use crate::snapshot::Issued;
+use fetch::Found;
+
+/// What is shown of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyStatus {
+    /// Its URL, without the query.
+    pub(super) url: String,
+    /// Keys in force.
+    pub(super) keys: usize,
+    /// Keys of the set that cannot be used.
+    pub(super) skipped: usize,
+    /// Milliseconds since 1970 when they were last fetched, 0 for never.
+    pub(super) fetched_ms: u64,
+    /// Why the last try failed.
+    pub(super) error: Option<String>,
+}
+
+/// Fetches that went well, and that failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KeyCounts {
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+}
+
+/// One source that is asked; dropping it ends its task.
+struct Running {
+    source: KeySource,
+    term: u64,
+    wanted: Arc<Wanted>,
+    keys: KeySet,
+    status: KeyStatus,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a task found.
+struct Report {
+    term: u64,
+    found: Found,
+}
+
+/// Every source of the configuration in force.
+pub(super) struct Keys {
+    sources: Vec<Running>,
+    reports: mpsc::UnboundedSender<Report>,
+    inbox: mpsc::UnboundedReceiver<Report>,
+    terms: u64,
+    rng: Rng,
+    counts: KeyCounts,
+    has_news: bool,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let (reports, inbox) = mpsc::unbounded_channel();
+        // It only spreads fetches in time, so without entropy the clock will do.
+        let rng = Rng::from_os().unwrap_or_else(|_| Rng::from_seed(clock::now_ns()));
+        Self { sources: Vec::new(), reports, inbox, terms: 0, rng, counts: KeyCounts::default(), has_news: false }
+    }
+}
+
+impl Keys {
+    /// Asks the sources of `config` and no others; those that are asked already go on with the keys that they have.
+    pub(super) fn follow(&mut self, config: &Config) {
+        let mut before = std::mem::take(&mut self.sources);
+        for source in sources(config) {
+            if self.sources.iter().any(|running| running.source == *source) {
+                continue;
+            }
+            match before.iter().position(|running| running.source == *source) {
+                Some(at) => self.sources.push(before.swap_remove(at)),
+                None => {
+                    // Another interval, or another authority: the keys stay until the first answer.
+                    let known = before.iter().find(|running| running.source.url == source.url);
+                    let known = known.map(|running| (running.keys.clone(), Arc::clone(&running.wanted)));
+                    self.start(source, known.unwrap_or_default());
+                }
+            }
+        }
+        self.has_news |= !before.is_empty();
+    }
+
+    fn start(&mut self, source: &KeySource, (keys, wanted): (KeySet, Arc<Wanted>)) {
+        self.terms += 1;
+        let (term, reports) = (self.terms, self.reports.clone());
+        let tell = move |found| reports.send(Report { term, found }).is_ok();
+        let asking = schedule::run(source.clone(), Arc::clone(&wanted), Rng::from_seed(self.rng.u64()), tell);
+        let status =
+            KeyStatus { url: source.url.to_string(), keys: keys.keys().len(), skipped: 0, fetched_ms: 0, error: None };
+        let task = tokio::spawn(asking);
+        self.sources.push(Running { source: source.clone(), term, wanted, keys, status, task });
+        self.has_news = true;
+    }
+
+    /// What the policies of `config` may believe now, by their names.
+    pub(super) fn issued(&self, config: &Config) -> Issued {
+        let mut issued = FxHashMap::default();
+        for policy in &config.policies {
+            let Some(JwtKeys::Remote(source)) = policy.jwt.as_ref().map(|jwt| &jwt.keys) else { continue };
+            let exact = self.sources.iter().find(|running| running.source == *source);
+            let known = exact.or_else(|| self.sources.iter().find(|running| running.source.url == source.url));
+            if let Some(running) = known {
+                issued.insert(policy.name.clone(), (running.keys.clone(), Arc::clone(&running.wanted)));
+            }
+        }
+        issued
+    }
+
+    /// Waits until a source has other keys than before: its URL. May be abandoned at any time.
+    pub(super) async fn changed(&mut self) -> String {
+        loop {
+            let report = self.inbox.recv().await.expect("one sender is our own");
+            if let Some(url) = self.on_report(report) {
+                return url;
+            }
+        }
+    }
+
+    fn on_report(&mut self, report: Report) -> Option<String> {
+        let running = self.sources.iter_mut().find(|running| running.term == report.term)?;
+        self.has_news = true;
+        let status = &mut running.status;
+        match report.found {
+            Ok(jwks) => {
+                self.counts.ok += 1;
+                status.keys = jwks.keys.keys().len();
+                status.skipped = jwks.skipped;
+                status.fetched_ms = clock::unix_ms();
+                status.error = None;
+                let is_new = running.keys != jwks.keys;
+                running.keys = jwks.keys;
+                is_new.then(|| running.status.url.clone())
+            }
+            Err(why) => {
+                self.counts.failed += 1;
+                let kept = running.keys.keys().len();
+                tracing::warn!(url = status.url, why, kept, "keys of an issuer cannot be fetched");
+                status.error = Some(why);
+                None
+            }
+        }
+    }
+
+    /// Every source and the number of fetches, when anything was learnt since the last call.
+    pub(super) fn try_news(&mut self) -> Option<(Vec<KeyStatus>, KeyCounts)> {
+        let statuses = || self.sources.iter().map(|running| running.status.clone()).collect();
+        std::mem::take(&mut self.has_news).then(|| (statuses(), self.counts))
+    }
+}
+
+fn sources(config: &Config) -> impl Iterator<Item = &KeySource> {
+    config.policies.iter().filter_map(|policy| match &policy.jwt.as_ref()?.keys {
+        JwtKeys::Remote(source) => Some(source),
+        JwtKeys::Local(_) => None,
+    })
+}

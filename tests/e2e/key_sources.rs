@@ -1,0 +1,159 @@
+//! J4: keys that an issuer publishes at a URL (JWKS), against a server of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::client::Client;
+use super::folder::Folder;
+use super::gateway::Gateway;
+use super::issuer::{Issuer, key_set};
+use super::origin::Origin;
+use super::pki::Authority;
+use super::plan::{Io, Plan};
+use super::site::{VERSIONS, server_of};
+use super::wait::{now_ms, until, until_true};
+
+/// A server of one URL that has several answers, of which one is given at a time.
+struct Published {
+    origin: Origin,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Published {
+    fn new(answers: Vec<Vec<u8>>) -> Self {
+        let turn = Arc::new(AtomicUsize::new(0));
+        let now = Arc::clone(&turn);
+        let origin = Origin::answering(move |_| answers[now.load(Ordering::Relaxed)].clone());
+        Self { origin, turn }
+    }
+
+    fn turns_to(&self, answer: usize) {
+        self.turn.store(answer, Ordering::Relaxed);
+    }
+
+    /// A gateway whose only route asks for tokens by these keys.
+    fn guards(&self, io: Io, rest: &str) -> Gateway {
+        guarded(io, &format!("jwks_url: 'http://{}/jwks?secret=canary'{rest}", self.origin.address()))
+    }
+}
+
+fn guarded(io: Io, keys: &str) -> Gateway {
+    Plan::bare(io)
+        .policies(&format!("staff: {{ jwt: {{ audience: api, {keys} }} }}"))
+        .route("name: all, match: { path: /* }, respond: { status: 200, body: in }, policies: [staff]")
+        .start()
+}
+
+fn answer(status: &str, content: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{content}", content.len()).into_bytes()
+}
+
+fn set(issuers: &[&Issuer]) -> Vec<u8> {
+    answer("200 OK", &key_set(issuers))
+}
+
+/// The status that a token gets, and the reason.
+fn asks(client: &mut Client, token: &str) -> (u16, String) {
+    client.sends(format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    let answer = client.expects_any();
+    (answer.status(), answer.field("x-gateway-reason").unwrap_or_default().to_owned())
+}
+
+/// Asks until the token gets `status`.
+fn waits(client: &mut Client, token: &str, status: u16) {
+    until_true("the status for a token", || asks(client, token).0 == status);
+}
+
+fn token(issuer: &Issuer) -> String {
+    issuer.token(r#""aud":"api""#)
+}
+
+/// Tokens pass by the keys of the URL. A token that names another key asks for them ahead of time, once in each interval
+/// and no more, however many such tokens come.
+fn a_key_that_is_not_there_is_asked_for_once(io: Io) {
+    let (old, new, never) = (Issuer::new("old"), Issuer::new("new"), Issuer::new("never"));
+    let published = Published::new(vec![set(&[&old]), set(&[&old, &new])]);
+    let gateway = published.guards(io, "");
+    let mut client = gateway.client();
+    waits(&mut client, &token(&old), 200);
+    published.turns_to(1);
+    assert_eq!(asks(&mut client, &token(&new)), (401, "token_refused".to_owned()));
+    waits(&mut client, &token(&new), 200);
+    assert_eq!(published.origin.requests(), 2);
+    let begun_ms = now_ms();
+    while now_ms() - begun_ms < 500 {
+        assert_eq!(asks(&mut client, &token(&never)).0, 401);
+    }
+    assert_eq!(published.origin.requests(), 2, "once in an interval");
+    waits(&mut client, &token(&old), 200);
+    let issuer = gateway.status()["issuers"][0].clone();
+    assert_eq!((&issuer["keys"], &issuer["error"]), (&2.into(), &serde_json::Value::Null), "{issuer}");
+    assert!(!gateway.status().to_string().contains("canary"), "{}", gateway.status());
+    assert!(gateway.metric("jwks_fetches_total{result=\"ok\"}") >= 2.0);
+    gateway.stop();
+}
+
+/// Without any keys nobody passes, and nobody is told that their token is bad; as soon as there are keys, they are used.
+/// Whatever the server says later that is no set of keys leaves the last good ones, and is shown; a key that it takes back
+/// is believed no more.
+fn the_last_good_keys_stay_until_there_are_others(io: Io) {
+    let (old, new) = (Issuer::new("old"), Issuer::new("new"));
+    let published = Published::new(vec![
+        answer("500 Internal Server Error", ""),
+        set(&[&old]),
+        answer("200 OK", "<!DOCTYPE html><html>canary</html>"),
+        answer("302 Found", ""),
+        answer("200 OK", r#"{"keys":[]}"#),
+        set(&[&new]),
+    ]);
+    let gateway = published.guards(io, ", refresh: 1s");
+    let mut client = gateway.client();
+    assert_eq!(asks(&mut client, &token(&old)), (503, "keys_missing".to_owned()));
+    let shows = |error: &str| {
+        until("an error of the issuer", || {
+            gateway.status()["issuers"][0]["error"].as_str().filter(|told| told.contains(error)).map(str::to_owned)
+        })
+    };
+    shows("status 500");
+    published.turns_to(1);
+    waits(&mut client, &token(&old), 200);
+    for (turn, error) in [(2, "HTML"), (3, "redirects are not followed"), (4, "the key set is empty")] {
+        published.turns_to(turn);
+        assert!(!shows(error).contains("canary"));
+        assert_eq!(asks(&mut client, &token(&old)).0, 200, "{error}");
+    }
+    assert!(gateway.metric("jwks_fetches_total{result=\"failed\"}") >= 4.0);
+    published.turns_to(5);
+    waits(&mut client, &token(&new), 200);
+    assert_eq!(asks(&mut client, &token(&old)).0, 401);
+    gateway.stop();
+}
+
+/// Over TLS, by the authorities of `jwks_ca` and nobody else's.
+fn keys_come_over_tls(io: Io) {
+    let (issuer, folder) = (Issuer::new("k"), Folder::new());
+    let (known, other) = (Authority::new("known"), Authority::new("other"));
+    let jwks = set(&[&issuer]);
+    let origin =
+        Origin::secured(server_of(&known.certifies(&["localhost"]), &VERSIONS, None), move |_, _| jwks.clone());
+    let port = origin.address().port();
+    let at = |authority: &Authority| {
+        let ca = folder.write("ca.pem", authority.pem());
+        format!("jwks_url: 'https://localhost:{port}/', jwks_ca: '{}'", ca.display())
+    };
+    let gateway = guarded(io, &at(&known));
+    waits(&mut gateway.client(), &token(&issuer), 200);
+    gateway.stop();
+    let gateway = guarded(io, &at(&other));
+    until("an error of the issuer", || {
+        gateway.status()["issuers"][0]["error"].as_str().filter(|told| told.contains("TLS")).map(str::to_owned)
+    });
+    assert_eq!(asks(&mut gateway.client(), &token(&issuer)).0, 503);
+    gateway.stop();
+}
+
+on_both_drivers![
+    a_key_that_is_not_there_is_asked_for_once,
+    the_last_good_keys_stay_until_there_are_others,
+    keys_come_over_tls,
+];
