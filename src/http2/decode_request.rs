@@ -1,11 +1,12 @@
 //! The head of a request that an exchange wrote, as fields of HTTP/2.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
 
 use super::body::Unframer;
+use super::field;
 use crate::http1::{FieldKind, HeadError};
 
 /// A request as it begins on a stream.
@@ -39,12 +40,12 @@ impl RequestStart {
 /// # Errors
 /// A method, a target or a host that HTTP/2 has no room for, or a head that our encoder does not write.
 pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart, HeadError> {
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n").ok_or(HeadError::InvalidRequestLine)?;
+    let (end, lines) = field::extent(bytes).ok_or(HeadError::InvalidRequestLine)?;
     // All values share one copy of the head.
-    let head = Bytes::copy_from_slice(&bytes[..end + 2]);
+    let head = Bytes::copy_from_slice(&bytes[..end]);
     let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::InvalidRequestLine)?;
     let (method, target) = request_line(&head.slice(..line_end))?;
-    let mut fields = HeaderMap::with_capacity(FIELDS);
+    let mut fields = HeaderMap::with_capacity(lines.min(FIELDS_MOST));
     let mut body = Unframer::none();
     let (mut authority, mut upgrade, mut is_offered) = (None, None, false);
     let mut start = line_end + 2;
@@ -70,19 +71,18 @@ pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart
             _ => {}
         }
         if kind == FieldKind::Te || !kind.is_hop() {
-            let name = HeaderName::from_bytes(name).map_err(|_| HeadError::InvalidFieldName)?;
-            fields.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| HeadError::InvalidFieldValue)?);
+            field::append(&mut fields, kind, name, value)?;
         }
     }
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri(target, authority.ok_or(HeadError::MissingHost)?, is_secure)?;
     *request.headers_mut() = fields;
-    Ok(RequestStart { request, used: end + 4, body, upgrade: upgrade.filter(|_| is_offered) })
+    Ok(RequestStart { request, used: end + 2, body, upgrade: upgrade.filter(|_| is_offered) })
 }
 
-/// Fields of most requests.
-const FIELDS: usize = 24;
+/// Fields for which there is room from the beginning.
+const FIELDS_MOST: usize = 64;
 
 /// Method and target of `GET /x HTTP/1.1`.
 fn request_line(line: &Bytes) -> Result<(Method, Bytes), HeadError> {

@@ -2,7 +2,7 @@
 //!
 //! Owns: a client's request as the head of HTTP/1.1 (`request`) and the response to it as fields (`response`); a request to
 //! an endpoint as fields (`decode_request`) and its response as a head (`encode_response`); the framing of a body that an
-//! exchange wrote, taken off (`body`), trailers both ways (`trailers`), and what the frames of a connection say about its
+//! exchange wrote, taken off (`body`), trailers both ways (`trailers`), single fields (`field`), and what the frames of a connection say about its
 //! peer (`frames`, `meter`). Frames themselves and their compression are the work of `h2`.
 //! Never: a socket, a clock, waiting.
 //! Invariants: a message that is not well-formed is refused and never translated; a head that is translated reads in
@@ -11,6 +11,7 @@
 mod body;
 mod decode_request;
 mod encode_response;
+mod field;
 mod frames;
 mod meter;
 mod request;

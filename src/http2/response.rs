@@ -1,10 +1,11 @@
 //! The head of a response that an exchange wrote, as fields of HTTP/2.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 
 use super::body::Unframer;
+use super::field;
 use crate::http1::FieldKind;
 
 /// A response as it begins on a stream.
@@ -49,11 +50,12 @@ pub fn decode_switch_head(bytes: &[u8]) -> Option<(ResponseStart, bool)> {
 }
 
 fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+    let (end, lines) = field::extent(bytes)?;
     let status = StatusCode::from_bytes(bytes.get(STATUS_END - 3..STATUS_END)?).ok()?;
     // All values share one copy of the head.
-    let head = Bytes::copy_from_slice(&bytes[..end + 2]);
-    let mut fields = HeaderMap::with_capacity(FIELDS);
+    let head = Bytes::copy_from_slice(&bytes[..end]);
+    // The status line leaves room for a field that is not there.
+    let mut fields = HeaderMap::with_capacity(lines.min(FIELDS_MOST));
     let mut framing = Unframer::none();
     let mut start = memchr::memchr(b'\n', &head)? + 1;
     while start < head.len() {
@@ -71,7 +73,7 @@ fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
             framing = Unframer::exact(std::str::from_utf8(&value).ok()?.parse().ok()?);
         }
         if !kind.is_hop() {
-            fields.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_maybe_shared(value).ok()?);
+            field::append(&mut fields, kind, name, value).ok()?;
         }
     }
     // RFC 9110 section 6.4.1: these have no content, whatever their fields say.
@@ -81,11 +83,11 @@ fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = fields;
-    Some(ResponseStart { response, used: end + 4, body: framing })
+    Some(ResponseStart { response, used: end + 2, body: framing })
 }
 
-/// Fields of most responses.
-const FIELDS: usize = 16;
+/// Fields for which there is room from the beginning.
+const FIELDS_MOST: usize = 64;
 
 #[cfg(test)]
 mod tests;
