@@ -366,7 +366,7 @@ pub(super) async fn linger<E: Env>(client: &Client<E>) {
 /// Gives the storage of an active connection back, however its future ends.
 pub(super) struct ScratchGuard<'a, E: Env> {
     shard: &'a Shard<E>,
-    scratch: Option<Scratch>,
+    scratch: Option<Box<Scratch>>,
 }
 
 impl<'a, E: Env> ScratchGuard<'a, E> {

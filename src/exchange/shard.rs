@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::adopted::Adopted;
+use super::berth::Berths;
 use super::carry::Carrier;
 use super::handshakes::Handshakes;
 use super::queue::{Call, Credit, Queues, Tell};
+use super::spares::Spares;
 use super::store::{Ask, Asked};
 use crate::clock;
 use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
@@ -97,9 +99,9 @@ pub struct Shard<E: Env> {
     reader: Reader,
     current: RefCell<Rc<Adopted>>,
     left: RefCell<Vec<Rc<Adopted>>>,
-    scratches: RefCell<Vec<Scratch>>,
-    /// Fewest of them at hand since the last trim: nobody needed those.
-    scratches_fewest: Cell<usize>,
+    /// In boxes, because they are lent for every request.
+    scratches: Spares<Box<Scratch>>,
+    pub(super) berths: Berths<E>,
     closed: RefCell<Vec<Upstream<E::Stream>>>,
 }
 
@@ -138,8 +140,8 @@ impl<E: Env> Shard<E> {
             reader,
             current: RefCell::new(adopted),
             left: RefCell::default(),
-            scratches: RefCell::default(),
-            scratches_fewest: Cell::new(0),
+            scratches: Spares::default(),
+            berths: Spares::default(),
             closed: RefCell::default(),
         }
     }
@@ -238,7 +240,8 @@ impl<E: Env> Shard<E> {
         self.counters.store_lost.add(self.asked.leases.borrow_mut().take_lost());
         if now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
             self.buffers.trim();
-            self.trim_scratches();
+            self.scratches.trim();
+            self.berths.trim();
         }
         self.alarms.on_tick(now_ms);
         let mut closed = self.closed.borrow_mut();
@@ -306,35 +309,21 @@ impl<E: Env> Shard<E> {
         self.unix_ms.get()
     }
 
-    /// Frees one of those that nobody needed since the last trim.
-    fn trim_scratches(&self) {
-        let mut scratches = self.scratches.borrow_mut();
-        if self.scratches_fewest.get() > 0 {
-            drop(scratches.pop());
-        }
-        self.scratches_fewest.set(scratches.len());
-    }
-
-    pub(super) fn lend_scratch(&self) -> Scratch {
-        let mut scratches = self.scratches.borrow_mut();
-        let lent = scratches.pop();
-        self.scratches_fewest.set(self.scratches_fewest.get().min(scratches.len()));
-        drop(scratches);
-        lent.unwrap_or_else(|| Scratch {
-            request: RequestHead::new(),
-            response: ResponseHead::new(),
-            upload: ChunkedDecoder::new(),
-            download: ChunkedDecoder::new(),
-            alarm: self.alarms.register(),
+    pub(super) fn lend_scratch(&self) -> Box<Scratch> {
+        self.scratches.try_lend().unwrap_or_else(|| {
+            Box::new(Scratch {
+                request: RequestHead::new(),
+                response: ResponseHead::new(),
+                upload: ChunkedDecoder::new(),
+                download: ChunkedDecoder::new(),
+                alarm: self.alarms.register(),
+            })
         })
     }
 
-    pub(super) fn return_scratch(&self, scratch: Scratch) {
-        let mut scratches = self.scratches.borrow_mut();
-        if scratches.len() < limits::BUFFERS_KEPT {
-            scratch.alarm.clear();
-            scratches.push(scratch);
-        }
+    pub(super) fn return_scratch(&self, scratch: Box<Scratch>) {
+        scratch.alarm.clear();
+        self.scratches.give_back(scratch);
     }
 }
 

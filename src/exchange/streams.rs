@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::berth::Serving;
 use super::connection::{PeerText, ScratchGuard, announce_end, linger, refuse};
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
@@ -15,7 +16,9 @@ use super::websocket;
 use crate::http1::{HeadError, Progress};
 use crate::http2::{ERROR_CODES, Excess, Tally, encode_request_head, encode_switch_head};
 use crate::limits;
-use crate::net::{Buffer, Channel, Env, Expired, H2End, H2Limits, H2Server, Opened, Stream, Turn, serve_h2};
+use crate::net::{
+    Buffer, Channel, Env, Expired, H2End, H2Limits, H2Server, Opened, ServerStream, Stream, Turn, serve_h2,
+};
 use crate::snapshot::Listener;
 use crate::telemetry::{H2_CODES, H2_EXCESSES};
 
@@ -170,10 +173,9 @@ impl<E: Env> Course<'_, E> {
         let counters = &client.shard.counters;
         loop {
             client.alarm.set(self.due_ms(server));
-            match server.next(&client.alarm, |tally| count(client, tally)).await {
-                Turn::Opened(opened) => {
-                    counters.h2_streams.add(1);
-                    client.shard.env.spawn(serve_stream(Open::new(client, streams), opened));
+            match server.next(&client.alarm, |opened| open(client, streams, opened), |tally| count(client, tally)).await
+            {
+                Turn::Opened => {
                     if self.phase == Phase::Open && !self.is_wanted() {
                         self.drain(server);
                     }
@@ -274,6 +276,13 @@ impl<E: Env> Course<'_, E> {
 
 const _: () = assert!(Excess::ALL.len() == H2_EXCESSES.len() && ERROR_CODES == H2_CODES.len());
 
+/// Lets a request that came be served in a task of its own.
+fn open<E: Env>(client: &Rc<Client<E>>, streams: &Rc<Streams>, opened: Opened) {
+    client.shard.counters.h2_streams.add(1);
+    let arrived = Arrived::new(Open::new(client, streams), opened);
+    client.shard.env.spawn(Serving::begin(&client.shard, arrived));
+}
+
 /// Counts what has passed, and requests that never became an exchange because their fields were too large.
 fn count<E: Env>(client: &Client<E>, tally: &Tally) {
     let counters = &client.shard.counters;
@@ -311,22 +320,39 @@ impl Streams {
     }
 }
 
+/// A request that came on a stream, and what it says in HTTP/1.1.
+pub(super) struct Arrived<E: Env> {
+    open: Open<E>,
+    stream: Box<ServerStream>,
+    head: Buffer,
+    translated: Result<(), HeadError>,
+    started_ns: u64,
+}
+
+impl<E: Env> Arrived<E> {
+    /// Translated at once: what `h2` makes of a request is large, and many requests may come in one read.
+    fn new(open: Open<E>, opened: Opened) -> Self {
+        let Opened { request, has_body, protocol, stream } = opened;
+        let shard = &open.connection.shard;
+        let started_ns = shard.env.now_ns();
+        let mut head = shard.buffers.lend();
+        let is_secure = open.connection.stream.is_secure();
+        let translated = match protocol {
+            Some(protocol) => {
+                let key = websocket::new_key(&mut shard.rng.borrow_mut());
+                encode_switch_head(head.sink(), &request, &protocol, key.as_bytes(), is_secure)
+            }
+            None => encode_request_head(head.sink(), &request, has_body, is_secure),
+        };
+        Self { open, stream, head, translated, started_ns }
+    }
+}
+
 /// Serves one stream: one request, one response.
-async fn serve_stream<E: Env>(open: Open<E>, opened: Opened) {
-    let Opened { request, has_body, protocol, stream } = opened;
+pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
+    let Arrived { open, stream, head, translated, started_ns } = arrived;
     let connection = &open.connection;
     let shard = &connection.shard;
-    let started_ns = shard.env.now_ns();
-    let mut head = shard.buffers.lend();
-    let is_secure = connection.stream.is_secure();
-    let translated = match protocol {
-        Some(protocol) => {
-            let key = websocket::new_key(&mut shard.rng.borrow_mut());
-            encode_switch_head(head.sink(), &request, &protocol, key.as_bytes(), is_secure)
-        }
-        None => encode_request_head(head.sink(), &request, has_body, is_secure),
-    };
-    drop(request);
     let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
     let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm, None);
     let next = match translated {

@@ -228,14 +228,14 @@ fn serve(carrier: &Rc<Channel<Wire>>, pool: &BufferPool) {
     let mut served: Vec<Served> = Vec::new();
     let mut streams = 0;
     for _ in 0..TURNS {
-        match turn(&mut server, &own) {
-            Poll::Ready(Turn::Opened(opened)) => {
-                // Some are refused without a word.
-                served.extend(Served::new(opened, streams).filter(|_| streams % 7 != 6));
-                streams += 1;
-            }
+        let open = |opened| {
+            // Some are refused without a word.
+            served.extend(Served::new(opened, streams).filter(|_| streams % 7 != 6));
+            streams += 1;
+        };
+        match turn(&mut server, &own, open) {
             Poll::Ready(Turn::Closed) => break,
-            Poll::Ready(Turn::Excess(_) | Turn::Breach(_) | Turn::Look) => {}
+            Poll::Ready(Turn::Opened | Turn::Excess(_) | Turn::Breach(_) | Turn::Look) => {}
             Poll::Pending if served.is_empty() => break,
             Poll::Pending => {}
         }
@@ -247,8 +247,8 @@ fn serve(carrier: &Rc<Channel<Wire>>, pool: &BufferPool) {
     }
 }
 
-fn turn(server: &mut H2Server, alarm: &Alarm) -> Poll<Turn> {
-    let mut next = pin!(server.next(alarm, |_| {}));
+fn turn(server: &mut H2Server, alarm: &Alarm, open: impl FnMut(Opened)) -> Poll<Turn> {
+    let mut next = pin!(server.next(alarm, open, |_| {}));
     poll(next.as_mut())
 }
 

@@ -54,10 +54,9 @@ pub struct Opened {
 }
 
 /// What [`H2Server::next`] came to.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and requests are most of what comes")]
 pub enum Turn {
-    /// A request.
-    Opened(Opened),
+    /// Requests came, and were given away.
+    Opened,
     /// The client did something too often, and is told so.
     Excess(Excess),
     /// The client does not speak the protocol, and is told so.
@@ -119,12 +118,17 @@ fn builder(limits: H2Limits) -> Builder {
 }
 
 impl H2Server {
-    /// Drives the connection until something has to be decided; tells `count` what passes meanwhile, of which the field
-    /// sections are those with which requests were refused here.
-    pub fn next(&mut self, alarm: &Alarm, mut count: impl FnMut(&Tally)) -> impl Future<Output = Turn> {
+    /// Drives the connection until something has to be decided; gives requests to `open`, all that came at once, and tells
+    /// `count` what passes meanwhile, of which the field sections are those with which requests were refused here.
+    pub fn next(
+        &mut self,
+        alarm: &Alarm,
+        mut open: impl FnMut(Opened),
+        mut count: impl FnMut(&Tally),
+    ) -> impl Future<Output = Turn> {
         let was_timed = self.is_timed();
         poll_fn(move |poller| {
-            let polled = self.poll_next(poller, alarm, was_timed);
+            let polled = self.poll_next(poller, alarm, was_timed, &mut open);
             if let Some(tally) = self.running.0.take_tally(&self.connection) {
                 count(&tally);
             }
@@ -132,11 +136,14 @@ impl H2Server {
         })
     }
 
-    fn poll_next(&mut self, poller: &mut Poller<'_>, alarm: &Alarm, was_timed: bool) -> Poll<Turn> {
-        let accepted = self.connection.poll_accept(poller);
-        if let Poll::Ready(Some(Ok((request, response)))) = accepted {
-            return Poll::Ready(self.opened(request, response));
-        }
+    fn poll_next(
+        &mut self,
+        poller: &mut Poller<'_>,
+        alarm: &Alarm,
+        was_timed: bool,
+        open: &mut impl FnMut(Opened),
+    ) -> Poll<Turn> {
+        let (accepted, has_opened) = self.poll_accept_all(poller, open);
         if let Some(turn) = self.told() {
             return Poll::Ready(turn);
         }
@@ -147,10 +154,28 @@ impl H2Server {
         if let Poll::Ready(Err(_)) = self.running.0.poll_send(poller) {
             return Poll::Ready(Turn::Closed);
         }
+        if has_opened {
+            return Poll::Ready(Turn::Opened);
+        }
         if !was_timed && self.is_timed() {
             return Poll::Ready(Turn::Look);
         }
         alarm.poll_fired(poller).map(|()| Turn::Look)
+    }
+
+    /// Takes all requests that have come; ready once the connection has ended. Were there any?
+    fn poll_accept_all(&mut self, poller: &mut Poller<'_>, open: &mut impl FnMut(Opened)) -> (Poll<()>, bool) {
+        let mut has_opened = false;
+        let accepted = loop {
+            let accepted = self.connection.poll_accept(poller);
+            let Poll::Ready(Some(Ok((request, response)))) = accepted else { break accepted.map(drop) };
+            open(self.opened(request, response));
+            has_opened = true;
+            // `h2` reads all there is before it gives the first request away, and looks again before each of the others.
+            self.running.0.set_dry(true);
+        };
+        self.running.0.set_dry(false);
+        (accepted, has_opened)
     }
 
     /// Tells the client once why its connection ends, if the meter knows.
@@ -170,7 +195,7 @@ impl H2Server {
         Some(turn)
     }
 
-    fn opened(&self, request: http::Request<h2::RecvStream>, response: h2::server::SendResponse<Chunk>) -> Turn {
+    fn opened(&self, request: http::Request<h2::RecvStream>, response: h2::server::SendResponse<Chunk>) -> Opened {
         let (request, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let length = request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -183,7 +208,7 @@ impl H2Server {
             None => (Inbound::new(body, length), Kind::Request),
         };
         let stream = Box::new(ServerStream::new(Rc::clone(&self.running.0), inbound, response, kind));
-        Turn::Opened(Opened { request, has_body, protocol, stream })
+        Opened { request, has_body, protocol, stream }
     }
 
     /// Lets streams end and takes no more: RFC 9113 section 6.8, with a last GOAWAY once the client has answered the first.

@@ -60,6 +60,8 @@ pub(super) struct Wire {
     is_deaf: Cell<bool>,
     /// Did the last read fill its buffer, so that a larger one is worth it?
     is_bulk: Cell<bool>,
+    /// Was all read that has come, so that it is in vain to look?
+    is_dry: Cell<bool>,
     /// Field sections that streams have sent and that have not gone.
     fields_owed: Cell<u64>,
     reader: RefCell<Option<Loop>>,
@@ -133,6 +135,7 @@ impl Wire {
             hears_out,
             is_deaf: Cell::new(false),
             is_bulk: Cell::new(false),
+            is_dry: Cell::new(false),
             fields_owed: Cell::new(0),
             reader: RefCell::default(),
             writer: RefCell::default(),
@@ -179,7 +182,7 @@ impl Wire {
         if self.has_seen_enough() {
             return Poll::Pending;
         }
-        if self.inbox.borrow().is_none() && !self.is_ended.get() {
+        if self.inbox.borrow().is_none() && !self.is_ended.get() && !self.is_dry.get() {
             self.poll_loop(&self.reader, poller).inspect_err(|_| self.is_broken.set(true))?;
         }
         if self.has_seen_enough() {
@@ -195,6 +198,12 @@ impl Wire {
             *inbox = None;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Nothing is looked for until this is taken back, by whoever has just seen that nothing is there and waits for nothing in
+    /// between.
+    pub(super) fn set_dry(&self, is_dry: bool) {
+        self.is_dry.set(is_dry);
     }
 
     /// Takes as much of `bytes` as there is room for, to go when [`Wire::poll_send`] is called; pending while there is none.
