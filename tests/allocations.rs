@@ -131,8 +131,9 @@ fn gateway(driver: Driver) -> Gateway {
          fast: {{ balance: p2c, endpoints: [{{ url: \"http://{endpoint}\" }}] }} }}\n\
          routes: [{{ name: all, match: {{ path: /* }}, cluster: app }},\n\
          {{ name: api, match: {{ path: /api/* }}, cluster: app, rewrite: {{ prefix: /v2 }} }},\n\
-         {{ name: guarded, match: {{ path: /guarded/* }}, cluster: guarded }},\n\
-         {{ name: split, match: {{ path: /split/* }}, split: [{{ cluster: hashed, weight: 1 }}, {{ cluster: fast, weight: 2 }}] }}]\n"
+         {{ name: guarded, match: {{ path: /guarded/* }}, cluster: guarded, policies: [leased, exact] }},\n\
+         {{ name: split, match: {{ path: /split/* }}, split: [{{ cluster: hashed, weight: 1 }}, {{ cluster: fast, weight: 2 }}] }}]\n\
+         policies: {{ leased: {{ rate_limit: {{ limit: 1000000/1h }} }}, exact: {{ rate_limit: {{ limit: 100/1ms, key: [header.x-tenant, client_ip] }} }} }}\n"
     );
     let path = PathBuf::from("gateway.yaml");
     let files = Files(HashMap::from([(path.clone(), yaml.into_bytes())]));
