@@ -152,18 +152,21 @@ pub(super) struct LimitKeyName;
 
 impl Kind for LimitKeyName {
     type Out = LimitKey;
-    const EXPECTED: &'static str = "`client_ip`, `header.NAME` or `global`";
-    const PATTERN: Option<&'static str> = Some("client_ip|global|header\\..+");
+    const EXPECTED: &'static str = "`client_ip`, `header.NAME`, `jwt.CLAIM`, `api_key` or `global`";
+    const PATTERN: Option<&'static str> = Some("client_ip|global|api_key|(header|jwt)\\..+");
 
     fn text(text: &str) -> Result<LimitKey, Refusal> {
         match (text, text.split_once('.')) {
             ("client_ip", _) => Ok(LimitKey::ClientIp),
             ("global", _) => Ok(LimitKey::Global),
+            ("api_key", _) => Ok(LimitKey::ApiKey),
+            (_, Some(("jwt", claim))) if !claim.is_empty() => Ok(LimitKey::Claim(claim.to_owned())),
             (_, Some(("header", name))) => {
                 FieldName::text(name).map(LimitKey::Header).map_err(|_| Refusal::expected::<Self>())
             }
             ("header", _) => Err(Refusal::expected::<Self>().hint("name the field: `header.x-tenant`")),
-            _ => Err(near(Refusal::expected::<Self>(), text, &["client_ip", "global"])),
+            ("jwt", _) => Err(Refusal::expected::<Self>().hint("name the claim: `jwt.sub`")),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["client_ip", "global", "api_key"])),
         }
     }
 }

@@ -153,4 +153,12 @@ impl<E: Env> Keys for Exchange<'_, E> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.field(self.bytes, name)
     }
+
+    fn claim(&self, name: &str) -> Option<&str> {
+        self.identities.claim(name)
+    }
+
+    fn api_key(&self) -> Option<&str> {
+        self.identities.api_key()
+    }
 }

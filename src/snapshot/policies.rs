@@ -57,6 +57,8 @@ fn limiter(name: &str, limit: &config::RateLimit, workers: usize) -> Limiter {
         config::LimitKey::ClientIp => KeyFrom::ClientIp,
         config::LimitKey::Global => KeyFrom::Global,
         config::LimitKey::Header(name) => KeyFrom::Header(name.clone()),
+        config::LimitKey::Claim(claim) => KeyFrom::Claim(claim.clone()),
+        config::LimitKey::ApiKey => KeyFrom::ApiKey,
     });
     let limiter = Limiter::new(name, rule, &keys.collect::<Vec<_>>());
     match &limit.store {

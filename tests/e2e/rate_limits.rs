@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::endpoint::Endpoint;
+use super::folder::Folder;
 use super::gateway::Gateway;
 use super::h2_client::H2Client;
+use super::issuer::{Issuer, hash, key_set};
 use super::message::Message;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
@@ -231,7 +233,46 @@ fn a_refused_client_keeps_its_connection(io: Io) {
     gateway.stop();
 }
 
+/// A token's claim counts wherever its bearer comes from, and so does the holder of a key, whichever of its keys it uses;
+/// who is not let in at all is not counted.
+fn bearers_of_tokens_and_holders_of_keys_are_counted_by_who_they_are(io: Io) {
+    let issuer = Issuer::new("k1");
+    let folder = Folder::new();
+    folder.write("jwks.json", key_set(&[&issuer]));
+    folder.write("keys.yaml", format!("acme: [{}, {}]\nglobex: {}\n", hash("key-a"), hash("key-b"), hash("key-c")));
+    let plan = Plan::bare(io)
+        .listener("trusted_proxies: [127.0.0.1]")
+        .policies(
+            "staff: { jwt: { keys_file: jwks.json, audience: api } }, partner: { api_key: { keys_file: keys.yaml } }",
+        )
+        .policies("tenant: { rate_limit: { key: [jwt.tenant, client_ip], limit: 1/1h } }")
+        .policies("each: { rate_limit: { key: api_key, limit: 1/1h } }")
+        .route("name: staff, match: { path: /staff }, respond: { status: 200, body: in }, policies: [staff, tenant]")
+        .route(
+            "name: partner, match: { path: /partner }, respond: { status: 200, body: in }, policies: [partner, each]",
+        );
+    let gateway = Gateway::start_in(folder, &plan.yaml());
+    let ask = |path: &str, from: &str, field: &str| {
+        let mut client = gateway.client();
+        client.sends(format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {from}\r\n{field}\r\n\r\n"));
+        client.expects_any().status()
+    };
+    let bears = |from: &str, claims: &str| {
+        let token = issuer.token(&format!(r#""aud":"api",{claims}"#));
+        ask("/staff", from, &format!("Authorization: Bearer {token}"))
+    };
+    assert_eq!(bears("192.0.2.1", r#""sub":"a","tenant":"one""#), 200);
+    assert_eq!(bears("192.0.2.2", r#""sub":"b","tenant":"one""#), 429, "of the same tenant");
+    assert_eq!(bears("192.0.2.1", r#""sub":"c","tenant":"two""#), 200);
+    assert_eq!(["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|from| bears(from, r#""sub":"d""#)), [200, 429, 200]);
+    assert_eq!(ask("/staff", "192.0.2.9", "Authorization: Bearer x"), 401);
+    let holds = |key: &str| ask("/partner", "192.0.2.1", &format!("X-Api-Key: {key}"));
+    assert_eq!(["key-d", "key-a", "key-b", "key-c", "key-c"].map(holds), [401, 200, 429, 200, 429]);
+    gateway.stop();
+}
+
 on_both_drivers![
+    bearers_of_tokens_and_holders_of_keys_are_counted_by_who_they_are,
     of_many_at_once_exactly_the_limit_passes,
     of_a_high_limit_almost_all_passes_and_never_more,
     answers_tell_what_is_left_and_when_to_come_back,

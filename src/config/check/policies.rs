@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 
 use super::super::file::{AccessFile, CorsFile, EditsFile, PolicyFile, RouteFile};
 use super::super::leaf::Leaf;
-use super::super::model::{Access, Config, Cors, Origin, Policy};
+use super::super::model::{Access, Config, Cors, LimitKey, Origin, Policy};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Text;
@@ -31,7 +31,19 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, N
             policies.push(check_one(check, at, name, file));
         }
     }
+    keep_claims(&mut policies);
     (policies, names)
+}
+
+/// Has tokens keep the claims that rate limits count by.
+fn keep_claims(policies: &mut [Policy]) {
+    let keys = policies.iter().filter_map(|policy| policy.rate_limit.as_ref()).flat_map(|limit| &limit.keys);
+    let claims =
+        keys.filter_map(|key| if let LimitKey::Claim(claim) = key { Some(claim.as_str().into()) } else { None });
+    let claims: Vec<Box<str>> = claims.collect();
+    for jwt in policies.iter_mut().filter_map(|policy| policy.jwt.as_mut()) {
+        jwt.rules.keep.clone_from(&claims);
+    }
 }
 
 fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -> Policy {

@@ -104,6 +104,10 @@ pub enum LimitKey {
     Global,
     /// The value of this field, whose name is in lower case.
     Header(String),
+    /// This claim of the token by which a policy of the route knows the client.
+    Claim(String),
+    /// Whose API key it was.
+    ApiKey,
 }
 
 /// What scripts of other origins may do.

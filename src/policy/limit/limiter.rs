@@ -23,6 +23,10 @@ pub enum KeyFrom {
     Global,
     /// The value of this field, whose name is in lower case.
     Header(String),
+    /// This claim of the client's token, as it was verified.
+    Claim(String),
+    /// The name of the client whose API key it was.
+    ApiKey,
 }
 
 impl KeyFrom {
@@ -32,6 +36,8 @@ impl KeyFrom {
             Self::ClientIp => "client_ip".to_owned(),
             Self::Global => "global".to_owned(),
             Self::Header(name) => format!("header.{name}"),
+            Self::Claim(claim) => format!("jwt.{claim}"),
+            Self::ApiKey => "api_key".to_owned(),
         }
     }
 }
@@ -75,6 +81,10 @@ pub trait Keys {
     fn client_ip(&self) -> IpAddr;
     /// The value of a field, by its name in lower case.
     fn header(&self, name: &str) -> Option<&[u8]>;
+    /// A claim of the token that was verified for this request.
+    fn claim(&self, name: &str) -> Option<&str>;
+    /// Whose API key was verified for this request.
+    fn api_key(&self) -> Option<&str>;
 }
 
 impl Limiter {
@@ -134,9 +144,11 @@ impl Limiter {
             let value = match from {
                 KeyFrom::ClientIp => break,
                 KeyFrom::Global => Some(&[][..]),
-                KeyFrom::Header(name) => request.header(name).filter(|value| !value.is_empty()),
+                KeyFrom::Header(name) => request.header(name),
+                KeyFrom::Claim(claim) => request.claim(claim).map(str::as_bytes),
+                KeyFrom::ApiKey => request.api_key().map(str::as_bytes),
             };
-            if let Some(value) = value {
+            if let Some(value) = value.filter(|value| !value.is_empty() || *from == KeyFrom::Global) {
                 return told(*source, value);
             }
         }
@@ -193,6 +205,14 @@ mod tests {
 
         fn header(&self, name: &str) -> Option<&[u8]> {
             (name == "x-tenant").then_some(self.1.as_bytes())
+        }
+
+        fn claim(&self, _: &str) -> Option<&str> {
+            None
+        }
+
+        fn api_key(&self) -> Option<&str> {
+            None
         }
     }
 
