@@ -23,7 +23,7 @@ fn streams_that_are_reset_at_once_end_the_connection(io: Io) {
     let mut scene = Scene::set(io);
     // All at once: many of them are reset before anybody has looked at them.
     let mut attacker = scene.attacker();
-    let (code, _) = attacker.floods(MANY, |n| [get(id(n), "/stuck"), reset(id(n), CANCEL)].concat());
+    let (code, _) = scene.floods(&mut attacker, MANY, |n| [get(id(n), "/stuck"), reset(id(n), CANCEL)].concat());
     assert_eq!(code, CALM);
     scene.names("resets", 1.0);
     let streams = scene.gateway.metric("http2_streams_total");
@@ -84,7 +84,7 @@ fn field_sections_without_an_end_end_the_connection(io: Io) {
             attacker.sends(frame_of(CONTINUATION, 0, 1, unit));
         }
         assert!(attacker.reads_now().iter().all(|frame| frame.kind != GOAWAY), "{name}: five may be needed");
-        let (code, _) = attacker.floods(1000, |_| frame_of(CONTINUATION, 0, 1, unit));
+        let (code, _) = scene.floods(&mut attacker, 1000, |_| frame_of(CONTINUATION, 0, 1, unit));
         assert_eq!(code, CALM, "{name}");
         drop(attacker);
         scene.names("continuation", number as f64 + 1.0);
@@ -133,14 +133,14 @@ fn streams_that_the_gateway_is_made_to_reset_end_the_connection(io: Io) {
         let mut attacker = scene.attacker();
         attacker.sends(unit(0));
         assert_eq!(attacker.fate_of(1), Fate::Reset(code), "{name}");
-        let (code, sent) = attacker.floods(MANY, |n| unit(n + 1));
+        let (code, sent) = scene.floods(&mut attacker, MANY, |n| unit(n + 1));
         assert_eq!(code, CALM, "{name}");
         assert!(sent >= 100, "{name}: {sent}");
         scene.names("resets", number as f64 + 1.0);
     }
     // Content for streams that are over: RFC 9113 section 5.1 calls it an error of the stream or of the connection.
     let mut attacker = scene.attacker();
-    let (code, _) = attacker.floods(MANY, closed);
+    let (code, _) = scene.floods(&mut attacker, MANY, closed);
     assert!([CALM, STREAM_CLOSED, PROTOCOL_ERROR].contains(&code), "{code}");
     drop(attacker);
     // These are errors of the connection at once: section 6.9, 6.3 and 5.1.
@@ -169,7 +169,7 @@ fn frames_that_carry_nothing_end_the_connection(io: Io) {
     ] {
         let mut attacker = scene.attacker();
         attacker.sends(post(1, "/stuck"));
-        let (code, sent) = attacker.floods(75_000, |_| unit.clone());
+        let (code, sent) = scene.floods(&mut attacker, 75_000, |_| unit.clone());
         assert_eq!(code, CALM, "{kind}");
         // `h2` has a bound of its own for empty content.
         assert!(sent >= if kind == "empty_data" { 100 } else { 1000 }, "{kind}: {sent}");
@@ -281,7 +281,7 @@ fn streams_beyond_the_cap_are_refused(io: Io) {
     let streams = scene.gateway.metric("http2_streams_active");
     assert_eq!(streams, 301.0);
     // Whoever goes on is no honest client any more.
-    let (code, _) = attackers[0].floods(MANY, |number| post(id(150 + number), "/stuck"));
+    let (code, _) = scene.floods(&mut attackers[0], MANY, |number| post(id(150 + number), "/stuck"));
     assert_eq!(code, CALM);
     scene.names("resets", 1.0);
     drop(attackers);

@@ -356,6 +356,33 @@ fn a_stream_without_room_holds_nobody_up_and_is_reset(io: Io) {
     scene.recovers();
 }
 
+/// F25: the same of what an endpoint has sent, which is free again then; and of a connection whose window is shut.
+fn what_an_endpoint_sent_waits_no_longer_than_it_may(io: Io) {
+    let scene = Scene::set_with(io, |plan| {
+        let body = "x".repeat(100_000);
+        plan.limits("write_timeout: 1s")
+            .route(&format!("name: large, match: {{ path: /large }}, respond: {{ status: 200, body: '{body}' }}"))
+    });
+    let mut client = scene.attacker();
+    client.sends([settings(&[(4, 0)]), get(1, "/echo")].concat());
+    assert_eq!(client.fate_of(1), OK);
+    assert!(matches!(client.fate_of(1), Fate::Reset(_)));
+    assert_eq!(scene.gateway.log_of("/echo")["status"], 200);
+    scene.gateway.waits_for("upstream_connections_active", 1.0);
+    client.sends([get(3, "/echo"), window(3, 100)].concat());
+    assert_eq!(client.fate_of(3), OK);
+    drop(client);
+    // Its first 65,535 bytes are all that the connection has room for.
+    let mut client = scene.attacker();
+    client.sends([settings(&[(4, 1 << 20)]), get(1, "/large")].concat());
+    assert_eq!(client.fate_of(1), OK);
+    assert!(matches!(client.fate_of(1), Fate::Reset(_)));
+    client.sends([window(0, 100_000), get(3, "/echo")].concat());
+    assert_eq!(client.fate_of(3), OK, "the connection goes on");
+    drop(client);
+    scene.recovers();
+}
+
 /// http.md 63, section 5.4.2: there is no reset in answer to a reset, nor anything else for a stream that is over.
 fn a_reset_is_not_answered(io: Io) {
     let scene = Scene::set(io);
@@ -411,6 +438,7 @@ on_both_drivers![
     content_for_a_stream_that_is_over_counts_on_its_connection,
     a_smaller_window_holds_open_streams,
     a_stream_without_room_holds_nobody_up_and_is_reset,
+    what_an_endpoint_sent_waits_no_longer_than_it_may,
     a_reset_is_not_answered,
     goodbyes_never_name_a_higher_stream,
     a_client_that_says_goodbye_is_served_to_its_end,

@@ -107,6 +107,26 @@ fn trailers_pass_in_both_directions(io: Io) {
     gateway.stop();
 }
 
+/// RFC 9113 section 10.5.1: trailers above the bound are refused, and are no end of the request at its endpoint.
+fn trailers_above_the_bound_are_refused(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(io, &[endpoint.address()]).speaks_h2().start();
+    let mut client = H2Client::to(gateway.address());
+    let mut stream = client.begins("POST", "/call", &[]);
+    stream.sends("hello", false);
+    let mut upstream = endpoint.accepts();
+    upstream.expects_head("POST /call ");
+    let long = "x".repeat(9 * 1024);
+    stream.sends_trailers(&[("x-sum", &long)]);
+    let reply = stream.expects(431);
+    assert_eq!(reply.field("x-gateway-reason"), "bad_request_body");
+    let (rest, _) = upstream.reads_to_end();
+    assert!(!rest.ends_with(b"0\r\n\r\n") && !rest.windows(5).any(|part| part == b"x-sum"), "it is cut short");
+    // The connection goes on.
+    client.gets("/health").expects(200);
+    gateway.stop();
+}
+
 /// http.md 27, 28: what has no content has none, whatever its fields say.
 fn responses_without_content_end_with_their_fields(io: Io) {
     let endpoint = Endpoint::listens();
@@ -305,6 +325,7 @@ on_both_drivers![
     a_request_is_translated_and_so_is_its_answer,
     bodies_go_up_with_the_framing_that_they_have,
     trailers_pass_in_both_directions,
+    trailers_above_the_bound_are_refused,
     responses_without_content_end_with_their_fields,
     interim_responses_come_before_the_final_one,
     a_response_cut_short_is_reset,

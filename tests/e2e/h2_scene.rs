@@ -11,6 +11,9 @@ use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::{now_ms, until_true};
 
+/// Most memory that one attacker may cost while it floods.
+const FLOOD_BYTES: u64 = 32 << 20;
+
 /// A gateway of HTTP/2 whose routes lead to an origin that answers (`/echo`), to one that never does (`/stuck`), and to
 /// one at which a bystander's request waits all the while.
 pub(crate) struct Scene {
@@ -85,6 +88,27 @@ impl Scene {
     /// A client that knows no manners.
     pub(crate) fn attacker(&self) -> H2Wire {
         H2Wire::to(self.gateway.address())
+    }
+
+    /// A flood, all through which memory is bounded, not only behind it.
+    pub(crate) fn floods(
+        &self,
+        attacker: &mut H2Wire,
+        most: usize,
+        mut unit: impl FnMut(usize) -> Vec<u8>,
+    ) -> (u32, usize) {
+        let bounded = |number: usize| {
+            let grown = self.gateway.process.resident_bytes().saturating_sub(self.resident);
+            assert!(grown < FLOOD_BYTES, "{grown} bytes more after {number}");
+        };
+        let told = attacker.floods(most, |number| {
+            if number.is_multiple_of(100) {
+                bounded(number);
+            }
+            unit(number)
+        });
+        bounded(told.1);
+        told
     }
 
     /// The bystander's next request.
