@@ -24,6 +24,8 @@ mod admission;
 mod announced;
 #[path = "e2e/census.rs"]
 mod census;
+#[path = "e2e/check_online.rs"]
+mod check_online;
 #[path = "e2e/child_origin.rs"]
 mod child_origin;
 #[path = "e2e/client.rs"]

@@ -139,6 +139,7 @@ mod tests {
             "ringgate run",
             "ringgate run -c gateway.yaml",
             "ringgate check --config gateway.yaml",
+            "ringgate check --online --timeout 3 -c gateway.yaml",
             "ringgate explain GET http://a.example/x -c gateway.yaml -H x-version:2",
             "ringgate health",
             "ringgate health --url http://127.0.0.1:9090/ready",

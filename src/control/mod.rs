@@ -21,6 +21,7 @@ mod keys;
 mod log_writer;
 mod memory;
 mod names;
+mod online;
 mod overview;
 mod probes;
 mod roots;
@@ -50,6 +51,7 @@ use signals::{Signals, Wish};
 use tables::News;
 
 use crate::net;
+pub use online::{Finding, Wrong, check_online};
 pub use source::Source;
 
 /// Pause between two rounds of housekeeping.

@@ -72,6 +72,24 @@ pub(super) struct Answers<A = System> {
     answers: HashMap<Arc<str>, Answer>,
 }
 
+impl<A> Answers<A> {
+    /// The addresses of a name that was asked for.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(super) fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        let asked = self.wanted.hosts.get(host).zip(self.answers.get(host));
+        let Some((bounds, answer)) = asked else { return Err("it was not asked for".to_owned()) };
+        let mut record = Record::new(*bounds);
+        // When it would be asked for again is of no interest.
+        let _turn = record.on_answer(answer, 0);
+        if record.is_failing() {
+            return Err(record.trouble().unwrap_or_default().to_owned());
+        }
+        Ok(record.addresses().to_vec())
+    }
+}
+
 /// A configuration that was resolved and is not in force yet.
 struct Staged<A> {
     asker: A,

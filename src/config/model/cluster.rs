@@ -161,6 +161,15 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// The name in a URL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::H2c => "h2c",
+        }
+    }
+
     /// The port of a URL that gives none (RFC 9110 sections 4.2.1 and 4.2.2).
     pub const fn port(self) -> u16 {
         match self {

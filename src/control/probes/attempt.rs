@@ -122,7 +122,7 @@ impl Prober {
 }
 
 /// The header of a connection that is for no client: the gateway speaks for itself.
-fn introduction(version: ProxyVersion) -> Vec<u8> {
+pub(in crate::control) fn introduction(version: ProxyVersion) -> Vec<u8> {
     let mut words = Vec::new();
     match version {
         ProxyVersion::V1 => encode_proxy_v1(&mut words, None),

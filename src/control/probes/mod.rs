@@ -30,6 +30,8 @@ use crate::cluster::EndpointId;
 use crate::rng::Rng;
 
 use attempt::Prober;
+pub(super) use attempt::introduction;
+pub(super) use sniff::First;
 pub(super) use target::{Target, targets};
 use tls::Trust;
 

@@ -17,14 +17,46 @@ const TLS_MAJOR: u8 = 3;
 /// The type of the frame with the settings (RFC 9113 section 6.5).
 const SETTINGS: u8 = 4;
 
+/// The first bytes of an answer, zeros where there are fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::control) struct First([u8; Self::BYTES]);
+
+impl First {
+    /// As many as tell one protocol from another.
+    pub(in crate::control) const BYTES: usize = 8;
+
+    /// Those of `bytes`.
+    pub(in crate::control) fn of(bytes: &[u8]) -> Self {
+        let mut first = [0; Self::BYTES];
+        let length = bytes.len().min(first.len());
+        first[..length].copy_from_slice(&bytes[..length]);
+        Self(first)
+    }
+
+    /// A TLS alert or handshake.
+    pub(in crate::control) const fn is_tls(self) -> bool {
+        matches!(self.0, [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, ..])
+    }
+
+    /// A status line of HTTP/1.
+    pub(in crate::control) fn is_http1(self) -> bool {
+        self.0.starts_with(b"HTTP/1.")
+    }
+
+    /// A SETTINGS frame of HTTP/2, which a server sends first (RFC 9113 section 3.4).
+    pub(in crate::control) const fn is_http2(self) -> bool {
+        matches!(self.0, [0, 0, _, SETTINGS, 0, 0, 0, 0])
+    }
+}
+
 /// What was seen of a stream.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen(Arc<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// What the first read brought, at most eight bytes, zeros after them.
-    first: OnceLock<[u8; 8]>,
+    /// What the first read brought.
+    first: OnceLock<First>,
     reset: AtomicBool,
 }
 
@@ -34,19 +66,23 @@ impl Seen {
         self.0.first.get().is_none()
     }
 
+    fn first(&self) -> Option<First> {
+        self.0.first.get().copied()
+    }
+
     /// A TLS alert or handshake came.
     pub(super) fn is_tls(&self) -> bool {
-        self.0.first.get().is_some_and(|first| matches!(first, [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR, 0..=4, ..]))
+        self.first().is_some_and(First::is_tls)
     }
 
     /// A status line of HTTP/1 came.
     pub(super) fn is_http1(&self) -> bool {
-        self.0.first.get().is_some_and(|first| first.starts_with(b"HTTP/1."))
+        self.first().is_some_and(First::is_http1)
     }
 
     /// A SETTINGS frame of HTTP/2 came, which a server sends first (RFC 9113 section 3.4).
     pub(super) fn is_http2(&self) -> bool {
-        self.0.first.get().is_some_and(|first| matches!(first, [0, 0, _, SETTINGS, 0, 0, 0, 0]))
+        self.first().is_some_and(First::is_http2)
     }
 
     /// The other side cut the connection.
@@ -63,12 +99,7 @@ impl Seen {
 
     fn on_read(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.0.first.get_or_init(|| {
-                let mut first = [0; 8];
-                let length = bytes.len().min(first.len());
-                first[..length].copy_from_slice(&bytes[..length]);
-                first
-            });
+            self.0.first.get_or_init(|| First::of(bytes));
         }
     }
 }

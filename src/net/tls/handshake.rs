@@ -97,11 +97,13 @@ impl TlsFailure {
         self as usize
     }
 
+    /// What an error of the library means.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the error of a library that may grow: what is not told apart is one kind"
     )]
-    fn of(error: &Error) -> Self {
+    #[must_use]
+    pub fn of(error: &Error) -> Self {
         match error {
             Error::InvalidMessage(_) => Self::NotTls,
             Error::PeerIncompatible(_) => Self::NoSharedVersion,
