@@ -98,6 +98,11 @@ fn the_corpus_of_connection_holds() {
 }
 
 #[test]
+fn the_corpus_of_endpoint_holds() {
+    replay("endpoint", properties::endpoint);
+}
+
+#[test]
 fn the_corpus_of_answer_holds() {
     replay("answer", properties::answer);
 }

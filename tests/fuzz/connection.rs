@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -20,26 +20,39 @@ use super::{WIDE, check_translated, poll};
 /// Streams that the peer may have open.
 const STREAMS: u32 = 8;
 /// Longest input, and turns of one connection: what more of either shows, less shows as well.
-const BYTES: usize = 64 * 1024;
-const TURNS: usize = 2_000;
-/// SETTINGS without a value: what a client's preface ends with.
-const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+pub(super) const BYTES: usize = 64 * 1024;
+pub(super) const TURNS: usize = 2_000;
+/// SETTINGS without a value: what a client's preface ends with, and what a server says first.
+pub(super) const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 
 /// A transport that gives its bytes in pieces, and takes everything.
-struct Wire {
+pub(super) struct Wire {
     bytes: Vec<u8>,
     at: Cell<usize>,
+    /// What stands behind this is not there yet.
+    until: Cell<usize>,
     piece: usize,
     /// Does the peer end its direction, or say nothing more?
     ends: bool,
-    sent: RefCell<Vec<u8>>,
+    pub(super) sent: RefCell<Vec<u8>>,
 }
 
 impl Wire {
+    pub(super) const fn new(bytes: Vec<u8>, piece: usize, ends: bool) -> Self {
+        let (at, until) = (Cell::new(0), Cell::new(usize::MAX));
+        Self { bytes, at, until, piece, ends, sent: RefCell::new(Vec::new()) }
+    }
+
+    /// Gives nothing that stands behind the first `until` bytes.
+    pub(super) fn holds_back(&self, until: usize) {
+        self.until.set(until);
+    }
+
     fn take(&self, into: &mut Buffer) -> Option<usize> {
-        let rest = &self.bytes[self.at.get()..];
+        let until = self.until.get().min(self.bytes.len());
+        let rest = &self.bytes[self.at.get()..until];
         if rest.is_empty() {
-            return self.ends.then_some(0);
+            return (self.ends && until == self.bytes.len()).then_some(0);
         }
         let count = rest.len().min(self.piece).min(into.spare());
         into.extend(&rest[..count]);
@@ -51,10 +64,8 @@ impl Wire {
 impl Stream for Wire {
     async fn read(&self, into: Buffer) -> (io::Result<usize>, Buffer) {
         let mut into = into;
-        match self.take(&mut into) {
-            Some(count) => (Ok(count), into),
-            None => std::future::pending().await,
-        }
+        let taken = poll_fn(|_| self.take(&mut into).map_or(Poll::Pending, Poll::Ready)).await;
+        (Ok(taken), into)
     }
 
     async fn read_until(&self, into: Buffer, _alarm: &Alarm) -> (io::Result<usize>, Buffer) {
@@ -212,7 +223,7 @@ pub fn connection(input: &[u8]) {
     }
     whole.extend_from_slice(bytes);
     let piece = [1, 7, 100, usize::MAX][usize::from(shape >> 1 & 3)];
-    let wire = Wire { bytes: whole, at: Cell::new(0), piece, ends: shape & 8 == 0, sent: RefCell::default() };
+    let wire = Wire::new(whole, piece, shape & 8 == 0);
     let (pool, carrier) = (BufferPool::new(), Rc::new(Channel::Plain(wire)));
     serve(&carrier, &pool);
     assert_eq!(pool.lent(), 0, "buffers are kept");
@@ -252,7 +263,7 @@ fn turn(server: &mut H2Server, alarm: &Alarm, open: impl FnMut(Opened)) -> Poll<
     poll(next.as_mut())
 }
 
-fn until_ready<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+pub(super) fn until_ready<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     (0..TURNS).find_map(|_| match poll(future.as_mut()) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
@@ -268,7 +279,7 @@ enum Said {
 }
 
 /// Our frames are whole, and a stream has fields, then content, then an end, and nothing behind it (RFC 9113 section 5.1).
-fn check_frames(mut sent: &[u8]) {
+pub(super) fn check_frames(mut sent: &[u8]) {
     let mut streams: HashMap<u32, Said> = HashMap::new();
     while let Some((header, rest)) = sent.split_at_checked(9) {
         let length = usize::from(header[0]) << 16 | usize::from(header[1]) << 8 | usize::from(header[2]);

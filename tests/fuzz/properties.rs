@@ -2,10 +2,13 @@
 
 #[path = "connection.rs"]
 mod connection;
+#[path = "endpoint.rs"]
+mod endpoint;
 #[path = "reverse.rs"]
 mod reverse;
 
 pub use connection::connection;
+pub use endpoint::endpoint;
 pub use reverse::answer;
 
 use std::pin::Pin;

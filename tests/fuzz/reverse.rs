@@ -12,7 +12,7 @@ use ringgate::http2::{
 use super::WIDE;
 
 /// What the strict parser refuses of a response that the library of frames has no objection to.
-const LEFT_TO_PARSER: [HeadError; 5] = [
+pub(super) const LEFT_TO_PARSER: [HeadError; 5] = [
     HeadError::InvalidFieldName,
     HeadError::InvalidFieldValue,
     HeadError::InvalidStatus,
