@@ -111,3 +111,13 @@ fn the_corpus_of_answer_holds() {
 fn the_corpus_of_proxy_holds() {
     replay("proxy", properties::proxy);
 }
+
+#[test]
+fn the_corpus_of_token_holds() {
+    replay("token", properties::token);
+}
+
+#[test]
+fn the_corpus_of_key_set_holds() {
+    replay("key_set", properties::key_set);
+}

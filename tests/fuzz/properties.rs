@@ -2,12 +2,15 @@
 
 #[path = "connection.rs"]
 mod connection;
+#[path = "credentials.rs"]
+mod credentials;
 #[path = "endpoint.rs"]
 mod endpoint;
 #[path = "reverse.rs"]
 mod reverse;
 
 pub use connection::connection;
+pub use credentials::{key_set, token};
 pub use endpoint::endpoint;
 pub use reverse::answer;
 
