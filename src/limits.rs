@@ -155,6 +155,8 @@ pub const RATE_LEASES: usize = 16 * 1024;
 pub const STORE_ASKS: usize = 4096;
 /// Milliseconds after which a question that was not answered is forgotten; longer than any patience.
 pub const STORE_FORGET_MS: u64 = 60_000;
+/// Milliseconds for which a store that had no answer is not asked.
+pub const STORE_REST_MS: u64 = 250;
 /// Longest wait for a store that may be configured, in milliseconds.
 pub const STORE_TIMEOUT_MS_MAX: u64 = 10_000;
 

@@ -22,10 +22,9 @@ impl<'a, E: Env> Exchange<'a, E> {
         for limiter in &policies.limits {
             let decision = match limiter.shared() {
                 None => self.decide_here(limiter),
-                // In a box, because it is rare that anybody waits.
                 Some(shared) => match self.leased(limiter, shared) {
-                    Some(decision) => decision,
-                    None => match Box::pin(self.decide_together(limiter, shared)).await? {
+                    Ok(Some(decision)) => decision,
+                    result => match self.decide_together(limiter, shared, result.err()).await? {
                         Some(decision) => decision,
                         None => continue,
                     },
@@ -57,30 +56,37 @@ impl<'a, E: Env> Exchange<'a, E> {
     }
 
     /// A decision that needs nobody: a token that was leased, or a refusal that holds.
-    fn leased(&self, limiter: &Limiter, shared: &Shared) -> Option<Decision> {
+    fn leased(&self, limiter: &Limiter, shared: &Shared) -> Result<Option<Decision>, StoreError> {
         if !shared.is_leased {
-            return None;
+            return Ok(None);
         }
         let key = limiter.lease_key(self, &self.adopted.snapshot.limits);
         let taken = self.shard.asked.leases.borrow_mut().take(key, shared.limit, self.shard.env.now_ns());
         match taken {
+            Taken::Decided(decision, 0) => Ok(Some(decision)),
             Taken::Decided(decision, want) => {
                 // What cannot be asked now is asked by the next one.
-                self.ask(limiter, shared, want, Some(key));
-                Some(decision)
+                drop(self.ask(limiter, shared, want, Some(key)));
+                Ok(Some(decision))
             }
-            Taken::Wait(want) => {
-                self.ask(limiter, shared, want, Some(key));
-                None
-            }
+            Taken::Wait(0) => Ok(None),
+            Taken::Wait(want) => self.ask(limiter, shared, want, Some(key)).map(|_asked| None),
         }
     }
 
-    /// The decision of the store; `None`: there is none, and the request passes without.
-    async fn decide_together(&self, limiter: &Limiter, shared: &Shared) -> Result<Option<Decision>, Local<'a>> {
-        self.shard.counters.store_waits.add(1);
-        let decided =
-            if shared.is_leased { self.await_lease(limiter, shared).await } else { self.exact(limiter, shared).await };
+    /// The decision of the store, or what becomes of a request without; `None`: it passes uncounted.
+    async fn decide_together(
+        &self,
+        limiter: &Limiter,
+        shared: &Shared,
+        failed: Option<StoreError>,
+    ) -> Result<Option<Decision>, Local<'a>> {
+        let decided = match failed {
+            Some(error) => Err(error),
+            // In boxes, because it is rare that anybody waits.
+            None if shared.is_leased => Box::pin(self.await_lease(limiter, shared)).await,
+            None => Box::pin(self.exact(limiter, shared)).await,
+        };
         let error = match decided {
             Ok(decision) => return Ok(Some(decision)),
             Err(error) => error,
@@ -95,7 +101,8 @@ impl<'a, E: Env> Exchange<'a, E> {
 
     /// Asks the store for this request alone.
     async fn exact(&self, limiter: &Limiter, shared: &Shared) -> Result<Decision, StoreError> {
-        let (ticket, bell) = self.ask(limiter, shared, 1, None).ok_or(StoreError::Crowded)?;
+        let (ticket, bell) = self.ask(limiter, shared, 1, None)?;
+        self.shard.counters.store_waits.add(1);
         let answer = self.alarm.within(shared.timeout_ms, pin!(bell.heard())).await;
         let granted = answer.map_err(|_expired| {
             self.shard.asked.forget(ticket);
@@ -114,6 +121,7 @@ impl<'a, E: Env> Exchange<'a, E> {
     async fn await_lease(&self, limiter: &Limiter, shared: &Shared) -> Result<Decision, StoreError> {
         let key = limiter.lease_key(self, &self.adopted.snapshot.limits);
         let due_ms = self.shard.alarms.now_ms() + shared.timeout_ms;
+        self.shard.counters.store_waits.add(1);
         loop {
             let bell = self.shard.asked.bell_of(key).ok_or(StoreError::Crowded)?;
             let left_ms = due_ms.saturating_sub(self.shard.alarms.now_ms());
@@ -122,26 +130,30 @@ impl<'a, E: Env> Exchange<'a, E> {
                 self.shard.asked.give_up(key);
                 StoreError::TimedOut
             })??;
-            if let Some(decision) = self.leased(limiter, shared) {
+            if let Some(decision) = self.leased(limiter, shared)? {
                 return Ok(decision);
             }
         }
     }
 
-    /// Asks for tokens, unless they are none.
-    fn ask(&self, limiter: &Limiter, shared: &Shared, want: u32, key: Option<Key>) -> Option<(u64, Rc<Bell>)> {
-        if want == 0 {
-            return None;
-        }
-        self.shard.counters.store_requests.add(1);
+    /// Asks for tokens.
+    fn ask(
+        &self,
+        limiter: &Limiter,
+        shared: &Shared,
+        want: u32,
+        key: Option<Key>,
+    ) -> Result<(u64, Rc<Bell>), StoreError> {
         let period_ns = u64::try_from(shared.period.as_nanos()).unwrap_or(u64::MAX);
-        self.shard.asked.ask(
+        let asked = self.shard.asked.ask(
             &shared.store,
             limiter.charge(shared, self, want),
             key.map(|key| (key, period_ns)),
             shared.timeout_ms,
             self.shard.alarms.now_ms(),
-        )
+        )?;
+        self.shard.counters.store_requests.add(1);
+        Ok(asked)
     }
 }
 

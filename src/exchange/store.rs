@@ -37,10 +37,13 @@ pub(super) struct Asked {
     tickets: RefCell<HashMap<u64, Asking>>,
     /// Who waits for a lease of a key that has been asked for.
     bells: RefCell<HashMap<Key, Rc<Bell>>>,
+    /// Stores that had no answer of late, and when they are asked again.
+    resting: RefCell<Vec<(Arc<str>, u64)>>,
 }
 
 struct Asking {
     bell: Rc<Bell>,
+    store: Arc<str>,
     /// The key of a lease and the period of its limit.
     lease: Option<(Key, u64)>,
     asked_ms: u64,
@@ -81,10 +84,14 @@ impl Asked {
             next: Cell::new(0),
             tickets: RefCell::default(),
             bells: RefCell::default(),
+            resting: RefCell::default(),
         }
     }
 
-    /// Asks, for one request or for a lease of a key; `None` when too many questions are on their way.
+    /// Asks, for one request or for a lease of a key.
+    ///
+    /// # Errors
+    /// The store had no answer of late, or too many questions are on their way.
     pub(super) fn ask(
         &self,
         store: &Arc<str>,
@@ -92,7 +99,10 @@ impl Asked {
         lease: Option<(Key, u64)>,
         patience_ms: u64,
         now_ms: u64,
-    ) -> Option<(u64, Rc<Bell>)> {
+    ) -> Result<(u64, Rc<Bell>), StoreError> {
+        if self.is_resting(store, now_ms) {
+            return Err(self.refused(lease, StoreError::Resting));
+        }
         if self.tickets.borrow().len() >= limits::STORE_ASKS {
             self.forget_older_than(now_ms.saturating_sub(limits::STORE_FORGET_MS));
         }
@@ -100,17 +110,36 @@ impl Asked {
         let has_room = self.tickets.borrow().len() < limits::STORE_ASKS;
         let question = StoreAsk { worker: self.worker, ticket, store: Arc::clone(store), charge, patience_ms };
         if !has_room || !(self.ask)(question) {
-            if let Some((key, _)) = lease {
-                self.leases.borrow_mut().on_failed(key);
-            }
-            return None;
+            return Err(self.refused(lease, StoreError::Crowded));
         }
         let bell = Rc::new(Bell::default());
         if let Some((key, _)) = lease {
             self.bells.borrow_mut().insert(key, Rc::clone(&bell));
         }
-        self.tickets.borrow_mut().insert(ticket, Asking { bell: Rc::clone(&bell), lease, asked_ms: now_ms });
-        Some((ticket, bell))
+        self.tickets
+            .borrow_mut()
+            .insert(ticket, Asking { bell: Rc::clone(&bell), store: Arc::clone(store), lease, asked_ms: now_ms });
+        Ok((ticket, bell))
+    }
+
+    fn refused(&self, lease: Option<(Key, u64)>, why: StoreError) -> StoreError {
+        if let Some((key, _)) = lease {
+            self.leases.borrow_mut().on_failed(key);
+        }
+        why
+    }
+
+    fn is_resting(&self, store: &Arc<str>, now_ms: u64) -> bool {
+        self.resting.borrow().iter().any(|(known, until_ms)| now_ms < *until_ms && known == store)
+    }
+
+    /// Nobody asks a store that had no answer for a while: what is known need not be asked by way of control.
+    fn on_told(&self, store: Arc<str>, is_answer: bool, now_ms: u64) {
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|(known, _)| *known != store);
+        if !is_answer {
+            resting.push((store, now_ms + limits::STORE_REST_MS));
+        }
     }
 
     /// What is rung when the lease of a key that was asked for is there.
@@ -121,6 +150,7 @@ impl Asked {
     /// The answer came; one that nobody waits for any more is dropped, and what it grants with it.
     pub(super) fn on_answered(&self, ticket: u64, answer: Result<Granted, StoreError>, now_ns: u64) {
         let Some(asking) = self.tickets.borrow_mut().remove(&ticket) else { return };
+        self.on_told(asking.store, answer.is_ok(), now_ns / 1_000_000);
         if let Some((key, period_ns)) = asking.lease {
             match answer {
                 Ok(granted) => self.leases.borrow_mut().on_granted(key, &granted, period_ns, now_ns),
@@ -201,13 +231,28 @@ mod tests {
         let (key, url) = (Key::from_hash(1, 1), Arc::from("redis://a"));
         let refused = Charge { want: 0, ..charge() };
         assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1));
-        assert!(asked.ask(&url, refused, Some((key, 1)), 50, 0).is_none() && asked.bell_of(key).is_none());
+        assert_eq!(asked.ask(&url, refused, Some((key, 1)), 50, 0).err(), Some(StoreError::Crowded));
+        assert!(asked.bell_of(key).is_none());
         assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1), "it may be asked for again");
         for _ in 0..limits::STORE_ASKS {
-            assert!(asked.ask(&url, charge(), None, 50, 7).is_some());
+            assert!(asked.ask(&url, charge(), None, 50, 7).is_ok());
         }
-        assert!(asked.ask(&url, charge(), None, 50, 8).is_none());
-        assert!(asked.ask(&url, charge(), None, 50, 8 + limits::STORE_FORGET_MS).is_some());
+        assert!(asked.ask(&url, charge(), None, 50, 8).is_err());
+        assert!(asked.ask(&url, charge(), None, 50, 8 + limits::STORE_FORGET_MS).is_ok());
         assert_eq!(asked.tickets.borrow().len(), 1);
+    }
+
+    #[test]
+    fn a_store_that_had_no_answer_is_left_alone_for_a_while_and_others_are_not() {
+        let asked = Asked::new(0, Arc::new(|_ask: StoreAsk| true));
+        let (one, other) = (Arc::from("redis://a"), Arc::from("redis://b"));
+        let (ticket, _bell) = asked.ask(&one, charge(), None, 50, 0).expect("room");
+        asked.on_answered(ticket, Err(StoreError::TimedOut), 1_000_000);
+        assert_eq!(asked.ask(&one, charge(), None, 50, limits::STORE_REST_MS).err(), Some(StoreError::Resting));
+        assert!(asked.ask(&other, charge(), None, 50, 2).is_ok());
+        let (ticket, _bell) =
+            asked.ask(&one, charge(), None, 50, 1 + limits::STORE_REST_MS).expect("it is asked again");
+        asked.on_answered(ticket, Ok(granted()), 2_000_000);
+        assert!(asked.ask(&one, charge(), None, 50, 3).is_ok());
     }
 }

@@ -48,10 +48,15 @@ fn of_many_at_once_to_three_gateways_no_more_than_the_limit_passes(io: Io) {
         let redis = Redis::start();
         let store = format!("redis: '{}', mode: {mode}, store_timeout: 5s", redis.url());
         let (gateways, addresses) = three(&sharing(io, "100/24h", &store));
-        let passed = passed(&addresses, 20);
-        assert!((least..=100).contains(&passed), "{mode}: {passed}");
+        let mut passed = passed(&addresses, 20);
         let mut client = gateways[0].client();
-        let refused = client.asks("/").expects(429);
+        // A worker of it may have a token left.
+        let refused = std::iter::repeat_with(|| client.asks("/").expects_any())
+            .take(8)
+            .inspect(|answer| passed += usize::from(answer.status() == 200))
+            .find(|answer| answer.status() == 429)
+            .expect("no more than a lease is left");
+        assert!((least..=100).contains(&passed), "{mode}: {passed}");
         assert_eq!((refused.reason(), refused.field("x-ratelimit-remaining")), ("rate_limited", Some("0")), "{mode}");
         assert!(refused.field("retry-after").is_some(), "{refused}");
         gateways.into_iter().for_each(Gateway::stop);

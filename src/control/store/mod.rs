@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock;
+use crate::limits;
 use crate::policy::limit::{Algorithm, Charge, Granted, StoreError};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, IntoConnectionInfo, RedisResult, Script};
 
 /// Between two questions to a server that does not answer.
-const REST: Duration = Duration::from_millis(250);
+const REST: Duration = Duration::from_millis(limits::STORE_REST_MS);
 /// Longest pause between two attempts to connect.
 const RECONNECT: Duration = Duration::from_secs(1);
 
