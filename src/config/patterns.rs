@@ -5,8 +5,9 @@ use std::net::Ipv6Addr;
 
 use super::addresses::{is_host_name, port_number};
 use super::leaf::{Kind, Refusal};
-use super::model::{HostMatch, Origin, PathMatch};
+use super::model::{HostMatch, PathMatch};
 use super::units::Text;
+use crate::policy::Origin;
 
 /// A host: exact, `*.example.com`, or `*`.
 pub(super) struct HostPattern;

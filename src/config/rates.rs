@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::addresses::port_number;
 use super::leaf::{Kind, Refusal};
-use super::model::{LimitKey, OnStoreError};
 use super::patterns::FieldName;
 use super::units::Span;
 use super::words;
 use crate::limits::{RATE_LIMIT_MAX, RATE_PERIOD_MS_MAX};
+use crate::policy::limit::{KeyFrom, OnStoreError};
 
 /// Requests and the period in which they may come: `100/1m`.
 pub(super) struct Rate;
@@ -151,18 +151,18 @@ impl Kind for LimitAlgorithmName {
 pub(super) struct LimitKeyName;
 
 impl Kind for LimitKeyName {
-    type Out = LimitKey;
+    type Out = KeyFrom;
     const EXPECTED: &'static str = "`client_ip`, `header.NAME`, `jwt.CLAIM`, `api_key` or `global`";
     const PATTERN: Option<&'static str> = Some("client_ip|global|api_key|(header|jwt)\\..+");
 
-    fn text(text: &str) -> Result<LimitKey, Refusal> {
+    fn text(text: &str) -> Result<KeyFrom, Refusal> {
         match (text, text.split_once('.')) {
-            ("client_ip", _) => Ok(LimitKey::ClientIp),
-            ("global", _) => Ok(LimitKey::Global),
-            ("api_key", _) => Ok(LimitKey::ApiKey),
-            (_, Some(("jwt", claim))) if !claim.is_empty() => Ok(LimitKey::Claim(claim.to_owned())),
+            ("client_ip", _) => Ok(KeyFrom::ClientIp),
+            ("global", _) => Ok(KeyFrom::Global),
+            ("api_key", _) => Ok(KeyFrom::ApiKey),
+            (_, Some(("jwt", claim))) if !claim.is_empty() => Ok(KeyFrom::Claim(claim.to_owned())),
             (_, Some(("header", name))) => {
-                FieldName::text(name).map(LimitKey::Header).map_err(|_| Refusal::expected::<Self>())
+                FieldName::text(name).map(KeyFrom::Header).map_err(|_| Refusal::expected::<Self>())
             }
             ("header", _) => Err(Refusal::expected::<Self>().hint("name the field: `header.x-tenant`")),
             ("jwt", _) => Err(Refusal::expected::<Self>().hint("name the claim: `jwt.sub`")),

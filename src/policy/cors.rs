@@ -8,24 +8,29 @@ use std::time::Duration;
 pub enum Origin {
     /// Everybody.
     Any,
-    /// This origin, `https://app.example.com`; in lower case, as browsers send it.
+    /// This origin (RFC 6454) as browsers send it: in lower case, without a default port.
     Exact(String),
-    /// Every host below a domain: `https://` and `.example.com` for `https://*.example.com`.
-    Below(String, String),
+    /// Every host below a domain: `https://` and `.example.com:8443` for `https://*.example.com:8443`.
+    Below {
+        /// `http://` or `https://`.
+        scheme: String,
+        /// The domain with its first dot and a port, if that is not the default one.
+        suffix: String,
+    },
 }
 
 /// A policy of cross-origin sharing as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorsSpec {
-    /// Who may share.
+    /// Who may share, at least one.
     pub origins: Vec<Origin>,
     /// Methods that may be used; empty for every one.
     pub methods: Vec<String>,
-    /// Fields that a request may have; `None` for every one.
+    /// Fields that a request may have, in lower case; `None` for every one.
     pub headers: Option<Vec<String>>,
-    /// Fields that scripts may read of a response.
+    /// Fields of a response that scripts may read, in lower case.
     pub expose: Vec<String>,
-    /// May credentials be sent along? Not with [`Origin::Any`].
+    /// May credentials be sent along? Never with [`Origin::Any`].
     pub credentials: bool,
     /// How long a browser may remember the answer to a preflight.
     pub max_age: Duration,
@@ -81,7 +86,7 @@ impl Cors {
         self.origins.iter().any(|one| match one {
             Origin::Any => true,
             Origin::Exact(exact) => exact.as_bytes() == origin,
-            Origin::Below(scheme, suffix) => {
+            Origin::Below { scheme, suffix } => {
                 let host = origin.strip_prefix(scheme.as_bytes()).and_then(|rest| rest.strip_suffix(suffix.as_bytes()));
                 host.is_some_and(|host| !host.is_empty() && !host.contains(&b'/'))
             }
@@ -169,7 +174,8 @@ mod tests {
 
     #[test]
     fn an_origin_matches_as_a_whole_or_by_its_domain() {
-        let cors = Cors::new(&spec(vec![app(), Origin::Below("https://".to_owned(), ".example.org".to_owned())]));
+        let below = Origin::Below { scheme: "https://".to_owned(), suffix: ".example.org".to_owned() };
+        let cors = Cors::new(&spec(vec![app(), below]));
         for (origin, expected) in [
             ("https://app.example.com", true),
             ("http://app.example.com", false),

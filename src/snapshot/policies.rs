@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use super::compile::ms;
 use crate::config;
 use crate::policy::auth::{Bearers, Challenge, Holders, KeySet, Verifier, Wanted};
-use crate::policy::limit::{Algorithm, KeyFrom, Limiter, OnStoreError, Rule, Shared};
-use crate::policy::{Access, Cors, CorsSpec, Origin, Policies};
+use crate::policy::limit::{Algorithm, Limiter, Rule, Shared};
+use crate::policy::{Access, Cors, Policies};
 
 /// Keys that issuers publish, by the names of the policies, and whom to tell when one is not there.
 pub type Issued = FxHashMap<String, (KeySet, Arc<Wanted>)>;
@@ -26,7 +26,7 @@ pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) 
     Compiled {
         access: policy.access.as_ref().map(|access| Arc::new(Access::new(&access.allow, &access.deny))),
         limit: policy.rate_limit.as_ref().map(|limit| Arc::new(limiter(&policy.name, limit, workers))),
-        cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(&spec(cors)))),
+        cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(cors))),
         bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt, issued.get(&policy.name)))),
         holders: policy.api_key.as_ref().map(|api_key| Arc::new(holders(api_key))),
     }
@@ -50,17 +50,10 @@ pub(super) fn of_route(route: &config::Route, compiled: &[Compiled]) -> Option<B
 
 fn limiter(name: &str, limit: &config::RateLimit, workers: usize) -> Limiter {
     let rule = match limit.algorithm {
-        config::LimitAlgorithm::SlidingWindow => Rule::sliding_window(limit.limit, limit.period, workers),
-        config::LimitAlgorithm::TokenBucket { burst } => Rule::token_bucket(limit.limit, limit.period, burst, workers),
+        Algorithm::SlidingWindow => Rule::sliding_window(limit.limit, limit.period, workers),
+        Algorithm::TokenBucket { burst } => Rule::token_bucket(limit.limit, limit.period, burst, workers),
     };
-    let keys = limit.keys.iter().map(|key| match key {
-        config::LimitKey::ClientIp => KeyFrom::ClientIp,
-        config::LimitKey::Global => KeyFrom::Global,
-        config::LimitKey::Header(name) => KeyFrom::Header(name.clone()),
-        config::LimitKey::Claim(claim) => KeyFrom::Claim(claim.clone()),
-        config::LimitKey::ApiKey => KeyFrom::ApiKey,
-    });
-    let limiter = Limiter::new(name, rule, &keys.collect::<Vec<_>>());
+    let limiter = Limiter::new(name, rule, &limit.keys);
     match &limit.store {
         Some(store) => limiter.kept_by(shared(name, limit, store)),
         None => limiter,
@@ -71,16 +64,9 @@ fn shared(name: &str, limit: &config::RateLimit, store: &config::LimitStore) -> 
     Shared {
         store: Arc::from(store.url.as_str()),
         is_leased: store.is_leased,
-        on_error: match store.on_error {
-            config::OnStoreError::Allow => OnStoreError::Allow,
-            config::OnStoreError::Deny => OnStoreError::Deny,
-            config::OnStoreError::Local => OnStoreError::Local,
-        },
+        on_error: store.on_error,
         timeout_ms: ms(store.timeout),
-        algorithm: match limit.algorithm {
-            config::LimitAlgorithm::SlidingWindow => Algorithm::SlidingWindow,
-            config::LimitAlgorithm::TokenBucket { burst } => Algorithm::TokenBucket { burst },
-        },
+        algorithm: limit.algorithm,
         limit: limit.limit,
         period: limit.period,
         prefix: format!("ringgate:limit:{name}:").into_bytes(),
@@ -103,20 +89,4 @@ fn bearers(jwt: &config::Jwt, issued: Option<&(KeySet, Arc<Wanted>)>) -> Bearers
 fn holders(api_key: &config::ApiKey) -> Holders {
     let config::ApiKey { header, book, forward_identity, forward_credentials, realm } = api_key;
     Holders::new(header, book.clone(), forward_identity.as_deref(), realm, *forward_credentials)
-}
-
-fn spec(cors: &config::Cors) -> CorsSpec {
-    let origins = cors.origins.iter().map(|origin| match origin {
-        config::Origin::Any => Origin::Any,
-        config::Origin::Exact(exact) => Origin::Exact(exact.clone()),
-        config::Origin::Below { scheme, suffix } => Origin::Below(scheme.clone(), suffix.clone()),
-    });
-    CorsSpec {
-        origins: origins.collect(),
-        methods: cors.methods.clone(),
-        headers: cors.headers.clone(),
-        expose: cors.expose.clone(),
-        credentials: cors.credentials,
-        max_age: cors.max_age,
-    }
 }

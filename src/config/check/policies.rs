@@ -6,11 +6,13 @@ use rustc_hash::FxHashSet;
 
 use super::super::file::{AccessFile, CorsFile, EditsFile, PolicyFile, RouteFile};
 use super::super::leaf::Leaf;
-use super::super::model::{Access, Config, Cors, LimitKey, Origin, Policy};
+use super::super::model::{Access, Config, Policy};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Text;
 use super::{Check, Names, Written, auth, rate_limit};
+use crate::policy::limit::KeyFrom;
+use crate::policy::{CorsSpec, Origin};
 
 /// Methods that scripts of other origins may use unless given: those for which no preflight is asked either.
 const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
@@ -39,7 +41,7 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, N
 fn keep_claims(policies: &mut [Policy]) {
     let keys = policies.iter().filter_map(|policy| policy.rate_limit.as_ref()).flat_map(|limit| &limit.keys);
     let claims =
-        keys.filter_map(|key| if let LimitKey::Claim(claim) = key { Some(claim.as_str().into()) } else { None });
+        keys.filter_map(|key| if let KeyFrom::Claim(claim) = key { Some(claim.as_str().into()) } else { None });
     let claims: Vec<Box<str>> = claims.collect();
     for jwt in policies.iter_mut().filter_map(|policy| policy.jwt.as_mut()) {
         jwt.rules.keep.clone_from(&claims);
@@ -88,7 +90,7 @@ fn check_access(check: &mut Check<'_>, at: At<'_>, file: &AccessFile) -> Access 
     Access { allow, deny }
 }
 
-fn check_cors(check: &mut Check<'_>, at: At<'_>, file: &CorsFile) -> Cors {
+fn check_cors(check: &mut Check<'_>, at: At<'_>, file: &CorsFile) -> CorsSpec {
     let at_origins = at.key("origins");
     if file.origins.as_ref().is_none_or(Vec::is_empty) {
         check.missing(&at, "missing `origins`, at least one");
@@ -110,7 +112,7 @@ fn check_cors(check: &mut Check<'_>, at: At<'_>, file: &CorsFile) -> Cors {
         }
         None => METHODS.map(str::to_owned).to_vec(),
     };
-    Cors {
+    CorsSpec {
         origins,
         methods,
         headers: check.values(at.key("headers"), file.headers.as_ref()).into_iter().collect(),

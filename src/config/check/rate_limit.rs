@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::super::file::{LimitKeysFile, RateLimitFile, ScalarOr};
-use super::super::model::{LimitAlgorithm, LimitKey, LimitStore, OnStoreError, RateLimit};
+use super::super::model::{LimitStore, RateLimit};
 use super::super::place::At;
 use super::Check;
 use crate::limits::{RATE_FILL_NS_MAX, RATE_LIMIT_MAX, STORE_TIMEOUT_MS_MAX};
+use crate::policy::limit::{Algorithm, KeyFrom, OnStoreError};
 
 /// What is allowed unless a limit is given.
 const LIMIT: (u32, Duration) = (100, Duration::from_secs(60));
@@ -33,7 +34,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RateLimitFile) -> 
         keys: check_keys(check, at.key("key"), file.key.as_ref()),
         limit,
         period,
-        algorithm: if is_bucket { LimitAlgorithm::TokenBucket { burst } } else { LimitAlgorithm::SlidingWindow },
+        algorithm: if is_bucket { Algorithm::TokenBucket { burst } } else { Algorithm::SlidingWindow },
         store,
     }
 }
@@ -78,21 +79,21 @@ fn check_store(
     })
 }
 
-fn check_keys(check: &mut Check<'_>, at: At<'_>, file: Option<&LimitKeysFile>) -> Vec<LimitKey> {
+fn check_keys(check: &mut Check<'_>, at: At<'_>, file: Option<&LimitKeysFile>) -> Vec<KeyFrom> {
     let list = match file {
-        None => return vec![LimitKey::ClientIp],
+        None => return vec![KeyFrom::ClientIp],
         Some(ScalarOr::Scalar(leaf)) => return check.value(at, Some(leaf)).into_iter().collect(),
         Some(ScalarOr::Compound(list)) => list,
     };
     if list.is_empty() {
         check.error(at, "expected at least one key");
     }
-    let mut keys: Vec<LimitKey> = Vec::new();
+    let mut keys: Vec<KeyFrom> = Vec::new();
     for (index, leaf) in list.iter().enumerate() {
         let at = at.index(index);
         let Some(key) = check.value(at, Some(leaf)) else { continue };
-        if let Some(always @ (LimitKey::ClientIp | LimitKey::Global)) = keys.last() {
-            let name = if *always == LimitKey::Global { "global" } else { "client_ip" };
+        if let Some(always @ (KeyFrom::ClientIp | KeyFrom::Global)) = keys.last() {
+            let name = if *always == KeyFrom::Global { "global" } else { "client_ip" };
             check.error(at, format!("every request has `{name}`, so no key behind it counts"));
         } else if keys.contains(&key) {
             check.error(at, "this key is named twice");

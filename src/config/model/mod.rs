@@ -17,7 +17,7 @@ pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
     ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,
 };
-pub use self::policy::{Access, Cors, LimitAlgorithm, LimitKey, LimitStore, OnStoreError, Origin, Policy, RateLimit};
+pub use self::policy::{Access, LimitStore, Policy, RateLimit};
 pub use self::route::{
     Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Priority, Retry, RetryOn, Route, Timeouts,
 };

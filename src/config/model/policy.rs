@@ -6,6 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::auth::{ApiKey, Jwt};
+use crate::policy::CorsSpec;
+use crate::policy::limit::{Algorithm, KeyFrom, OnStoreError};
 
 /// What a request must pass before it goes to an endpoint; at least one part is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +19,7 @@ pub struct Policy {
     /// How many requests may pass.
     pub rate_limit: Option<RateLimit>,
     /// What scripts of other origins may do.
-    pub cors: Option<Cors>,
+    pub cors: Option<CorsSpec>,
     /// Which bearer tokens pass.
     pub jwt: Option<Jwt>,
     /// Which API keys pass.
@@ -37,13 +39,13 @@ pub struct Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
     /// What requests are counted by, at least one; the first that a request has.
-    pub keys: Vec<LimitKey>,
+    pub keys: Vec<KeyFrom>,
     /// Requests in a period, at least one.
     pub limit: u32,
     /// The period.
     pub period: Duration,
     /// How they are counted.
-    pub algorithm: LimitAlgorithm,
+    pub algorithm: Algorithm,
     /// Where it is kept together with other gateways, if it is.
     pub store: Option<LimitStore>,
 }
@@ -53,7 +55,7 @@ pub struct RateLimit {
 pub struct LimitStore {
     /// The server of Redis; there may be a password in it.
     pub url: String,
-    /// Whether tokens are leased ahead of use; never with [`LimitAlgorithm::TokenBucket`].
+    /// Whether tokens are leased ahead of use; never with [`Algorithm::TokenBucket`].
     pub is_leased: bool,
     /// What becomes of a request without an answer.
     pub on_error: OnStoreError,
@@ -70,75 +72,4 @@ impl fmt::Debug for LimitStore {
             .field("timeout", timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// What becomes of a request when the store does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnStoreError {
-    /// It passes and is not counted.
-    Allow,
-    /// It does not pass.
-    Deny,
-    /// It is counted by this process alone.
-    Local,
-}
-
-/// How requests are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitAlgorithm {
-    /// In this window, and of the one before it the share that reaches into the last period.
-    SlidingWindow,
-    /// By tokens, of which so many are kept.
-    TokenBucket {
-        /// Requests that may come at once, at least one.
-        burst: u32,
-    },
-}
-
-/// What requests are counted by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LimitKey {
-    /// The client's address.
-    ClientIp,
-    /// Nothing: all of them together.
-    Global,
-    /// The value of this field, whose name is in lower case.
-    Header(String),
-    /// This claim of the token by which a policy of the route knows the client.
-    Claim(String),
-    /// Whose API key it was.
-    ApiKey,
-}
-
-/// What scripts of other origins may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cors {
-    /// Who may share, at least one.
-    pub origins: Vec<Origin>,
-    /// Methods that may be used; empty for every one.
-    pub methods: Vec<String>,
-    /// Fields that a request may have, in lower case; `None` for every one.
-    pub headers: Option<Vec<String>>,
-    /// Fields of a response that scripts may read, in lower case.
-    pub expose: Vec<String>,
-    /// Whether credentials may be sent along; never with [`Origin::Any`].
-    pub credentials: bool,
-    /// How long a browser may remember the answer to a preflight.
-    pub max_age: Duration,
-}
-
-/// An origin (RFC 6454), as browsers send it: in lower case, without a default port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// Every one.
-    Any,
-    /// This one.
-    Exact(String),
-    /// Every host below a domain: `https://` and `.example.com:8443` for `https://*.example.com:8443`.
-    Below {
-        /// `http://` or `https://`.
-        scheme: String,
-        /// The domain with its first dot and a port, if that is not the default one.
-        suffix: String,
-    },
 }
