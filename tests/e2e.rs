@@ -168,6 +168,8 @@ mod interop_websocket;
 mod key_sources;
 #[path = "e2e/killed.rs"]
 mod killed;
+#[path = "e2e/live_policy.rs"]
+mod live_policy;
 #[path = "e2e/logs.rs"]
 mod logs;
 #[path = "e2e/metrics.rs"]
@@ -212,6 +214,8 @@ mod rust_clients;
 mod secure_probes;
 #[path = "e2e/shared_limits.rs"]
 mod shared_limits;
+#[path = "e2e/shared_policy.rs"]
+mod shared_policy;
 #[path = "e2e/shares.rs"]
 mod shares;
 #[path = "e2e/shutdown.rs"]

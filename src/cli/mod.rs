@@ -4,10 +4,13 @@
 //! output except for the access log.
 //! Never: decides anything about a request or a configuration.
 
+mod admin;
 mod check;
 mod demo;
 mod explain;
 mod health;
+mod policy;
+mod reload;
 mod run;
 mod schema;
 
@@ -38,6 +41,10 @@ enum Command {
     Explain(explain::Explain),
     /// Asks a running gateway for its health; for container health checks.
     Health(health::Health),
+    /// Has a running gateway read its configuration again, and tells how that went.
+    Reload(reload::Reload),
+    /// Shows or changes the live policy of a running gateway.
+    Policy(policy::Policy),
     /// Prints the JSON Schema of the configuration.
     Schema,
     /// Shows the gateway at work: an origin, the gateway and real requests, in one process.
@@ -71,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Health(health) => health.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Policy(policy) => policy.run(),
         Command::Schema => schema::run(),
         Command::Demo(demo) => demo.run(),
     };
@@ -144,12 +153,23 @@ mod tests {
             "ringgate health",
             "ringgate health --url http://127.0.0.1:9090/ready",
             "ringgate health -c gateway.yaml",
+            "ringgate reload",
+            "ringgate reload --admin unix:/run/ringgate.sock",
+            "ringgate policy get -c gateway.yaml",
+            "ringgate policy set --enabled false --rate-limit 2.5 --circuit-breaker-threshold 5",
             "ringgate schema",
             "ringgate demo --once",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["ringgate", "ringgate check", "ringgate run --nonsense", "ringgate explain GET"] {
+        for line in [
+            "ringgate",
+            "ringgate check",
+            "ringgate run --nonsense",
+            "ringgate explain GET",
+            "ringgate policy",
+            "ringgate policy set --enabled maybe",
+        ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

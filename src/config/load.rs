@@ -164,6 +164,7 @@ impl<'a> Load<'a> {
             clusters: _,
             policies: _,
             routes: _,
+            policy,
             observability,
             reload,
         } = &written.document;
@@ -174,6 +175,7 @@ impl<'a> Load<'a> {
             ("dns", dns.is_some()),
             ("admin", admin.is_some()),
             ("defaults", defaults.is_some()),
+            ("policy", policy.is_some()),
             ("observability", observability.is_some()),
             ("reload", reload.is_some()),
         ];

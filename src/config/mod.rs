@@ -40,9 +40,10 @@ pub use file::json_schema;
 pub use model::{
     Access, AccessLog, Action, ActiveHealth, Admin, Admission, ApiKey, Authorities, Balance, BodyMinRate, Breaker,
     ClientAuth, Cluster, ClusterTls, Config, Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io,
-    Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore, Listener, ListenerLimits, ListenerTls, Mirror,
-    NoneHealthy, Output, PassiveHealth, PathMatch, Policy, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion,
-    Queue, RateLimit, Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, UpstreamProtocol, Workers,
+    Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore, Listener, ListenerLimits, ListenerTls, LivePolicy, Mirror,
+    NoneHealthy, Output, PassiveHealth, PathMatch, Policy, PolicyKey, Priority, ProbeKind, Protocol, ProxyProtocol,
+    ProxyVersion, Queue, RateLimit, Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion,
+    UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

@@ -1,4 +1,4 @@
-//! The admin server: metrics, health, status and reload, on a loopback address or a unix socket.
+//! The admin server: metrics, health, status, reload and the live policy, on a loopback address or a unix socket.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
@@ -20,11 +22,22 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::board::Board;
+use super::policy::Refusal;
 use crate::config::Admin;
 use crate::telemetry::{Format, render_metrics};
 
 /// Somebody asks for a reload and wants to know how it went: the epoch, or the whole report.
 pub(super) type ReloadRequest = oneshot::Sender<Result<u64, String>>;
+
+/// Somebody posts a part of a live policy document and wants to know whether it was taken.
+pub(super) type PolicyRequest = (Bytes, oneshot::Sender<Result<(), Refusal>>);
+
+/// To whom orders go.
+#[derive(Clone)]
+pub(super) struct Orders {
+    pub(super) reloads: mpsc::Sender<ReloadRequest>,
+    pub(super) policies: mpsc::Sender<PolicyRequest>,
+}
 
 /// The running server.
 #[derive(Debug)]
@@ -38,7 +51,7 @@ pub(super) struct AdminServer {
 #[derive(Clone)]
 struct Shared {
     board: Arc<Board>,
-    reloads: mpsc::Sender<ReloadRequest>,
+    orders: Orders,
 }
 
 impl AdminServer {
@@ -46,12 +59,8 @@ impl AdminServer {
     ///
     /// # Errors
     /// One sentence with the address when it cannot be bound.
-    pub(super) async fn start(
-        admin: &Admin,
-        board: Arc<Board>,
-        reloads: mpsc::Sender<ReloadRequest>,
-    ) -> Result<Option<Self>, String> {
-        let shared = Shared { board: Arc::clone(&board), reloads };
+    pub(super) async fn start(admin: &Admin, board: Arc<Board>, orders: Orders) -> Result<Option<Self>, String> {
+        let shared = Shared { board: Arc::clone(&board), orders };
         let server = match admin {
             Admin::Off => return Ok(None),
             Admin::Tcp(address) => Self::on_tcp(*address, shared).await,
@@ -107,6 +116,7 @@ fn pages(shared: Shared) -> Router {
         .route("/status", get(status))
         .route("/clusters", get(clusters))
         .route("/reload", post(reload))
+        .route("/policy", get(policy).post(post_policy))
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
         .with_state(shared)
 }
@@ -140,12 +150,39 @@ async fn clusters(State(shared): State<Shared>) -> Response {
 
 async fn reload(State(shared): State<Shared>) -> Response {
     let (reply, answer) = oneshot::channel();
-    if shared.reloads.send(reply).await.is_err() {
+    if shared.orders.reloads.send(reply).await.is_err() {
         return stopping();
     }
     match answer.await {
         Ok(Ok(epoch)) => Json(json!({"status": "ok", "epoch": epoch})).into_response(),
         Ok(Err(report)) => (StatusCode::BAD_REQUEST, Json(json!({"status": "error", "error": report}))).into_response(),
+        Err(_) => stopping(),
+    }
+}
+
+async fn policy(State(shared): State<Shared>) -> Response {
+    Json(shared.board.policy()).into_response()
+}
+
+async fn post_policy(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Response {
+    let invalid = |detail: String| {
+        (StatusCode::BAD_REQUEST, Json(json!({"error": "Invalid policy payload", "detail": detail}))).into_response()
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(refused) => return invalid(refused.body_text()),
+    };
+    let (reply, answer) = oneshot::channel();
+    if shared.orders.policies.send((body, reply)).await.is_err() {
+        return stopping();
+    }
+    match answer.await {
+        Ok(Ok(())) => Json(json!({"status": "ok"})).into_response(),
+        Ok(Err(Refusal::Invalid(why))) => invalid(why),
+        Ok(Err(Refusal::Unkept(why))) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": "Policy not stored", "detail": why})))
+                .into_response()
+        }
         Err(_) => stopping(),
     }
 }

@@ -10,12 +10,13 @@ use serde::Serialize;
 use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
 use super::overview::Overview;
+use super::policy::{Document, Shown};
 use super::{Started, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
 use crate::policy::limit::Limits;
-use crate::telemetry::{CAPS, ClusterView, Reloads, Scrape, WorkerCounters};
+use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, WorkerCounters};
 
 /// One worker as shown.
 #[derive(Debug, Clone)]
@@ -81,6 +82,8 @@ struct Live {
     draining: bool,
     reloads: Reloads,
     last_reload: Option<LastReload>,
+    policy: Option<Shown>,
+    policy_syncs: PolicySyncs,
     dns: DnsStatus,
     issuers: Vec<ShownIssuer>,
     key_counts: KeyCounts,
@@ -221,6 +224,33 @@ impl Board {
         live.last_reload = Some(LastReload { ok, at: time(clock::unix_ms()), trigger, error });
     }
 
+    /// What is known of the live policy.
+    pub(super) fn on_policy(&self, shown: Shown) {
+        let mut live = self.live();
+        let known = live.policy.as_ref().and_then(|shown| shown.trouble.as_ref());
+        if shown.trouble.is_some() && shown.trouble.as_ref() != known {
+            live.policy_syncs.refused += 1;
+        }
+        live.policy = Some(shown);
+    }
+
+    /// Every core serves by another live policy, `took_ns` after its change was seen.
+    pub(super) fn on_policy_published(&self, epoch: u64, took_ns: u64) {
+        let mut live = self.live();
+        live.epoch = epoch;
+        live.policy_syncs.on_synced(took_ns);
+    }
+
+    /// A live policy that was posted was not taken.
+    pub(super) fn on_policy_refused(&self) {
+        self.live().policy_syncs.refused += 1;
+    }
+
+    /// The live policy document.
+    pub(super) fn policy(&self) -> Option<Document> {
+        self.live().policy.as_ref().map(|shown| shown.document.clone())
+    }
+
     /// The admin server listens.
     pub(super) fn on_admin(&self, address: String) {
         self.live().admin = Some(address);
@@ -272,6 +302,7 @@ impl Board {
             max_connections: live.max_connections,
             memory_bytes: memory::resident_bytes(),
             epoch: live.epoch,
+            policy_syncs: live.policy_syncs,
             reloads: live.reloads,
             clusters: live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details),
             probes: live.probes,
@@ -297,6 +328,7 @@ impl Board {
             listeners: live.listeners.iter().map(listener_status).collect(),
             admin: live.admin.clone(),
             last_reload: live.last_reload.clone(),
+            policy: live.policy.as_ref().map(policy_status),
             dns: live.dns.clone(),
             issuers: live.issuers.clone(),
         }
@@ -318,8 +350,17 @@ pub(super) struct Status {
     listeners: Vec<ListenerStatus>,
     admin: Option<String>,
     last_reload: Option<LastReload>,
+    policy: Option<PolicyStatus>,
     dns: DnsStatus,
     issuers: Vec<ShownIssuer>,
+}
+
+/// The live policy.
+#[derive(Debug, Serialize)]
+struct PolicyStatus {
+    in_force: bool,
+    document: Document,
+    error: Option<String>,
 }
 
 /// Who publishes keys of tokens.
@@ -383,6 +424,10 @@ fn worker_status((index, seat): (usize, &Seat)) -> WorkerStatus {
 
 fn listener_status((name, address): &(String, SocketAddr)) -> ListenerStatus {
     ListenerStatus { name: name.clone(), address: *address }
+}
+
+fn policy_status(shown: &Shown) -> PolicyStatus {
+    PolicyStatus { in_force: shown.in_force, document: shown.document.clone(), error: shown.trouble.clone() }
 }
 
 fn time(unix_ms: u64) -> String {

@@ -80,6 +80,7 @@ mod tests {
             listeners: Vec::new(),
             clusters: Vec::new(),
             policies: Vec::new(),
+            live_policy: None,
             routes: Vec::new(),
             access_log: AccessLog { output: Output::Off, sample },
             reason_header: false,

@@ -11,6 +11,7 @@ use super::crew::Crew;
 use super::log_writer::LogWriter;
 use super::names::Answers;
 use super::overview::Overview;
+use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
@@ -18,6 +19,7 @@ use super::tables::{News, Tables};
 use super::watch::Watch;
 use crate::clock;
 use crate::config::Config;
+use crate::policy::LivePolicy;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::worker::{Credit, Loads, Message};
 
@@ -64,6 +66,7 @@ pub(super) struct Gateway {
     pub(super) writer: LogWriter,
     pub(super) probes: Probes,
     pub(super) overview: Arc<Overview>,
+    pub(super) policy: LivePolicies,
 }
 
 impl Gateway {
@@ -126,7 +129,7 @@ impl Gateway {
         self.tables.look_for_roots(&loaded.config).await;
         let new = self.ask_for_new(&loaded.config).await;
         let epoch = self.publisher.epoch() + 1;
-        let snapshot = self.tables.compile(&loaded.config, epoch, new)?;
+        let mut snapshot = self.tables.compile(&loaded.config, epoch, new)?;
         let changes = listener_changes(&self.held, &loaded.config.listeners);
         let opened = match sockets::open_all(&changes.open, self.crew.len()) {
             Ok(opened) => opened,
@@ -135,6 +138,8 @@ impl Gateway {
                 return Err(error);
             }
         };
+        self.policy.follow(loaded.config.live_policy.as_ref());
+        snapshot.live = self.live();
         self.tables.on_publishing(&snapshot, &loaded.config);
         self.watch_over(&snapshot, &loaded.config);
         self.publisher.publish(snapshot);
@@ -171,7 +176,8 @@ impl Gateway {
     pub(super) fn take_news(&mut self, news: &News) {
         let epoch = self.publisher.epoch() + 1;
         match self.tables.recompile(&self.loaded.config, epoch) {
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
+                snapshot.live = self.live();
                 let config = self.loaded.config.clone();
                 self.tables.on_publishing(&snapshot, &config);
                 self.watch_over(&snapshot, &config);
@@ -187,6 +193,72 @@ impl Gateway {
                 }
             }
             Err(why) => tracing::error!(?news, why, "changed addresses or keys not taken up, the last ones stay"),
+        }
+    }
+
+    /// The live policy for a snapshot.
+    fn live(&self) -> Option<Arc<LivePolicy>> {
+        let live = self.policy.compiled();
+        if live.is_some() {
+            // No request should have to make the table of rate limits.
+            self.tables.limits().prepare();
+        }
+        live
+    }
+
+    /// Takes up what may have changed the live policy.
+    pub(super) async fn take_policy(&mut self, news: PolicyNews) {
+        let seen = clock::now_ns();
+        let author = self.policy.take(news).await;
+        self.publish_policy(author, seen).await;
+    }
+
+    /// Looks whether the live policy was changed unseen.
+    pub(super) async fn look_at_policy(&mut self) {
+        let seen = clock::now_ns();
+        let author = self.policy.look().await;
+        self.publish_policy(author, seen).await;
+    }
+
+    /// Merges what was posted into the live policy.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub(super) async fn post_policy(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let seen = clock::now_ns();
+        let result = self.policy.post(bytes).await;
+        match &result {
+            Ok(()) => self.publish_policy(Some(Author::Admin), seen).await,
+            Err(Refusal::Invalid(why) | Refusal::Unkept(why)) => {
+                tracing::warn!(why, "posted policy refused, the last one stays");
+                self.board.on_policy_refused();
+            }
+        }
+        result
+    }
+
+    /// Publishes the configuration in force once more under the live policy that there is now, if it is another one.
+    async fn publish_policy(&mut self, author: Option<Author>, seen: u64) {
+        self.board.on_policy(self.policy.shown());
+        if let Some(author) = author {
+            let epoch = self.publisher.epoch() + 1;
+            let snapshot = self.publisher.current().under(self.live(), epoch);
+            self.publisher.publish(snapshot);
+            self.crew.tell(|| Message::Nudge);
+            let adopted = self.adopted().await;
+            let took = clock::now_ns() - seen;
+            let document = self.policy.shown().document;
+            tracing::info!(
+                epoch,
+                by = author.name(),
+                enabled = document.enabled,
+                rate_limit = document.rate_limit.to_string(),
+                circuit_breaker_threshold = document.circuit_breaker_threshold,
+                adopted,
+                adopted_ms = millis(took),
+                "live policy published"
+            );
+            self.board.on_policy_published(epoch, took);
         }
     }
 
@@ -241,6 +313,7 @@ impl Gateway {
 
     /// Puts what is in force on the board.
     pub(super) fn show(&self) {
+        self.board.on_policy(self.policy.shown());
         self.board.on_published(Published {
             epoch: self.publisher.epoch(),
             listeners: self.held.iter().map(|held| (held.name.clone(), held.bound)).collect(),

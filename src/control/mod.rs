@@ -23,6 +23,7 @@ mod memory;
 mod names;
 mod online;
 mod overview;
+mod policy;
 mod probes;
 mod roots;
 mod sentinel;
@@ -45,8 +46,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use admin::ReloadRequest;
+use admin::{Orders, PolicyRequest, ReloadRequest};
 use gateway::{Gateway, Trigger};
+use policy::News as PolicyNews;
 use signals::{Signals, Wish};
 use tables::News;
 
@@ -56,8 +58,8 @@ pub use source::Source;
 
 /// Pause between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
-/// Reloads asked for and not yet begun.
-const PENDING_RELOADS: usize = 64;
+/// Orders of the admin server that are not obeyed yet.
+const PENDING_ORDERS: usize = 64;
 
 /// How to run a gateway.
 pub struct Options {
@@ -128,8 +130,8 @@ pub fn run(options: Options) -> Result<(), Failure> {
 
 async fn serve(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot catch signals: {error}")))?;
-    let (reloads, mut inbox) = mpsc::channel(PENDING_RELOADS);
-    let (mut gateway, admin) = start::start(options.source, reloads).await?;
+    let (orders, mut inbox) = Inbox::new();
+    let (mut gateway, admin) = start::start(options.source, orders).await?;
     announce(&gateway, options.on_started);
     let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox).await;
     gateway.probes.stop();
@@ -165,21 +167,33 @@ enum Stopped {
     WorkerDied,
 }
 
+/// Orders of the admin server.
+struct Inbox {
+    reloads: mpsc::Receiver<ReloadRequest>,
+    policies: mpsc::Receiver<PolicyRequest>,
+}
+
+impl Inbox {
+    fn new() -> (Orders, Self) {
+        let (to_reload, reloads) = mpsc::channel(PENDING_ORDERS);
+        let (to_policies, policies) = mpsc::channel(PENDING_ORDERS);
+        (Orders { reloads: to_reload, policies: to_policies }, Self { reloads, policies })
+    }
+}
+
 enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
+    Post(PolicyRequest),
+    /// The live policy may be another one.
+    Policy(PolicyNews),
     Files,
     /// Names have other addresses, or issuers other keys.
     News(News),
     Housekeeping,
 }
 
-async fn control_loop(
-    gateway: &mut Gateway,
-    signals: &mut Signals,
-    stop: &Stop,
-    inbox: &mut mpsc::Receiver<ReloadRequest>,
-) -> Stopped {
+async fn control_loop(gateway: &mut Gateway, signals: &mut Signals, stop: &Stop, inbox: &mut Inbox) -> Stopped {
     let mut changes = watch::changes(gateway.watch.as_ref());
     // An interval and not a sleep, which busy events would start anew each time.
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -188,9 +202,11 @@ async fn control_loop(
         let event = tokio::select! {
             wish = signals.next() => Event::Wish(wish),
             () = stop.0.notified() => return Stopped::Asked("stop"),
-            Some(request) = inbox.recv() => Event::Reload(request),
+            Some(request) = inbox.reloads.recv() => Event::Reload(request),
+            Some(request) = inbox.policies.recv() => Event::Post(request),
             Some(()) = changes.recv() => Event::Files,
             news = gateway.tables.news() => Event::News(news),
+            news = gateway.policy.news() => Event::Policy(news),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
         let (trigger, requests) = match event {
@@ -205,6 +221,14 @@ async fn control_loop(
                 continue;
             }
             Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
+            Event::Post((bytes, reply)) => {
+                drop(reply.send(gateway.post_policy(&bytes).await));
+                continue;
+            }
+            Event::Policy(news) => {
+                gateway.take_policy(news).await;
+                continue;
+            }
             Event::Files => (Trigger::Files, Vec::new()),
             Event::News(news) => {
                 gateway.take_news(&news);
@@ -213,6 +237,7 @@ async fn control_loop(
             Event::Housekeeping => {
                 gateway.retire();
                 gateway.show_names();
+                gateway.look_at_policy().await;
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }
@@ -234,9 +259,9 @@ async fn control_loop(
 }
 
 /// Every request that waits: one reload answers them all.
-fn pending(first: ReloadRequest, inbox: &mut mpsc::Receiver<ReloadRequest>) -> Vec<ReloadRequest> {
+fn pending(first: ReloadRequest, inbox: &mut Inbox) -> Vec<ReloadRequest> {
     let mut requests = vec![first];
-    while let Ok(request) = inbox.try_recv() {
+    while let Ok(request) = inbox.reloads.try_recv() {
         requests.push(request);
     }
     requests

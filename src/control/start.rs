@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::admin::{AdminServer, ReloadRequest};
+use super::admin::{AdminServer, Orders};
 use super::board::{Board, Fixed, Seat};
 use super::changes::listener_changes;
 use super::crew::{Berth, Crew, Shared};
 use super::gateway::Gateway;
 use super::log_writer::LogWriter;
 use super::overview::Overview;
+use super::policy::LivePolicies;
 use super::probes::{self, Probes};
 use super::sentinel::Sentinel;
 use super::sockets::{self, Opened};
@@ -35,6 +36,7 @@ struct Prepared {
     driver: Driver,
     tables: Tables,
     snapshot: Snapshot,
+    policy: LivePolicies,
     opened: Vec<Opened>,
     seats: Vec<Seat>,
     rings: Vec<LogRing>,
@@ -46,12 +48,9 @@ struct Prepared {
 ///
 /// # Errors
 /// An invalid configuration, or whatever this machine refuses.
-pub(super) async fn start(
-    source: Source,
-    reloads: mpsc::Sender<ReloadRequest>,
-) -> Result<(Gateway, Option<AdminServer>), Failure> {
+pub(super) async fn start(source: Source, orders: Orders) -> Result<(Gateway, Option<AdminServer>), Failure> {
     let prepared = prepare(source).await?;
-    let admin = AdminServer::start(&prepared.loaded.config.admin, Arc::clone(&prepared.board), reloads).await;
+    let admin = AdminServer::start(&prepared.loaded.config.admin, Arc::clone(&prepared.board), orders).await;
     let admin = admin.map_err(Failure::Runtime)?;
     let gateway = prepared.launch().map_err(Failure::Runtime)?;
     warn_of_limits(gateway.config());
@@ -74,7 +73,13 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     tables.look_for_roots(config).await;
     let new = tables.ask_for_new(config).await;
-    let snapshot = tables.compile(config, 1, new).map_err(refused)?;
+    let mut snapshot = tables.compile(config, 1, new).map_err(refused)?;
+    let mut policy = LivePolicies::new(placement.len());
+    policy.follow(config.live_policy.as_ref());
+    snapshot.live = policy.compiled();
+    if snapshot.live.is_some() {
+        tables.limits().prepare();
+    }
     tables.on_publishing(&snapshot, config);
     tables.on_published(1);
     let wanted = listener_changes(&[], &config.listeners).open;
@@ -96,7 +101,7 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
         fleet: Arc::clone(tables.fleet()),
         limits: Arc::clone(tables.limits()),
     }));
-    Ok(Prepared { source, loaded, driver, tables, snapshot, opened, seats, rings, board, writer })
+    Ok(Prepared { source, loaded, driver, tables, snapshot, policy, opened, seats, rings, board, writer })
 }
 
 impl Prepared {
@@ -136,6 +141,7 @@ impl Prepared {
             loads,
             board: self.board,
             writer: self.writer,
+            policy: self.policy,
         };
         gateway.follow_files();
         gateway.show();

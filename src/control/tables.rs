@@ -91,7 +91,8 @@ impl Tables {
         self.registry.set_issued(self.keys.issued(config));
         match snapshot::compile(config, epoch, &mut self.registry, resolved) {
             Ok(mut snapshot) => {
-                for route in &mut snapshot.routes {
+                let routes = Arc::get_mut(&mut snapshot.routes);
+                for route in routes.expect("nobody else has a new snapshot") {
                     route.series = self.series.slot(&route.name);
                 }
                 Ok(snapshot)

@@ -46,6 +46,11 @@ impl Watch {
         Ok(Self { watcher, watched: BTreeSet::new(), changed, scope })
     }
 
+    /// Told of every change at once, also of those that are one of many.
+    pub(super) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
     /// Watches the directories of `files` and no others; a directory that cannot be watched is reported in the log, one
     /// that does not exist (a built-in file) is left out. What changed before counts as a change, too.
     pub(super) fn follow(&mut self, files: &[PathBuf]) {

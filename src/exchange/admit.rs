@@ -5,7 +5,8 @@ use super::held::Exchange;
 use super::local::Local;
 use crate::http1::Method;
 use crate::net::Env;
-use crate::policy::{Cors, Policies};
+use crate::policy::{Cors, LivePolicy};
+use crate::snapshot::Route;
 
 /// What a preflight asks for (<https://fetch.spec.whatwg.org/#cors-preflight-request>).
 pub(super) struct Preflight<'a> {
@@ -15,9 +16,14 @@ pub(super) struct Preflight<'a> {
 }
 
 impl<'a, E: Env> Exchange<'a, E> {
-    /// Asks the policies of the route: access, cross-origin sharing (whose preflights
-    /// are answered here, and whose fields scripts need to read a refusal), who the client is, then rate limits.
-    pub(super) async fn admit(&self, policies: &'a Policies) -> Result<(), Local<'a>> {
+    /// Asks the live policy whether anything passes, and the policies of the route: access, cross-origin sharing (whose
+    /// preflights are answered here, and whose fields scripts need to read a refusal), who the client is, then rate limits,
+    /// the last of which is that of the live policy.
+    pub(super) async fn admit(&self, route: &'a Route, live: Option<&LivePolicy>) -> Result<(), Local<'a>> {
+        if live.is_some_and(|live| !live.enabled) {
+            return Err(Local::Failed(Failure::PolicyEnforced));
+        }
+        let Some(policies) = &route.policies else { return self.limit(&[], live).await };
         if !policies.access.is_empty() {
             let client = self.client_ip();
             if !policies.access.iter().all(|access| access.passes(client)) {
@@ -28,7 +34,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             self.share(cors)?;
         }
         self.authenticate(policies).map_err(|why| Local::Failed(Failure::Unproven(why)))?;
-        if policies.limits.is_empty() { Ok(()) } else { self.limit(policies).await }
+        self.limit(&policies.limits, live).await
     }
 
     /// Answers a preflight, and tells browsers with every other answer whose scripts may read it.

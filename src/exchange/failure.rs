@@ -145,8 +145,10 @@ pub enum Failure {
     AccessDenied,
     /// Scripts of this origin may not ask for this.
     OriginRefused,
-    /// A rate limit of the route is used up.
+    /// A rate limit of the route, or that of all, is used up.
     RateLimited,
+    /// The live policy lets nothing pass.
+    PolicyEnforced,
     /// The client did not prove who it is, or may not although it did.
     Unproven(Unproven),
     /// The store of a rate limit does not answer, and the policy lets nothing pass without it.
@@ -281,7 +283,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 61] = [
+    pub const KINDS: [Self; 62] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -296,6 +298,7 @@ impl Failure {
         Self::AccessDenied,
         Self::OriginRefused,
         Self::RateLimited,
+        Self::PolicyEnforced,
         Self::Unproven(Unproven::KINDS[0]),
         Self::Unproven(Unproven::KINDS[1]),
         Self::Unproven(Unproven::KINDS[2]),
@@ -371,6 +374,7 @@ impl Failure {
             Self::CertificateMissing => client(403, "client_certificate_missing", "a client certificate is required"),
             Self::AccessDenied => client(403, "access_denied", "access denied"),
             Self::RateLimited => client(429, "rate_limited", "rate limit exceeded"),
+            Self::PolicyEnforced => gateway(429, "policy_enforced", "gateway policy enforced"),
             Self::LimiterUnavailable => gateway(503, "limiter_unavailable", "the rate limiter is unavailable"),
             Self::OriginRefused => client(403, "origin_refused", "scripts of this origin may not ask for this"),
             Self::Unproven(why) => why.verdict(),
@@ -452,6 +456,7 @@ impl Failure {
             Self::AccessDenied
             | Self::OriginRefused
             | Self::RateLimited
+            | Self::PolicyEnforced
             | Self::Unproven(_)
             | Self::LimiterUnavailable
             | Self::DescriptorsExhausted

@@ -4,22 +4,26 @@ use std::net::IpAddr;
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::failure::Failure;
 use super::held::Exchange;
 use super::local::Local;
 use super::store::Bell;
 use crate::net::Env;
-use crate::policy::Policies;
+use crate::policy::LivePolicy;
 use crate::policy::limit::{Decision, Key, Keys, Limiter, OnStoreError, Shared, StoreError, Taken};
 
 impl<'a, E: Env> Exchange<'a, E> {
-    /// Counts this request in every limit of the route, and tells of the one that has least left.
+    /// Counts this request in every limit of the route and in that of the live policy, and tells of the one of the route
+    /// that has least left. What is left for everybody is told to nobody, unless it is nothing.
     ///
     /// One that is refused was counted by those before it, as it was asked.
-    pub(super) async fn limit(&self, policies: &Policies) -> Result<(), Local<'a>> {
+    pub(super) async fn limit(&self, limits: &[Arc<Limiter>], live: Option<&LivePolicy>) -> Result<(), Local<'a>> {
         let mut tightest: Option<Decision> = None;
-        for limiter in &policies.limits {
+        let of_all = live.map(|live| &live.limiter);
+        let of_route = limits.iter().map(|limiter| (&**limiter, true));
+        for (limiter, is_told) in of_route.chain(of_all.map(|limiter| (limiter, false))) {
             let decision = match limiter.shared() {
                 None => self.decide_here(limiter),
                 Some(shared) => match self.leased(limiter, shared) {
@@ -30,7 +34,8 @@ impl<'a, E: Env> Exchange<'a, E> {
                     },
                 },
             };
-            if tightest.is_none_or(|other| decision.remaining < other.remaining || !decision.allowed) {
+            let is_tighter = tightest.is_none_or(|other| decision.remaining < other.remaining);
+            if is_told && is_tighter || !decision.allowed {
                 tightest = Some(decision);
             }
             if !decision.allowed {

@@ -313,9 +313,10 @@ impl<'a, E: Env> Attempt<'a, E> {
         let (shard, cluster, id) = (self.shard, self.cluster, self.endpoint().id);
         let Some(pass) = self.pass.take() else { return };
         let now = Now { ms: shard.alarms.now_ms(), ns: shard.env.now_ns() };
-        let (breaker, passive) = (cluster.breaker.as_ref(), cluster.passive.as_ref());
+        let (breaker, passive) = (shard.breaker_of(cluster), cluster.passive.as_ref());
         let gate = cluster.state.ejecting();
-        let outcome = shard.fleet.on_failure(shard.worker, id, pass, now, breaker, passive, &cluster.ids, gate);
+        let outcome =
+            shard.fleet.on_failure(shard.worker, id, pass, now, breaker.as_ref(), passive, &cluster.ids, gate);
         shard.on_transition(outcome.opened.map(|transition| transition.to));
         if outcome.ejected {
             shard.counters.ejections.add(1);

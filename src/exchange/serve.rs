@@ -107,8 +107,8 @@ impl<'a, E: Env> Exchange<'a, E> {
         if route.needs_certificate && self.certificate().is_none() {
             return Decision::Answer(Local::Failed(Failure::CertificateMissing));
         }
-        if let Some(policies) = &route.policies
-            && let Err(refusal) = self.admit(policies).await
+        if (route.policies.is_some() || snapshot.live.is_some())
+            && let Err(refusal) = self.admit(route, snapshot.live.as_deref()).await
         {
             return Decision::Answer(refusal);
         }

@@ -12,14 +12,14 @@ use super::queue::{Call, Credit, Queues, Tell};
 use super::spares::Spares;
 use super::store::{Ask, Asked};
 use crate::clock;
-use crate::cluster::{Carriers, EndpointId, Fleet, Idle};
+use crate::cluster::{BreakerPolicy, Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
 use crate::policy::auth::Cache;
 use crate::policy::limit::Shard as Leases;
 use crate::rng::Rng;
-use crate::snapshot::{Reader, Snapshot};
+use crate::snapshot::{Cluster, Reader, Snapshot};
 use crate::telemetry::{LogRing, WorkerCounters};
 
 /// A connection to an endpoint.
@@ -167,7 +167,7 @@ impl<E: Env> Shard<E> {
         drop(self.current.replace(next));
         self.close_removed(&before.snapshot);
         self.forget_before(&before.snapshot);
-        for cluster in &self.current.borrow().snapshot.clusters {
+        for cluster in self.current.borrow().snapshot.clusters.iter() {
             self.close_over(cluster);
         }
         self.queues.wake_all();
@@ -175,10 +175,19 @@ impl<E: Env> Shard<E> {
         self.leave_unused();
     }
 
+    /// When the breakers of this cluster open, by the live policy that is in force now.
+    pub(super) fn breaker_of(&self, cluster: &Cluster) -> Option<BreakerPolicy> {
+        let mut policy = cluster.breaker?;
+        if let Some(live) = &self.current.borrow().snapshot.live {
+            policy.consecutive = live.threshold_beside(cluster.own_consecutive);
+        }
+        Some(policy)
+    }
+
     /// Closes the idle connections of endpoints that the current snapshot no longer has.
     fn close_removed(&self, before: &Snapshot) {
         let mut closed = self.closed.borrow_mut();
-        for &endpoint in &before.endpoints {
+        for &endpoint in before.endpoints.iter() {
             if !self.has_endpoint(endpoint) {
                 self.idle.borrow_mut().on_endpoint_removed(endpoint, &mut closed);
                 self.close_carriers(endpoint);

@@ -10,6 +10,7 @@ mod admission;
 pub mod auth;
 mod cors;
 pub mod limit;
+mod live;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
 use auth::{Bearers, Holders};
 pub use cors::{Cors, CorsSpec, Origin};
 use limit::{Decision, Limiter};
+pub use live::{LivePolicy, Pace};
 
 /// The policies of one route, in the order in which they are asked.
 #[derive(Default)]

@@ -135,7 +135,7 @@ impl Registry {
         self.states.retain(|name, state| state.taken() > 0 || is_known(name));
         let gates = snapshot.clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.admission.as_ref()?)));
         self.admissions = gates.map(|(name, gate)| (name.clone(), Arc::clone(&gate.shared))).collect();
-        for cluster in &snapshot.clusters {
+        for cluster in snapshot.clusters.iter() {
             self.states.entry(cluster.name.clone()).or_insert_with(|| Arc::clone(&cluster.state));
         }
     }
@@ -207,6 +207,7 @@ pub(super) fn cluster(
         fail_open: cluster.none_healthy == config::NoneHealthy::FailOpen,
         is_required: cluster.required,
         breaker: cluster.breaker.as_ref().map(breaker),
+        own_consecutive: cluster.breaker.as_ref().and_then(|breaker| breaker.consecutive),
         passive: cluster.passive.as_ref().map(passive),
         proxy_protocol: cluster.proxy_protocol.map(proxy_version),
         idle: IdleLimits {
@@ -372,7 +373,7 @@ fn breaker(breaker: &config::Breaker) -> BreakerPolicy {
         window_ms: ms(breaker.window),
         error_rate: breaker.error_rate,
         min_requests: breaker.min_requests,
-        consecutive: breaker.consecutive,
+        consecutive: breaker.consecutive.unwrap_or(config::Breaker::CONSECUTIVE),
         open_ms: ms(breaker.open_for),
         probes: breaker.probes,
         close_after: breaker.close_after,

@@ -98,14 +98,15 @@ pub fn compile(
     Ok(Snapshot {
         epoch,
         listeners,
-        table: Table::compile(&specs),
-        routes,
-        clusters,
-        splits,
-        endpoints,
+        table: Arc::new(Table::compile(&specs)),
+        routes: routes.into(),
+        clusters: clusters.into(),
+        splits: splits.into(),
+        endpoints: endpoints.into(),
         log: log_sample(&config.access_log),
         reason_header: config.reason_header,
         limits: Arc::clone(registry.limits()),
+        live: None,
     })
 }
 

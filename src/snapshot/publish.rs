@@ -148,15 +148,16 @@ mod tests {
     fn snapshot(epoch: u64) -> Snapshot {
         Snapshot {
             epoch,
-            listeners: Vec::new(),
-            table: Table::compile(&[]),
-            routes: Vec::new(),
-            clusters: Vec::new(),
-            splits: Vec::new(),
-            endpoints: Vec::new(),
+            listeners: Arc::default(),
+            table: Arc::new(Table::compile(&[])),
+            routes: Arc::default(),
+            clusters: Arc::default(),
+            splits: Arc::default(),
+            endpoints: Arc::default(),
             log: LogSample { ok: 0.0, slow_over: std::time::Duration::ZERO, slow: 0.0, errors: 0.0 },
             reason_header: false,
             limits: Arc::new(crate::policy::limit::Limits::new([0; 16])),
+            live: None,
         }
     }
 

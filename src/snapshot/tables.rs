@@ -11,34 +11,56 @@ use super::{Callers, Cluster, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
-use crate::policy::{Policies, Priority};
+use crate::policy::{LivePolicy, Policies, Priority};
 use crate::routing::{RouteId, Table};
 
 /// Everything an exchange asks of the configuration.
+///
+/// What is large is shared by epochs that differ in nothing but the live policy.
 pub struct Snapshot {
     /// Its epoch, at least 1; a later configuration has a larger one.
     pub epoch: u64,
     /// Listeners; a handful, found by name.
-    pub listeners: Vec<Listener>,
+    pub listeners: Arc<[Listener]>,
     /// (host, path, method, headers) to route.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// Routes by [`RouteId`].
-    pub routes: Vec<Route>,
+    pub routes: Arc<[Route]>,
     /// Clusters as [`Action::Forward`] names them.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Arc<[Cluster]>,
     /// Weights of each split, by [`SplitRoute::number`], and the parts of each mirror, by [`Mirror::split`].
-    pub splits: Vec<Vec<u32>>,
+    pub splits: Arc<[Vec<u32>]>,
     /// Every endpoint of every cluster, sorted.
-    pub endpoints: Vec<EndpointId>,
+    pub endpoints: Arc<[EndpointId]>,
     /// Shares of the access log.
     pub log: LogSample,
     /// Does a local reply carry its reason in `X-Gateway-Reason`?
     pub reason_header: bool,
     /// What has been used of all rate limits.
     pub limits: Arc<Limits>,
+    /// What holds over all routes, if anything does.
+    pub live: Option<Arc<LivePolicy>>,
 }
 
 impl Snapshot {
+    /// The same under another live policy, as a later epoch.
+    #[must_use]
+    pub fn under(&self, live: Option<Arc<LivePolicy>>, epoch: u64) -> Self {
+        Self {
+            epoch,
+            listeners: Arc::clone(&self.listeners),
+            table: Arc::clone(&self.table),
+            routes: Arc::clone(&self.routes),
+            clusters: Arc::clone(&self.clusters),
+            splits: Arc::clone(&self.splits),
+            endpoints: Arc::clone(&self.endpoints),
+            log: self.log,
+            reason_header: self.reason_header,
+            limits: Arc::clone(&self.limits),
+            live,
+        }
+    }
+
     /// The route of an identity that [`Snapshot::table`] gave.
     #[must_use]
     pub fn route(&self, id: RouteId) -> &Route {

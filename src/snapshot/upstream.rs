@@ -44,6 +44,8 @@ pub struct Cluster {
     pub is_required: bool,
     /// When an endpoint's breaker opens and closes.
     pub breaker: Option<BreakerPolicy>,
+    /// Failures in a row that open it, if its configuration says how many.
+    pub own_consecutive: Option<u32>,
     /// When an endpoint is ejected for its errors.
     pub passive: Option<PassivePolicy>,
     /// The header that names the client ahead of everything on a connection, which is not kept then.

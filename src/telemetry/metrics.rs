@@ -16,6 +16,7 @@ use super::counters::{
     CAPS, CLASSES, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, METHODS, PROTOCOLS, REASONS_MAX, STATUS_FIRST,
     TLS_FAILURES, WorkerCounters,
 };
+use super::policy_syncs::PolicySyncs;
 use super::retries::{NotRetried, Retried};
 use super::top_clients::TopClients;
 use crate::limits;
@@ -82,6 +83,8 @@ pub struct Scrape {
     pub memory_bytes: u64,
     /// Epoch of the published configuration.
     pub epoch: u64,
+    /// Live policies taken up so far.
+    pub policy_syncs: PolicySyncs,
     /// Reloads so far.
     pub reloads: Reloads,
     /// Clusters of the configuration in force.
@@ -211,6 +214,20 @@ impl Scrape {
         let help =
             "Requests that could have passed and did not: leases of a shared rate limit that were not used in time.";
         page.counter("rate_limiter_lease_lost", help, self.sum(|w| w.store_lost.value()))
+    }
+
+    fn encode_policy(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let syncs = &self.policy_syncs;
+        let help = "Milliseconds from a change of the live policy being seen to its adoption by every core.";
+        page.open("policy_sync_duration_ms", help, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+            syncs.sum_ms(),
+            syncs.count(),
+            &syncs.buckets_ms(),
+            None,
+        )?;
+        let mut family = page.open("policy_updates", "Changes of the live policy by result.", MetricType::Counter)?;
+        count_in(&mut family, &[("result", "ok")], syncs.count())?;
+        count_in(&mut family, &[("result", "error")], syncs.refused)
     }
 
     fn encode_durations(&self, page: &mut Page<'_, '_>) -> fmt::Result {
@@ -443,6 +460,7 @@ impl Scrape {
         let dropped = sum(|w| &w.log_dropped) + self.log_dropped;
         page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;
         page.gauge("config_epoch", "Epoch of the published configuration.", self.epoch)?;
+        self.encode_policy(page)?;
         let mut family = page.open("config_reloads", "Reloads by result.", MetricType::Counter)?;
         count_in(&mut family, &[("result", "ok")], self.reloads.ok)?;
         count_in(&mut family, &[("result", "error")], self.reloads.failed)?;

@@ -10,6 +10,7 @@ mod clusters;
 mod counters;
 mod json;
 mod metrics;
+mod policy_syncs;
 mod record;
 mod retries;
 mod ring;
@@ -23,6 +24,7 @@ pub use counters::{
 };
 pub use json::{escape, render_line};
 pub use metrics::{Format, Reloads, Scrape, render_metrics};
+pub use policy_syncs::PolicySyncs;
 pub use record::{OwnedRecord, Record};
 pub use retries::{NotRetried, Retried};
 pub use ring::{LogDrain, LogRing, ring};

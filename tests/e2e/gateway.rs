@@ -105,6 +105,26 @@ impl Gateway {
         message
     }
 
+    /// The answer of the admin server to a body.
+    pub(crate) fn posts(&self, path: &str, body: &str) -> Message {
+        let mut wire = Wire::to(self.admin);
+        let (host, length) = (self.admin, body.len());
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        // What is too large need not be taken whole before it is refused.
+        drop(wire.try_send(head + body));
+        let mut message = wire.reads_head();
+        wire.reads_body(&mut message);
+        message
+    }
+
+    /// Kills it; what is left is its directory.
+    pub(crate) fn killed(mut self) -> Folder {
+        self.signal(libc::SIGKILL);
+        assert_eq!(self.process.exit_code(), None);
+        self.folder
+    }
+
     /// The page `/status`.
     pub(crate) fn status(&self) -> Value {
         json(self.asks_admin("GET", "/status").text())

@@ -19,7 +19,7 @@ fn limited(io: Io, policies: &str, names: &str) -> Plan {
 }
 
 /// How many of the requests pass that so many connections send at once, each so many.
-fn passed(to: SocketAddr, connections: usize, each: usize) -> usize {
+pub(crate) fn passed(to: SocketAddr, connections: usize, each: usize) -> usize {
     let passed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..connections {

@@ -1,5 +1,6 @@
 //! A server of Redis of the test's own, on a socket in a folder.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -24,6 +25,17 @@ impl Redis {
     /// Where gateways find it.
     pub(crate) fn url(&self) -> String {
         format!("unix://{}", self.folder.path("s").display())
+    }
+
+    /// Sets a key to a value, and tells nobody.
+    pub(crate) fn sets(&self, key: &str, value: &str) {
+        let mut stream = UnixStream::connect(self.folder.path("s")).expect("it listens");
+        let length = value.len();
+        let command = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${length}\r\n{value}\r\n", key.len());
+        stream.write_all(command.as_bytes()).expect("it reads");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("it answers");
+        assert_eq!(&answer, b"+OK\r\n");
     }
 
     /// Stops it in its tracks: connections stay, nothing is answered.

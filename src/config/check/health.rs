@@ -171,7 +171,7 @@ pub(super) fn check_breaker(check: &mut Check<'_>, at: At<'_>, file: Option<&Bre
         min_requests: check
             .number(at.key("min_requests"), file.min_requests.as_ref(), 1..=MIN_REQUESTS_MAX)
             .unwrap_or(20),
-        consecutive: check.number(at.key("consecutive"), file.consecutive.as_ref(), 0..=CONSECUTIVE_MAX).unwrap_or(50),
+        consecutive: check.number(at.key("consecutive"), file.consecutive.as_ref(), 0..=CONSECUTIVE_MAX),
         open_for: check_wait(check, at.key("open_for"), file.open_for.as_ref(), 15),
         probes: check.number(at.key("probes"), file.probes.as_ref(), 1..=PROBES_MAX).unwrap_or(1),
         close_after: check.number(at.key("close_after"), file.close_after.as_ref(), 1..=CLOSE_AFTER_MAX).unwrap_or(3),

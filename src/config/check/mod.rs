@@ -11,6 +11,7 @@ mod endpoints;
 mod hash_key;
 mod health;
 mod listeners;
+mod live_policy;
 mod policies;
 mod process;
 mod rate_limit;
@@ -299,6 +300,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     let (access_log, reason_header) = process::check_observability(check, main);
     let top_clients = process::check_top_clients(check, main);
     let watch = process::check_watch(check, main);
+    let live_policy = live_policy::check(check, main);
     let listeners = listeners::check(check, files);
     process::check_admin_is_apart(check, main, &admin, &listeners);
     let around = clusters::Surroundings { keepalive: defaults.keepalive, runtime: &runtime, dns: &dns };
@@ -319,6 +321,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
         listeners,
         clusters,
         policies,
+        live_policy,
         routes,
         access_log,
         reason_header,

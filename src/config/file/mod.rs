@@ -7,6 +7,7 @@ mod cluster;
 mod compound;
 mod health;
 mod listener;
+mod live_policy;
 mod policy;
 mod process;
 mod route;
@@ -22,6 +23,7 @@ pub(super) use self::cluster::{
 pub(super) use self::compound::{Named, ScalarOr};
 pub(super) use self::health::{ActiveHealthFile, HealthFile, PassiveHealthFile};
 pub(super) use self::listener::{LimitsFile, ListenerFile};
+use self::live_policy::LivePolicyFile;
 pub(super) use self::policy::{AccessFile, CorsFile, LimitKeysFile, PolicyFile, RateLimitFile};
 use self::process::{AdminFile, ObservabilityFile, ReloadFile, RuntimeFile};
 pub(super) use self::process::{DnsFile, SampleFile, WorkersFile};
@@ -59,6 +61,8 @@ pub(in crate::config) struct Document {
     pub(in crate::config) policies: Option<Named<PolicyFile>>,
     /// Which requests go where; precedence is by specificity, then by order.
     pub(in crate::config) routes: Option<Vec<RouteFile>>,
+    /// The live policy document, which is in force over all routes.
+    pub(in crate::config) policy: Option<LivePolicyFile>,
     /// What the gateway tells about its work.
     pub(in crate::config) observability: Option<ObservabilityFile>,
     /// How changes of the configuration are taken up.

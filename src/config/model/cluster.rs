@@ -281,12 +281,18 @@ pub struct Breaker {
     pub error_rate: f64,
     /// Attempts in the window before the share means anything, 1 to 65536.
     pub min_requests: u32,
-    /// Failures in a row that open it whatever the share is, at most 65535; 0 for none.
-    pub consecutive: u32,
+    /// Failures in a row that open it whatever the share is, at most 65535, 0 for none; [`Breaker::CONSECUTIVE`] or what the
+    /// live policy says unless given.
+    pub consecutive: Option<u32>,
     /// Time it stays open before it tries again, never zero.
     pub open_for: Duration,
     /// Requests let through at once to try, 1 to 31.
     pub probes: u32,
     /// Successes of those that close it, 1 to 255.
     pub close_after: u32,
+}
+
+impl Breaker {
+    /// Failures in a row that open a breaker unless it is said.
+    pub const CONSECUTIVE: u32 = 50;
 }

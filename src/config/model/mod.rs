@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod live_policy;
 mod policy;
 mod route;
 mod tls;
@@ -17,6 +18,7 @@ pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
     ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,
 };
+pub use self::live_policy::{LivePolicy, PolicyKey};
 pub use self::policy::{Access, LimitStore, Policy, RateLimit};
 pub use self::route::{
     Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Priority, Retry, RetryOn, Route, Timeouts,
@@ -38,6 +40,8 @@ pub struct Config {
     pub clusters: Vec<Cluster>,
     /// Policies in the order written; [`Route::policies`] indexes into this list.
     pub policies: Vec<Policy>,
+    /// Where the live policy document is, if one is in force from the start.
+    pub live_policy: Option<LivePolicy>,
     /// Routes in the order written.
     pub routes: Vec<Route>,
     /// The access log.

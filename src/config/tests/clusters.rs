@@ -57,7 +57,7 @@ fn empty_sections_switch_their_part_on_with_its_defaults() {
         window: Duration::from_secs(10),
         error_rate: 0.5,
         min_requests: 20,
-        consecutive: 50,
+        consecutive: None,
         open_for: Duration::from_secs(15),
         probes: 1,
         close_after: 3,

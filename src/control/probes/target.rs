@@ -90,7 +90,7 @@ fn host_of(authority: &str) -> &str {
 /// Every endpoint of `snapshot` whose cluster wants probes; `config` is what the snapshot was compiled from.
 pub(in crate::control) fn targets(config: &Config, snapshot: &Snapshot) -> Vec<Target> {
     let mut targets = Vec::new();
-    for (written, compiled) in config.clusters.iter().zip(&snapshot.clusters) {
+    for (written, compiled) in config.clusters.iter().zip(snapshot.clusters.iter()) {
         let Some(health) = &written.active else { continue };
         let cluster: Arc<str> = Arc::from(written.name.as_str());
         targets.extend(compiled.endpoints.iter().map(|endpoint| Target {

@@ -83,6 +83,7 @@ impl Failure {
             Self::Unproven(why) => why.grpc_status(),
             Self::DescriptorsExhausted
             | Self::LimiterUnavailable
+            | Self::PolicyEnforced
             | Self::BreakerOpen
             | Self::NoneFit
             | Self::ConnectRefused

@@ -13,6 +13,7 @@ fn scrape() -> Scrape {
     workers[1].upstream_reuses.add(3);
     workers[1].stall_max_ns.raise(1_500_000_000);
     Scrape {
+        policy_syncs: PolicySyncs::default(),
         workers,
         reasons: vec!["connect_refused", "route_not_found"],
         tls_failures: vec!["timeout"],

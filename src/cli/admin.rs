@@ -1,0 +1,219 @@
+//! The admin server of a running gateway, as commands ask it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, client};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Error, load};
+use crate::config::Admin;
+
+/// Bytes of an answer.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// Where the admin server is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Server {
+    /// The admin server: `http://HOST:PORT` or `unix:/path/of/the.sock`. Default: port `CONFIG_PORT` (9090) of this machine.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    admin: Option<String>,
+    /// The admin server of this configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Seconds to wait.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    #[arg(skip = std::env::var("CONFIG_PORT").ok())]
+    port: Option<String>,
+}
+
+impl Server {
+    /// The answer to a request for a page, with a body when there is something to say.
+    pub(super) fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Error> {
+        let target = self.target(path)?;
+        let asked = ask(&target, method, body.unwrap_or_default(), Duration::from_secs(self.timeout));
+        asked.map_err(|error| Error::Runtime(format!("{target}: {error}; is the gateway running?")))
+    }
+
+    fn target(&self, path: &str) -> Result<Target, Error> {
+        if let Some(file) = &self.config {
+            return Target::of_config(file, path);
+        }
+        let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
+        let url = self.admin.clone().unwrap_or_else(default);
+        Target::parse(url.trim_end_matches('/'), path).ok_or_else(|| wrong_url(&url))
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// A page of a server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Over TCP.
+    Tcp {
+        /// Host and port.
+        authority: String,
+        /// The page.
+        path: String,
+    },
+    /// Over a unix socket.
+    Unix {
+        /// The socket.
+        socket: PathBuf,
+        /// The page.
+        path: String,
+    },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { authority, path } => write!(f, "http://{authority}{path}"),
+            Self::Unix { socket, path: _ } => write!(f, "unix:{}", socket.display()),
+        }
+    }
+}
+
+impl Target {
+    /// The page `path` of a server's URL that names none itself.
+    pub(super) fn parse(url: &str, path: &str) -> Option<Self> {
+        if let Some(socket) = url.strip_prefix("unix:") {
+            return Some(Self::Unix { socket: Path::new(socket).to_owned(), path: path.to_owned() });
+        }
+        let rest = url.strip_prefix("http://")?;
+        let (authority, path) = rest.find('/').map_or((rest, path), |at| rest.split_at(at));
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+        Some(Self::Tcp { authority, path: path.to_owned() })
+    }
+
+    /// The page `path` of the admin server of a configuration file.
+    pub(super) fn of_config(file: &Path, path: &str) -> Result<Self, Error> {
+        let path = path.to_owned();
+        match load(file)?.config.admin {
+            Admin::Tcp(address) => Ok(Self::Tcp { authority: address.to_string(), path }),
+            Admin::Unix(socket) => Ok(Self::Unix { socket, path }),
+            Admin::Off => Err(Error::Runtime("the admin server is off in this configuration".to_owned())),
+        }
+    }
+}
+
+pub(super) fn wrong_url(url: &str) -> Error {
+    Error::Usage(format!("`{url}` is neither http://... nor unix:..."))
+}
+
+/// Asks for a page and waits for its answer no longer than `patience`.
+pub(super) fn ask(target: &Target, method: Method, body: String, patience: Duration) -> io::Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let asking = async {
+            match target {
+                Target::Tcp { authority, path } => {
+                    let stream = TcpStream::connect(authority).await?;
+                    exchange(stream, authority, method, path, body).await
+                }
+                Target::Unix { socket, path } => {
+                    let stream = UnixStream::connect(socket).await?;
+                    exchange(stream, "localhost", method, path, body).await
+                }
+            }
+        };
+        match tokio::time::timeout(patience, asking).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+        }
+    })
+}
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    method: Method,
+    path: &str,
+    body: String,
+) -> io::Result<Answer> {
+    let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+    let task = tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(path).header("host", host).header("connection", "close");
+    let request = request.body(Full::new(Bytes::from(body))).map_err(other)?;
+    let answer = sender.send_request(request).await.map_err(other)?;
+    let status = answer.status().as_u16();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.map_err(io::Error::other)?;
+    task.abort();
+    Ok(Answer { status, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
+}
+
+fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn tcp(authority: &str, path: &str) -> Option<Target> {
+        Some(Target::Tcp { authority: authority.to_owned(), path: path.to_owned() })
+    }
+
+    #[test]
+    fn urls_of_both_kinds_are_understood() {
+        let parse = |url| Target::parse(url, "/health");
+        assert_eq!(parse("http://127.0.0.1:9090/ready"), tcp("127.0.0.1:9090", "/ready"));
+        assert_eq!(parse("http://localhost"), tcp("localhost:80", "/health"));
+        assert_eq!(parse("http://[::1]:9090"), tcp("[::1]:9090", "/health"));
+        assert_eq!(parse("http://[::1]"), tcp("[::1]:80", "/health"));
+        let unix = Target::Unix { socket: "/run/a.sock".into(), path: "/health".to_owned() };
+        assert_eq!(parse("unix:/run/a.sock"), Some(unix));
+        assert_eq!(parse("https://localhost"), None);
+    }
+
+    /// The answer to a question, and what was asked.
+    fn asked(answer: &'static str) -> (io::Result<Answer>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = tcp(&listener.local_addr().unwrap().to_string(), "/page").unwrap();
+        #[allow(clippy::disallowed_methods, reason = "a test of two sides")]
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            let count = stream.read(&mut request).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&request[..count]).into_owned()
+        });
+        let told = ask(&target, Method::POST, "body".to_owned(), Duration::from_secs(20));
+        (told, server.join().unwrap())
+    }
+
+    #[test]
+    fn a_question_has_a_body_and_an_answer_a_status_and_one() {
+        let (answer, question) = asked("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno");
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (503, "no"));
+        assert!(question.starts_with("POST /page HTTP/1.1\r\nhost: 127.0.0.1:"), "{question}");
+    }
+
+    #[test]
+    fn nobody_there_is_an_error_and_so_is_an_answer_that_is_not_http() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = tcp(&listener.local_addr().unwrap().to_string(), "/").unwrap();
+        drop(listener);
+        assert!(ask(&target, Method::GET, String::new(), Duration::from_secs(20)).is_err());
+        assert!(asked("SSH-2.0-OpenSSH\r\n").0.is_err());
+        assert!(asked("HTTP/1.1 20").0.is_err());
+    }
+}

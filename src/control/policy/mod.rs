@@ -1,0 +1,350 @@
+//! The live policy: where its document comes from, who changes it, and what of it is in force.
+//!
+//! Owns the document, its file and its key of Redis. Never: publishes; it says that something changed, and the gateway
+//! does. Invariants: a document is in force whole or not at all; a broken or missing one changes nothing but the trouble
+//! that is shown; what is told to be stored is on the disk.
+
+mod document;
+mod file;
+mod shared;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(super) use self::document::Document;
+use self::file::Mark;
+use self::shared::Link;
+use super::watch::Watch;
+use crate::clock;
+use crate::config::{self, PolicyKey};
+use crate::policy::LivePolicy;
+use crate::policy::limit::{Algorithm, OnStoreError, Shared};
+
+/// Longest wait for Redis when gateways count together.
+const STORE_TIMEOUT_MS: u64 = 50;
+
+/// What may have changed the document.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The file, or something beside it.
+    File,
+    /// The key, or what is known of it.
+    Shared(shared::Told),
+}
+
+/// Who changed a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// It stood in its file.
+    File,
+    /// `POST /policy`.
+    Admin,
+    /// It stood in Redis.
+    Redis,
+}
+
+impl Author {
+    /// As logs and `/status` name it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Admin => "admin",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// Why a document was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is none: what is wrong with it.
+    Invalid(String),
+    /// It could not be kept where it belongs, so that the last one stays.
+    Unkept(String),
+}
+
+/// What is shown of the policy.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) document: Document,
+    pub(super) in_force: bool,
+    pub(super) trouble: Option<String>,
+}
+
+/// The document and its places.
+pub(super) struct LivePolicies {
+    workers: usize,
+    place: Option<config::LivePolicy>,
+    document: Document,
+    compiled: Option<Arc<LivePolicy>>,
+    /// Was the file ever there?
+    was_there: bool,
+    /// What of the file was looked at last.
+    mark: Option<Mark>,
+    /// The file was no document when it was read; that may have been in the middle of a write.
+    is_suspect: bool,
+    trouble: Option<String>,
+    watch: Option<Watch>,
+    link: Option<Link>,
+}
+
+impl LivePolicies {
+    /// Nothing is in force, for `workers` workers.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            place: None,
+            document: Document::standard(now()),
+            compiled: None,
+            was_there: false,
+            mark: None,
+            is_suspect: false,
+            trouble: None,
+            watch: None,
+            link: None,
+        }
+    }
+
+    /// What is in force, for snapshots.
+    pub(super) fn compiled(&self) -> Option<Arc<LivePolicy>> {
+        self.compiled.as_ref().map(Arc::clone)
+    }
+
+    /// What is shown of it.
+    pub(super) fn shown(&self) -> Shown {
+        Shown { document: self.document.clone(), in_force: self.compiled.is_some(), trouble: self.trouble.clone() }
+    }
+
+    /// Takes up the place that a configuration names. The document there is in force from the next snapshot on; the same
+    /// place changes nothing, and without one only what was posted stays.
+    pub(super) fn follow(&mut self, place: Option<&config::LivePolicy>) {
+        if self.place.as_ref() == place {
+            return;
+        }
+        let workers = self.workers;
+        *self = Self { place: place.cloned(), ..Self::new(workers) };
+        let Some(place) = place else { return };
+        if let Some(path) = &place.file {
+            self.set_mark(file::mark(path));
+            match load(path) {
+                Ok(Some(document)) => self.document = document,
+                Ok(None) => {}
+                Err(why) => self.on_trouble(why),
+            }
+            self.watch = Watch::new().inspect_err(|error| tracing::warn!(%error, "cannot watch the live policy")).ok();
+            self.follow_file();
+        }
+        match place.redis.as_ref().map(Link::new).transpose() {
+            Ok(link) => self.link = link,
+            Err(why) => self.on_trouble(why),
+        }
+        self.compile();
+    }
+
+    /// Something that may have changed the document; may be abandoned at any time.
+    pub(super) async fn news(&mut self) -> News {
+        let file = self.watch.as_ref().map(Watch::changed);
+        let changed = async {
+            match file {
+                Some(changed) => changed.notified().await,
+                None => std::future::pending().await,
+            }
+        };
+        let heard = async {
+            match &mut self.link {
+                Some(link) => link.hear().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => News::File,
+            told = heard => News::Shared(told),
+        }
+    }
+
+    /// Takes up what changed; whose document is in force now, if it is another one than before.
+    pub(super) async fn take(&mut self, news: News) -> Option<Author> {
+        match news {
+            News::File => self.take_file().await,
+            News::Shared(shared::Told::Value(Some(bytes))) => {
+                match Document::parse(&bytes, self.document.updated_at.clone()) {
+                    Ok(document) => {
+                        self.trouble.take_if(|trouble| trouble.starts_with("Redis"));
+                        self.take_shared(document).await
+                    }
+                    Err(why) => {
+                        self.on_trouble(format!("Redis: {why}"));
+                        None
+                    }
+                }
+            }
+            News::Shared(shared::Told::Value(None)) => {
+                self.trouble.take_if(|trouble| trouble.starts_with("Redis"));
+                None
+            }
+            News::Shared(shared::Told::Lost(why)) => {
+                self.on_trouble(format!("Redis: {why}"));
+                None
+            }
+        }
+    }
+
+    /// Looks at the file, should what watches it have missed something; as [`LivePolicies::take`].
+    pub(super) async fn look(&mut self) -> Option<Author> {
+        let path = self.path()?;
+        if file::mark(&path) == self.mark && !self.is_suspect {
+            return None;
+        }
+        self.take_file().await
+    }
+
+    /// Merges a document that was posted into the one in force, and keeps it.
+    ///
+    /// # Errors
+    /// Why not; then nothing has changed.
+    pub(super) async fn post(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let document = self.document.merged(bytes, now()).map_err(Refusal::Invalid)?;
+        if let Some(link) = &self.link {
+            let told = link.write(&document.to_json()).await;
+            told.map_err(|why| Refusal::Unkept(format!("the policy cannot be written to Redis: {why}")))?;
+        }
+        self.keep(&document).await.map_err(Refusal::Unkept)?;
+        if self.place.is_none() {
+            tracing::warn!("the configuration has no `policy`: what was posted is gone with this process");
+        }
+        self.adopt(document);
+        Ok(())
+    }
+
+    async fn take_file(&mut self) -> Option<Author> {
+        let path = self.path()?;
+        self.follow_file();
+        self.set_mark(file::mark(&path));
+        let was_suspect = std::mem::take(&mut self.is_suspect);
+        let why = match load(&path) {
+            Ok(Some(document)) if document == self.document => {
+                self.trouble = None;
+                return None;
+            }
+            Ok(Some(document)) => {
+                // Others are told; if they cannot be, they will be told of the next change.
+                let told = match &self.link {
+                    Some(link) => link.write(&document.to_json()).await,
+                    None => Ok(()),
+                };
+                self.adopt(document);
+                if let Err(why) = told {
+                    self.on_trouble(format!("Redis: {why}"));
+                }
+                return Some(Author::File);
+            }
+            // Until there is a document the standard one is in force, and that is no trouble.
+            Ok(None) if !self.was_there => return None,
+            Ok(None) => format!("{} is gone", path.display()),
+            Err(why) => why,
+        };
+        if was_suspect {
+            self.on_trouble(why);
+        } else {
+            self.is_suspect = true;
+        }
+        None
+    }
+
+    async fn take_shared(&mut self, document: Document) -> Option<Author> {
+        if document == self.document {
+            return None;
+        }
+        // The file is what a start without Redis has.
+        let kept = self.keep(&document).await;
+        self.adopt(document);
+        if let Err(why) = kept {
+            self.on_trouble(why);
+        }
+        Some(Author::Redis)
+    }
+
+    /// Writes a document to its file, if it has one.
+    async fn keep(&mut self, document: &Document) -> Result<(), String> {
+        let Some(path) = self.path() else { return Ok(()) };
+        let (shown, json) = (path.display().to_string(), document.to_json());
+        let writing = tokio::task::spawn_blocking(move || file::replace(&path, &json).map(|()| file::mark(&path)));
+        match writing.await {
+            Ok(Ok(mark)) => {
+                self.set_mark(mark);
+                self.is_suspect = false;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(format!("the policy cannot be written to {shown}: {error}")),
+            Err(error) => Err(format!("the policy cannot be written to {shown}: {error}")),
+        }
+    }
+
+    fn adopt(&mut self, document: Document) {
+        self.document = document;
+        self.trouble = None;
+        self.compile();
+    }
+
+    fn compile(&mut self) {
+        let Some(pace) = self.document.pace() else { return };
+        let key = self.place.as_ref().and_then(|place| place.redis.as_ref());
+        let shared = key.map(|key| counted_by(key, pace));
+        let threshold = self.document.circuit_breaker_threshold;
+        let live = LivePolicy::new(self.document.enabled, pace, threshold, self.workers, shared);
+        self.compiled = Some(Arc::new(live));
+    }
+
+    fn on_trouble(&mut self, why: String) {
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::error!(why, "the live policy has trouble, the last document stays");
+        }
+        self.trouble = Some(why);
+    }
+
+    fn set_mark(&mut self, mark: Option<Mark>) {
+        self.was_there |= mark.is_some();
+        self.mark = mark;
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.place.as_ref()?.file.clone()
+    }
+
+    fn follow_file(&mut self) {
+        if let (Some(path), Some(watch)) = (self.path(), &mut self.watch) {
+            watch.follow(&[path]);
+        }
+    }
+}
+
+/// The document in a file; `None` without the file.
+fn load(path: &Path) -> Result<Option<Document>, String> {
+    let named = |why: String| format!("{}: {why}", path.display());
+    let Some(bytes) = file::read(path).map_err(named)? else { return Ok(None) };
+    // A document that does not say when it was changed was so with its file, and is the same when it is read again.
+    let changed_s = file::mark(path).map_or(0, |(_, _, _, seconds, _)| u64::try_from(seconds).unwrap_or(0));
+    Document::parse(&bytes, text_of(changed_s * 1000)).map(Some).map_err(named)
+}
+
+/// Gateways that share a document count its rate together, ahead of use; each alone while Redis does not answer.
+fn counted_by(key: &PolicyKey, pace: crate::policy::Pace) -> Shared {
+    Shared {
+        store: Arc::from(key.url.as_str()),
+        is_leased: true,
+        on_error: OnStoreError::Local,
+        timeout_ms: STORE_TIMEOUT_MS,
+        algorithm: Algorithm::SlidingWindow,
+        limit: pace.limit,
+        period: pace.period,
+        prefix: format!("ringgate:policy:{}:", key.key).into_bytes(),
+    }
+}
+
+fn now() -> String {
+    text_of(clock::unix_ms())
+}
+
+fn text_of(unix_ms: u64) -> String {
+    clock::rfc3339(unix_ms).iter().map(|byte| char::from(*byte)).collect()
+}

@@ -1,0 +1,87 @@
+//! The live policy: what holds over all routes at this moment, and is changed without a new configuration.
+
+use std::time::Duration;
+
+use super::limit::{KeyFrom, Limiter, Rule, Shared};
+
+/// The live policy document, compiled.
+#[derive(Debug)]
+pub struct LivePolicy {
+    /// Does anything pass?
+    pub enabled: bool,
+    /// How many requests of all clients together pass.
+    pub limiter: Limiter,
+    /// Failures in a row that open a breaker.
+    pub threshold: u32,
+}
+
+/// A number of requests and the time in which they may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Requests, at least one.
+    pub limit: u32,
+    /// The time.
+    pub period: Duration,
+}
+
+impl Pace {
+    /// Fewest requests a second: three a day, about.
+    pub const LEAST: f64 = 0.000_04;
+
+    /// The pace of so many requests a second, exactly, in about a second; `None` for a number that is
+    /// smaller than [`Pace::LEAST`], larger than `most`, or none.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within bounds that were just checked")]
+    pub fn per_second(rate: f64, most: u32) -> Option<Self> {
+        if !(Self::LEAST..=f64::from(most)).contains(&rate) {
+            return None;
+        }
+        // Of a rate that is no whole number, what is whole comes in a little less than a second; below one, one in more.
+        let limit = rate.floor().max(1.0);
+        Some(Self { limit: limit as u32, period: Duration::from_secs_f64(limit / rate) })
+    }
+}
+
+impl LivePolicy {
+    /// Compiles a document for `workers` workers; `shared` when gateways count together.
+    #[must_use]
+    pub fn new(enabled: bool, pace: Pace, threshold: u32, workers: usize, shared: Option<Shared>) -> Self {
+        let rule = Rule::sliding_window(pace.limit, pace.period, workers);
+        // No policy of the configuration can have this name.
+        let limiter = Limiter::new("the live policy", rule, &[KeyFrom::Global]);
+        let limiter = match shared {
+            Some(shared) => limiter.kept_by(shared),
+            None => limiter,
+        };
+        Self { enabled, limiter, threshold }
+    }
+
+    /// The threshold of a breaker whose cluster may have one of its own: then the lower one holds.
+    #[must_use]
+    pub fn threshold_beside(&self, own: Option<u32>) -> u32 {
+        own.filter(|own| *own > 0).map_or(self.threshold, |own| own.min(self.threshold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_kept_exactly_whatever_number_it_is() {
+        let of = |rate| Pace::per_second(rate, 1_000_000);
+        let pace = |limit, ms| Some(Pace { limit, period: Duration::from_millis(ms) });
+        assert_eq!((of(1000.0), of(1.0)), (pace(1000, 1000), pace(1, 1000)));
+        assert_eq!((of(2.5), of(0.5), of(1.25)), (pace(2, 800), pace(1, 2000), pace(1, 800)));
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1_000_001.0, 0.000_01] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn of_two_thresholds_the_lower_one_holds() {
+        let pace = Pace { limit: 1, period: Duration::from_secs(1) };
+        let live = LivePolicy::new(true, pace, 50, 1, None);
+        assert_eq!([None, Some(5), Some(90), Some(0)].map(|own| live.threshold_beside(own)), [50, 5, 50, 50]);
+    }
+}
