@@ -150,13 +150,15 @@ def main():
     wanted = scenarios(options)
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("bench: needs two CPUs, one for the proxy and one for the load")
-    for tool in ("wrk", "h2load", "openssl"):
+    for tool in ("wrk", "h2load", "nghttp", "openssl", "redis-server"):
         if not shutil.which(tool):
             sys.exit(f"bench: {tool} is missing; scripts/bench --install-peers installs it")
     chosen = field(options)
     about = surroundings(options, chosen)
     children.prepare_self()
-    with tempfile.TemporaryDirectory(prefix="ringgate-bench-") as folder:
+    # Where there is memory for it, so that no disk has a part in what is measured.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="ringgate-bench-", dir=memory) as folder:
         try:
             preamble(about)
             results = run(options, chosen, wanted, Path(folder))

@@ -28,6 +28,7 @@ class Running:
     child: subprocess.Popen
     port: int
     reconfigure: Callable[[int], None]
+    # Where the gateway has its metrics.
     admin: int = 0
 
     @property
@@ -60,6 +61,7 @@ class Configured:
 
     name = ""
     reloads = False
+    has_admin = False
     fronts = EVERY
     cpus = children.PROXY_CPU
 
@@ -80,17 +82,18 @@ class Configured:
         os.replace(waiting / "0", config)
         child = _launch(self.command(config), folder, self.name, port, self.cpus)
         adopt = lambda generation: self.reload(child, waiting / str(generation), config)
-        return Running(child, port, adopt, admin)
+        return Running(child, port, adopt, admin if self.has_admin else 0)
 
     def reload(self, _child, fresh, config):
         os.replace(fresh, config)
 
 
 class Ringgate(Configured):
-    reloads = True
+    reloads = has_admin = True
     endpoints = FIRST
-    # Further keys of the cluster and of its route, each with a comma behind it.
-    cluster = route = ""
+    # Further keys of the cluster and of its route, each with a comma behind it; further keys of the whole, by line.
+    cluster = route = keys = ""
+    log = "off"
 
     def __init__(self, binary, name="ringgate"):
         super().__init__(binary)
@@ -104,7 +107,8 @@ class Ringgate(Configured):
 
     def config(self, folder, port, admin, origins, generation, front=PLAIN):
         watch = "false" if generation is None else "true"
-        endpoints = ", ".join(f'{{ url: "http://127.0.0.1:{origin}" }}' for origin in origins[self.endpoints])
+        scheme = "h2c" if front.calls else "http"
+        endpoints = ", ".join(f'{{ url: "{scheme}://127.0.0.1:{origin}" }}' for origin in origins[self.endpoints])
         return "".join([
             "version: 1\n",
             f"runtime: {{ {self.runtime(generation)} }}\n",
@@ -112,8 +116,9 @@ class Ringgate(Configured):
             f'listeners: {{ web: {{ address: "127.0.0.1:{port}"{self.front(front)} }} }}\n',
             f"clusters: {{ app: {{ {self.cluster}endpoints: [{endpoints}] }} }}\n",
             "defaults: { route: { body_limit: 0 } }\n",
-            "observability: { access_log: { output: off } }\n",
+            f"observability: {{ access_log: {{ output: {self.log} }} }}\n",
             f"reload: {{ watch: {watch} }}\n",
+            self.keys,
             "routes:\n",
             f"  - {{ name: all, match: {{ path: /* }}, {self.route}cluster: app }}\n",
             *self.more_routes(generation),
@@ -182,7 +187,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=65535{" ssl" if front.tls else ""}{" http2" if front.h2 else ""};
     {f"ssl_certificate {front.cert}; ssl_certificate_key {front.key}; ssl_protocols TLSv1.2 TLSv1.3;" if front.tls else ""}
-    location / {{ proxy_pass http://app; }}
+    location / {{ {"grpc_pass grpc" if front.calls else "proxy_pass http"}://app; }}
     {"".join(self._routes(generation))}
   }}
 }}
@@ -226,7 +231,7 @@ frontend web
   bind 127.0.0.1:{port} backlog 65535{bind}
   default_backend app
 backend app
-  server origin 127.0.0.1:{origins[0]}
+  server origin 127.0.0.1:{origins[0]}{" proto h2" if front.calls else ""}
 """
 
 
@@ -265,13 +270,16 @@ class Envoy(Configured):
                 "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": alpn},
             }}
         endpoint = {"endpoint": {"address": _envoy_address(origins[0])}}
+        options = f"{ENVOY}.upstreams.http.v3.HttpProtocolOptions"
+        of_http2 = {"@type": options, "explicit_http_config": {"http2_protocol_options": {}}}
+        spoken = {"typed_extension_protocol_options": {options.rpartition("/")[2]: of_http2}} if front.calls else {}
         return json.dumps({
             "stats_config": {"stats_matcher": {"reject_all": True}},
             "static_resources": {
                 "listeners": [{"name": "web", "address": _envoy_address(port), "tcp_backlog_size": 65535, "filter_chains": [chain]}],
                 "clusters": [{
                     "name": "app", "type": "STATIC", "connect_timeout": "5s",
-                    "circuit_breakers": {"thresholds": [unbounded]},
+                    "circuit_breakers": {"thresholds": [unbounded]}, **spoken,
                     "load_assignment": {"cluster_name": "app", "endpoints": [{"lb_endpoints": [endpoint]}]},
                 }],
             },

@@ -1,4 +1,4 @@
-"""What a client finds when it connects to a proxy: TLS or not, HTTP/2 or HTTP/1.1."""
+"""What a client finds when it connects to a proxy: TLS or not, HTTP/2 or HTTP/1.1, or gRPC."""
 
 import subprocess
 from dataclasses import dataclass, replace
@@ -11,6 +11,8 @@ NAME = "bench.test"
 class Front:
     tls: bool = False
     h2: bool = False
+    # Is the origin spoken to by HTTP/2 as well, as gRPC wants it?
+    calls: bool = False
     # The certificate, its key, and both in one file, in PEM.
     cert: Path | None = None
     key: Path | None = None
@@ -25,7 +27,8 @@ class Front:
         return replace(self, **_pair(folder)) if self.tls else self
 
 
-PLAIN, TLS, H2C, H2 = EVERY = (Front(), Front(tls=True), Front(h2=True), Front(tls=True, h2=True))
+EVERY = (Front(), Front(tls=True), Front(h2=True), Front(tls=True, h2=True), Front(h2=True, calls=True))
+PLAIN, TLS, H2C, H2, GRPC = EVERY
 
 
 def _pair(folder):

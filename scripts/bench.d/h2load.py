@@ -8,23 +8,35 @@ import children
 GRACE = 30
 
 
-def run(scenario, port, seconds, log):
-    """As fast as it is answered, for so long: requests, failures, bytes of bodies and percentiles."""
+def run(scenario, port, seconds, log, more=()):
+    """As fast as it is answered, for so long: requests, failures, bytes of bodies and percentiles. `more` are arguments."""
     url = f"{scenario.front.scheme}://127.0.0.1:{port}{scenario.path}"
     # It appends to a log that is there already.
     log.unlink(missing_ok=True)
     command = ["h2load", "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}", "-D", f"{max(seconds, 1):g}"]
-    words = children.run([*command, f"--log-file={log}", url], seconds + GRACE)
+    words = children.run([*command, f"--log-file={log}", *more, url], seconds + GRACE)
     return {**_counts(words), **_percentiles(log)}
+
+
+def check_call(scenario, port, arguments):
+    """One call of gRPC by nghttp, which shows what h2load does not: the fields behind the message."""
+    url = f"{scenario.front.scheme}://127.0.0.1:{port}{scenario.path}"
+    words = children.run(["nghttp", "-v", *arguments, url], GRACE)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", words)
+    received = plain.partition("recv (stream_id=")[2]
+    for wanted in (r":status: 200", rf"recv DATA frame <length={scenario.body},", r"grpc-status: 0"):
+        if not re.search(wanted, received):
+            raise RuntimeError(f"a call was answered without {wanted!r}:\n{plain}")
 
 
 def _counts(words):
     requests = dict((what, int(count)) for count, what in re.findall(r"(\d+) (done|failed|errored|timeout)\b", words))
-    good = int(_found(r"status codes: (\d+) 2xx", words))
+    # Told by those that say so, as the responses that are under way at the end have a status and are not done.
+    bad = _found(r"status codes: (\d+ 2xx, .*)", words)
     length = _found(r"finished in ([\d.]+)(s|ms)\b", words, 0)
     seconds = float(re.search(r"([\d.]+)", length).group(1)) / (1000 if length.endswith("ms") else 1)
     failures = {kind: requests[kind] for kind in ("failed", "errored", "timeout")}
-    failures["status"] = requests["done"] - good
+    failures["status"] = sum(int(count) for count in re.findall(r"(\d+) [345]xx", bad))
     return {
         "requests": requests["done"],
         "seconds": seconds,

@@ -7,7 +7,7 @@ import variants
 FLOOR = "relay"
 OURS = ("ringgate", "against")
 # Kinds of scenarios whose load side sends as fast as it is answered.
-AT_SATURATION = ("saturate", "streams", "handshakes")
+AT_SATURATION = ("saturate", "streams", "calls", "handshakes", "policed")
 # Per cent of one CPU; this much the system itself takes for its own housekeeping.
 DISTURBED = 5
 # Per cent of the load side's CPU from which on requests wait for the load side itself.
@@ -50,7 +50,7 @@ def best_peer(results, key):
 def table(scenario, results):
     """The Markdown of one scenario: `results` maps contenders to their rounds."""
     shapes = {kind: _load for kind in AT_SATURATION} | {"rate": _load, "idle": _idle, "reload": _reload, "spread": _spread}
-    shape = _strategies if scenario.cast == variants.strategies else shapes[scenario.kind]
+    shape = _by_cast.get(scenario.cast) or shapes[scenario.kind]
     rows = shape(scenario, results)
     lines = [f"### {scenario.name}: {scenario.title}", ""]
     note = _note(scenario, results)
@@ -123,6 +123,37 @@ def _strategies(_scenario, results):
             middle(column(rounds, "load_busy", 100), "{:.0f} %"),
         ])
     return rows
+
+
+def _variants(first):
+    """Variants of ours, and others, beside `first`; at a fixed rate by their tails."""
+
+    def shape(scenario, results):
+        key, what = ("cpu_us", "CPU") if scenario.kind in AT_SATURATION else ("p99_us", "p99")
+        peers = [name for name in ("relay", "nginx", "haproxy", "envoy") if name in results]
+        rows = [[
+            "", "CPU us/request", "of it user", f"{what} / {first}", *(f"{what} / {peer}" for peer in peers), "requests/s",
+            "p50 us", "p99 us", "p99.9 us", "RSS MiB", "switches/request", "log lines lost", "load side busy",
+        ]]
+        for name, rounds in results.items():
+            rows.append([
+                name,
+                spread(column(rounds, "cpu_us"), "{:.2f}"),
+                spread(column(rounds, "user_us"), "{:.2f}"),
+                spread(ratios(rounds, results.get(_split(name)[0] + first, []), key), "{:.3f}"),
+                *(spread(ratios(rounds, results[peer], key), "{:.2f}") for peer in peers),
+                spread(column(rounds, "per_second"), "{:.0f}"),
+                spread(column(rounds, "p50_us"), "{:.0f}"),
+                spread(column(rounds, "p99_us"), "{:.0f}"),
+                spread(column(rounds, "p999_us"), "{:.0f}"),
+                middle(column(rounds, "rss_kib", 1 / 1024), "{:.1f}"),
+                middle(column(rounds, "switches"), "{:.3f}"),
+                middle(column(rounds, "dropped", 100), "{:.2f} %"),
+                middle(column(rounds, "load_busy", 100), "{:.0f} %"),
+            ])
+        return rows
+
+    return shape
 
 
 def _beyond(rounds, single, results):
@@ -221,3 +252,10 @@ def _failures(results):
             kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(total.items()))
             lines += ["", f"**{name} failed: {kinds}**"]
     return lines
+
+
+_by_cast = {
+    variants.strategies: _strategies,
+    variants.policies: _variants(variants.BARE),
+    variants.limits: _variants(variants.UNLIMITED),
+}

@@ -1,6 +1,7 @@
 """What is measured: each function takes one figure of one contender, on a proxy started for it alone."""
 
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -14,6 +15,7 @@ import children
 import fronts
 import h2load
 import sources
+import tokens
 import variants
 from gauges import machine_us, tools_us, usage
 
@@ -23,6 +25,8 @@ ORIGINS = 3
 # How much longer than planned a tool of the load side may take.
 GRACE = 30
 IDLE_CONNECTIONS = 10_000
+# Bytes of a message of gRPC, and of what goes before it.
+MESSAGE, PREFIX = 100, 5
 RELOADS_PER_SECOND = 1
 POLL_SECONDS = 0.002
 SPREAD_CONNECTIONS = 8
@@ -48,8 +52,12 @@ class Scenario:
     base: str = "small"
     # Who takes part, given those of the command line; those themselves when it is left out.
     cast: Callable | None = None
+    # Further lines of each request.
+    fields: tuple[str, ...] = ()
 
 
+# A trace that somebody has begun.
+TRACED = "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SPREAD_TITLE = "local replies to 8 connections that the kernel gives to one of 2 workers"
 SCENARIOS = {
     scenario.name: scenario
@@ -77,12 +85,25 @@ SCENARIOS = {
             "h2", "13 B GET, HTTP/2 over TLS, 4 connections x 100 streams", "streams",
             connections=4, streams=100, front=fronts.H2,
         ),
+        Scenario(
+            "grpc", "gRPC unary, 100 B each way, HTTP/2 without TLS on both sides, 8 connections x 32 streams", "calls",
+            path="/bench.Echo/Unary", connections=8, streams=32, body=MESSAGE + PREFIX, front=fronts.GRPC,
+        ),
         Scenario("idle", f"{IDLE_CONNECTIONS} idle keep-alive clients", "idle", connections=IDLE_CONNECTIONS),
         Scenario("reload", "reload of 10,000 routes at 50 % load", "reload", share=0.5),
         Scenario("balance", "13 B GET, 64 connections, three endpoints", "saturate", cast=variants.strategies),
         Scenario(
             "balance50", "the same at 50 % of the slowest's saturation", "rate",
             share=0.5, base="balance", cast=variants.strategies,
+        ),
+        Scenario(
+            "policies", "13 B GET with a token and a trace, 64 connections", "policed",
+            cast=variants.policies, fields=(tokens.bearer(), TRACED),
+        ),
+        Scenario("limits", "13 B GET, 64 connections, under a limit that is never reached", "saturate", cast=variants.limits),
+        Scenario(
+            "limits50", "the same at 50 % of the slowest's saturation", "rate",
+            share=0.5, base="limits", cast=variants.limits,
         ),
         Scenario("spread", SPREAD_TITLE, "spread", "/local", SPREAD_CONNECTIONS, cast=variants.spread),
         Scenario(
@@ -97,8 +118,10 @@ class Bench:
     """The load side of a run: tools, origin, how long."""
 
     def __init__(self, tools, folder, seconds):
-        self.load, self.folder, self.seconds = tools / "load", folder, seconds
+        self.tools, self.load, self.folder, self.seconds = tools, tools / "load", folder, seconds
         self.origins, self.shared_port = {}, children.free_port()
+        # What only some scenarios need: a port and the process behind it.
+        self.others = {}
         for _ in range(ORIGINS):
             port = children.free_port()
             command = [tools / "origin", "--port", port, "--shared", self.shared_port]
@@ -106,10 +129,27 @@ class Bench:
             self.origins[port] = children.start(command, children.LOAD_CPU, **quiet)
             children.wait_for_port(port, self.origins[port])
 
+    def _other(self, *command):
+        """The port of what a command starts; it runs from when it is first asked for, and to the end."""
+        if command[0] not in self.others:
+            port = children.free_port()
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+            child = children.start([*command, "--port", port], children.LOAD_CPU, **quiet)
+            children.wait_for_port(port, child)
+            self.others[command[0]] = port, child
+        return self.others[command[0]][0]
+
     def measure(self, scenario, contender, rate):
         generations = {"reload": self.reloads() + 1, "spread": 2}.get(scenario.kind)
         front = scenario.front.certified(self.folder)
-        proxy = contender.start(self.folder, [*self.origins, self.shared_port], generations, front)
+        origins = [*self.origins, self.shared_port]
+        if front.calls:
+            origins = [self._other(self.tools / "calls", "--bytes", MESSAGE)]
+        if getattr(contender, "wants_store", False):
+            # It keeps nothing and listens to nobody else.
+            alone = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
+            contender.store_port = self._other("redis-server", *alone)
+        proxy = contender.start(self.folder, origins, generations, front)
         try:
             return getattr(self, scenario.kind)(scenario, proxy, rate)
         finally:
@@ -126,6 +166,24 @@ class Bench:
         load = lambda seconds: h2load.run(scenario, proxy.port, seconds, self.folder / "h2load.log")
         load(WARMUP)
         return self._gauged(proxy, lambda: load(self.seconds), scenario.body)
+
+    def calls(self, scenario, proxy, _rate):
+        message = self.folder / "message"
+        message.write_bytes(bytes(1) + MESSAGE.to_bytes(4) + b"m" * MESSAGE)
+        more = ["-d", message, "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        h2load.check_call(scenario, proxy.port, more)
+        load = lambda seconds: h2load.run(scenario, proxy.port, seconds, self.folder / "h2load.log", more)
+        load(WARMUP)
+        figures = self._gauged(proxy, lambda: load(self.seconds), scenario.body)
+        # The origin of gRPC does not tell who has come.
+        return {name: figure for name, figure in figures.items() if name not in ("reuse", "shares")}
+
+    def policed(self, scenario, proxy, rate):
+        figures = self.saturate(scenario, proxy, rate)
+        # Only the gateway has metrics to ask for.
+        metrics = _text(f"http://127.0.0.1:{proxy.admin}/metrics") if proxy.admin else ""
+        dropped = re.search(r"^access_log_dropped_total (\d+)", metrics, re.MULTILINE)
+        return {**figures, "dropped": int(dropped.group(1)) / figures["requests"]} if dropped else figures
 
     def handshakes(self, scenario, proxy, _rate):
         believed = scenario.front.certified(self.folder).cert
@@ -255,13 +313,15 @@ class Bench:
         }
 
     def _origins_us(self):
-        return sum(usage(origin.pid).cpu_us for origin in self.origins.values())
+        others = (child for _, child in self.others.values())
+        return sum(usage(child.pid).cpu_us for child in (*self.origins.values(), *others))
 
     def _wrk(self, scenario, port, seconds):
         url = f"{scenario.front.scheme}://127.0.0.1:{port}{scenario.path}"
         # wrk takes whole seconds.
         whole = max(round(seconds), 1)
         command = ["wrk", "-t1", f"-c{scenario.connections}", f"-d{whole}s", "--timeout", "10s"]
+        command += [word for field in scenario.fields for word in ("-H", field)]
         command += ["-s", HERE / "report.lua", url, "--", scenario.name]
         return json.loads(children.run(command, whole + GRACE).strip().splitlines()[-1])
 
@@ -280,8 +340,12 @@ class Bench:
 
 
 def _json(url):
+    return json.loads(_text(url))
+
+
+def _text(url):
     with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)
+        return answer.read().decode()
 
 
 class Watch:

@@ -1,5 +1,6 @@
 """Our own programs several times, configured differently: what a feature costs is measured against itself."""
 
+import tokens
 from contenders import EACH, FIRST, TOGETHER, Relay, Ringgate
 
 # What the others are compared with: the one has another number of endpoints, the other another strategy.
@@ -16,7 +17,7 @@ STRATEGIES = {
 GUARDS = (
     "max_connections: 512, queue: { max: 256, timeout: 1s }, slow_start: 10s, breaker: {}, "
     # The origin does not count this path.
-    "health: { active: { kind: http, path: /stats, interval: 1s }, passive: {} }, "
+    "health: { active: { kind: http, path: /stats, interval: 1s }, passive: { max_ejected: 100% } }, "
 )
 RETRIES = "retry: { attempts: 3, on: [connect, reset, timeout, 503] }, "
 GUARDED = "guarded"
@@ -24,6 +25,12 @@ OF_THREE = (*STRATEGIES, GUARDED)
 # The floor with one endpoint and with three.
 FLOOR_SINGLE, FLOOR_EACH = "relay, single", "relay, in turn"
 KEPT, BALANCED = "kept", "handed over"
+# One route without any policy, and with all of them.
+BARE, EVERYTHING = "plain route", "every policy"
+# So many that nobody is ever refused; of one client, as all of the load comes from one address.
+PER_CLIENT = "limit: 1000000/1s"
+# No limit; one of this process; one that gateways share by a store, of which tokens are taken ahead of use.
+UNLIMITED, PROCESS, LEASED = "no limit", "process", "leased"
 
 
 class Clustered(Ringgate):
@@ -51,6 +58,41 @@ class Spread(Ringgate):
         # A name that changes, because what changes nothing is not published.
         yield f"  - {{ name: local_{generation}, match: {{ path: /local }}, "
         yield 'respond: { status: 200, body: "Hello, world!" } }\n'
+
+
+class Policed(Ringgate):
+    """The gateway with a token to check, a limit, a breaker, probes, and a line of log for each request."""
+
+    cluster = "breaker: {}, health: { active: { kind: http, path: /stats, interval: 1s }, passive: { max_ejected: 100% } }, "
+    route = "policies: [who, per_client], "
+
+    def config(self, folder, *rest):
+        (folder / "secret").write_bytes(tokens.SECRET)
+        self.log = folder / "access.log"
+        self.log.unlink(missing_ok=True)
+        issued = f"issuer: {tokens.ISSUER}, audience: {tokens.AUDIENCE}, secret_file: {folder}/secret"
+        self.keys = (
+            "policies:\n"
+            f"  who: {{ jwt: {{ {issued}, algorithms: [HS256], forward_claims: {{ sub: x-user }} }} }}\n"
+            f"  per_client: {{ rate_limit: {{ {PER_CLIENT} }} }}\n"
+        )
+        return super().config(folder, *rest)
+
+
+class Limited(Ringgate):
+    """The gateway with a limit, which a store keeps if it is shared."""
+
+    route = "policies: [per_client], "
+
+    def __init__(self, binary, name, is_shared):
+        super().__init__(binary, name)
+        self.is_shared, self.wants_store = is_shared, is_shared
+
+    def config(self, *rest):
+        store = f", store: {{ redis: 'redis://127.0.0.1:{self.store_port}', mode: leased }}" if self.is_shared else ""
+        scope = "cluster" if self.is_shared else "process"
+        self.keys = f"policies: {{ per_client: {{ rate_limit: {{ {PER_CLIENT}, scope: {scope}{store} }} }} }}\n"
+        return super().config(*rest)
 
 
 def prefix(contender):
@@ -83,3 +125,23 @@ def spread(chosen):
         if isinstance(one, Ringgate):
             yield Spread(one.binary, prefix(one.name) + KEPT, balances=False)
             yield Spread(one.binary, prefix(one.name) + BALANCED, balances=True)
+
+
+def policies(chosen):
+    """The plain route and the one with every policy, and the others as they are."""
+    for one in chosen:
+        if isinstance(one, Ringgate):
+            yield Ringgate(one.binary, prefix(one.name) + BARE)
+            yield Policed(one.binary, prefix(one.name) + EVERYTHING)
+        else:
+            yield one
+
+
+def limits(chosen):
+    """No limit, one of the process, and one of a store."""
+    for one in chosen:
+        if isinstance(one, Ringgate):
+            before = prefix(one.name)
+            yield Ringgate(one.binary, before + UNLIMITED)
+            yield Limited(one.binary, before + PROCESS, is_shared=False)
+            yield Limited(one.binary, before + LEASED, is_shared=True)
