@@ -19,6 +19,8 @@ mod clusters;
 mod connections;
 #[path = "sim/endpoint.rs"]
 mod endpoint;
+#[path = "sim/entry.rs"]
+mod entry;
 #[path = "sim/env.rs"]
 mod env;
 #[path = "sim/failures.rs"]

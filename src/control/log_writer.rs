@@ -52,7 +52,7 @@ impl LogWriter {
         let (orders, inbox) = channel();
         let lost = Arc::new(AtomicU64::new(0));
         let mut loop_state =
-            Loop { drains, sink, lost: Arc::clone(&lost), text: String::new(), lines: 0, torn: false, failing: false };
+            Loop { drains, sink, lost: Arc::clone(&lost), text: Vec::new(), lines: 0, torn: false, failing: false };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run(&inbox))?;
         Ok(Self { orders, lost })
     }
@@ -85,7 +85,8 @@ struct Loop {
     drains: Vec<LogDrain>,
     sink: Option<Box<dyn Write + Send>>,
     lost: Arc<AtomicU64>,
-    text: String,
+    /// Lines that are to be written; its memory is kept from batch to batch.
+    text: Vec<u8>,
     lines: u64,
     /// The last write ended inside a line.
     torn: bool,
@@ -123,7 +124,8 @@ impl Loop {
         while found && self.text.len() < BATCH_BYTES {
             found = false;
             for drain in &mut self.drains {
-                for record in std::iter::from_fn(|| drain.try_pop()).take(TURN) {
+                for _ in 0..TURN {
+                    let Some(record) = drain.try_pop() else { break };
                     render_line(&mut self.text, &record);
                     self.lines += 1;
                     found = true;
@@ -138,8 +140,11 @@ impl Loop {
     fn write_batch(&mut self) {
         if let Some(sink) = self.sink.as_mut().filter(|_| self.lines > 0) {
             let torn = std::mem::take(&mut self.torn);
-            let bytes = if torn { format!("\n{}", self.text) } else { std::mem::take(&mut self.text) }.into_bytes();
-            match write_lines(sink.as_mut(), &bytes) {
+            if torn {
+                self.text.insert(0, b'\n');
+            }
+            let bytes = &self.text;
+            match write_lines(sink.as_mut(), bytes) {
                 Ok(()) if self.failing => {
                     self.failing = false;
                     tracing::info!(lost = self.lost.load(Ordering::Relaxed), "access log writes again");

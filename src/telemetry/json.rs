@@ -1,9 +1,10 @@
 //! Records as JSON lines. What a peer sent is data: it can neither end a line, nor a string, nor steer a terminal.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use super::counters::PROTOCOLS;
-use super::record::OwnedRecord;
+use super::record::Record;
 use crate::clock;
 
 /// Appends `bytes` to `out` as the inside of a JSON string.
@@ -11,22 +12,26 @@ use crate::clock;
 /// `"` and `\` are escaped by a backslash; control characters (below 0x20, 0x7f, U+0080 to U+009F) and the line
 /// separators U+2028 and U+2029 become `\u00XX` or `\u20XX`; each run of bytes that is not UTF-8 becomes U+FFFD,
 /// as RFC 8259 section 8.1 demands UTF-8. Everything else is copied.
-pub fn escape(out: &mut String, bytes: &[u8]) {
+pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(|byte| is_plain(*byte)) {
+        out.extend_from_slice(bytes);
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         let valid = chunk.valid();
         let mut copied = 0;
         for (at, char) in valid.char_indices().filter(|(_, char)| must_escape(*char)) {
-            out.push_str(&valid[copied..at]);
+            out.extend_from_slice(&valid.as_bytes()[copied..at]);
             copied = at + char.len_utf8();
             match char {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
                 other => write_infallible(out, format_args!("\\u{:04x}", u32::from(other))),
             }
         }
-        out.push_str(&valid[copied..]);
+        out.extend_from_slice(&valid.as_bytes()[copied..]);
         if !chunk.invalid().is_empty() {
-            out.push('\u{fffd}');
+            out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
 }
@@ -35,54 +40,60 @@ fn must_escape(char: char) -> bool {
     matches!(char, '"' | '\\' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
 }
 
+/// Is this a character of its own that need not be escaped?
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
 /// Appends the record as one JSON object and a line feed; fields that say nothing are left out.
-pub fn render_line(out: &mut String, record: &OwnedRecord) {
-    let time = clock::rfc3339(record.unix_ms);
-    out.push_str("{\"time\":\"");
-    escape(out, &time);
-    out.push('"');
-    text(out, "protocol", protocol(record.protocol));
-    text(out, "method", &record.method);
-    text(out, "host", &record.host);
-    text(out, "path", &record.path);
+///
+/// With every request in the log this is most of what a line costs, so nothing goes through a formatter that need not.
+pub fn render_line(out: &mut Vec<u8>, record: &Record<'_>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(&clock::rfc3339(record.unix_ms));
+    out.push(b'"');
+    text(out, ",\"protocol\":\"", protocol(record.protocol));
+    text(out, ",\"method\":\"", record.method);
+    text(out, ",\"host\":\"", record.host);
+    text(out, ",\"path\":\"", record.path);
     if record.query {
-        out.push_str(",\"query\":true");
+        out.extend_from_slice(b",\"query\":true");
     }
-    number(out, "status", u64::from(record.status));
-    millis(out, "duration_ms", record.duration_ns);
-    write_infallible(out, format_args!(",\"client_ip\":\"{}\"", record.client));
-    text(out, "request_id", &record.request_id);
-    text(out, "route", &record.route);
-    text(out, "cluster", &record.cluster);
+    number(out, ",\"status\":", u64::from(record.status));
+    millis(out, ",\"duration_ms\":", record.duration_ns);
+    out.extend_from_slice(b",\"client_ip\":\"");
+    address(out, record.client);
+    out.push(b'"');
+    text(out, ",\"request_id\":\"", record.request_id);
+    text(out, ",\"route\":\"", record.route);
+    text(out, ",\"cluster\":\"", record.cluster);
     if let Some(endpoint) = record.endpoint {
-        write_infallible(out, format_args!(",\"endpoint\":\"{endpoint}\""));
-        text(out, "upstream_protocol", protocol(record.upstream_protocol));
-        write_infallible(out, format_args!(",\"reused\":{}", record.reused));
+        socket(out, endpoint);
+        text(out, ",\"upstream_protocol\":\"", protocol(record.upstream_protocol));
+        out.extend_from_slice(if record.reused { b",\"reused\":true" } else { b",\"reused\":false" });
     }
-    number(out, "attempts", u64::from(record.attempts));
+    number(out, ",\"attempts\":", u64::from(record.attempts));
     if let Some(status) = record.grpc_status {
-        number(out, "grpc_status", u64::from(status));
+        number(out, ",\"grpc_status\":", u64::from(status));
     }
-    number(out, "bytes_in", record.bytes_in);
-    number(out, "bytes_out", record.bytes_out);
-    if let Some(reason) = &record.reason {
-        text(out, "reason", reason.as_bytes());
-        text(out, "fault", &record.fault);
-        text(out, "stage", &record.stage);
-        if !record.detail.is_empty() {
-            text(out, "detail", &record.detail);
-        }
+    number(out, ",\"bytes_in\":", record.bytes_in);
+    number(out, ",\"bytes_out\":", record.bytes_out);
+    if let Some(reason) = record.reason {
+        text(out, ",\"reason\":\"", reason.as_bytes());
+        text(out, ",\"fault\":\"", record.fault.as_bytes());
+        text(out, ",\"stage\":\"", record.stage.as_bytes());
+        text(out, ",\"detail\":\"", record.detail.as_bytes());
     }
-    text(out, "user_agent", &record.user_agent);
-    text(out, "client_cert", &record.client_cert);
-    text(out, "identity", &record.identity);
-    millis(out, "head_ms", record.head_ns);
+    text(out, ",\"user_agent\":\"", record.user_agent);
+    text(out, ",\"client_cert\":\"", record.client_cert);
+    text(out, ",\"identity\":\"", record.identity);
+    millis(out, ",\"head_ms\":", record.head_ns);
     if record.attempts > 0 {
-        millis(out, "connect_ms", record.connect_ns);
-        millis(out, "first_byte_ms", record.first_byte_ns);
+        millis(out, ",\"connect_ms\":", record.connect_ns);
+        millis(out, ",\"first_byte_ms\":", record.first_byte_ns);
     }
-    number(out, "epoch", record.epoch);
-    out.push_str("}\n");
+    number(out, ",\"epoch\":", record.epoch);
+    out.extend_from_slice(b"}\n");
 }
 
 /// The name of a protocol, nothing where none is known.
@@ -90,47 +101,83 @@ fn protocol(place: Option<u8>) -> &'static [u8] {
     place.and_then(|place| PROTOCOLS.get(usize::from(place))).map_or(&[], |name| name.as_bytes())
 }
 
-/// One string member; left out when empty. `key` is a literal of this file and needs no escaping.
-fn text(out: &mut String, key: &str, value: &[u8]) {
+/// One string member, left out when empty. `member` is all that stands before the text.
+fn text(out: &mut Vec<u8>, member: &str, value: &[u8]) {
     if value.is_empty() {
         return;
     }
-    write_infallible(out, format_args!(",\"{key}\":\""));
+    out.extend_from_slice(member.as_bytes());
     escape(out, value);
-    out.push('"');
+    out.push(b'"');
 }
 
-fn number(out: &mut String, key: &str, value: u64) {
-    write_infallible(out, format_args!(",\"{key}\":{value}"));
+fn number(out: &mut Vec<u8>, member: &str, value: u64) {
+    out.extend_from_slice(member.as_bytes());
+    digits(out, value);
 }
 
 /// Milliseconds with three decimals, cut and not rounded.
-fn millis(out: &mut String, key: &str, ns: u64) {
-    write_infallible(out, format_args!(",\"{key}\":{}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000));
+fn millis(out: &mut Vec<u8>, member: &str, ns: u64) {
+    number(out, member, ns / 1_000_000);
+    let micros = ns / 1_000 % 1_000;
+    let digit = |unit: u64| b"0123456789"[(micros / unit % 10) as usize];
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
 }
 
-fn write_infallible(out: &mut String, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to a String cannot fail");
+fn digits(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn address(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                digits(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(ip) => write_infallible(out, format_args!("{ip}")),
+    }
+}
+
+fn socket(out: &mut Vec<u8>, endpoint: SocketAddr) {
+    out.extend_from_slice(b",\"endpoint\":\"");
+    match endpoint {
+        SocketAddr::V4(_) => {
+            address(out, endpoint.ip());
+            out.push(b':');
+            digits(out, u64::from(endpoint.port()));
+        }
+        SocketAddr::V6(endpoint) => write_infallible(out, format_args!("{endpoint}")),
+    }
+    out.push(b'"');
+}
+
+fn write_infallible(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
+    out.write_fmt(arguments).expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::super::record::tests::full;
     use super::*;
-    use crate::telemetry::record::Record;
 
     fn escaped(bytes: &[u8]) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         escape(&mut out, bytes);
-        out
+        String::from_utf8(out).unwrap()
     }
 
     fn line(record: &Record<'_>) -> String {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
-        let mut out = String::new();
-        render_line(&mut out, &OwnedRecord::decode(&bytes).unwrap());
-        out
+        let mut out = Vec::new();
+        render_line(&mut out, &Record::decode(&bytes).unwrap());
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -173,6 +220,23 @@ mod tests {
             "first_byte_ms": 0.0, "epoch": 9,
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn addresses_and_numbers_are_written_as_the_standard_library_does() {
+        for ip in ["0.0.0.0", "255.255.255.255", "127.0.0.1", "192.0.2.10"] {
+            let client: IpAddr = ip.parse().unwrap();
+            let endpoint = SocketAddr::new(client, 65_535);
+            let line = line(&Record { client, endpoint: Some(endpoint), ..full() });
+            assert!(line.contains(&format!("\"client_ip\":\"{ip}\"")), "{line}");
+            assert!(line.contains(&format!("\"endpoint\":\"{endpoint}\"")), "{line}");
+        }
+        let endpoint = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 443);
+        assert!(line(&Record { endpoint: Some(endpoint), ..full() }).contains("\"endpoint\":\"[::1]:443\""));
+        for (duration_ns, shown) in [(0, "0.000"), (999, "0.000"), (1_000, "0.001"), (12_345_678_999, "12345.678")] {
+            let line = line(&Record { duration_ns, ..full() });
+            assert!(line.contains(&format!("\"duration_ms\":{shown},")), "{line}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use counters::{
 pub use json::{escape, render_line};
 pub use metrics::{Format, Reloads, Scrape, render_metrics};
 pub use policy_syncs::PolicySyncs;
-pub use record::{OwnedRecord, Record};
+pub use record::Record;
 pub use retries::{NotRetried, Retried};
 pub use ring::{LogDrain, LogRing, ring};
 pub use sampler::{Class, Sampler};

@@ -7,8 +7,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use super::counters::PROTOCOLS;
 use crate::limits;
 
-/// What the access log tells about one exchange; borrowed from the exchange and copied once into the ring.
-#[derive(Debug, Clone, Copy)]
+/// What the access log tells about one exchange; borrowed from the exchange, copied once into the ring, and borrowed from
+/// there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Wall-clock milliseconds when the exchange ended (a tick old at most).
     pub unix_ms: u64,
@@ -47,13 +48,13 @@ pub struct Record<'a> {
     /// Body bytes to the client.
     pub bytes_out: u64,
     /// Reason code of a local reply or of an exchange cut short.
-    pub reason: Option<&'static str>,
+    pub reason: Option<&'a str>,
     /// Who failed: client, gateway or upstream; empty when nobody did.
-    pub fault: &'static str,
+    pub fault: &'a str,
     /// What was being done when it failed; empty when nothing did.
-    pub stage: &'static str,
+    pub stage: &'a str,
     /// The rule of the grammar that was broken; empty for other reasons.
-    pub detail: &'static str,
+    pub detail: &'a str,
     /// `User-Agent` of the request; empty when there was none.
     pub user_agent: &'a [u8],
     /// Subject of the client's certificate; empty when it showed none.
@@ -69,42 +70,6 @@ pub struct Record<'a> {
     /// Whether the upstream connection came from the pool.
     pub reused: bool,
     /// Epoch of the configuration the exchange ran on.
-    pub epoch: u64,
-}
-
-/// A record as taken from the ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "every field is the one of the same name in Record")]
-pub struct OwnedRecord {
-    pub unix_ms: u64,
-    pub protocol: Option<u8>,
-    pub method: Vec<u8>,
-    pub path: Vec<u8>,
-    pub query: bool,
-    pub host: Vec<u8>,
-    pub status: u16,
-    pub duration_ns: u64,
-    pub client: IpAddr,
-    pub request_id: Vec<u8>,
-    pub route: Vec<u8>,
-    pub cluster: Vec<u8>,
-    pub endpoint: Option<SocketAddr>,
-    pub upstream_protocol: Option<u8>,
-    pub attempts: u32,
-    pub grpc_status: Option<u8>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub reason: Option<String>,
-    pub fault: Vec<u8>,
-    pub stage: Vec<u8>,
-    pub detail: Vec<u8>,
-    pub user_agent: Vec<u8>,
-    pub client_cert: Vec<u8>,
-    pub identity: Vec<u8>,
-    pub head_ns: u64,
-    pub connect_ns: u64,
-    pub first_byte_ns: u64,
-    pub reused: bool,
     pub epoch: u64,
 }
 
@@ -192,9 +157,9 @@ fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
     }
 }
 
-impl OwnedRecord {
+impl<'a> Record<'a> {
     /// Reads what [`Record::encode`] wrote; `None` only if the bytes are not its work.
-    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(mut bytes: &'a [u8]) -> Option<Self> {
         let input = &mut bytes;
         let flags = take::<1>(input)?[0];
         let status = u16::from_le_bytes(take(input)?);
@@ -208,10 +173,10 @@ impl OwnedRecord {
         let client = take_ip(input)??;
         let endpoint_ip = take_ip(input)?;
         let port = u16::from_le_bytes(take(input)?);
-        let mut texts: [Vec<u8>; TEXTS] = Default::default();
+        let mut texts: [&[u8]; TEXTS] = [&[]; TEXTS];
         for text in &mut texts {
             let length = u16::from_le_bytes(take(input)?);
-            *text = input.split_off(..usize::from(length))?.to_vec();
+            *text = input.split_off(..usize::from(length))?;
         }
         let [
             method,
@@ -248,10 +213,10 @@ impl OwnedRecord {
             grpc_status: u8::try_from(grpc_status).ok(),
             bytes_in,
             bytes_out,
-            reason: (flags & FLAG_REASON != 0).then(|| String::from_utf8_lossy(&reason).into_owned()),
-            fault,
-            stage,
-            detail,
+            reason: if flags & FLAG_REASON != 0 { Some(str::from_utf8(reason).ok()?) } else { None },
+            fault: str::from_utf8(fault).ok()?,
+            stage: str::from_utf8(stage).ok()?,
+            detail: str::from_utf8(detail).ok()?,
             user_agent,
             client_cert,
             identity,
@@ -320,21 +285,15 @@ pub(super) mod tests {
         }
     }
 
-    fn round_trip(record: &Record<'_>) -> OwnedRecord {
+    fn encoded(record: &Record<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
-        OwnedRecord::decode(&bytes).unwrap()
+        bytes
     }
 
     #[test]
     fn a_record_comes_back_as_it_went() {
-        let owned = round_trip(&full());
-        assert_eq!((owned.protocol, owned.upstream_protocol, &owned.method[..]), (Some(2), Some(1), &b"GET"[..]));
-        assert_eq!(owned.client, full().client);
-        assert_eq!(owned.endpoint, full().endpoint);
-        assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
-        assert_eq!((owned.query, owned.reused, owned.epoch, owned.bytes_out), (true, false, 9, u64::MAX));
-        assert_eq!(owned.grpc_status, Some(14));
+        assert_eq!(Record::decode(&encoded(&full())), Some(full()));
         let bare = Record {
             grpc_status: None,
             protocol: None,
@@ -345,9 +304,7 @@ pub(super) mod tests {
             query: false,
             ..full()
         };
-        let owned = round_trip(&bare);
-        assert_eq!((owned.endpoint, owned.reason, owned.reused, owned.query), (None, None, true, false));
-        assert_eq!((owned.protocol, owned.upstream_protocol, owned.grpc_status), (None, None, None));
+        assert_eq!(Record::decode(&encoded(&bare)), Some(bare));
     }
 
     #[test]
@@ -365,20 +322,18 @@ pub(super) mod tests {
             identity: &long,
             ..full()
         };
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
+        let bytes = encoded(&record);
         assert!(bytes.len() <= RECORD_BYTES_MAX);
-        let owned = OwnedRecord::decode(&bytes).unwrap();
-        assert_eq!(owned.path.len(), limits::LOG_FIELD_BYTES);
-        assert_eq!(owned.reason.as_deref(), Some("connect_refused"));
+        let cut = Record::decode(&bytes).unwrap();
+        assert_eq!(cut.path.len(), limits::LOG_FIELD_BYTES);
+        assert_eq!(cut.reason, Some("connect_refused"));
     }
 
     #[test]
     fn a_truncated_record_is_refused() {
-        let mut bytes = Vec::new();
-        full().encode(&mut bytes);
+        let bytes = encoded(&full());
         for length in 0..bytes.len() {
-            assert_eq!(OwnedRecord::decode(&bytes[..length]), None, "{length}");
+            assert_eq!(Record::decode(&bytes[..length]), None, "{length}");
         }
     }
 }

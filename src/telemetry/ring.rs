@@ -2,7 +2,7 @@
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::record::{OwnedRecord, RECORD_BYTES_MAX, Record};
+use super::record::{RECORD_BYTES_MAX, Record};
 use crate::limits;
 
 const PREFIX: usize = size_of::<u32>();
@@ -54,13 +54,13 @@ impl LogRing {
 
 impl LogDrain {
     /// Takes the oldest record, if there is one.
-    pub fn try_pop(&mut self) -> Option<OwnedRecord> {
+    pub fn try_pop(&mut self) -> Option<Record<'_>> {
         let mut prefix = [0; PREFIX];
         self.consumer.pop_entire_slice(&mut prefix).ok()?;
         // The producer publishes prefix and record in one step, so the record is there with its prefix.
         self.scratch.resize(u32::from_le_bytes(prefix) as usize, 0);
         self.consumer.pop_entire_slice(&mut self.scratch).expect("a record is published with its length");
-        Some(OwnedRecord::decode(&self.scratch).expect("the ring carries only what Record::encode wrote"))
+        Some(Record::decode(&self.scratch).expect("the ring carries only what Record::encode wrote"))
     }
 
     /// Whether the worker is gone and nothing can follow.
@@ -131,7 +131,7 @@ mod tests {
         while next < 20_000 {
             match drain.try_pop() {
                 Some(record) => {
-                    assert_eq!((record.epoch, record.path.as_slice()), (next, b"/a".as_slice()));
+                    assert_eq!((record.epoch, record.path), (next, b"/a".as_slice()));
                     next += 1;
                 }
                 None => std::thread::yield_now(),

@@ -14,8 +14,9 @@ use ringgate::exchange::{Belongings, Shard, serve_connection};
 use ringgate::limits;
 use ringgate::rng::Rng;
 use ringgate::snapshot::{Publisher, Registry, Resolved, Snapshot, compile};
-use ringgate::telemetry::{LogDrain, LogRing, OwnedRecord, WorkerCounters, ring};
+use ringgate::telemetry::{LogDrain, LogRing, WorkerCounters, ring};
 
+use crate::entry::Entry;
 use crate::env::{Network, SimEnv};
 use crate::inspector::Inspector;
 use crate::mailbox::{Hearing, Mailbox, Order};
@@ -51,8 +52,8 @@ impl Worker {
     }
 
     /// What it has logged and nobody has read.
-    pub(crate) fn records(&self) -> Vec<OwnedRecord> {
-        std::iter::from_fn(|| self.log.borrow_mut().try_pop()).collect()
+    pub(crate) fn records(&self) -> Vec<Entry> {
+        std::iter::from_fn(|| self.log.borrow_mut().try_pop().map(Entry::from)).collect()
     }
 
     fn tick(&self, now_ms: u64) {
@@ -316,7 +317,7 @@ impl Gateway {
     }
 
     /// What all workers have logged and nobody has read.
-    pub(crate) fn records(&self) -> Vec<OwnedRecord> {
+    pub(crate) fn records(&self) -> Vec<Entry> {
         self.workers.iter().flat_map(Worker::records).collect()
     }
 

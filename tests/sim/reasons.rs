@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use ringgate::limits;
-use ringgate::telemetry::{Counter, NotRetried, OwnedRecord};
+use ringgate::telemetry::{Counter, NotRetried};
 
+use crate::entry::Entry;
 use crate::gateway::UNIX_MS;
 use crate::ledger::Dialogue;
 use crate::plan::{BodyPlan, Ending, Mood, RequestPlan};
@@ -32,7 +33,7 @@ struct Story<'a> {
     run: &'a Run,
     request: &'a RequestPlan,
     dialogue: &'a Dialogue,
-    record: &'a OwnedRecord,
+    record: &'a Entry,
     worker: usize,
     settings: Settings,
     /// Nothing when it went nowhere.

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use ringgate::telemetry::OwnedRecord;
-
 use crate::chance::{checksum, pattern};
+use crate::entry::Entry;
 use crate::ledger::{Dialogue, Ended, Reply};
 use crate::plan::{Ending, Flaw, Mood, RequestPlan, Shape, Trouble};
 use crate::reach::Reach;
@@ -17,7 +16,7 @@ const LOCAL: [u16; 4] = [408, 502, 503, 504];
 /// What one worker logged of one request.
 pub(crate) struct Logged {
     pub(crate) worker: usize,
-    pub(crate) record: OwnedRecord,
+    pub(crate) record: Entry,
 }
 
 impl Logged {
@@ -198,8 +197,8 @@ fn judge_repeats(run: &Run) {
 }
 
 /// A record in one line.
-fn told(record: &OwnedRecord) -> String {
-    let OwnedRecord { cluster, status, attempts, bytes_in, bytes_out, reason, reused, duration_ns, epoch, .. } = record;
+fn told(record: &Entry) -> String {
+    let Entry { cluster, status, attempts, bytes_in, bytes_out, reason, reused, duration_ns, epoch, .. } = record;
     let cluster = String::from_utf8_lossy(cluster);
     format!(
         "record: {cluster} {status} {reason:?}, {attempts} attempts, {bytes_in} in, {bytes_out} out, \
@@ -207,12 +206,7 @@ fn told(record: &OwnedRecord) -> String {
     )
 }
 
-fn record_problems(
-    dialogue: &Dialogue,
-    request: &RequestPlan,
-    reply: Option<&Reply>,
-    record: &OwnedRecord,
-) -> Vec<String> {
+fn record_problems(dialogue: &Dialogue, request: &RequestPlan, reply: Option<&Reply>, record: &Entry) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(reply) = reply {
         if reply.head.status() != Ok(record.status) {
