@@ -36,7 +36,7 @@ pub const BODY_BUFFERS_PER_WORKER: usize = 64;
 pub const BUFFERS_IDLE: usize = 256;
 /// Small buffers out, above which an idle connection is parked at once instead of after [`PARK_AFTER_MS`].
 pub const BUFFERS_HOT: usize = 384;
-/// Small buffers that a worker keeps for reuse.
+/// Small buffers that a worker keeps for reuse, if it did not need more of them a moment ago.
 pub const BUFFERS_KEPT: usize = 1024;
 /// Large buffers that a worker keeps for reuse.
 pub const BODY_BUFFERS_KEPT: usize = 16;

@@ -19,10 +19,22 @@ pub struct BufferPool {
 struct Shelves {
     small: RefCell<Vec<Box<Body>>>,
     large: RefCell<Vec<Box<Body>>>,
+    /// Buffers of both sizes that are out.
     lent: Cell<usize>,
     lent_large: Cell<usize>,
+    /// Most that were out since the last trim but one: so many may be needed again at once.
+    most: Cell<usize>,
+    most_before: Cell<usize>,
     /// Fewest small buffers on the shelf since the last trim: nobody needed those.
     fewest: Cell<usize>,
+}
+
+impl Shelves {
+    /// Small buffers that are worth keeping. A burst that needs more than usual comes again within moments, and to map them
+    /// anew each time would cost more than all else that is done with them.
+    fn worth_keeping(&self) -> usize {
+        limits::BUFFERS_KEPT.max(self.most.get()).max(self.most_before.get())
+    }
 }
 
 impl BufferPool {
@@ -35,6 +47,8 @@ impl BufferPool {
                 large: RefCell::default(),
                 lent: Cell::new(0),
                 lent_large: Cell::new(0),
+                most: Cell::new(0),
+                most_before: Cell::new(0),
                 fewest: Cell::new(0),
             }),
         }
@@ -67,17 +81,22 @@ impl BufferPool {
         self.inner.lent.get()
     }
 
-    /// Frees half of the small buffers that nobody needed since the last trim, and one large one.
+    /// Frees half of the small buffers that nobody needed since the last trim and what is beyond a burst that is over, and one
+    /// large one.
     pub fn trim(&self) {
+        self.inner.most_before.set(self.inner.most.replace(self.inner.lent.get()));
         let mut small = self.inner.small.borrow_mut();
         let kept = small.len() - self.inner.fewest.get().div_ceil(2).min(small.len());
+        let kept = kept.min(self.inner.worth_keeping());
         small.truncate(kept);
         self.inner.fewest.set(kept);
         drop(self.inner.large.borrow_mut().pop());
     }
 
     fn wrap(&self, mut body: Box<Body>) -> Buffer {
-        self.inner.lent.set(self.inner.lent.get() + 1);
+        let lent = self.inner.lent.get() + 1;
+        self.inner.lent.set(lent);
+        self.inner.most.set(self.inner.most.get().max(lent));
         body.home = Some(Rc::clone(&self.inner));
         Buffer { body: ManuallyDrop::new(body) }
     }
@@ -228,7 +247,7 @@ impl Drop for Buffer {
             home.lent_large.set(home.lent_large.get() - 1);
             (&home.large, limits::BODY_BUFFERS_KEPT, limits::BODY_BUFFER_BYTES)
         } else {
-            (&home.small, limits::BUFFERS_KEPT, limits::BUFFER_BYTES)
+            (&home.small, home.worth_keeping(), limits::BUFFER_BYTES)
         };
         let mut shelf = shelf.borrow_mut();
         // A buffer that grew for one large head must not stay large for ever.
@@ -333,6 +352,19 @@ mod tests {
             pool.trim();
         }
         assert_eq!(pool.inner.small.borrow().len(), 2, "the two that are in use stay");
+    }
+
+    #[test]
+    fn what_a_burst_needs_is_kept_as_long_as_it_lasts_and_freed_behind_it() {
+        let pool = BufferPool::new();
+        let burst = 3 * limits::BUFFERS_KEPT;
+        for _ in 0..3 {
+            drop((0..burst).map(|_| pool.lend()).collect::<Vec<_>>());
+            assert_eq!(pool.inner.small.borrow().len(), burst, "none is mapped anew for the next one");
+            pool.trim();
+        }
+        pool.trim();
+        assert_eq!(pool.inner.small.borrow().len(), limits::BUFFERS_KEPT);
     }
 
     #[test]
