@@ -1,7 +1,10 @@
 //! Clients of TLS that others wrote: `openssl s_client` and Python's ssl; and HTTP/2 over TLS by the tests' own client.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use super::client::Client;
 use super::gateway::Gateway;
 use super::h2_wire::{DATA, Fate, H2Wire, get};
 use super::layer::Layer;
@@ -71,6 +74,35 @@ fn openssl_is_refused_what_is_not_safe(io: Io) {
     gateway.stop();
 }
 
+/// RFC 5746 is offered and a renegotiation is refused, at no cost to anybody else; 1.3 knows none.
+fn openssl_may_not_renegotiate(io: Io) {
+    let (site, origin) = (Site::new(), Origin::echo());
+    let config = Arc::new(site.believer());
+    let gateway = site.start(Plan::to(io, &[origin.address()])).1;
+    let mut other = Client::secured(gateway.address(), &config, "a.example");
+    other.asks("/before");
+    other.expects(200);
+    let (address, ca) = (gateway.address().to_string(), gateway.folder.path("ca.crt"));
+    let mut command = Command::new("timeout");
+    command.args(["30", "openssl", "s_client", "-tls1_2", "-servername", "a.example", "-connect", &address, "-CAfile"]);
+    let mut child =
+        (command.arg(ca).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()).expect("openssl");
+    // A line with this letter asks for it. What is never closed keeps it from leaving for another reason.
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(b"R\n").expect("it reads");
+    let output = child.wait_with_output().expect("our own child");
+    drop(input);
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(said.contains("Secure Renegotiation IS supported") && said.contains("RENEGOTIATING"), "{said}");
+    assert!(said.contains("no renegotiation") && !output.status.success(), "{said}");
+    other.asks("/after");
+    other.expects(200);
+    gateway.waits_for("net_connections_active", 1.0);
+    gateway.waits_for("tls_handshakes_total{kind=\"full\"}", 2.0);
+    assert!(gateway.metric_sum("tls_handshake_failures_total") < 0.5);
+    gateway.stop();
+}
+
 /// X25519MLKEM768 with an OpenSSL that has it, from 3.5 on; X25519 and P-256 with every one.
 fn openssl_agrees_on_keys(io: Io) {
     let (_origin, gateway) = gateway(io);
@@ -135,6 +167,7 @@ fn http2_over_tls_is_http2(io: Io) {
 on_both_drivers![
     openssl_is_served,
     openssl_is_refused_what_is_not_safe,
+    openssl_may_not_renegotiate,
     openssl_agrees_on_keys,
     python_ssl_is_served,
     http2_over_tls_is_http2,

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 
-use rustls::HandshakeKind;
+use rustls::{Error, HandshakeKind};
 
 use super::certificate::describe;
 use super::session::{RECORD_BYTES, RECORD_OVERHEAD, Session, Step};
@@ -16,6 +16,9 @@ use crate::net::{Alarm, Buffer, BufferPool, Pending, Stream};
 const WRITE_BYTES: usize = (limits::BODY_BUFFER_BYTES / (RECORD_BYTES + RECORD_OVERHEAD) - 1) * RECORD_BYTES;
 /// The same when only a small buffer is to be had.
 const SMALL_WRITE_BYTES: usize = limits::BUFFER_BYTES - 4 * RECORD_OVERHEAD;
+
+/// What an error says of a peer that wants another handshake.
+const RENEGOTIATES: &str = "the peer asked for a renegotiation";
 
 /// TLS over a transport. Made by [`super::accept`] or [`super::connect`], so its handshake is done.
 ///
@@ -141,6 +144,10 @@ impl<S: Stream> Tls<S> {
                 Err(error) => break Err(error),
             }
         };
+        // All that TLS has to say of its own once the handshake is done is no to a renegotiation (RFC 5246 section 7.2.2),
+        // and with whoever asks for one it ends: a refusal in between could not go out while a write is under way.
+        let outcome =
+            outcome.and_then(|()| if out.is_empty() { Ok(()) } else { Err(Error::General(RENEGOTIATES.to_owned())) });
         if outcome.is_err() {
             session.last_words(records, &mut out);
             self.is_silent.set(true);
