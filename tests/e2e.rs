@@ -236,5 +236,7 @@ mod tokens;
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]
 mod upstream_faults;
+#[path = "e2e/upstream_renewals.rs"]
+mod upstream_renewals;
 #[path = "e2e/upstream_tls.rs"]
 mod upstream_tls;
