@@ -73,6 +73,8 @@ pub const MIRROR_ANSWER_BYTES: usize = 1024 * 1024;
 pub const HANDSHAKE_MS: u64 = 10_000;
 /// TLS handshakes that one worker has under way, once their first byte has come; for a further one the oldest is ended.
 pub const HANDSHAKES_PER_WORKER: usize = 4096;
+/// Seconds in which session tickets are sealed with one key; they are opened for as long again.
+pub const TICKET_PERIOD_S: u32 = 6 * 60 * 60;
 /// Milliseconds for which one side of a tunnel may stay silent once the other has ended.
 pub const TUNNEL_HALF_CLOSED_MS: u64 = 30_000;
 /// Most connections of one listener that a configuration may allow.

@@ -176,6 +176,8 @@ mod logs;
 mod metrics;
 #[path = "e2e/mirrors.rs"]
 mod mirrors;
+#[path = "e2e/misdirected.rs"]
+mod misdirected;
 #[path = "e2e/names.rs"]
 mod names;
 #[path = "e2e/pairs.rs"]

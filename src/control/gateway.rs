@@ -190,6 +190,7 @@ impl Gateway {
                         tracing::info!(epoch, hosts = hosts.join(", "), "changed addresses published");
                     }
                     News::Keys(url) => tracing::info!(epoch, url, "changed keys published"),
+                    News::Tickets => tracing::info!(epoch, "new keys of session tickets published"),
                 }
             }
             Err(why) => tracing::error!(?news, why, "changed addresses or keys not taken up, the last ones stay"),

@@ -1,6 +1,9 @@
 //! What compiling a configuration needs beside it, and what must outlive any one configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::keys::{KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
@@ -9,6 +12,7 @@ use super::series::RouteSeries;
 use crate::clock;
 use crate::cluster::Fleet;
 use crate::config::Config;
+use crate::limits;
 use crate::policy::limit::Limits;
 use crate::rng::Rng;
 use crate::snapshot::{self, Registry, Resolved, Snapshot};
@@ -19,6 +23,8 @@ pub(super) struct Tables {
     series: RouteSeries,
     names: Names,
     keys: Keys,
+    /// When the keys of session tickets turn over.
+    tickets: Interval,
 }
 
 /// What was learnt that changes the tables of the configuration in force.
@@ -28,6 +34,8 @@ pub(super) enum News {
     Addresses(Vec<String>),
     /// The issuer at this URL has other keys.
     Keys(String),
+    /// The keys of session tickets are as old as they may be.
+    Tickets,
 }
 
 impl Tables {
@@ -41,7 +49,13 @@ impl Tables {
         seed[..8].copy_from_slice(&rng.u64().to_ne_bytes());
         seed[8..].copy_from_slice(&rng.u64().to_ne_bytes());
         let registry = Registry::seeded(workers, seed);
-        Ok(Self { registry, series: RouteSeries::default(), names: Names::default(), keys: Keys::default() })
+        Ok(Self {
+            registry,
+            series: RouteSeries::default(),
+            names: Names::default(),
+            keys: Keys::default(),
+            tickets: ticket_periods(),
+        })
     }
 
     /// What has been used of all rate limits.
@@ -132,6 +146,10 @@ impl Tables {
         tokio::select! {
             hosts = self.names.changed() => News::Addresses(hosts),
             url = self.keys.changed() => News::Keys(url),
+            _ = self.tickets.tick() => {
+                self.registry.on_ticket_period_over();
+                News::Tickets
+            }
         }
     }
 
@@ -148,5 +166,35 @@ impl Tables {
     /// Route names by series slot.
     pub(super) fn series_names(&self) -> Vec<String> {
         self.series.names().to_vec()
+    }
+}
+
+/// The ends of the periods in which session tickets are sealed with one key.
+fn ticket_periods() -> Interval {
+    let mut ends = interval(Duration::from_secs(limits::TICKET_PERIOD_S.into()));
+    // The first one has just begun.
+    ends.reset();
+    ends.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn new_keys_of_session_tickets_are_due_once_in_a_period() {
+        let mut tables = Tables::new(1).unwrap();
+        let (began, period) = (Instant::now(), Duration::from_secs(6 * 60 * 60));
+        for periods in 1..=3 {
+            // Whoever asks again and again, because of other events, misses nothing.
+            for _ in 0..2 {
+                assert!(timeout(period / 3, tables.news()).await.is_err());
+            }
+            assert!(matches!(tables.news().await, News::Tickets));
+            assert_eq!(began.elapsed().as_secs(), (period * periods).as_secs());
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use futures_util::future::Either;
 
@@ -88,21 +87,20 @@ async fn serve_after_words<E: Env>(
         let adopted = shard.adopt();
         let listener = adopted.snapshot.listener(&name)?;
         let accepted_ms = shard.alarms.now_ms();
-        let (config, secured_ms) = (listener.tls.as_ref().map(Arc::clone), accepted_ms + listener.handshake_ms);
+        let (tls, secured_ms) = (listener.tls.clone(), accepted_ms + listener.handshake_ms);
         let introduced_ms = accepted_ms + listener.header_timeout_ms;
         // The words of a proxy are part of the time of a handshake.
-        let due_ms = if config.is_some() { introduced_ms.min(secured_ms) } else { introduced_ms };
+        let due_ms = if tls.is_some() { introduced_ms.min(secured_ms) } else { introduced_ms };
         let is_announced = listener.is_announced(peer.ip());
         let (peer, received) = introduce(&shard, &stream, peer, listener, due_ms).await?;
         let caller = if is_announced { count_client(&shard, listener, caller, peer.ip()).ok()? } else { caller };
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
-        match config {
+        match tls {
             None => Some(plain(shard, stream, peer, name, Extra::new(caller, received))),
-            Some(config) => {
-                let unsecured =
-                    Unsecured { shard, stream, peer, caller, listener: name, config, due_ms: secured_ms, received };
-                secure(unsecured).await
+            Some(tls) => {
+                let (listener, due_ms) = (name, secured_ms);
+                secure(Unsecured { shard, stream, peer, caller, listener, tls, due_ms, received }).await
             }
         }
     })

@@ -10,7 +10,7 @@ use super::shard::Shard;
 use super::tally::Tally;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Channel, Env};
-use crate::snapshot::{Caller, Listener, Route};
+use crate::snapshot::{Caller, Listener, Route, Shown};
 use crate::telemetry::Counter;
 
 /// A client's connection between its exchanges, or one stream of HTTP/2.
@@ -42,6 +42,12 @@ impl<E: Env> Client<E> {
         Self { shard, stream, peer, listener, alarm, extra, is_proven: false, is_ready: false }
     }
 
+    /// May it carry requests for `host`, as far as its certificate goes?
+    pub(super) fn speaks_for(&self, listener: &Listener, host: &[u8]) -> bool {
+        let (Some(tls), Some(extra)) = (&listener.tls, &self.extra) else { return true };
+        tls.speaks_for(str::from_utf8(host).unwrap_or_default(), &extra.shown)
+    }
+
     /// What has come of it before it was served.
     pub(super) fn take_received(&mut self) -> Option<Buffer> {
         self.extra.as_mut()?.received.take()
@@ -54,11 +60,18 @@ pub(super) struct Extra {
     _caller: Option<Caller>,
     /// What came behind the header of a proxy, until it is taken for the beginning of a request.
     received: Option<Buffer>,
+    /// The certificate it got, where that makes a difference.
+    shown: Shown,
 }
 
 impl Extra {
     pub(super) fn new(caller: Option<Caller>, received: Option<Buffer>) -> Option<Box<Self>> {
-        (caller.is_some() || received.is_some()).then(|| Box::new(Self { _caller: caller, received }))
+        (caller.is_some() || received.is_some()).then(|| Box::new(Self { _caller: caller, received, shown: None }))
+    }
+
+    /// What a secured connection holds.
+    pub(super) fn secured(caller: Option<Caller>, shown: Shown) -> Option<Box<Self>> {
+        (caller.is_some() || shown.is_some()).then(|| Box::new(Self { _caller: caller, received: None, shown }))
     }
 }
 

@@ -3,16 +3,15 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::HandshakeKind;
 
 use super::connection::{linger, refuse};
 use super::failure::Failure;
 use super::held::{Client, Extra, Gauge, Next};
 use super::shard::Shard;
 use crate::net::{Accepted, Alarm, Buffer, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
-use crate::snapshot::Caller;
+use crate::snapshot::{Caller, Inbound};
 use crate::telemetry::TLS_FAILURES;
 
 /// A connection that has yet to be secured.
@@ -22,7 +21,7 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) caller: Option<Caller>,
     pub(super) listener: Rc<str>,
-    pub(super) config: Arc<ServerConfig>,
+    pub(super) tls: Inbound,
     /// When it must be done, in milliseconds of the worker's clock.
     pub(super) due_ms: u64,
     /// What has come of it already.
@@ -31,7 +30,7 @@ pub(super) struct Unsecured<E: Env> {
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, caller, listener, config, due_ms, received } = unsecured;
+    let Unsecured { shard, stream, peer, caller, listener, tls, due_ms, received } = unsecured;
     let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
     let began_ns = shard.env.now_ns();
@@ -46,6 +45,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
             }
         }
     }
+    let (config, shown) = tls.of_connection();
     let accepted = {
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
         let underway = shard.handshakes.begin();
@@ -68,7 +68,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                 peer,
                 listener,
                 alarm,
-                Extra::new(caller, None),
+                Extra::secured(caller, shown),
             )))
         }
         Accepted::Failed(stream, why) => {

@@ -88,8 +88,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         if via_names(head, bytes, &self.shard.via) {
             return Decision::Answer(Local::Failed(Failure::LoopDetected));
         }
-        // RFC 9110 section 7.4: a plain connection has no authority over https resources.
-        if head.scheme() == Some("https") && !self.client.is_secure() {
+        if self.is_misdirected() {
             return Decision::Answer(Local::Failed(Failure::Misdirected));
         }
         if self.asks_for_health() && !self.asks_for_tunnel() {
@@ -146,6 +145,16 @@ impl<'a, E: Env> Exchange<'a, E> {
     fn split(&self, split: &SplitRoute) -> usize {
         let key = split.sticky.as_ref().and_then(|from| self.key(from));
         split.to[self.adopted.splits[split.number].borrow_mut().pick(key)].0
+    }
+
+    /// Is this connection not one for the resource that is asked for (RFC 9110 section 7.4)? A plain one has no authority
+    /// over those of https, and of the certificates of a listener it must have got the one that is for the host. A gateway
+    /// in front that is trusted may have one connection for all.
+    fn is_misdirected(&self) -> bool {
+        if !self.client.is_secure() {
+            return self.head.scheme() == Some("https");
+        }
+        !self.connection.speaks_for(self.listener, self.head.host()) && !self.listener.trusts(self.peer.ip())
     }
 
     fn asks_for_health(&self) -> bool {

@@ -99,6 +99,11 @@ impl Registry {
         self.tls.set_system(roots);
     }
 
+    /// Told that a period of the keys of session tickets is over: snapshots to come have new ones.
+    pub const fn on_ticket_period_over(&mut self) {
+        self.tls.on_period_over();
+    }
+
     /// Told that `snapshot` is about to be published: what is shared takes up its settings. Workers adopt it after that.
     pub fn on_publishing(&mut self, snapshot: &Snapshot, config: &config::Config, now_ms: u64) {
         let is_first = snapshot.epoch == 1;

@@ -21,7 +21,7 @@ pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use policies::Issued;
 pub use publish::{Publisher, Reader};
 pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
-pub use tls::{TlsError, client_config};
+pub use tls::{Inbound, Shown, TlsError, client_config};
 pub use upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute,
     Statuses, UpstreamProtocol,

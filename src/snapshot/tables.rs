@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::ServerConfig;
 
-use super::{Callers, Cluster, Mirror, Retry, SplitRoute};
+use super::{Callers, Cluster, Inbound, Mirror, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
@@ -109,7 +108,7 @@ pub struct Listener {
     /// Streams that a client may have open on one connection of HTTP/2; 0 when that is not spoken.
     pub h2_streams: u32,
     /// With what its connections are secured; they are plain without it.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Inbound>,
 }
 
 /// Whether trusted proxies say who their client is before anything else (PROXY protocol).

@@ -1,19 +1,25 @@
 //! TLS compiled: with what connections of clients and to endpoints are secured.
 
+mod certificates;
+mod tickets;
+
 use std::fmt;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
+use certificates::Certificates;
+pub use certificates::{Inbound, Shown};
+use tickets::Tickets;
+
 use crate::config::{
-    Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion, UpstreamProtocol,
+    Authorities, ClientAuth, ClusterTls, ListenerTls, Protocol, TlsVersion, UpstreamProtocol,
 };
 
 /// Why TLS cannot be spoken as configured.
@@ -47,6 +53,8 @@ pub(super) struct TlsKeeper {
     in_force: Kept,
     /// Of the snapshot under construction.
     next: Kept,
+    /// The keys of tickets are as old as they may be: the next snapshot has others.
+    must_turn: bool,
     /// How many settings towards endpoints there have been.
     clients: u64,
 }
@@ -58,7 +66,7 @@ type Demand = (Option<Authorities>, ClientAuth);
 struct Kept {
     /// One for each set of authorities that clients are asked for, and how, and one for none: a ticket says that its owner
     /// was verified, and must not be taken where more is demanded.
-    ticketers: Vec<(Demand, Arc<dyn ProducesTickets>)>,
+    tickets: Vec<(Demand, Arc<Tickets>)>,
     clients: Vec<(ClusterTls, UpstreamProtocol, Outbound)>,
 }
 
@@ -77,6 +85,7 @@ impl TlsKeeper {
             system: None,
             in_force: Kept::default(),
             next: Kept::default(),
+            must_turn: false,
             clients: 0,
         }
     }
@@ -99,10 +108,16 @@ impl TlsKeeper {
     /// The snapshot compiled last is in force: what only earlier ones used is forgotten.
     pub(super) fn on_published(&mut self) {
         self.in_force = std::mem::take(&mut self.next);
+        self.must_turn = false;
+    }
+
+    /// A period of the keys of tickets is over: snapshots compiled from now on have new ones.
+    pub(super) const fn on_period_over(&mut self) {
+        self.must_turn = true;
     }
 
     /// With what the connections of a listener are secured.
-    pub(super) fn inbound(&mut self, tls: &ListenerTls, protocols: &[Protocol]) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(super) fn inbound(&mut self, tls: &ListenerTls, protocols: &[Protocol]) -> Result<Inbound, TlsError> {
         let versions = match tls.min_version {
             TlsVersion::Tls12 => &[&TLS13, &TLS12][..],
             TlsVersion::Tls13 => &[&TLS13][..],
@@ -122,28 +137,29 @@ impl TlsKeeper {
                     .with_client_cert_verifier(verifier.build().map_err(|error| TlsError::Refused(error.to_string()))?)
             }
         };
-        let mut config = config.with_cert_resolver(Arc::new(Certificates::new(&tls.certificates)));
+        let certificates = Arc::new(Certificates::new(&tls.certificates));
+        let mut config = config.with_cert_resolver(Arc::<Certificates>::clone(&certificates));
         // Sessions are with the clients, in tickets: a memory of them would be one lock for all workers.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = self.ticketer((tls.client_ca.clone(), tls.client_auth))?;
+        config.ticketer = self.tickets((tls.client_ca.clone(), tls.client_auth))?;
         config.alpn_protocols =
             protocols.iter().filter_map(|protocol| offered(*protocol)).map(<[u8]>::to_vec).collect();
-        Ok(Arc::new(config))
+        Ok(Inbound::new(Arc::new(config), certificates))
     }
 
-    /// The keys of tickets, which all workers share and which turn over by themselves.
-    fn ticketer(&mut self, demand: Demand) -> Result<Arc<dyn ProducesTickets>, TlsError> {
-        let mut known = self.next.ticketers.iter().chain(&self.in_force.ticketers);
-        if let Some((_, ticketer)) = known.find(|(of, _)| *of == demand) {
-            let ticketer = Arc::clone(ticketer);
-            if !self.next.ticketers.iter().any(|(of, _)| *of == demand) {
-                self.next.ticketers.push((demand, Arc::clone(&ticketer)));
-            }
-            return Ok(ticketer);
+    /// The keys of tickets, which all workers share.
+    fn tickets(&mut self, demand: Demand) -> Result<Arc<Tickets>, TlsError> {
+        let of = |(known, _): &&(Demand, Arc<Tickets>)| *known == demand;
+        if let Some((_, tickets)) = self.next.tickets.iter().find(of) {
+            return Ok(Arc::clone(tickets));
         }
-        let ticketer = aws_lc_rs::Ticketer::new()?;
-        self.next.ticketers.push((demand, Arc::clone(&ticketer)));
-        Ok(ticketer)
+        let tickets = match self.in_force.tickets.iter().find(of) {
+            Some((_, tickets)) if self.must_turn => Arc::new(tickets.turned()?),
+            Some((_, tickets)) => Arc::clone(tickets),
+            None => Arc::new(Tickets::new()?),
+        };
+        self.next.tickets.push((demand, Arc::clone(&tickets)));
+        Ok(tickets)
     }
 
     /// With what connections to the `https` endpoints of a cluster are secured.
@@ -207,50 +223,6 @@ pub fn client_config(
     };
     config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     Ok(config)
-}
-
-/// The certificates of a listener by the names they are for.
-struct Certificates {
-    all: Vec<Arc<CertifiedKey>>,
-    exact: FxHashMap<String, usize>,
-    /// By what follows the star and its dot.
-    wildcard: FxHashMap<String, usize>,
-}
-
-impl Certificates {
-    fn new(identities: &[Identity]) -> Self {
-        let (mut exact, mut wildcard) = (FxHashMap::default(), FxHashMap::default());
-        for (index, identity) in identities.iter().enumerate() {
-            for name in identity.names() {
-                let (table, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut wildcard, parent),
-                    None => (&mut exact, name.as_str()),
-                };
-                table.entry(name.to_owned()).or_insert(index);
-            }
-        }
-        Self { all: identities.iter().map(|identity| Arc::clone(identity.certified())).collect(), exact, wildcard }
-    }
-
-    /// The one for `name`, in lower case: the one that has just this name, else the one that has a star for its first
-    /// label (RFC 6125 section 6.4.3), else the first of all.
-    fn find(&self, name: Option<&str>) -> usize {
-        let exact = || self.exact.get(name?).copied();
-        let wildcard = || self.wildcard.get(name?.split_once('.')?.1).copied();
-        exact().or_else(wildcard).unwrap_or(0)
-    }
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.all.get(self.find(hello.server_name())).map(Arc::clone)
-    }
-}
-
-impl fmt::Debug for Certificates {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificates").field("exact", &self.exact).field("wildcard", &self.wildcard).finish()
-    }
 }
 
 /// Believes everybody, as `insecure_skip_verify` asks.

@@ -108,7 +108,7 @@ impl H2Client {
         Self { handle, send, ended }
     }
 
-    /// Opens a stream with a request that has no body.
+    /// Opens a stream with a request that has no body, for a path of `a.example` or for a whole URI of https.
     pub(crate) fn asks(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> H2Stream {
         self.opens(method, path, fields, true)
     }
@@ -130,8 +130,8 @@ impl H2Client {
     }
 
     fn opens(&mut self, method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> H2Stream {
-        let uri: Uri =
-            if path == "*" { path.parse() } else { format!("http://a.example{path}").parse() }.expect("a URI");
+        let is_whole = path == "*" || path.starts_with("https://");
+        let uri: Uri = if is_whole { path.parse() } else { format!("http://a.example{path}").parse() }.expect("a URI");
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);

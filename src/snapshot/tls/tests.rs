@@ -1,9 +1,11 @@
 use rcgen::{CertificateParams, KeyPair};
-use rustls::NamedGroup;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConnection, HandshakeKind, NamedGroup, ServerConnection, SupportedProtocolVersion};
 
 use super::*;
+use crate::config::Identity;
 
 fn identity(names: &[&str]) -> Identity {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -21,7 +23,12 @@ fn authorities() -> Authorities {
 
 fn listener(client_ca: Option<Authorities>) -> ListenerTls {
     let certificates = vec![identity(&["a.example"])];
-    ListenerTls { certificates, min_version: TlsVersion::Tls12, client_ca, client_auth: ClientAuth::Required }
+    ListenerTls {
+        certificates,
+        min_version: TlsVersion::Tls12,
+        client_ca,
+        client_auth: ClientAuth::Required,
+    }
 }
 
 #[test]
@@ -60,7 +67,7 @@ fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verif
     // Kept, because what is gone may leave its address to another.
     let mut kept = Vec::new();
     let mut of = |keeper: &mut TlsKeeper, listener: &ListenerTls| {
-        let config = keeper.inbound(listener, &http11).unwrap();
+        let config = Arc::clone(keeper.inbound(listener, &http11).unwrap().config());
         kept.push(Arc::clone(&config));
         Arc::as_ptr(&config.ticketer).cast::<()>()
     };
@@ -80,6 +87,96 @@ fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verif
     keeper.on_published();
     keeper.begin();
     assert!(of(&mut keeper, &listener(Some(one))) != mine, "nobody asked for these any more");
+}
+
+/// A client that believes everybody and has no ticket yet.
+fn client(version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[version]).unwrap();
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Credulous(provider)));
+    Arc::new(config.with_no_client_auth())
+}
+
+/// One handshake and what comes behind it, such as a ticket; how it went.
+fn shakes_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
+    let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), "a.example".try_into().unwrap()).unwrap();
+    while client.wants_write() || server.wants_write() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut bytes.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        let mut bytes = Vec::new();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut bytes.as_slice()).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    client.handshake_kind().unwrap()
+}
+
+/// What secures connections of one listener over five periods, each with a reload in it.
+fn periods(keeper: &mut TlsKeeper) -> Vec<[Arc<ServerConfig>; 2]> {
+    let tls = listener(None);
+    let compile = |keeper: &mut TlsKeeper| {
+        keeper.begin();
+        let config = Arc::clone(keeper.inbound(&tls, &[Protocol::Http11]).unwrap().config());
+        keeper.on_published();
+        config
+    };
+    let mut one = |period| {
+        if period > 0 {
+            keeper.on_period_over();
+        }
+        [compile(keeper), compile(keeper)]
+    };
+    (0..5).map(&mut one).collect()
+}
+
+#[test]
+fn a_ticket_is_good_in_its_period_and_the_next_and_never_after() {
+    let periods = periods(&mut TlsKeeper::new());
+    for version in [&TLS12, &TLS13] {
+        for (issued, [issuer, _]) in periods.iter().enumerate() {
+            for (later, configs) in periods.iter().enumerate().skip(issued) {
+                for config in configs {
+                    let client = client(version);
+                    assert_eq!(shakes_hands(&client, issuer), HandshakeKind::Full);
+                    let resumes = shakes_hands(&client, config) == HandshakeKind::Resumed;
+                    assert_eq!(resumes, later - issued <= 1, "{version:?}: issued in {issued}, shown in {later}");
+                    // Whoever comes often enough has a ticket of the newest key.
+                    assert_eq!(shakes_hands(&client, config), HandshakeKind::Resumed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_tickets_turn_over_once_in_a_period_however_often_a_snapshot_is_given_up() {
+    let mut keeper = TlsKeeper::new();
+    let (tls, asking) = (listener(None), listener(Some(authorities())));
+    let mut kept = Vec::new();
+    let mut compile = |keeper: &mut TlsKeeper| {
+        keeper.begin();
+        [&tls, &asking, &tls].map(|tls| {
+            let config = Arc::clone(keeper.inbound(tls, &[Protocol::Http11]).unwrap().config());
+            kept.push(Arc::clone(&config));
+            config
+        })
+    };
+    let [first, ..] = compile(&mut keeper);
+    keeper.on_published();
+    let client = client(&TLS13);
+    assert_eq!(shakes_hands(&client, &first), HandshakeKind::Full);
+    keeper.on_period_over();
+    let _given_up = compile(&mut keeper);
+    let [open, guarded, again] = compile(&mut keeper);
+    keeper.on_published();
+    assert!(Arc::ptr_eq(&open.ticketer, &again.ticketer) && !Arc::ptr_eq(&open.ticketer, &first.ticketer));
+    assert!(!Arc::ptr_eq(&open.ticketer, &guarded.ticketer));
+    assert_eq!(shakes_hands(&client, &open), HandshakeKind::Resumed, "one period ago");
+    let [later, ..] = compile(&mut keeper);
+    assert!(Arc::ptr_eq(&open.ticketer, &later.ticketer), "the period is not over");
 }
 
 #[test]
@@ -132,7 +229,8 @@ fn only_ephemeral_keys_and_authenticated_encryption_are_spoken_and_the_hybrid_ex
 
 #[test]
 fn a_listener_offers_what_is_served_keeps_no_session_and_takes_no_early_data() {
-    let config = TlsKeeper::new().inbound(&listener(None), &[Protocol::Http2, Protocol::Http11]).unwrap();
+    let inbound = TlsKeeper::new().inbound(&listener(None), &[Protocol::Http2, Protocol::Http11]).unwrap();
+    let config = inbound.config();
     assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
     assert_eq!(config.max_early_data_size, 0);
     assert!(!config.session_storage.can_cache() && config.ticketer.enabled());
