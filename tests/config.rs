@@ -54,6 +54,16 @@ fn tls_files() -> &'static HashMap<PathBuf, Vec<u8>> {
         for name in ["internal-ca.crt", "clients-ca.crt"] {
             put(name, authority.pem().as_bytes());
         }
+        let no_list = section("X509 CRL", "MA==");
+        for (name, text) in [
+            ("clients.crl", authority.revokes(&[&a])),
+            ("due.crl", authority.revokes_until(2002, &[])),
+            ("strangers.crl", Authority::new("strangers").revokes(&[])),
+            ("no_der.crl", [authority.revokes(&[]), no_list].concat()),
+            ("cut.crl", cut(&authority.revokes(&[]))),
+        ] {
+            put(name, text.as_bytes());
+        }
         put("wrong_order.crt", [authority.pem(), &a.cert].concat().as_bytes());
         put("encrypted.key", section("ENCRYPTED PRIVATE KEY", "MA==").as_bytes());
         let old = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nMA==";

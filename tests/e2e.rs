@@ -208,6 +208,8 @@ mod resolver;
 mod responses;
 #[path = "e2e/retries.rs"]
 mod retries;
+#[path = "e2e/revocations.rs"]
+mod revocations;
 #[path = "e2e/routes.rs"]
 mod routes;
 #[path = "e2e/rust_clients.rs"]

@@ -1,17 +1,22 @@
 //! Files in PEM to certificates and keys; nothing of a key is in any message.
 
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::{self, sign::any_supported_type};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
+use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer as _, X509Certificate, X509Name};
 
 use super::leaf::Refusal;
 
 /// Bytes of a file of certificates: the bundle of a whole operating system has a few hundred KiB.
 const FILE_BYTES: usize = 4 << 20;
+/// Bytes of a file of lists of revoked certificates, some fifty for each of them.
+const LIST_BYTES: usize = 32 << 20;
 /// Words of a passphrase's work: as PKCS #8 says it, and as OpenSSL once did.
 const ENCRYPTED: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
 
@@ -24,6 +29,15 @@ pub(super) struct Facts {
     pub(super) not_before: i64,
     /// The last such second.
     pub(super) not_after: i64,
+}
+
+/// What a list of revoked certificates says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ListFacts {
+    /// The name of whoever revokes, as it is encoded.
+    pub(super) issuer: Vec<u8>,
+    /// Seconds since 1970 by which there will be a later one.
+    pub(super) next_update: Option<i64>,
 }
 
 /// The certificates of a file, in order; at least one.
@@ -67,6 +81,43 @@ pub(super) fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, Refusal> 
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
     })
+}
+
+/// The lists of revoked certificates of a file, in order; at least one.
+pub(super) fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Refusal> {
+    if pem.len() > LIST_BYTES {
+        return Err(Refusal::new(format!("the file is larger than {} MiB", LIST_BYTES >> 20)));
+    }
+    let sections: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    let lists = sections.map_err(|_| Refusal::new("the file is damaged: it is no PEM that can be read"))?;
+    if lists.is_empty() {
+        return Err(Refusal::new("the file holds no list of revoked certificates")
+            .hint("lists are read in PEM: `openssl crl -inform DER -in LIST` makes it of another form"));
+    }
+    Ok(lists)
+}
+
+/// What list `index` of a file says of itself, if TLS can use it for certificates of `roots`.
+pub(super) fn list_facts(
+    index: usize,
+    list: &CertificateRevocationListDer<'static>,
+    roots: &Arc<RootCertStore>,
+) -> Result<ListFacts, Refusal> {
+    let refused = |why: String| Refusal::new(format!("list {} of the file cannot be used", index + 1)).hint(why);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider);
+    verifier.with_crls([list.clone()]).build().map_err(|why| refused(why.to_string()))?;
+    let (_, parsed) =
+        CertificateRevocationList::from_der(list).map_err(|_| refused("it is no X.509 list".to_owned()))?;
+    Ok(ListFacts {
+        issuer: parsed.issuer().as_raw().to_vec(),
+        next_update: parsed.next_update().map(|time| time.timestamp()),
+    })
+}
+
+/// A name of a certificate for a message.
+pub(super) fn name(subject: &[u8]) -> String {
+    X509Name::from_der(subject).map_or_else(|_| "somebody".to_owned(), |(_, name)| name.to_string())
 }
 
 /// A day and a time for a message.

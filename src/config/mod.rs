@@ -42,7 +42,7 @@ pub use model::{
     ClientAuth, Cluster, ClusterTls, Config, Dns, Endpoint, HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io,
     Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore, Listener, ListenerLimits, ListenerTls, LivePolicy, Mirror,
     NoneHealthy, Output, PassiveHealth, PathMatch, Policy, PolicyKey, Priority, ProbeKind, Protocol, ProxyProtocol,
-    ProxyVersion, Queue, RateLimit, Retry, RetryOn, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion,
+    ProxyVersion, Queue, RateLimit, Retry, RetryOn, Revocations, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion,
     UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};

@@ -465,6 +465,8 @@ const fn tls_failure(why: TlsFailure) -> Failure {
         TlsFailure::Closed
         | TlsFailure::UnknownName
         | TlsFailure::BadCertificate
+        | TlsFailure::Revoked
+        | TlsFailure::RevocationUnknown
         | TlsFailure::NoCertificate
         | TlsFailure::Refused
         | TlsFailure::Broken => Failure::TlsFailed,

@@ -19,7 +19,7 @@ pub use certificates::{Inbound, Shown};
 use tickets::Tickets;
 
 use crate::config::{
-    Authorities, ClientAuth, ClusterTls, ListenerTls, Protocol, TlsVersion, UpstreamProtocol,
+    Authorities, ClientAuth, ClusterTls, ListenerTls, Protocol, Revocations, TlsVersion, UpstreamProtocol,
 };
 
 /// Why TLS cannot be spoken as configured.
@@ -59,8 +59,8 @@ pub(super) struct TlsKeeper {
     clients: u64,
 }
 
-/// Who must have signed a client's certificate, and whether it must have one.
-type Demand = (Option<Authorities>, ClientAuth);
+/// Who must have signed a client's certificate, what they took back, and whether a client must have one.
+type Demand = (Option<Authorities>, Option<Revocations>, ClientAuth);
 
 #[derive(Default)]
 struct Kept {
@@ -129,6 +129,9 @@ impl TlsKeeper {
             Some(ca) => {
                 let (roots, provider) = (Arc::clone(ca.roots()), Arc::clone(&self.provider));
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                // Of each certificate of a chain it must be known that it is not revoked, once anything is known.
+                let lists = tls.client_crl.iter().flat_map(|revocations| revocations.lists().to_vec());
+                let verifier = verifier.with_crls(lists);
                 let verifier = match tls.client_auth {
                     ClientAuth::Required => verifier,
                     ClientAuth::Optional => verifier.allow_unauthenticated(),
@@ -141,7 +144,7 @@ impl TlsKeeper {
         let mut config = config.with_cert_resolver(Arc::<Certificates>::clone(&certificates));
         // Sessions are with the clients, in tickets: a memory of them would be one lock for all workers.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = self.tickets((tls.client_ca.clone(), tls.client_auth))?;
+        config.ticketer = self.tickets((tls.client_ca.clone(), tls.client_crl.clone(), tls.client_auth))?;
         config.alpn_protocols =
             protocols.iter().filter_map(|protocol| offered(*protocol)).map(<[u8]>::to_vec).collect();
         Ok(Inbound::new(Arc::new(config), certificates))

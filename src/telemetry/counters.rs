@@ -11,7 +11,7 @@ use crate::limits;
 /// Most distinct reasons of local replies and of upstream errors.
 pub const REASONS_MAX: usize = 64;
 /// Kinds of failed TLS handshakes.
-pub const TLS_FAILURES: usize = 14;
+pub const TLS_FAILURES: usize = 16;
 /// The settings that cap connections: of the process, of a listener, and of a client of it.
 pub const CAPS: [&str; 3] = ["max_connections", "connections", "connections_per_client"];
 /// What a client of HTTP/2 may do too often, in the order of the counters.

@@ -1,8 +1,12 @@
 //! Certificates for tests, made afresh in every run: no key lies in the repository.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Whoever signs certificates.
 pub(crate) struct Authority {
@@ -31,6 +35,30 @@ impl Authority {
     /// Its own certificate, in PEM.
     pub(crate) fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// A list, in PEM, of these certificates, which it takes back.
+    pub(crate) fn revokes(&self, pairs: &[&Pair]) -> String {
+        self.revokes_until(3000, pairs)
+    }
+
+    /// The same, to be renewed by the beginning of this year.
+    pub(crate) fn revokes_until(&self, year: i32, pairs: &[&Pair]) -> String {
+        let revoked = pairs.iter().map(|pair| RevokedCertParams {
+            serial_number: pair.serial().into(),
+            revocation_time: date_time_ymd(2001, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2001, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
     }
 
     /// A certificate for these names and addresses, of servers and clients alike.
@@ -65,6 +93,13 @@ impl Pair {
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         let certificates = CertificateDer::pem_slice_iter(self.cert.as_bytes());
         certificates.collect::<Result<_, _>>().expect("certificates in PEM")
+    }
+
+    /// The number that its authority gave to the certificate.
+    fn serial(&self) -> Vec<u8> {
+        let chain = self.chain();
+        let (_, certificate) = X509Certificate::from_der(&chain[0]).expect("a certificate");
+        certificate.raw_serial().to_vec()
     }
 
     /// The key as TLS reads it.

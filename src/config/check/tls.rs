@@ -4,10 +4,12 @@ use rustc_hash::FxHashMap;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 
-use super::super::certificates::{self, Facts};
+use super::super::certificates::{self, Facts, ListFacts};
 use super::super::file::{CertificateFile, ClusterTlsFile, ListenerTlsFile};
 use super::super::leaf::{Leaf, Refusal};
-use super::super::model::{Authorities, ClientAuth, ClusterTls, Endpoint, Identity, ListenerTls, Scheme, TlsVersion};
+use super::super::model::{
+    Authorities, ClientAuth, ClusterTls, Endpoint, Identity, ListenerTls, Revocations, Scheme, TlsVersion,
+};
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::super::units::Text;
@@ -22,10 +24,12 @@ pub(super) fn check_listener(check: &mut Check<'_>, at: At<'_>, file: Option<&Li
         let note = "nobody is asked for a certificate: name those who may have signed one as `client_ca`";
         check.error_with(at.key("client_auth"), "`client_auth` without `client_ca`", note);
     }
+    let client_ca = file.client_ca.as_ref().and_then(|leaf| check_authorities(check, at.key("client_ca"), leaf));
     Some(ListenerTls {
         certificates: check_certificates(check, &at, file.certificates.as_deref()),
         min_version: check.value(at.key("min_version"), file.min_version.as_ref()).unwrap_or(TlsVersion::Tls12),
-        client_ca: file.client_ca.as_ref().and_then(|leaf| check_authorities(check, at.key("client_ca"), leaf)),
+        client_crl: check_revocations(check, at, file, client_ca.as_ref()),
+        client_ca,
         client_auth: check.value(at.key("client_auth"), file.client_auth.as_ref()).unwrap_or(ClientAuth::Required),
     })
 }
@@ -122,6 +126,52 @@ fn refuse(check: &mut Check<'_>, at: At<'_>, refusal: Refusal) {
 pub(super) fn check_authorities(check: &mut Check<'_>, at: At<'_>, leaf: &Leaf<Text>) -> Option<Authorities> {
     let path = check.value(at, Some(leaf))?;
     check_file(check, at, Some(leaf), &path, certificates::authorities).map(Authorities::new)
+}
+
+/// Who is refused although somebody of `ca` signed for them.
+fn check_revocations(
+    check: &mut Check<'_>,
+    tls: At<'_>,
+    file: &ListenerTlsFile,
+    ca: Option<&Authorities>,
+) -> Option<Revocations> {
+    let (leaf, at) = (file.client_crl.as_ref()?, tls.key("client_crl"));
+    if file.client_ca.is_none() {
+        let note = "nobody is asked for a certificate: name those who may have signed one as `client_ca`";
+        check.error_with(at, "`client_crl` without `client_ca`", note);
+    }
+    let path = check.value(at, Some(leaf))?;
+    let lists = check_file(check, at, Some(leaf), &path, certificates::revocations)?;
+    let ca = ca?;
+    let by: Vec<ListFacts> = (lists.iter().enumerate())
+        .map(|(index, list)| certificates::list_facts(index, list, ca.roots()))
+        .collect::<Result<_, _>>()
+        .map_err(|refusal| refuse(check, at, refusal))
+        .ok()?;
+    warn_of_lists(check, tls, &by, ca);
+    Some(Revocations::new(lists))
+}
+
+/// A list that is too old, and somebody who has none.
+fn warn_of_lists(check: &mut Check<'_>, tls: At<'_>, lists: &[ListFacts], ca: &Authorities) {
+    let now = i64::try_from(check.sources.unix_s()).unwrap_or(i64::MAX);
+    for (index, list) in lists.iter().enumerate() {
+        if let Some(due) = list.next_update.filter(|due| now > *due) {
+            let message = format!("list {} was to be renewed by {}", index + 1, certificates::day(due));
+            check.warn(tls, "client_crl", &message, "whoever was revoked since then gets in: renew it");
+        }
+    }
+    for subject in ca.roots().subjects() {
+        if !lists.iter().any(|list| list.issuer == subject.as_ref()) {
+            let message = format!("no list is by `{}` of `client_ca`", certificates::name(subject.as_ref()));
+            check.warn(
+                tls,
+                "client_crl",
+                &message,
+                "whether its certificates are revoked is unknown: they are refused",
+            );
+        }
+    }
 }
 
 fn warn_of_times(check: &mut Check<'_>, at: At<'_>, facts: &Facts) {

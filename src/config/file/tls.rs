@@ -19,6 +19,9 @@ pub(in crate::config) struct ListenerTlsFile {
     pub(in crate::config) min_version: Option<Leaf<TlsVersionName>>,
     /// A file of the certificates that must have signed a client's, in PEM; clients need none when left out.
     pub(in crate::config) client_ca: Option<Leaf<Text>>,
+    /// With `client_ca`: a file of the lists, in PEM, by which those who signed take certificates back. Each of them must have
+    /// one; whom it names is refused.
+    pub(in crate::config) client_crl: Option<Leaf<Text>>,
     /// With `client_ca`: whether a client without a certificate is refused (`required`) or served (`optional`); required.
     pub(in crate::config) client_auth: Option<Leaf<ClientAuthName>>,
 }

@@ -23,7 +23,7 @@ pub use self::policy::{Access, LimitStore, Policy, RateLimit};
 pub use self::route::{
     Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Priority, Retry, RetryOn, Route, Timeouts,
 };
-pub use self::tls::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, TlsVersion};
+pub use self::tls::{Authorities, ClientAuth, ClusterTls, Identity, ListenerTls, Protocol, Revocations, TlsVersion};
 
 /// One whole configuration, ready to be compiled into a snapshot.
 #[derive(Debug, Clone, PartialEq)]

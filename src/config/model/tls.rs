@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::sign::CertifiedKey;
 
 /// A certificate with those that sign it and with its private key, which belongs to it.
@@ -76,6 +77,28 @@ impl fmt::Debug for Authorities {
     }
 }
 
+/// Lists of the certificates that those who signed them have taken back, at least one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Revocations(Arc<[CertificateRevocationListDer<'static>]>);
+
+impl Revocations {
+    /// These lists, which TLS can use.
+    pub fn new(lists: Vec<CertificateRevocationListDer<'static>>) -> Self {
+        Self(lists.into())
+    }
+
+    /// The same as TLS uses them.
+    pub fn lists(&self) -> &[CertificateRevocationListDer<'static>] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Revocations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Revocations").field(&self.0.len()).finish()
+    }
+}
+
 /// How the connections of a listener are secured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
@@ -85,6 +108,8 @@ pub struct ListenerTls {
     pub min_version: TlsVersion,
     /// Who must have signed a client's certificate; `None` asks for none.
     pub client_ca: Option<Authorities>,
+    /// Which of these certificates were taken back; `None` believes them all.
+    pub client_crl: Option<Revocations>,
     /// What becomes of a client without a certificate, where one is asked for.
     pub client_auth: ClientAuth,
 }

@@ -137,6 +137,8 @@ impl Reason {
             TlsFailure::Closed
             | TlsFailure::UnknownName
             | TlsFailure::BadCertificate
+            | TlsFailure::Revoked
+            | TlsFailure::RevocationUnknown
             | TlsFailure::NoCertificate
             | TlsFailure::Refused
             | TlsFailure::Broken => Self::TlsFailed,

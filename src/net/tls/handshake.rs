@@ -43,6 +43,10 @@ pub enum TlsFailure {
     Expired,
     /// The peer's certificate is bad in another way.
     BadCertificate,
+    /// Whoever signed the peer's certificate took it back.
+    Revoked,
+    /// Nobody says whether the peer's certificate is revoked.
+    RevocationUnknown,
     /// A client has no certificate, and must have one.
     NoCertificate,
     /// The peer refused ours, or something else about us, by an alert.
@@ -53,7 +57,7 @@ pub enum TlsFailure {
 
 impl TlsFailure {
     /// Every failure, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Timeout,
         Self::Closed,
         Self::NotTls,
@@ -65,6 +69,8 @@ impl TlsFailure {
         Self::WrongName,
         Self::Expired,
         Self::BadCertificate,
+        Self::Revoked,
+        Self::RevocationUnknown,
         Self::NoCertificate,
         Self::Refused,
         Self::Broken,
@@ -85,6 +91,8 @@ impl TlsFailure {
             Self::WrongName => "wrong_name",
             Self::Expired => "expired",
             Self::BadCertificate => "bad_certificate",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::NoCertificate => "no_certificate",
             Self::Refused => "refused",
             Self::Broken => "broken",
@@ -135,6 +143,8 @@ impl TlsFailure {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::Expired,
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::UnknownRevocationStatus => Self::RevocationUnknown,
             _ => Self::BadCertificate,
         }
     }

@@ -1,6 +1,6 @@
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConnection, HandshakeKind, NamedGroup, ServerConnection, SupportedProtocolVersion};
 
@@ -27,6 +27,7 @@ fn listener(client_ca: Option<Authorities>) -> ListenerTls {
         certificates,
         min_version: TlsVersion::Tls12,
         client_ca,
+        client_crl: None,
         client_auth: ClientAuth::Required,
     }
 }
@@ -71,6 +72,7 @@ fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verif
         kept.push(Arc::clone(&config));
         Arc::as_ptr(&config.ticketer).cast::<()>()
     };
+    let revoking = ListenerTls { client_crl: Some(Revocations::new(vec![list()])), ..listener(Some(one.clone())) };
     let lenient = ListenerTls { client_auth: ClientAuth::Optional, ..listener(Some(one.clone())) };
     keeper.begin();
     let [open, again, mine, theirs] =
@@ -78,6 +80,7 @@ fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verif
     assert_eq!(open, again, "two listeners");
     assert!(open != mine && open != theirs && mine != theirs);
     assert!(of(&mut keeper, &lenient) != mine, "its owner may have shown nothing");
+    assert!(of(&mut keeper, &revoking) != mine, "its owner may have been revoked since");
     keeper.on_published();
     for _ in 0..2 {
         // The first of the two is given up.
@@ -87,6 +90,21 @@ fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verif
     keeper.on_published();
     keeper.begin();
     assert!(of(&mut keeper, &listener(Some(one))) != mine, "nobody asked for these any more");
+}
+
+/// Any list; nobody looks into it.
+fn list() -> CertificateRevocationListDer<'static> {
+    let time = |year| rcgen::date_time_ymd(year, 1, 1);
+    let list = CertificateRevocationListParams {
+        this_update: time(2001),
+        next_update: time(3000),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let issuer = Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
+    list.signed_by(&issuer).unwrap().into()
 }
 
 /// A client that believes everybody and has no ticket yet.
