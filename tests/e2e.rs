@@ -18,6 +18,8 @@ macro_rules! on_both_drivers {
     };
 }
 
+#[path = "e2e/admin.rs"]
+mod admin;
 #[path = "e2e/admission.rs"]
 mod admission;
 #[path = "e2e/announced.rs"]

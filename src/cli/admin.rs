@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Error, load};
-use crate::config::Admin;
+use crate::config::{Admin, AdminListen};
 
 /// Bytes of an answer.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -27,28 +28,46 @@ pub(super) struct Server {
     /// The admin server of this configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A file with a token of the admin server. Default: the environment variable `RINGGATE_ADMIN_TOKEN`, or with `--config` the
+    /// token of that file.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Seconds to wait.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
     #[arg(skip = std::env::var("CONFIG_PORT").ok())]
     port: Option<String>,
+    #[arg(skip = std::env::var("RINGGATE_ADMIN_TOKEN").ok())]
+    token: Option<String>,
 }
 
 impl Server {
     /// The answer to a request for a page, with a body when there is something to say.
     pub(super) fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Error> {
-        let target = self.target(path)?;
-        let asked = ask(&target, method, body.unwrap_or_default(), Duration::from_secs(self.timeout));
+        let (target, token) = self.target(path)?;
+        let question = Question { method, body: body.unwrap_or_default(), token };
+        let asked = ask(&target, question, Duration::from_secs(self.timeout));
         asked.map_err(|error| Error::Runtime(format!("{target}: {error}; is the gateway running?")))
     }
 
-    fn target(&self, path: &str) -> Result<Target, Error> {
+    /// The page `path`, and the token to show.
+    fn target(&self, path: &str) -> Result<(Target, Option<String>), Error> {
+        let given = match &self.token_file {
+            None => self.token.clone(),
+            Some(file) => {
+                let read = std::fs::read_to_string(file);
+                let text = read.map_err(|error| Error::Runtime(format!("{}: {error}", file.display())))?;
+                Some(text.trim().to_owned())
+            }
+        };
         if let Some(file) = &self.config {
-            return Target::of_config(file, path);
+            let (target, own) = Target::of_config(file, path)?;
+            return Ok((target, given.or(own)));
         }
         let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
         let url = self.admin.clone().unwrap_or_else(default);
-        Target::parse(url.trim_end_matches('/'), path).ok_or_else(|| wrong_url(&url))
+        let target = Target::parse(url.trim_end_matches('/'), path).ok_or_else(|| wrong_url(&url))?;
+        Ok((target, given))
     }
 }
 
@@ -100,34 +119,56 @@ impl Target {
         Some(Self::Tcp { authority, path: path.to_owned() })
     }
 
-    /// The page `path` of the admin server of a configuration file.
-    pub(super) fn of_config(file: &Path, path: &str) -> Result<Self, Error> {
+    /// The page `path` of the admin server of a configuration file, and its token.
+    pub(super) fn of_config(file: &Path, path: &str) -> Result<(Self, Option<String>), Error> {
         let path = path.to_owned();
-        match load(file)?.config.admin {
-            Admin::Tcp(address) => Ok(Self::Tcp { authority: address.to_string(), path }),
-            Admin::Unix(socket) => Ok(Self::Unix { socket, path }),
-            Admin::Off => Err(Error::Runtime("the admin server is off in this configuration".to_owned())),
+        let Admin { listen, tls, token, read_token } = load(file)?.config.admin;
+        let token = token.or(read_token).map(|token| token.secret().to_owned());
+        match listen {
+            AdminListen::Tcp(_) if tls.is_some() => {
+                let how = "ask with `curl --cacert`, or from this machine over a unix socket";
+                Err(Error::Runtime(format!("this command does not speak TLS, which the admin server needs: {how}")))
+            }
+            AdminListen::Tcp(address) => Ok((Self::Tcp { authority: here(address).to_string(), path }, token)),
+            AdminListen::Unix(socket) => Ok((Self::Unix { socket, path }, token)),
+            AdminListen::Off => Err(Error::Runtime("the admin server is off in this configuration".to_owned())),
         }
     }
+}
+
+/// Where this machine finds a server that listens on all of its addresses.
+fn here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
 }
 
 pub(super) fn wrong_url(url: &str) -> Error {
     Error::Usage(format!("`{url}` is neither http://... nor unix:..."))
 }
 
+/// What is asked.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) body: String,
+    pub(super) token: Option<String>,
+}
+
 /// Asks for a page and waits for its answer no longer than `patience`.
-pub(super) fn ask(target: &Target, method: Method, body: String, patience: Duration) -> io::Result<Answer> {
+pub(super) fn ask(target: &Target, question: Question, patience: Duration) -> io::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let asking = async {
             match target {
                 Target::Tcp { authority, path } => {
                     let stream = TcpStream::connect(authority).await?;
-                    exchange(stream, authority, method, path, body).await
+                    exchange(stream, authority, path, question).await
                 }
                 Target::Unix { socket, path } => {
                     let stream = UnixStream::connect(socket).await?;
-                    exchange(stream, "localhost", method, path, body).await
+                    exchange(stream, "localhost", path, question).await
                 }
             }
         };
@@ -141,13 +182,16 @@ pub(super) fn ask(target: &Target, method: Method, body: String, patience: Durat
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     host: &str,
-    method: Method,
     path: &str,
-    body: String,
+    Question { method, body, token }: Question,
 ) -> io::Result<Answer> {
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
     let task = tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", host).header("connection", "close");
+    let request = match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
+    };
     let request = request.body(Full::new(Bytes::from(body))).map_err(other)?;
     let answer = sender.send_request(request).await.map_err(other)?;
     let status = answer.status().as_u16();
@@ -195,7 +239,11 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(&request[..count]).into_owned()
         });
-        let told = ask(&target, Method::POST, "body".to_owned(), Duration::from_secs(20));
+        let told = ask(
+            &target,
+            Question { method: Method::POST, body: "body".to_owned(), token: Some("t".to_owned()) },
+            Duration::from_secs(20),
+        );
         (told, server.join().unwrap())
     }
 
@@ -205,6 +253,7 @@ mod tests {
         let answer = answer.unwrap();
         assert_eq!((answer.status, &answer.body[..]), (503, "no"));
         assert!(question.starts_with("POST /page HTTP/1.1\r\nhost: 127.0.0.1:"), "{question}");
+        assert!(question.contains("authorization: Bearer t\r\n"), "{question}");
     }
 
     #[test]
@@ -212,7 +261,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = tcp(&listener.local_addr().unwrap().to_string(), "/").unwrap();
         drop(listener);
-        assert!(ask(&target, Method::GET, String::new(), Duration::from_secs(20)).is_err());
+        assert!(ask(&target, Question::default(), Duration::from_secs(20)).is_err());
         assert!(asked("SSH-2.0-OpenSSH\r\n").0.is_err());
         assert!(asked("HTTP/1.1 20").0.is_err());
     }

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hyper::Method;
-
 use super::Error;
-use super::admin::{Target, ask, wrong_url};
+use super::admin::{Question, Target, ask, wrong_url};
 
 /// Exit code 0 when the answer is 200, else 1 with the reason.
 #[derive(Debug, clap::Args)]
@@ -28,14 +26,14 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn run(self) -> Result<(), Error> {
         let target = self.target()?;
-        let asked = ask(&target, Method::GET, String::new(), Duration::from_secs(self.timeout));
+        let asked = ask(&target, Question::default(), Duration::from_secs(self.timeout));
         let status = asked.map_err(|error| Error::Runtime(format!("{target}: {error}")))?.status;
         if status == 200 { Ok(()) } else { Err(Error::Runtime(format!("answered with {status}"))) }
     }
 
     fn target(&self) -> Result<Target, Error> {
         if let Some(file) = &self.config {
-            return Target::of_config(file, "/health");
+            return Ok(Target::of_config(file, "/health")?.0);
         }
         let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
         let url = self.url.clone().unwrap_or_else(default);

@@ -1,5 +1,6 @@
 //! Problems while they are collected: with a place instead of a line.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use rustc_hash::FxHashSet;
@@ -108,6 +109,8 @@ pub(super) struct Problems {
     is_incomplete: bool,
     /// Places whose content was refused: what is missing there is no news.
     broken: FxHashSet<Place>,
+    /// Secrets that were written where everybody can read them; no message shows them once more.
+    hidden: Vec<String>,
 }
 
 impl Problems {
@@ -144,6 +147,13 @@ impl Problems {
         self.broken.contains(place)
     }
 
+    /// Shows asterisks instead of this text.
+    pub(super) fn hide(&mut self, secret: &str) {
+        if !secret.is_empty() {
+            self.hidden.push(secret.to_owned());
+        }
+    }
+
     /// Finds every place and sorts by file, line and column.
     pub(super) fn into_report(self, files: &[SourceFile]) -> Report {
         let mut indices: Vec<Option<Index>> = files.iter().map(|_| None).collect();
@@ -160,7 +170,7 @@ impl Problems {
             .collect();
         located.sort_by(|(file, a), (other, b)| (file, a.line, a.column).cmp(&(other, b.line, b.column)));
         located.dedup();
-        show_lines(&mut located, files);
+        show_lines(&mut located, files, &self.hidden);
         let problems = located.into_iter().map(|(_, problem)| problem).collect();
         Report { is_complete: !self.is_incomplete, ..Report::new(problems, self.uncounted) }
     }
@@ -197,7 +207,7 @@ fn locate(pending: Pending, files: &[SourceFile], indices: &[Option<Index>]) -> 
 }
 
 /// Fills in the lines of the problems that will be shown, in one pass over each text.
-fn show_lines(located: &mut [(usize, Problem)], files: &[SourceFile]) {
+fn show_lines(located: &mut [(usize, Problem)], files: &[SourceFile], hidden: &[String]) {
     let mut file = usize::MAX;
     let mut lines = "".split('\n').enumerate().peekable();
     for (at, problem) in located.iter_mut().take(CONFIG_ERRORS) {
@@ -209,7 +219,19 @@ fn show_lines(located: &mut [(usize, Problem)], files: &[SourceFile]) {
         while lines.next_if(|(number, _)| number + 1 < problem.line).is_some() {}
         let line =
             lines.peek().filter(|(number, _)| number + 1 == problem.line).map(|(_, line)| line.trim_end_matches('\r'));
-        let excerpt = line.map(|line| Excerpt::new(line, problem.column, excerpt.width));
+        let line = line.map(|line| without(line, hidden));
+        let excerpt = line.map(|line| Excerpt::new(&line, problem.column, excerpt.width));
         problem.excerpt = excerpt.filter(|excerpt| !excerpt.text.is_empty());
     }
+}
+
+/// A line with asterisks in the place of secrets, as many as they have characters.
+fn without<'a>(line: &'a str, hidden: &[String]) -> Cow<'a, str> {
+    let mut line = Cow::Borrowed(line);
+    for secret in hidden {
+        if line.contains(secret) {
+            line = Cow::Owned(line.replace(secret, &"*".repeat(secret.chars().count())));
+        }
+    }
+    line
 }

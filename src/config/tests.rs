@@ -87,7 +87,7 @@ fn what_is_left_out_has_its_documented_default() {
         ttl_max: Duration::from_secs(30),
     };
     assert_eq!(config.dns, dns);
-    assert_eq!(config.admin, Admin::Tcp("127.0.0.1:9090".parse().expect("an address")));
+    assert_eq!(config.admin.listen, AdminListen::Tcp("127.0.0.1:9090".parse().expect("an address")));
     let listener = &config.listeners[0];
     assert_eq!((listener.name.as_str(), listener.address.to_string().as_str()), ("web", "0.0.0.0:8080"));
     assert_eq!((listener.health_path.as_deref(), listener.strict_host), (Some("/health"), false));
@@ -229,7 +229,7 @@ fn a_start_without_a_file_takes_three_variables() {
     let loaded = from_environment(&memory).expect("legal");
     assert_eq!(loaded.config.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(loaded.config.clusters[0].endpoints, [endpoint("host", 3000)]);
-    assert_eq!(loaded.config.admin, Admin::Tcp("127.0.0.1:9191".parse().expect("an address")));
+    assert_eq!(loaded.config.admin.listen, AdminListen::Tcp("127.0.0.1:9191".parse().expect("an address")));
     assert_eq!((loaded.config.watch, loaded.files, loaded.warnings.is_empty()), (false, Vec::new(), true));
     let memory = memory.variable("LISTEN_ADDR", "127.0.0.1:0");
     assert_eq!(from_environment(&memory).expect("legal").config.listeners[0].address.to_string(), "127.0.0.1:0");
@@ -253,13 +253,13 @@ fn a_start_without_a_file_names_the_variable_that_is_wrong() {
 #[test]
 fn the_port_of_the_admin_endpoint_is_the_files_before_the_variables() {
     let with = |listen: &str| format!("admin: {{ listen: {listen} }}\n{MINIMAL}");
-    let admin = |text: &str| Memory::of(text).variable("CONFIG_PORT", "9999").config().admin;
-    assert_eq!(admin(MINIMAL), Admin::Tcp("127.0.0.1:9999".parse().expect("an address")));
-    assert_eq!(admin(&with("'[::1]'")), Admin::Tcp("[::1]:9999".parse().expect("an address")));
-    assert_eq!(admin(&with("127.0.0.1:1")), Admin::Tcp("127.0.0.1:1".parse().expect("an address")));
-    assert_eq!(admin(&with("off")), Admin::Off);
-    assert_eq!(admin(&with("unix:run/a.sock")), Admin::Unix(PathBuf::from("etc/run/a.sock")));
-    assert_eq!(admin(&with("unix:/run/a.sock")), Admin::Unix(PathBuf::from("/run/a.sock")));
+    let admin = |text: &str| Memory::of(text).variable("CONFIG_PORT", "9999").config().admin.listen;
+    assert_eq!(admin(MINIMAL), AdminListen::Tcp("127.0.0.1:9999".parse().expect("an address")));
+    assert_eq!(admin(&with("'[::1]'")), AdminListen::Tcp("[::1]:9999".parse().expect("an address")));
+    assert_eq!(admin(&with("127.0.0.1:1")), AdminListen::Tcp("127.0.0.1:1".parse().expect("an address")));
+    assert_eq!(admin(&with("off")), AdminListen::Off);
+    assert_eq!(admin(&with("unix:run/a.sock")), AdminListen::Unix(PathBuf::from("etc/run/a.sock")));
+    assert_eq!(admin(&with("unix:/run/a.sock")), AdminListen::Unix(PathBuf::from("/run/a.sock")));
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! The admin server: metrics, health, status, reload and the live policy, on a loopback address or a unix socket.
+//! The admin server: metrics, health, status, reload and the live policy, on an address or a unix socket.
+
+mod guard;
+mod secure;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,9 +14,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde_json::json;
@@ -21,9 +24,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use self::guard::Guard;
+use self::secure::Secured;
 use super::board::Board;
 use super::policy::Refusal;
-use crate::config::Admin;
+use crate::config::{Admin, AdminListen};
 use crate::telemetry::{Format, render_metrics};
 
 /// Somebody asks for a reload and wants to know how it went: the epoch, or the whole report.
@@ -61,22 +66,29 @@ impl AdminServer {
     /// One sentence with the address when it cannot be bound.
     pub(super) async fn start(admin: &Admin, board: Arc<Board>, orders: Orders) -> Result<Option<Self>, String> {
         let shared = Shared { board: Arc::clone(&board), orders };
-        let server = match admin {
-            Admin::Off => return Ok(None),
-            Admin::Tcp(address) => Self::on_tcp(*address, shared).await,
-            Admin::Unix(path) => Self::on_unix(path, shared),
+        let server = match &admin.listen {
+            AdminListen::Off => return Ok(None),
+            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, shared).await,
+            AdminListen::Unix(path) => Self::on_unix(path, shared),
         };
         let server = server.map_err(|error| format!("admin.listen: {error}"))?;
         board.on_admin(server.address.clone());
         Ok(Some(server))
     }
 
-    async fn on_tcp(address: SocketAddr, shared: Shared) -> io::Result<Self> {
+    async fn on_tcp(address: SocketAddr, admin: &Admin, shared: Shared) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
         let listener = TcpListener::bind(address).await.map_err(named)?;
         let address = listener.local_addr()?.to_string();
-        let pages = pages(shared).layer(from_fn(refuse_strangers));
-        let task = tokio::spawn(async move { drop(axum::serve(listener, pages).await) });
+        let guard = Arc::new(Guard::new(admin, listener.local_addr()?.ip()));
+        let pages = pages(shared).layer(from_fn_with_state(guard, admit));
+        let task = match &admin.tls {
+            None => tokio::spawn(async move { drop(axum::serve(listener, pages).await) }),
+            Some(tls) => {
+                let secured = Secured::new(listener, tls)?;
+                tokio::spawn(async move { drop(axum::serve(secured, pages).await) })
+            }
+        };
         Ok(Self { task, address, socket: None })
     }
 
@@ -191,29 +203,19 @@ fn stopping() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "error", "error": "shutting down"}))).into_response()
 }
 
-async fn refuse_strangers(request: Request, next: Next) -> Response {
-    if is_from_here(request.headers()) {
-        next.run(request).await
-    } else {
-        (StatusCode::FORBIDDEN, "Forbidden").into_response()
+async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let told = |status: StatusCode, why: &str| (status, Json(json!({"error": why}))).into_response();
+    match guard.admits(request.method(), request.uri().path(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(guard::Refusal::Stranger) => (StatusCode::FORBIDDEN, "Forbidden").into_response(),
+        Err(guard::Refusal::ReadOnly) => told(StatusCode::FORBIDDEN, "this token is for looking only"),
+        Err(guard::Refusal::Unknown) => {
+            let mut response = told(StatusCode::UNAUTHORIZED, "send the token as `Authorization: Bearer`");
+            let challenge = HeaderValue::from_static("Bearer realm=\"ringgate admin\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            response
+        }
     }
-}
-
-/// A page in a browser can reach loopback; what gives it away is a `Host` or an `Origin` of its own
-/// (DNS rebinding, cross-site requests).
-fn is_from_here(headers: &HeaderMap) -> bool {
-    let field = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let origin = field(ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
-    field(HOST).is_none_or(is_loopback) && origin.is_none_or(is_loopback)
-}
-
-/// Is the host of `authority` (with or without a port) this machine's own name or address?
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(host, _)| host),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-    };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

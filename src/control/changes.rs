@@ -47,7 +47,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("runtime.workers", old.runtime.workers != new.runtime.workers),
         ("runtime.io", old.runtime.io != new.runtime.io),
-        ("admin.listen", old.admin != new.admin),
+        ("admin", old.admin != new.admin),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -60,7 +60,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{AccessLog, Admin, BodyMinRate, Dns, Io, ListenerLimits, Output, Runtime, Sample, Workers};
+    use crate::config::{
+        AccessLog, Admin, AdminListen, BodyMinRate, Dns, Io, ListenerLimits, Output, Runtime, Sample, Workers,
+    };
 
     fn config() -> Config {
         let runtime = Runtime {
@@ -76,7 +78,7 @@ mod tests {
         Config {
             runtime,
             dns,
-            admin: Admin::Off,
+            admin: Admin { listen: AdminListen::Off, tls: None, token: None, read_token: None },
             listeners: Vec::new(),
             clusters: Vec::new(),
             policies: Vec::new(),
@@ -98,8 +100,8 @@ mod tests {
         assert!(needs_restart(&config(), &new).is_empty());
         new.runtime.workers = Workers::Count(3);
         new.runtime.io = Io::Epoll;
-        new.admin = Admin::Unix(PathBuf::from("/run/ringgate.sock"));
-        assert_eq!(needs_restart(&config(), &new), ["runtime.workers", "runtime.io", "admin.listen"]);
+        new.admin.listen = AdminListen::Unix(PathBuf::from("/run/ringgate.sock"));
+        assert_eq!(needs_restart(&config(), &new), ["runtime.workers", "runtime.io", "admin"]);
     }
 
     fn held(name: &str, configured: &str, bound: &str) -> Held {

@@ -3,6 +3,7 @@
 //! Owns the rules that need more than one scalar. Each `check_*` returns a value even when parts of it were refused, so
 //! that the rest is looked at too; the caller drops the model when there was any error.
 
+mod admin;
 mod auth;
 mod clusters;
 mod dns;
@@ -296,13 +297,13 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     let defaults = process::check_defaults(check, main);
     let runtime = process::check_runtime(check, main);
     let dns = dns::check(check, main);
-    let admin = process::check_admin(check, main);
+    let admin = admin::check(check, main);
     let (access_log, reason_header) = process::check_observability(check, main);
     let top_clients = process::check_top_clients(check, main);
     let watch = process::check_watch(check, main);
     let live_policy = live_policy::check(check, main);
     let listeners = listeners::check(check, files);
-    process::check_admin_is_apart(check, main, &admin, &listeners);
+    admin::check_admin_is_apart(check, main, &admin, &listeners);
     let around = clusters::Surroundings { keepalive: defaults.keepalive, runtime: &runtime, dns: &dns };
     let (clusters, cluster_names) = clusters::check(check, files, &around);
     let (policies, policy_names) = policies::check(check, files);

@@ -1,23 +1,16 @@
-//! The parts that only the main file has: the process, the admin endpoint, defaults, what is observed.
+//! The parts that only the main file has: the process, defaults, what is observed.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::super::addresses::{AdminAddress, port_number};
 use super::super::choices::OutputWritten;
 use super::super::file::{KeepaliveFile, SampleFile, ScalarOr, TimeoutsFile, WorkersFile};
-use super::super::model::{
-    AccessLog, Admin, Io, Keepalive, Listener, Output, Retry, Runtime, Sample, Timeouts, Workers,
-};
+use super::super::model::{AccessLog, Io, Keepalive, Output, Retry, Runtime, Sample, Timeouts, Workers};
 use super::super::place::At;
-use super::super::problems::{Pending, Subject};
 use super::{Check, Written, retry};
 use crate::limits::{TOP_CLIENTS_DEFAULT, TOP_CLIENTS_MAX, WORKERS_MAX};
 
 /// The protocol that connections may be switched to when nothing else is said (RFC 6455 section 1.3).
 const WEBSOCKET: &str = "websocket";
-/// The port of the admin endpoint when neither the file nor `CONFIG_PORT` gives one.
-const ADMIN_PORT: u16 = 9090;
 /// Accepted connections of the process when the file does not say.
 const MAX_CONNECTIONS: usize = 50_000;
 /// Highest number of a CPU (`CPU_SETSIZE` of sched_setaffinity(2)).
@@ -171,48 +164,6 @@ fn check_workers(check: &mut Check<'_>, at: At<'_>, file: Option<&WorkersFile>) 
         }
     }
     Workers::List(cpus)
-}
-
-pub(super) fn check_admin(check: &mut Check<'_>, main: &Written) -> Admin {
-    let root = At::root(main.file);
-    let at = root.key("admin");
-    let listen = main.document.admin.as_ref().and_then(|admin| admin.listen.as_ref());
-    match check.value(at.key("listen"), listen) {
-        Some(AdminAddress::Off) => Admin::Off,
-        Some(AdminAddress::Unix(path)) => Admin::Unix(check.path(&path)),
-        Some(AdminAddress::Tcp(ip, Some(port))) => Admin::Tcp(SocketAddr::new(ip, port)),
-        Some(AdminAddress::Tcp(ip, None)) => Admin::Tcp(SocketAddr::new(ip, default_admin_port(check, main))),
-        None if listen.is_some() => Admin::Off,
-        None => Admin::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), default_admin_port(check, main))),
-    }
-}
-
-fn default_admin_port(check: &mut Check<'_>, main: &Written) -> u16 {
-    let Some(port) = check.sources.env("CONFIG_PORT").filter(|port| !port.is_empty()) else {
-        return ADMIN_PORT;
-    };
-    port_number(&port).unwrap_or_else(|| {
-        let message = "the environment variable `CONFIG_PORT` is no port";
-        let note = "it is the port of the admin endpoint unless `admin.listen` gives one: a number from 0 to 65535";
-        let place = At::root(main.file).place();
-        check.problems.push(Pending::error(place, message).subject(Subject::Nothing).note(Some(note.to_owned())));
-        ADMIN_PORT
-    })
-}
-
-/// The admin endpoint and a listener cannot share a port of the same address.
-pub(super) fn check_admin_is_apart(check: &mut Check<'_>, main: &Written, admin: &Admin, listeners: &[Listener]) {
-    let Admin::Tcp(address) = admin else { return };
-    let clashes = |listener: &&Listener| {
-        let same_ip = listener.address.ip() == address.ip() || listener.address.ip().is_unspecified();
-        address.port() != 0 && listener.address.port() == address.port() && same_ip
-    };
-    if let Some(listener) = listeners.iter().find(clashes) {
-        let root = At::root(main.file);
-        let at = root.key("admin");
-        let message = format!("the admin endpoint has the same address as the listener `{}`", listener.name);
-        check.problems.push(Pending::error(at.key("listen").place(), message).subject(Subject::Nothing));
-    }
 }
 
 /// Clients with series of their own.

@@ -83,7 +83,12 @@ fn warn_of_names(
 }
 
 /// The certificate and the key of the files at these paths.
-fn check_identity(check: &mut Check<'_>, at: At<'_>, entry: &CertificateFile, paths: (&str, &str)) -> Option<Identity> {
+pub(super) fn check_identity(
+    check: &mut Check<'_>,
+    at: At<'_>,
+    entry: &CertificateFile,
+    paths: (&str, &str),
+) -> Option<Identity> {
     let (at_cert, at_key) = (at.key("cert"), at.key("key"));
     let chain = check_file(check, at_cert, entry.cert.as_ref(), paths.0, certificates::chain);
     let key = check_file(check, at_key, entry.key.as_ref(), paths.1, certificates::private_key);

@@ -25,8 +25,8 @@ pub(super) use self::health::{ActiveHealthFile, HealthFile, PassiveHealthFile};
 pub(super) use self::listener::{LimitsFile, ListenerFile};
 use self::live_policy::LivePolicyFile;
 pub(super) use self::policy::{AccessFile, CorsFile, LimitKeysFile, PolicyFile, RateLimitFile};
-use self::process::{AdminFile, ObservabilityFile, ReloadFile, RuntimeFile};
-pub(super) use self::process::{DnsFile, SampleFile, WorkersFile};
+pub(super) use self::process::{AdminFile, AdminTlsFile, DnsFile, SampleFile, WorkersFile};
+use self::process::{ObservabilityFile, ReloadFile, RuntimeFile};
 pub(super) use self::route::{
     EditsFile, MatchFile, MirrorFile, RedirectFile, RespondFile, RetryFile, RouteFile, SplitFile, TimeoutsFile,
 };

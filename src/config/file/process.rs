@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::super::addresses::{AdminListen, NameServer};
 use super::super::choices::{IoName, OutputName, WorkerCount};
 use super::super::leaf::Leaf;
-use super::super::units::{Count, Percent, Span, Switch, Wait};
+use super::super::units::{Count, Percent, Span, Switch, Text, Wait};
 use super::compound::ScalarOr;
 
 /// The process itself.
@@ -47,8 +47,30 @@ pub(in crate::config) struct DnsFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(in crate::config) struct AdminFile {
-    /// A loopback address (port 9090 unless given here or by `CONFIG_PORT`), `unix:/path` or `off`.
+    /// An address (port 9090 unless given here or by `CONFIG_PORT`), `unix:/path` or `off`. Beyond loopback it needs a `token`
+    /// or `tls` with a `client_ca`.
     pub(in crate::config) listen: Option<Leaf<AdminListen>>,
+    /// How its connections are secured, if they are.
+    pub(in crate::config) tls: Option<AdminTlsFile>,
+    /// Who sends this as `Authorization: Bearer` may do everything; anybody who comes, unless there is a token. From a file:
+    /// `${file:PATH}`.
+    pub(in crate::config) token: Option<Leaf<Text>>,
+    /// Who sends this may look at everything and change nothing.
+    pub(in crate::config) read_token: Option<Leaf<Text>>,
+}
+
+/// How connections of the admin endpoint are secured.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `cert` and `key`")]
+pub(in crate::config) struct AdminTlsFile {
+    /// A file in PEM: the certificate, and behind it those that sign it.
+    #[schemars(required)]
+    pub(in crate::config) cert: Option<Leaf<Text>>,
+    /// A file in PEM: its private key, without a passphrase.
+    #[schemars(required)]
+    pub(in crate::config) key: Option<Leaf<Text>>,
+    /// A file of the certificates that must have signed a client's, in PEM.
+    pub(in crate::config) client_ca: Option<Leaf<Text>>,
 }
 
 /// What the gateway tells about its work.

@@ -1,5 +1,6 @@
 //! The checked configuration: every value in here is valid, every name resolved, every default filled in.
 
+mod admin;
 mod auth;
 mod cluster;
 mod live_policy;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::admin::{Admin, AdminListen, AdminTls, Token};
 pub use self::auth::{ApiKey, Jwt, JwtKeys, KeySource, KeysUrl};
 pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
@@ -32,7 +34,7 @@ pub struct Config {
     pub runtime: Runtime,
     /// How names of endpoints become addresses.
     pub dns: Dns,
-    /// Where the admin endpoint listens.
+    /// The admin endpoint.
     pub admin: Admin,
     /// Data listeners in the order written, at least one.
     pub listeners: Vec<Listener>,
@@ -102,17 +104,6 @@ pub struct Dns {
     pub ttl_min: Duration,
     /// The latest a name is asked for again, whatever its TTL says; at least `ttl_min`.
     pub ttl_max: Duration,
-}
-
-/// Where the admin endpoint listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admin {
-    /// Nowhere.
-    Off,
-    /// On this loopback address.
-    Tcp(SocketAddr),
-    /// On a unix socket at this path.
-    Unix(PathBuf),
 }
 
 /// One listening address and what holds for every connection accepted there.

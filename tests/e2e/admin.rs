@@ -1,0 +1,106 @@
+//! H4: who may ask the admin server, and over what.
+
+use super::folder::Folder;
+use super::gateway::{Gateway, json};
+use super::pki::Authority;
+use super::plan::{Io, Plan};
+use super::process::binary;
+use super::site::write_pair;
+use super::tool::run;
+use super::wire::Wire;
+
+const TOKEN: &str = "a-token-that-may-do-everything";
+const READ_TOKEN: &str = "a-token-that-may-only-look";
+
+fn guarded(io: Io, folder: Folder, admin: &str) -> Gateway {
+    let plan = Plan::bare(io).route("name: all, match: { path: /* }, respond: { status: 200, body: in }");
+    let yaml = plan.yaml().replace("admin: { listen: '127.0.0.1:0' }", &format!("admin: {{ {admin} }}"));
+    assert!(yaml.contains(admin), "{yaml}");
+    Gateway::start_in(folder, &yaml)
+}
+
+/// The status of the answer to a request that shows a token, and the whole answer.
+fn asks(gateway: &Gateway, method: &str, path: &str, token: Option<&str>) -> (u16, String) {
+    let mut wire = Wire::to(([127, 0, 0, 1], gateway.admin().port()).into());
+    let shown = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    wire.sends(format!(
+        "{method} {path} HTTP/1.1\r\nHost: gateway.example\r\n{shown}Connection: close\r\nContent-Length: 0\r\n\r\n"
+    ));
+    let mut message = wire.reads_head();
+    wire.reads_body(&mut message);
+    (message.status(), message.to_string())
+}
+
+/// Beyond loopback every page but those for load balancers needs a token, and one for looking changes nothing. No page, log
+/// line or error shows either of them.
+fn tokens_are_for_looking_or_for_everything(io: Io) {
+    let folder = Folder::new();
+    folder.write("all", format!("{TOKEN}\n"));
+    folder.write("look", format!("{READ_TOKEN}\n"));
+    let gateway = guarded(io, folder, "listen: '0.0.0.0:0', token: '${file:all}', read_token: '${file:look}'");
+    for page in ["/metrics", "/status", "/clusters", "/policy"] {
+        for (token, status) in [(None, 401), (Some("wrong"), 401), (Some(READ_TOKEN), 200), (Some(TOKEN), 200)] {
+            let (told, answer) = asks(&gateway, "GET", page, token);
+            assert_eq!(told, status, "{page} {token:?}: {answer}");
+            assert!(!answer.contains(TOKEN) && !answer.contains(READ_TOKEN), "{answer}");
+        }
+    }
+    for (token, status) in [(None, 401), (Some(READ_TOKEN), 403), (Some(TOKEN), 200)] {
+        assert_eq!(asks(&gateway, "POST", "/reload", token).0, status, "{token:?}");
+    }
+    for page in ["/health", "/healthz", "/ready"] {
+        assert_eq!(asks(&gateway, "GET", page, None).0, 200, "{page}");
+    }
+    let (_, answer) = asks(&gateway, "GET", "/status", None);
+    assert!(answer.to_lowercase().contains("www-authenticate: bearer realm="), "{answer}");
+    let said = gateway.notices.all().join("\n");
+    assert!(said.contains("without TLS") && !said.contains(TOKEN) && !said.contains(READ_TOKEN), "{said}");
+    let file = gateway.folder.path("look");
+    let admin = format!("http://127.0.0.1:{}", gateway.admin().port());
+    let policy = |arguments: &[&str]| {
+        let output = binary().arg("policy").args(arguments).args(["--admin", &admin]).output().expect("it runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let file = file.to_str().expect("a path of text");
+    assert_eq!(policy(&["get", "--token-file", file]), (Some(0), String::new()));
+    let (code, said) = policy(&["set", "--enabled", "false", "--token-file", file]);
+    assert!(code == Some(1) && said.contains("for looking only"), "{said}");
+    assert_eq!(policy(&["get"]).0, Some(1));
+    drop(gateway.killed());
+}
+
+/// With TLS and authorities nobody without a certificate of theirs is answered at all.
+fn a_certificate_opens_it_as_well(io: Io) {
+    let (folder, us, ops) = (Folder::new(), Authority::new("us"), Authority::new("ops"));
+    write_pair(&folder, "admin", &us.certifies(&["localhost"]));
+    write_pair(&folder, "op", &ops.certifies(&["op"]));
+    write_pair(&folder, "other", &us.certifies(&["op"]));
+    folder.write("us.pem", us.pem());
+    folder.write("ops.pem", ops.pem());
+    let gateway =
+        guarded(io, folder, "listen: '0.0.0.0:0', tls: { cert: admin.crt, key: admin.key, client_ca: ops.pem }");
+    let url = format!("https://localhost:{}/status", gateway.admin().port());
+    let file = |name: &str| gateway.folder.path(name).display().to_string();
+    let curl = |own: Option<&str>| {
+        let mut arguments = vec!["-sS".to_owned(), "--cacert".to_owned(), file("us.pem"), url.clone()];
+        if let Some(own) = own {
+            let pair =
+                ["--cert".to_owned(), file(&format!("{own}.crt")), "--key".to_owned(), file(&format!("{own}.key"))];
+            arguments.extend(pair);
+        }
+        run("curl", &arguments, "")
+    };
+    let answer = curl(Some("op"));
+    assert_eq!(json(&answer.text)["ready"], true, "{answer:?}");
+    for stranger in [None, Some("other")] {
+        let answer = curl(stranger);
+        assert!(!answer.is_content && !answer.text.contains('{'), "{stranger:?}: {answer:?}");
+    }
+    // Whoever only begins a handshake keeps nobody out.
+    let begun: Vec<Wire> = (0..32).map(|_| Wire::to(([127, 0, 0, 1], gateway.admin().port()).into())).collect();
+    assert_eq!(json(&curl(Some("op")).text)["ready"], true);
+    drop(begun);
+    drop(gateway.killed());
+}
+
+on_both_drivers![tokens_are_for_looking_or_for_everything, a_certificate_opens_it_as_well];
