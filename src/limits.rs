@@ -206,6 +206,28 @@ pub const JWKS_KEYS: usize = 256;
 pub const API_KEYS: usize = 100_000;
 /// Bytes of an API key that is looked at.
 pub const API_KEY_BYTES: usize = 1024;
+/// Users of one file.
+pub const USERS: usize = 100_000;
+/// Bytes of the credentials of a user, in base64, that are looked at.
+pub const BASIC_BYTES: usize = 2048;
+/// The highest cost of a hash by bcrypt: about a second for each password.
+pub const BCRYPT_COST: u32 = 14;
+/// The most memory of a hash by Argon2.
+pub const ARGON2_KIB: u32 = 256 * 1024;
+/// The most memory of a hash by Argon2 over all its passes: about a second for each password.
+pub const ARGON2_WORK_KIB: u64 = 1024 * 1024;
+/// Passwords that wait to be tried, of one worker and of all.
+pub const PASSWORD_ASKS: usize = 64;
+/// Milliseconds that a request waits for its password to be tried.
+pub const PASSWORD_WAIT_MS: u64 = 5_000;
+/// Most threads that try passwords.
+pub const PASSWORD_THREADS: usize = 4;
+/// Seconds for which a user's password that was right is known.
+pub const PASSWORD_KNOWN_S: u64 = 3_600;
+/// Wrong passwords that one worker keeps in mind.
+pub const REFUSED_ENTRIES: usize = 256;
+/// Seconds for which a password that was wrong is refused without being tried again.
+pub const REFUSED_S: u64 = 10;
 /// Verified credentials that one worker keeps.
 pub const AUTH_CACHE_ENTRIES: usize = 4096;
 /// Bytes of a credential that is kept; a longer one is verified each time.

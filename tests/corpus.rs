@@ -113,6 +113,11 @@ fn the_corpus_of_proxy_holds() {
 }
 
 #[test]
+fn the_corpus_of_login_holds() {
+    replay("login", properties::login);
+}
+
+#[test]
 fn the_corpus_of_token_holds() {
     replay("token", properties::token);
 }

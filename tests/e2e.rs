@@ -186,6 +186,8 @@ mod names;
 mod pairs;
 #[path = "e2e/pairs_streaming.rs"]
 mod pairs_streaming;
+#[path = "e2e/passwords.rs"]
+mod passwords;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/probes.rs"]

@@ -152,21 +152,22 @@ pub(super) struct LimitKeyName;
 
 impl Kind for LimitKeyName {
     type Out = KeyFrom;
-    const EXPECTED: &'static str = "`client_ip`, `header.NAME`, `jwt.CLAIM`, `api_key` or `global`";
-    const PATTERN: Option<&'static str> = Some("client_ip|global|api_key|(header|jwt)\\..+");
+    const EXPECTED: &'static str = "`client_ip`, `header.NAME`, `jwt.CLAIM`, `api_key`, `basic_auth` or `global`";
+    const PATTERN: Option<&'static str> = Some("client_ip|global|api_key|basic_auth|(header|jwt)\\..+");
 
     fn text(text: &str) -> Result<KeyFrom, Refusal> {
         match (text, text.split_once('.')) {
             ("client_ip", _) => Ok(KeyFrom::ClientIp),
             ("global", _) => Ok(KeyFrom::Global),
             ("api_key", _) => Ok(KeyFrom::ApiKey),
+            ("basic_auth", _) => Ok(KeyFrom::User),
             (_, Some(("jwt", claim))) if !claim.is_empty() => Ok(KeyFrom::Claim(claim.to_owned())),
             (_, Some(("header", name))) => {
                 FieldName::text(name).map(KeyFrom::Header).map_err(|_| Refusal::expected::<Self>())
             }
             ("header", _) => Err(Refusal::expected::<Self>().hint("name the field: `header.x-tenant`")),
             ("jwt", _) => Err(Refusal::expected::<Self>().hint("name the claim: `jwt.sub`")),
-            _ => Err(near(Refusal::expected::<Self>(), text, &["client_ip", "global", "api_key"])),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["client_ip", "global", "api_key", "basic_auth"])),
         }
     }
 }

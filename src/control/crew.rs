@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::Seat;
-use super::store;
+use super::{passwords, store};
 use crate::cluster::Fleet;
 use crate::net::Driver;
 use crate::snapshot::Publisher;
 use crate::telemetry::LogRing;
-use crate::worker::{self, Credit, Loads, Message, WorkerHandle, WorkerSpec};
+use crate::worker::{self, Ask, Credit, Loads, Mailbox, Message, Peers, Question, WorkerHandle, WorkerSpec};
 
 /// Pause between two looks at threads that are to end.
 const END_POLL: Duration = Duration::from_millis(5);
@@ -24,6 +24,16 @@ pub(super) struct Shared<'a> {
     pub(super) fleet: &'a Arc<Fleet>,
     pub(super) credit: &'a Arc<Credit>,
     pub(super) loads: &'a Arc<Loads>,
+}
+
+/// Where workers ask what they must not wait for: a full desk refuses.
+fn desks(peers: Peers) -> Result<Ask, String> {
+    let tried = passwords::open(&peers).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let stores = store::open(peers);
+    Ok(Arc::new(move |question| match question {
+        Question::Store(ask) => stores.try_send(ask).is_ok(),
+        Question::Password(ask) => tried.try_send(ask).is_ok(),
+    }))
 }
 
 /// Every worker of the process.
@@ -44,8 +54,8 @@ impl Crew {
         shared: &Shared<'_>,
     ) -> Result<Self, String> {
         let mailboxes = worker::crew(seats.len()).map_err(|error| format!("cannot start the workers: {error}"))?;
-        let ask = (mailboxes.first()).map(|mailbox| store::open(mailbox.peers()));
-        let ask = ask.ok_or("there is no worker to start")?;
+        let peers = mailboxes.first().map(Mailbox::peers).ok_or("there is no worker to start")?;
+        let ask = desks(peers)?;
         let mut crew = Self { workers: Vec::new() };
         let belongings = seats.iter().zip(rings).zip(berths).zip(mailboxes);
         for (index, (((seat, log), listeners), mailbox)) in belongings.enumerate() {

@@ -23,6 +23,7 @@ mod memory;
 mod names;
 mod online;
 mod overview;
+mod passwords;
 mod policy;
 mod probes;
 mod roots;

@@ -33,7 +33,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         if let Some(cors) = &policies.cors {
             self.share(cors)?;
         }
-        self.authenticate(policies).map_err(|why| Local::Failed(Failure::Unproven(why)))?;
+        self.authenticate(policies).await.map_err(|why| Local::Failed(Failure::Unproven(why)))?;
         self.limit(&policies.limits, live).await
     }
 

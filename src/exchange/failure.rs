@@ -283,7 +283,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 62] = [
+    pub const KINDS: [Self; 65] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -305,6 +305,9 @@ impl Failure {
         Self::Unproven(Unproven::KINDS[3]),
         Self::Unproven(Unproven::KINDS[4]),
         Self::Unproven(Unproven::KINDS[5]),
+        Self::Unproven(Unproven::KINDS[6]),
+        Self::Unproven(Unproven::KINDS[7]),
+        Self::Unproven(Unproven::KINDS[8]),
         Self::LimiterUnavailable,
         Self::Misdirected,
         Self::LoopDetected,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::held::Exchange;
 use super::local::Local;
-use super::store::Bell;
+use super::store::AnswerBell;
 use crate::net::Env;
 use crate::policy::LivePolicy;
 use crate::policy::limit::{Decision, Key, Keys, Limiter, OnStoreError, Shared, StoreError, Taken};
@@ -148,7 +148,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         shared: &Shared,
         want: u32,
         key: Option<Key>,
-    ) -> Result<(u64, Rc<Bell>), StoreError> {
+    ) -> Result<(u64, Rc<AnswerBell>), StoreError> {
         let period_ns = u64::try_from(shared.period.as_nanos()).unwrap_or(u64::MAX);
         let asked = self.shard.asked.ask(
             &shared.store,
@@ -177,5 +177,9 @@ impl<E: Env> Keys for Exchange<'_, E> {
 
     fn api_key(&self) -> Option<&str> {
         self.identities.api_key()
+    }
+
+    fn user(&self) -> Option<&str> {
+        self.identities.user()
     }
 }

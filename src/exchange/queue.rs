@@ -30,6 +30,13 @@ pub enum Call {
         /// What it said.
         result: Result<Granted, StoreError>,
     },
+    /// A password was tried.
+    Tried {
+        /// Of the question.
+        ticket: u64,
+        /// The number of the user, if it was right.
+        found: Option<usize>,
+    },
 }
 
 /// Sends a call to a worker by its number.

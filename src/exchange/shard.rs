@@ -8,6 +8,7 @@ use super::adopted::Adopted;
 use super::berth::Berths;
 use super::carry::Carrier;
 use super::handshakes::Handshakes;
+use super::proofs::Proofs;
 use super::queue::{Call, Credit, Queues, Tell};
 use super::spares::Spares;
 use super::store::{Ask, Asked};
@@ -65,7 +66,7 @@ pub struct Belongings<E> {
     pub via: Vec<u8>,
     /// Sends a call to another worker.
     pub tell: Tell,
-    /// Asks a store.
+    /// Asks the control side.
     pub ask: Ask,
 }
 
@@ -85,10 +86,14 @@ pub struct Shard<E: Env> {
     pub(super) handshakes: Handshakes,
     /// What it has asked of stores, and what it holds of theirs.
     pub(super) asked: Asked,
+    /// Passwords that it has asked about.
+    pub(super) proofs: Proofs,
     /// Tokens of rate limits that this worker has leased.
     pub(super) leases: RefCell<Leases>,
-    /// Credentials that were verified.
+    /// Tokens that were verified, until they end: by the wall clock, in seconds since 1970.
     pub(super) verified: RefCell<Cache>,
+    /// What else is known of clients for a while, by the monotonic clock.
+    pub(super) vouched: RefCell<Cache>,
     /// Copies of requests on their way.
     pub(super) mirrors: Cell<usize>,
     pub(super) via: Vec<u8>,
@@ -127,10 +132,12 @@ impl<E: Env> Shard<E> {
             idle: RefCell::new(Idle::new()),
             carriers: RefCell::default(),
             queues: Queues::new(worker, tell),
-            asked: Asked::new(worker, ask),
+            asked: Asked::new(worker, Arc::clone(&ask)),
+            proofs: Proofs::new(worker, ask),
             handshakes: Handshakes::new(),
             leases: RefCell::default(),
             verified: RefCell::default(),
+            vouched: RefCell::default(),
             mirrors: Cell::new(0),
             via,
             no_edits: FieldEdits::default(),
@@ -221,6 +228,9 @@ impl<E: Env> Shard<E> {
             }
             Call::Reclaim(_) => {}
             Call::Answered { ticket, result } => self.asked.on_answered(*ticket, *result, self.env.now_ns()),
+            Call::Tried { ticket, found } => {
+                self.proofs.on_tried(*ticket, *found, &self.vouched, self.alarms.now_ms() / 1000);
+            }
         }
     }
 

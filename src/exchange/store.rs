@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 
+use super::bell::Bell;
+use super::proofs::PasswordAsk;
 use crate::limits;
 use crate::policy::limit::{Charge, Granted, Key, Leases, StoreError};
 
@@ -25,8 +25,23 @@ pub struct StoreAsk {
     pub patience_ms: u64,
 }
 
+/// What a worker asks of the control side.
+#[derive(Debug)]
+pub enum Question {
+    /// Of a store.
+    Store(StoreAsk),
+    /// Is this password right?
+    Password(PasswordAsk),
+}
+
 /// Hands a question to the control side; false when there is no room for it.
-pub type Ask = Arc<dyn Fn(StoreAsk) -> bool + Send + Sync>;
+pub type Ask = Arc<dyn Fn(Question) -> bool + Send + Sync>;
+
+/// What a store says, or why it says nothing.
+pub(super) type Answer = Result<Granted, StoreError>;
+
+/// Rings when a store has answered.
+pub(super) type AnswerBell = Bell<Answer>;
 
 /// What one worker has asked of stores, and what it holds of their limits.
 pub(super) struct Asked {
@@ -36,43 +51,17 @@ pub(super) struct Asked {
     next: Cell<u64>,
     tickets: RefCell<HashMap<u64, Asking>>,
     /// Who waits for a lease of a key that has been asked for.
-    bells: RefCell<HashMap<Key, Rc<Bell>>>,
+    bells: RefCell<HashMap<Key, Rc<AnswerBell>>>,
     /// Stores that had no answer of late, and when they are asked again.
     resting: RefCell<Vec<(Arc<str>, u64)>>,
 }
 
 struct Asking {
-    bell: Rc<Bell>,
+    bell: Rc<AnswerBell>,
     store: Arc<str>,
     /// The key of a lease and the period of its limit.
     lease: Option<(Key, u64)>,
     asked_ms: u64,
-}
-
-/// Rings once, for all who wait.
-#[derive(Default)]
-pub(super) struct Bell {
-    answer: Cell<Option<Result<Granted, StoreError>>>,
-    wakers: RefCell<Vec<Waker>>,
-}
-
-impl Bell {
-    fn ring(&self, answer: Result<Granted, StoreError>) {
-        self.answer.set(Some(answer));
-        self.wakers.take().into_iter().for_each(Waker::wake);
-    }
-
-    /// The answer, once it is there.
-    pub(super) async fn heard(&self) -> Result<Granted, StoreError> {
-        poll_fn(|poller| match self.answer.get() {
-            Some(answer) => Poll::Ready(answer),
-            None => {
-                self.wakers.borrow_mut().push(poller.waker().clone());
-                Poll::Pending
-            }
-        })
-        .await
-    }
 }
 
 impl Asked {
@@ -99,7 +88,7 @@ impl Asked {
         lease: Option<(Key, u64)>,
         patience_ms: u64,
         now_ms: u64,
-    ) -> Result<(u64, Rc<Bell>), StoreError> {
+    ) -> Result<(u64, Rc<AnswerBell>), StoreError> {
         if self.is_resting(store, now_ms) {
             return Err(self.refused(lease, StoreError::Resting));
         }
@@ -108,7 +97,8 @@ impl Asked {
         }
         let ticket = self.next.replace(self.next.get() + 1);
         let has_room = self.tickets.borrow().len() < limits::STORE_ASKS;
-        let question = StoreAsk { worker: self.worker, ticket, store: Arc::clone(store), charge, patience_ms };
+        let store_ask = StoreAsk { worker: self.worker, ticket, store: Arc::clone(store), charge, patience_ms };
+        let question = Question::Store(store_ask);
         if !has_room || !(self.ask)(question) {
             return Err(self.refused(lease, StoreError::Crowded));
         }
@@ -143,7 +133,7 @@ impl Asked {
     }
 
     /// What is rung when the lease of a key that was asked for is there.
-    pub(super) fn bell_of(&self, key: Key) -> Option<Rc<Bell>> {
+    pub(super) fn bell_of(&self, key: Key) -> Option<Rc<AnswerBell>> {
         self.bells.borrow().get(&key).map(Rc::clone)
     }
 
@@ -188,7 +178,7 @@ impl Asked {
 mod tests {
     use std::pin::pin;
     use std::sync::mpsc;
-    use std::task::Context;
+    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use super::*;
@@ -206,7 +196,12 @@ mod tests {
     #[test]
     fn an_answer_wakes_all_who_wait_for_it_and_comes_once() {
         let (sender, seen) = mpsc::channel();
-        let asked = Asked::new(3, Arc::new(move |ask: StoreAsk| sender.send((ask.worker, ask.ticket)).is_ok()));
+        let asked = Asked::new(
+            3,
+            Arc::new(
+                move |question| matches!(question, Question::Store(ask) if sender.send((ask.worker, ask.ticket)).is_ok()),
+            ),
+        );
         let (key, url) = (Key::from_hash(1, 1), Arc::from("redis://a"));
         assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1));
         let (ticket, bell) = asked.ask(&url, charge(), Some((key, 1_000_000_000)), 50, 0).expect("room");
@@ -227,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_question_that_finds_no_room_leaves_nothing_behind_and_old_ones_make_room() {
-        let asked = Asked::new(0, Arc::new(|ask: StoreAsk| ask.charge.want > 0));
+        let asked = Asked::new(0, Arc::new(|question| matches!(question, Question::Store(ask) if ask.charge.want > 0)));
         let (key, url) = (Key::from_hash(1, 1), Arc::from("redis://a"));
         let refused = Charge { want: 0, ..charge() };
         assert_eq!(asked.leases.borrow_mut().take(key, 5, 0), Taken::Wait(1));
@@ -244,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_store_that_had_no_answer_is_left_alone_for_a_while_and_others_are_not() {
-        let asked = Asked::new(0, Arc::new(|_ask: StoreAsk| true));
+        let asked = Asked::new(0, Arc::new(|_question| true));
         let (one, other) = (Arc::from("redis://a"), Arc::from("redis://b"));
         let (ticket, _bell) = asked.ask(&one, charge(), None, 50, 0).expect("room");
         asked.on_answered(ticket, Err(StoreError::TimedOut), 1_000_000);

@@ -17,6 +17,7 @@ mod probe;
 mod proxy_protocol;
 mod tls;
 mod uring;
+mod way;
 
 pub use buffer::{Buffer, BufferPool, map_buffers_apart};
 pub use channel::Channel;
@@ -32,3 +33,4 @@ pub use proxy_protocol::{
 };
 pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
 pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};
+pub use way::give_way;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use access::Access;
 pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
-use auth::{Bearers, Holders};
+use auth::{Bearers, Holders, Users};
 pub use cors::{Cors, CorsSpec, Origin};
 use limit::{Decision, Limiter};
 pub use live::{LivePolicy, Pace};
@@ -34,6 +34,8 @@ pub struct Policies {
     pub bearers: Option<Arc<Bearers>>,
     /// Which API keys pass.
     pub holders: Option<Arc<Holders>>,
+    /// Which users with their passwords pass.
+    pub users: Option<Arc<Users>>,
 }
 
 impl Policies {
@@ -41,7 +43,8 @@ impl Policies {
     #[must_use]
     pub fn request_fields(&self) -> Vec<&str> {
         let bearers = self.bearers.iter().flat_map(|bearers| bearers.fields());
-        bearers.chain(self.holders.iter().flat_map(|holders| holders.fields())).collect()
+        let holders = self.holders.iter().flat_map(|holders| holders.fields());
+        bearers.chain(holders).chain(self.users.iter().flat_map(|users| users.fields())).collect()
     }
 
     /// Fields of a response that these policies write: what an endpoint says in them is removed.

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::compile::ms;
 use crate::config;
-use crate::policy::auth::{Bearers, Challenge, Holders, KeySet, Verifier, Wanted};
+use crate::policy::auth::{Bearers, Challenge, Holders, KeySet, Users, Verifier, Wanted};
 use crate::policy::limit::{Algorithm, Limiter, Rule, Shared};
 use crate::policy::{Access, Cors, Policies};
 
@@ -20,6 +20,7 @@ pub(super) struct Compiled {
     cors: Option<Arc<Cors>>,
     bearers: Option<Arc<Bearers>>,
     holders: Option<Arc<Holders>>,
+    users: Option<Arc<Users>>,
 }
 
 pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) -> Compiled {
@@ -29,6 +30,7 @@ pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) 
         cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(cors))),
         bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt, issued.get(&policy.name)))),
         holders: policy.api_key.as_ref().map(|api_key| Arc::new(holders(api_key))),
+        users: policy.basic_auth.as_ref().map(|basic| Arc::new(users(basic))),
     }
 }
 
@@ -44,6 +46,7 @@ pub(super) fn of_route(route: &config::Route, compiled: &[Compiled]) -> Option<B
         policies.cors = policies.cors.or_else(|| named.cors.clone());
         policies.bearers = policies.bearers.or_else(|| named.bearers.clone());
         policies.holders = policies.holders.or_else(|| named.holders.clone());
+        policies.users = policies.users.or_else(|| named.users.clone());
     }
     Some(Box::new(policies))
 }
@@ -89,4 +92,9 @@ fn bearers(jwt: &config::Jwt, issued: Option<&(KeySet, Arc<Wanted>)>) -> Bearers
 fn holders(api_key: &config::ApiKey) -> Holders {
     let config::ApiKey { header, book, forward_identity, forward_credentials, realm } = api_key;
     Holders::new(header, book.clone(), forward_identity.as_deref(), realm, *forward_credentials)
+}
+
+fn users(basic: &config::BasicAuth) -> Users {
+    let config::BasicAuth { book, forward_user, forward_credentials, realm } = basic;
+    Users::new(book.clone(), forward_user.as_deref(), realm, *forward_credentials)
 }

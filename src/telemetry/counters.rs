@@ -9,7 +9,7 @@ use super::top_clients::TopClients;
 use crate::limits;
 
 /// Most distinct reasons of local replies and of upstream errors.
-pub const REASONS_MAX: usize = 64;
+pub const REASONS_MAX: usize = 80;
 /// Kinds of failed TLS handshakes.
 pub const TLS_FAILURES: usize = 16;
 /// The settings that cap connections: of the process, of a listener, and of a client of it.

@@ -24,7 +24,7 @@ use crate::net::Driver;
 use crate::snapshot::Reader;
 use crate::telemetry::{LogRing, WorkerCounters};
 
-pub use crate::exchange::{Ask, Call, StoreAsk};
+pub use crate::exchange::{Ask, Call, PasswordAsk, Question, StoreAsk};
 pub use credit::{Credit, Taken};
 pub use loads::{Loads, Place};
 pub use mailbox::{Mailbox, Message, Peers, crew};
@@ -51,7 +51,7 @@ pub struct WorkerSpec {
     pub max_connections: Arc<Credit>,
     /// Connections that every worker of the process holds.
     pub loads: Arc<Loads>,
-    /// Asks a store.
+    /// Asks the control side.
     pub ask: Ask,
 }
 

@@ -1,5 +1,7 @@
 //! Who gives tokens and keys out.
 
+use argon2::password_hash::{PasswordHasher as _, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -56,6 +58,23 @@ pub(crate) fn token_by_secret(secret: &[u8], payload: &str) -> String {
 /// What stands for an API key in a file.
 pub(crate) fn hash(key: &str) -> String {
     HEXLOWER.encode(digest(&SHA256, key.as_bytes()).as_ref())
+}
+
+/// What stands for a password in a file, as cheap as it may be.
+pub(crate) fn cheap_hash(password: &str) -> String {
+    password_hash(password, 8, 1)
+}
+
+/// The same, for which it takes some ten milliseconds to try a password.
+pub(crate) fn slow_hash(password: &str) -> String {
+    password_hash(password, 512, 3)
+}
+
+fn password_hash(password: &str, kib: u32, passes: u32) -> String {
+    let params = Params::new(kib, passes, 1, None).expect("costs that may be");
+    let salt = SaltString::encode_b64(b"salt of a test").expect("a salt");
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    hasher.hash_password(password.as_bytes(), &salt).expect("a hash").to_string()
 }
 
 fn signed(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {

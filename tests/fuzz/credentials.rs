@@ -1,8 +1,10 @@
 //! Properties of what clients prove who they are by, and of the files and pages that keys are read from.
 
 use aws_lc_rs::hmac;
-use data_encoding::BASE64URL_NOPAD;
-use ringgate::policy::auth::{Algorithm, Jwks, Key, KeyBook, KeySet, Origin, Rules, Token, Verifier, keys_of_pem};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use ringgate::policy::auth::{
+    Algorithm, Jwks, Key, KeyBook, KeySet, Login, Origin, Rules, Token, UserBook, Verifier, basic, keys_of_pem,
+};
 
 const SECRET: [u8; 32] = [7; 32];
 const NOW_S: u64 = 1_700_000_000;
@@ -65,5 +67,27 @@ pub fn key_set(input: &[u8]) {
     {
         assert!(!book.names().is_empty());
         assert_eq!(book.find(input), None, "the file is no key");
+    }
+}
+
+/// Credentials are a name and a password in one spelling, and a file of users is one or is refused without a word of it.
+pub fn login(input: &[u8]) {
+    for credentials in [Some(input), basic(input)].into_iter().flatten() {
+        if let Ok(login) = Login::parse(credentials) {
+            let text = [login.name(), b":", login.password()].concat();
+            assert_eq!(BASE64.encode(&text).as_bytes(), credentials);
+            assert!(!login.name().contains(&b':') && !text.iter().any(u8::is_ascii_control));
+        }
+    }
+    let encoded = BASE64.encode(input);
+    if let Ok(login) = Login::parse(encoded.as_bytes()) {
+        assert!(input.starts_with(login.name()) && input.ends_with(login.password()));
+        assert_eq!(input.len(), login.name().len() + 1 + login.password().len());
+        assert_eq!(UserBook::default().find(&login), None);
+    }
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    match UserBook::parse(text) {
+        Ok(book) => assert!(book.names().is_sorted() && book.names().all(|name| text.contains(name))),
+        Err(error) => assert!(error.line.is_none_or(|line| (1..=text.lines().count()).contains(&line))),
     }
 }

@@ -10,7 +10,7 @@ mod endpoint;
 mod reverse;
 
 pub use connection::connection;
-pub use credentials::{key_set, token};
+pub use credentials::{key_set, login, token};
 pub use endpoint::endpoint;
 pub use reverse::answer;
 

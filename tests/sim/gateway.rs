@@ -389,7 +389,7 @@ impl Shared<'_> {
                     inspector.on_refused();
                 }
             }),
-            // There is no store in the simulation.
+            // There is no store in the simulation, and nobody who tries passwords.
             ask: Arc::new(|_ask| false),
         })
     }
@@ -399,6 +399,6 @@ fn called(call: &ringgate::exchange::Call) -> &'static str {
     match call {
         ringgate::exchange::Call::Wake(_) => "calls to wake",
         ringgate::exchange::Call::Reclaim(_) => "calls to reclaim",
-        ringgate::exchange::Call::Answered { .. } => "calls with an answer",
+        ringgate::exchange::Call::Answered { .. } | ringgate::exchange::Call::Tried { .. } => "calls with an answer",
     }
 }

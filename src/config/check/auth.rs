@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use super::super::file::{ApiKeyFile, JwtFile, Named, ScalarOr, TextsFile};
+use super::super::file::{ApiKeyFile, BasicAuthFile, JwtFile, Named, ScalarOr, TextsFile};
 use super::super::leaf::Leaf;
-use super::super::model::{ApiKey, Jwt, JwtKeys, KeySource, Policy};
+use super::super::model::{ApiKey, BasicAuth, Jwt, JwtKeys, KeySource, Policy};
 use super::super::patterns::FieldName;
 use super::super::place::At;
 use super::super::problems::Pending;
 use super::super::units::Text;
 use super::edits::{self, Direction};
 use super::{Check, as_written, tls};
-use crate::policy::auth::{Algorithm, Family, Jwks, Key, KeyBook, KeySet, Origin, Rules, keys_of_pem};
+use crate::policy::auth::{Algorithm, Family, Jwks, Key, KeyBook, KeySet, Origin, Rules, UserBook, keys_of_pem};
 
 const REFRESH: Duration = Duration::from_secs(600);
 const LEEWAY: Duration = Duration::from_secs(30);
 /// Longest leeway: beyond it, expiry says little.
 const LEEWAY_MAX: Duration = Duration::from_secs(3600);
 const API_KEY_FIELD: &str = "x-api-key";
+const ONE_FIELD: &str = "a request has one `Authorization`: give the routes apart";
 /// What a route may have one policy of.
 const ONE_OF: &str = "a request has one `Authorization`: give the routes apart, or one policy both audiences";
 
@@ -255,6 +256,34 @@ pub(super) fn check_api_key(check: &mut Check<'_>, at: At<'_>, policy: &str, fil
     }
 }
 
+pub(super) fn check_basic(check: &mut Check<'_>, at: At<'_>, policy: &str, file: &BasicAuthFile) -> BasicAuth {
+    let at_file = at.key("users_file");
+    if file.users_file.is_none() {
+        check.missing(&at, "missing `users_file`");
+    }
+    let book = read(check, at_file, file.users_file.as_ref()).and_then(|bytes| {
+        let name = file.users_file.as_ref().map(|leaf| as_written(leaf).into_owned()).unwrap_or_default();
+        let parsed = match std::str::from_utf8(&bytes) {
+            Ok(text) => UserBook::parse(text).map_err(|error| (error.line, error.fault.to_string())),
+            Err(_) => Err((None, "the file is not UTF-8 text".to_owned())),
+        };
+        parsed
+            .map_err(|(line, message)| match line {
+                Some(line) => check.error(at_file, format!("{name}:{line}: {message}")),
+                None => check.error(at_file, message),
+            })
+            .ok()
+    });
+    BasicAuth {
+        book: book.unwrap_or_default(),
+        forward_user: check_field(check, at.key("forward_user"), file.forward_user.as_ref()),
+        forward_credentials: check
+            .value(at.key("forward_credentials"), file.forward_credentials.as_ref())
+            .unwrap_or(false),
+        realm: check.value(at.key("realm"), file.realm.as_ref()).unwrap_or_else(|| policy.to_owned()),
+    }
+}
+
 /// Refuses a second policy of one kind, and a field that two policies of a route write.
 pub(super) fn check_beside(check: &mut Check<'_>, at: At<'_>, policy: &Policy, others: &[&Policy]) {
     for other in others {
@@ -266,6 +295,16 @@ pub(super) fn check_beside(check: &mut Check<'_>, at: At<'_>, policy: &Policy, o
             let message = format!("`api_key` a second time, after that of the policy `{}`", other.name);
             check.error_with(at, message, "put the keys into one file");
         }
+        if policy.basic_auth.is_some() && other.basic_auth.is_some() {
+            let message = format!("`basic_auth` a second time, after that of the policy `{}`", other.name);
+            check.error_with(at, message, "put the users into one file");
+        }
+        for (one, theirs) in [(policy, *other), (*other, policy)] {
+            if one.basic_auth.is_some() && theirs.jwt.is_some() {
+                let message = format!("`jwt` and `basic_auth` together, the other by the policy `{}`", other.name);
+                check.error_with(at, message, ONE_FIELD);
+            }
+        }
         let is_shared = |field: &&str| written(other).any(|theirs| is_same_field(field, theirs));
         if let Some(field) = written(policy).find(is_shared) {
             check.error(at, format!("the policy `{}` writes the field `{field}` as well", other.name));
@@ -276,5 +315,7 @@ pub(super) fn check_beside(check: &mut Check<'_>, at: At<'_>, policy: &Policy, o
 /// Fields of the request that a policy writes.
 pub(super) fn written(policy: &Policy) -> impl Iterator<Item = &str> {
     let claims = policy.jwt.iter().flat_map(|jwt| jwt.rules.forward.iter().map(|(_, field)| &**field));
-    claims.chain(policy.api_key.iter().filter_map(|api_key| api_key.forward_identity.as_deref()))
+    let holder = policy.api_key.iter().filter_map(|api_key| api_key.forward_identity.as_deref());
+    let user = policy.basic_auth.iter().filter_map(|basic| basic.forward_user.as_deref());
+    claims.chain(holder).chain(user)
 }

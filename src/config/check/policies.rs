@@ -49,9 +49,12 @@ fn keep_claims(policies: &mut [Policy]) {
 }
 
 fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -> Policy {
-    let PolicyFile { access, rate_limit, cors, jwt, api_key } = file;
-    if access.is_none() && rate_limit.is_none() && cors.is_none() && jwt.is_none() && api_key.is_none() {
-        check.missing(&at, "missing what the policy is about, `access`, `rate_limit`, `cors`, `jwt` or `api_key`,");
+    let PolicyFile { access, rate_limit, cors, jwt, api_key, basic_auth } = file;
+    let limits = access.is_some() || rate_limit.is_some() || cors.is_some();
+    if !limits && jwt.is_none() && api_key.is_none() && basic_auth.is_none() {
+        let message =
+            "missing what the policy is about, `access`, `rate_limit`, `cors`, `jwt`, `api_key` or `basic_auth`,";
+        check.missing(&at, message);
     }
     Policy {
         name: name.to_owned(),
@@ -60,6 +63,7 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -
         cors: cors.as_ref().map(|file| check_cors(check, at.key("cors"), file)),
         jwt: jwt.as_ref().map(|file| auth::check_jwt(check, at.key("jwt"), name, file)),
         api_key: api_key.as_ref().map(|file| auth::check_api_key(check, at.key("api_key"), name, file)),
+        basic_auth: basic_auth.as_ref().map(|file| auth::check_basic(check, at.key("basic_auth"), name, file)),
     }
 }
 

@@ -65,3 +65,18 @@ pub(in crate::config) struct ApiKeyFile {
     /// What clients are told that they need a key for; the name of the policy.
     pub(in crate::config) realm: Option<Leaf<Realm>>,
 }
+
+/// Which users with their passwords pass (Basic, RFC 7617); 401 for all else.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `users_file`")]
+pub(in crate::config) struct BasicAuthFile {
+    /// A file as `htpasswd -B` writes it: a name, a colon and a hash by bcrypt or Argon2 in each line.
+    #[schemars(required)]
+    pub(in crate::config) users_file: Option<Leaf<Text>>,
+    /// The field by which the endpoint is told the user's name. Clients cannot send it themselves.
+    pub(in crate::config) forward_user: Option<Leaf<FieldName>>,
+    /// Whether the endpoint gets name and password too, false.
+    pub(in crate::config) forward_credentials: Option<Leaf<Switch>>,
+    /// What clients are told that they need a password for; the name of the policy.
+    pub(in crate::config) realm: Option<Leaf<Realm>>,
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tls::Authorities;
-use crate::policy::auth::{KeyBook, KeySet, Rules};
+use crate::policy::auth::{KeyBook, KeySet, Rules, UserBook};
 
 /// Which bearer tokens pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,5 +82,18 @@ pub struct ApiKey {
     /// Whether the endpoint gets the key too.
     pub forward_credentials: bool,
     /// What clients are told that they need one for.
+    pub realm: String,
+}
+
+/// Which users with their passwords pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasicAuth {
+    /// Who has which password.
+    pub book: UserBook,
+    /// The field by which the endpoint is told the user's name, in lower case.
+    pub forward_user: Option<String>,
+    /// Whether the endpoint gets name and password too.
+    pub forward_credentials: bool,
+    /// What clients are told that they need a password for.
     pub realm: String,
 }

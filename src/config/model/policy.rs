@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::auth::{ApiKey, Jwt};
+use super::auth::{ApiKey, BasicAuth, Jwt};
 use crate::policy::CorsSpec;
 use crate::policy::limit::{Algorithm, KeyFrom, OnStoreError};
 
@@ -24,6 +24,8 @@ pub struct Policy {
     pub jwt: Option<Jwt>,
     /// Which API keys pass.
     pub api_key: Option<ApiKey>,
+    /// Which users with their passwords pass.
+    pub basic_auth: Option<BasicAuth>,
 }
 
 /// Which client addresses may pass; of all networks that hold one the most specific decides.

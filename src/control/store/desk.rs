@@ -9,14 +9,13 @@ use tokio::sync::mpsc;
 use super::Store;
 use crate::limits::STORE_ASKS;
 use crate::policy::limit::StoreError;
-use crate::worker::{Ask, Call, Message, Peers, StoreAsk};
+use crate::worker::{Call, Message, Peers, StoreAsk};
 
-/// A way to ask stores, for workers; answers go to their mailboxes. It ends with the runtime.
-pub(in super::super) fn open(peers: Peers) -> Ask {
+/// Where workers leave questions to stores; answers go to their mailboxes. It ends with the runtime.
+pub(in super::super) fn open(peers: Peers) -> mpsc::Sender<StoreAsk> {
     let (sender, inbox) = mpsc::channel(STORE_ASKS);
     drop(tokio::spawn(answer_all(inbox, peers)));
-    // A worker never waits: a full desk refuses.
-    Arc::new(move |ask| sender.try_send(ask).is_ok())
+    sender
 }
 
 async fn answer_all(mut inbox: mpsc::Receiver<StoreAsk>, peers: Peers) {

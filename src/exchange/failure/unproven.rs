@@ -1,7 +1,7 @@
 //! Every way in which a client fails to prove who it is.
 
 use super::{GrpcStatus, Verdict, client, gateway};
-use crate::policy::auth::Refusal;
+use crate::policy::auth::{LoginError, Refusal};
 
 /// What is wrong with what a client brought to prove who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +16,29 @@ pub enum Unproven {
     Scope,
     /// Its API key is nobody's.
     ApiKey,
+    /// Its name and password are none.
+    Login(LoginError),
+    /// Its password is not that of the user that it names.
+    Password,
+    /// Too many passwords wait to be tried, or this one has for too long.
+    Untried,
     /// The keys that its token is verified by are not there yet.
     KeysMissing,
 }
 
 impl Unproven {
     /// One of each; what is wrong with a token does not make a new kind.
-    pub const KINDS: [Self; 6] =
-        [Self::Missing, Self::Ambiguous, Self::Token(Refusal::Malformed), Self::Scope, Self::ApiKey, Self::KeysMissing];
+    pub const KINDS: [Self; 9] = [
+        Self::Missing,
+        Self::Ambiguous,
+        Self::Token(Refusal::Malformed),
+        Self::Scope,
+        Self::ApiKey,
+        Self::KeysMissing,
+        Self::Login(LoginError::NotBase64),
+        Self::Password,
+        Self::Untried,
+    ];
 
     /// What a token that does not pass is.
     #[must_use]
@@ -40,6 +55,9 @@ impl Unproven {
             Self::Scope => 3,
             Self::ApiKey => 4,
             Self::KeysMissing => 5,
+            Self::Login(_) => 6,
+            Self::Password => 7,
+            Self::Untried => 8,
         }
     }
 
@@ -52,27 +70,32 @@ impl Unproven {
             Self::Scope => client(403, "scope_missing", "the token does not have the scope for this"),
             Self::ApiKey => client(401, "api_key_refused", "the API key does not pass"),
             Self::KeysMissing => gateway(503, "keys_missing", "tokens cannot be verified now"),
+            Self::Login(_) => client(401, "login_malformed", "this is no name and password"),
+            Self::Password => client(401, "password_refused", "the password does not pass"),
+            Self::Untried => gateway(503, "passwords_busy", "too many passwords wait to be verified"),
         }
     }
 
     /// The status of a call that fails so.
     pub(super) const fn grpc_status(self) -> GrpcStatus {
         match self {
-            Self::Missing | Self::Token(_) | Self::ApiKey => GrpcStatus::Unauthenticated,
+            Self::Missing | Self::Token(_) | Self::ApiKey | Self::Login(_) | Self::Password => {
+                GrpcStatus::Unauthenticated
+            }
             Self::Ambiguous => GrpcStatus::Internal,
             Self::Scope => GrpcStatus::PermissionDenied,
-            Self::KeysMissing => GrpcStatus::Unavailable,
+            Self::KeysMissing | Self::Untried => GrpcStatus::Unavailable,
         }
     }
 
     /// The error code of a challenge (RFC 6750 section 3.1), empty for none; `None` when the client is not to try again.
     pub(in crate::exchange) const fn challenge(self) -> Option<&'static str> {
         match self {
-            Self::Missing | Self::ApiKey => Some(""),
+            Self::Missing | Self::ApiKey | Self::Login(_) | Self::Password => Some(""),
             Self::Ambiguous => Some("invalid_request"),
             Self::Token(_) => Some("invalid_token"),
             Self::Scope => Some("insufficient_scope"),
-            Self::KeysMissing => None,
+            Self::KeysMissing | Self::Untried => None,
         }
     }
 
@@ -80,7 +103,14 @@ impl Unproven {
     pub(super) const fn detail(self) -> &'static str {
         match self {
             Self::Token(refusal) => refusal.label(),
-            Self::Missing | Self::Ambiguous | Self::Scope | Self::ApiKey | Self::KeysMissing => "",
+            Self::Login(why) => why.label(),
+            Self::Missing
+            | Self::Ambiguous
+            | Self::Scope
+            | Self::ApiKey
+            | Self::KeysMissing
+            | Self::Password
+            | Self::Untried => "",
         }
     }
 }

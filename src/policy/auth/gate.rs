@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::cache::Stamp;
 use super::identity::Identity;
 use super::key_book::KeyBook;
+use super::user_book::UserBook;
 use super::verify::{Verifier, push_line};
 
 /// What a client is told that it lacks (RFC 9110 section 11.6.1).
@@ -12,19 +16,30 @@ use super::verify::{Verifier, push_line};
 pub struct Challenge {
     scheme: &'static str,
     realm: Box<str>,
+    /// Whether error codes are told, which only Bearer knows.
+    has_errors: bool,
+    /// Further parameters.
+    rest: &'static str,
 }
 
 impl Challenge {
     /// The challenge of a scheme for a realm, which holds no quotes and no backslashes.
     #[must_use]
     pub fn new(scheme: &'static str, realm: &str) -> Self {
-        Self { scheme, realm: realm.into() }
+        Self { scheme, realm: realm.into(), has_errors: true, rest: "" }
+    }
+
+    /// The challenge of the Basic scheme (RFC 7617 section 2.1).
+    #[must_use]
+    pub fn basic(realm: &str) -> Self {
+        Self { scheme: "Basic", realm: realm.into(), has_errors: false, rest: ", charset=\"UTF-8\"" }
     }
 
     /// Appends the field line, with an error code of RFC 6750 section 3.1 unless it is empty.
     pub fn push(&self, lines: &mut Vec<u8>, error: &str) {
         lines.extend_from_slice(b"WWW-Authenticate: ");
         lines.extend_from_slice(self.scheme.as_bytes());
+        let error = if self.has_errors { error } else { "" };
         for (name, value) in [(&b" realm=\""[..], &*self.realm), (b", error=\"", error)] {
             // A client that brought nothing is told of no error (RFC 6750 section 3.1).
             if name[0] == b' ' || !value.is_empty() {
@@ -33,6 +48,7 @@ impl Challenge {
                 lines.push(b'"');
             }
         }
+        lines.extend_from_slice(self.rest.as_bytes());
         lines.extend_from_slice(b"\r\n");
     }
 }
@@ -125,6 +141,62 @@ impl Holders {
     pub(in crate::policy) fn fields(&self) -> impl Iterator<Item = &str> {
         let key = (!self.forwards_credentials).then_some(&*self.header);
         key.into_iter().chain(self.forward_identity.as_deref())
+    }
+}
+
+/// A policy of users with passwords.
+#[derive(Debug)]
+pub struct Users {
+    /// Who has which password; in an `Arc`, because those who try one keep it.
+    pub book: Arc<UserBook>,
+    identities: Vec<Identity>,
+    forward_user: Option<Box<str>>,
+    stamp: Stamp,
+    /// What a client without a password is told.
+    pub challenge: Challenge,
+    /// Whether the endpoint gets name and password too.
+    pub forwards_credentials: bool,
+}
+
+impl Users {
+    /// The users of `book`; the endpoint is told who it was in the field `forward_user`.
+    #[must_use]
+    pub fn new(book: UserBook, forward_user: Option<&str>, realm: &str, forwards_credentials: bool) -> Self {
+        let identity = |name: &str| {
+            let mut lines = Vec::new();
+            if let Some(field) = forward_user {
+                push_line(&mut lines, field, name).expect("a book has no other names");
+            }
+            Identity::named(name, lines)
+        };
+        let mut text = format!("{forward_user:?}\n").into_bytes();
+        book.describe(&mut text);
+        Self {
+            identities: book.names().map(identity).collect(),
+            book: Arc::new(book),
+            forward_user: forward_user.map(Box::from),
+            stamp: Stamp::of(digest(&SHA256, &text).as_ref()),
+            challenge: Challenge::basic(realm),
+            forwards_credentials,
+        }
+    }
+
+    /// Stands for the users and their hashes: another one as soon as any of them is another.
+    #[must_use]
+    pub const fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The user of this number.
+    #[must_use]
+    pub fn identity(&self, number: usize) -> Option<&Identity> {
+        self.identities.get(number)
+    }
+
+    /// Fields of the request that a client cannot send to the endpoint.
+    pub(in crate::policy) fn fields(&self) -> impl Iterator<Item = &str> {
+        let password = (!self.forwards_credentials).then_some("authorization");
+        password.into_iter().chain(self.forward_user.as_deref())
     }
 }
 

@@ -3,6 +3,7 @@
 mod books;
 mod caches;
 mod keys;
+mod passwords;
 mod refusals;
 mod vectors;
 

@@ -27,6 +27,8 @@ pub enum KeyFrom {
     Claim(String),
     /// The name of the client whose API key it was.
     ApiKey,
+    /// The name of the user whose password it was.
+    User,
 }
 
 impl KeyFrom {
@@ -38,6 +40,7 @@ impl KeyFrom {
             Self::Header(name) => format!("header.{name}"),
             Self::Claim(claim) => format!("jwt.{claim}"),
             Self::ApiKey => "api_key".to_owned(),
+            Self::User => "basic_auth".to_owned(),
         }
     }
 }
@@ -85,6 +88,8 @@ pub trait Keys {
     fn claim(&self, name: &str) -> Option<&str>;
     /// Whose API key was verified for this request.
     fn api_key(&self) -> Option<&str>;
+    /// Whose password was verified for this request.
+    fn user(&self) -> Option<&str>;
 }
 
 impl Limiter {
@@ -147,6 +152,7 @@ impl Limiter {
                 KeyFrom::Header(name) => request.header(name),
                 KeyFrom::Claim(claim) => request.claim(claim).map(str::as_bytes),
                 KeyFrom::ApiKey => request.api_key().map(str::as_bytes),
+                KeyFrom::User => request.user().map(str::as_bytes),
             };
             if let Some(value) = value.filter(|value| !value.is_empty() || *from == KeyFrom::Global) {
                 return told(*source, value);
@@ -212,6 +218,10 @@ mod tests {
         }
 
         fn api_key(&self) -> Option<&str> {
+            None
+        }
+
+        fn user(&self) -> Option<&str> {
             None
         }
     }
