@@ -180,21 +180,66 @@ fn ticket_periods() -> Interval {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::config::{self, Sources};
+
+    /// A configuration with a listener that speaks TLS.
+    fn config() -> Config {
+        struct Files([String; 2]);
+        impl Sources for Files {
+            fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+                let [cert, key] = &self.0;
+                Ok(match path.to_str() {
+                    Some("a.crt") => cert.clone(),
+                    Some("a.key") => key.clone(),
+                    _ => YAML.to_owned(),
+                }
+                .into_bytes())
+            }
+            fn env(&self, _: &str) -> Option<String> {
+                None
+            }
+            fn glob(&self, _: &str) -> Vec<PathBuf> {
+                Vec::new()
+            }
+        }
+        const YAML: &str = "version: 1\nroutes: [{ name: all, respond: { status: 200 } }]\nlisteners:\n  \
+                            web: { address: ':1', tls: { certificates: [{ cert: a.crt, key: a.key }] } }\n";
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let files = Files([cert.pem(), key.serialize_pem()]);
+        config::load(Path::new("tables.yaml"), &files).unwrap_or_else(|all| panic!("{all}")).config
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn new_keys_of_session_tickets_are_due_once_in_a_period() {
-        let mut tables = Tables::new(1).unwrap();
+    async fn session_tickets_get_new_keys_once_in_a_period() {
+        let (mut tables, config) = (Tables::new(1).unwrap(), config());
         let (began, period) = (Instant::now(), Duration::from_secs(6 * 60 * 60));
+        let mut epoch = 0;
+        let mut publish = |tables: &mut Tables| {
+            epoch += 1;
+            let snapshot = tables.recompile(&config, epoch).unwrap();
+            tables.on_published(epoch);
+            Arc::clone(&snapshot.listeners[0].tls.as_ref().expect("given").config().ticketer)
+        };
+        let mut keys = publish(&mut tables);
         for periods in 1..=3 {
-            // Whoever asks again and again, because of other events, misses nothing.
+            // Whoever asks again and again, because of other events, misses nothing and changes nothing.
             for _ in 0..2 {
                 assert!(timeout(period / 3, tables.news()).await.is_err());
+                assert!(Arc::ptr_eq(&keys, &publish(&mut tables)), "a reload");
             }
             assert!(matches!(tables.news().await, News::Tickets));
             assert_eq!(began.elapsed().as_secs(), (period * periods).as_secs());
+            let next = publish(&mut tables);
+            assert!(!Arc::ptr_eq(&keys, &next));
+            let ticket = keys.encrypt(b"a session").expect("a ticket");
+            assert_eq!(next.decrypt(&ticket).as_deref(), Some(&b"a session"[..]), "of the period before");
+            keys = next;
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore};
 
 use super::client::Client;
 use super::gateway::Gateway;
@@ -58,6 +59,33 @@ fn both_versions_are_spoken(io: Io) {
     gateway.waits_for("tls_handshakes_active", 0.0);
     gateway.waits_for("net_connections_active", 0.0);
     gateway.stop();
+}
+
+/// Each group alone is enough for a client that has no other, the hybrid one among them.
+fn each_group_of_keys_is_enough_alone(io: Io) {
+    let (gateway, config) = greeter(io, "");
+    let all = config.crypto_provider();
+    let names: Vec<NamedGroup> = all.kx_groups.iter().map(|group| group.name()).collect();
+    assert!(names.contains(&NamedGroup::X25519MLKEM768), "{names:?}");
+    for group in &all.kx_groups {
+        let provider = CryptoProvider { kx_groups: vec![*group], ..CryptoProvider::clone(all) };
+        let client = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&TLS13]).unwrap();
+        let client = client.with_root_certificates(roots(&gateway)).with_no_client_auth();
+        let mut client = Client::secured(gateway.address(), &Arc::new(client), "a.example");
+        assert!(is_served(&mut client), "{:?}", group.name());
+        let agreed = client.layer().agreed().negotiated_key_exchange_group().map(|agreed| agreed.name());
+        assert_eq!(agreed, Some(group.name()));
+        assert_eq!(client.layer().agreed().handshake_kind(), Some(HandshakeKind::Full), "asked for no other first");
+    }
+    gateway.stop();
+}
+
+/// Those who signed the site of a gateway.
+fn roots(gateway: &Gateway) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let pem = std::fs::read_to_string(gateway.folder.path("ca.crt")).expect("a file");
+    roots.add(first_in(&pem)).expect("an authority");
+    roots
 }
 
 fn a_listener_from_1_3_on_refuses_1_2(io: Io) {
@@ -238,6 +266,7 @@ fn a_client_without_tickets_is_served_all_the_same(io: Io) {
 
 on_both_drivers![
     both_versions_are_spoken,
+    each_group_of_keys_is_enough_alone,
     a_listener_from_1_3_on_refuses_1_2,
     the_certificate_is_chosen_by_the_name_that_is_asked_for,
     the_protocol_is_agreed_on_strictly,
