@@ -30,6 +30,8 @@ pub const INTERIM_RESPONSES: usize = 8;
 pub const BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of a buffer that a streaming body grows into.
 pub const BODY_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of such a buffer beyond what a read fills: TLS adds some to as much as that, and writes it at once.
+pub const BODY_BUFFER_SLACK: usize = 1024;
 /// Body buffers of the large size that one worker lends at once; further bodies stream through small ones.
 pub const BODY_BUFFERS_PER_WORKER: usize = 64;
 /// Small buffers out, below which an idle connection keeps its own instead of being parked.
@@ -38,8 +40,8 @@ pub const BUFFERS_IDLE: usize = 256;
 pub const BUFFERS_HOT: usize = 384;
 /// Small buffers that a worker keeps for reuse, if it did not need more of them a moment ago.
 pub const BUFFERS_KEPT: usize = 1024;
-/// Large buffers that a worker keeps for reuse.
-pub const BODY_BUFFERS_KEPT: usize = 16;
+/// Large buffers that a worker keeps for reuse, as long as it needs them.
+pub const BODY_BUFFERS_KEPT: usize = BODY_BUFFERS_PER_WORKER;
 /// Bytes kept free before a body in a buffer, for a chunk-size line.
 pub const CHUNK_HEADROOM: usize = 20;
 /// Bytes kept free behind a body in a buffer, for the end of a chunk and the last chunk.

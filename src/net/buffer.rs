@@ -15,18 +15,43 @@ pub struct BufferPool {
     inner: Rc<Shelves>,
 }
 
-#[expect(clippy::vec_box, reason = "a buffer moves on and off its shelf as one pointer")]
+#[derive(Default)]
 struct Shelves {
-    small: RefCell<Vec<Box<Body>>>,
-    large: RefCell<Vec<Box<Body>>>,
+    small: Shelf,
+    large: Shelf,
     /// Buffers of both sizes that are out.
     lent: Cell<usize>,
     lent_large: Cell<usize>,
     /// Most that were out since the last trim but one: so many may be needed again at once.
     most: Cell<usize>,
     most_before: Cell<usize>,
-    /// Fewest small buffers on the shelf since the last trim: nobody needed those.
+}
+
+/// Buffers of one size that nobody has.
+#[derive(Default)]
+struct Shelf {
+    #[expect(clippy::vec_box, reason = "a buffer moves on and off its shelf as one pointer")]
+    bodies: RefCell<Vec<Box<Body>>>,
+    /// Fewest of them since the last trim: nobody needed those.
     fewest: Cell<usize>,
+}
+
+impl Shelf {
+    fn take(&self) -> Option<Box<Body>> {
+        let mut bodies = self.bodies.borrow_mut();
+        let body = bodies.pop();
+        self.fewest.set(self.fewest.get().min(bodies.len()));
+        body
+    }
+
+    /// Frees half of those that nobody needed since the last trim, and all beyond `most`.
+    fn trim(&self, most: usize) {
+        let mut bodies = self.bodies.borrow_mut();
+        let kept = bodies.len() - self.fewest.get().div_ceil(2).min(bodies.len());
+        let kept = kept.min(most);
+        bodies.truncate(kept);
+        self.fewest.set(kept);
+    }
 }
 
 impl Shelves {
@@ -41,26 +66,13 @@ impl BufferPool {
     /// An empty pool.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            inner: Rc::new(Shelves {
-                small: RefCell::default(),
-                large: RefCell::default(),
-                lent: Cell::new(0),
-                lent_large: Cell::new(0),
-                most: Cell::new(0),
-                most_before: Cell::new(0),
-                fewest: Cell::new(0),
-            }),
-        }
+        Self { inner: Rc::default() }
     }
 
     /// Lends an empty buffer of [`limits::BUFFER_BYTES`].
     #[must_use]
     pub fn lend(&self) -> Buffer {
-        let mut shelf = self.inner.small.borrow_mut();
-        let body = shelf.pop();
-        self.inner.fewest.set(self.inner.fewest.get().min(shelf.len()));
-        drop(shelf);
+        let body = self.inner.small.take();
         self.wrap(body.unwrap_or_else(|| Body::new(limits::BUFFER_BYTES, false)))
     }
 
@@ -70,9 +82,9 @@ impl BufferPool {
         if self.inner.lent_large.get() >= limits::BODY_BUFFERS_PER_WORKER {
             return None;
         }
-        let body = self.inner.large.borrow_mut().pop();
+        let body = self.inner.large.take();
         self.inner.lent_large.set(self.inner.lent_large.get() + 1);
-        Some(self.wrap(body.unwrap_or_else(|| Body::new(limits::BODY_BUFFER_BYTES, true))))
+        Some(self.wrap(body.unwrap_or_else(|| Body::new(limits::BODY_BUFFER_BYTES + limits::BODY_BUFFER_SLACK, true))))
     }
 
     /// Buffers lent and not yet returned.
@@ -81,16 +93,11 @@ impl BufferPool {
         self.inner.lent.get()
     }
 
-    /// Frees half of the small buffers that nobody needed since the last trim and what is beyond a burst that is over, and one
-    /// large one.
+    /// Frees half of the buffers of each size that nobody needed since the last trim, and what is beyond a burst that is over.
     pub fn trim(&self) {
         self.inner.most_before.set(self.inner.most.replace(self.inner.lent.get()));
-        let mut small = self.inner.small.borrow_mut();
-        let kept = small.len() - self.inner.fewest.get().div_ceil(2).min(small.len());
-        let kept = kept.min(self.inner.worth_keeping());
-        small.truncate(kept);
-        self.inner.fewest.set(kept);
-        drop(self.inner.large.borrow_mut().pop());
+        self.inner.small.trim(self.inner.worth_keeping());
+        self.inner.large.trim(limits::BODY_BUFFERS_KEPT);
     }
 
     fn wrap(&self, mut body: Box<Body>) -> Buffer {
@@ -130,6 +137,8 @@ struct Body {
     start: usize,
     tailroom: usize,
     large: bool,
+    /// So many bytes of the vector's memory, from its beginning, have been written once; 0 when that memory may be another.
+    written: usize,
     /// Where it goes when it is dropped; none while it lies on a shelf.
     home: Option<Rc<Shelves>>,
 }
@@ -137,7 +146,19 @@ struct Body {
 impl Body {
     fn new(capacity: usize, large: bool) -> Box<Self> {
         let bytes = Vec::with_capacity(capacity);
-        Box::new(Self { bytes, start: 0, tailroom: 0, large, home: None })
+        Box::new(Self { bytes, start: 0, tailroom: 0, large, written: 0, home: None })
+    }
+
+    /// Bytes that no read fills.
+    const fn slack(&self) -> usize {
+        if self.large { limits::BODY_BUFFER_SLACK } else { 0 }
+    }
+
+    /// The vector is about to have so many bytes, for which it may have to move.
+    const fn on_length(&mut self, bytes: usize) {
+        if bytes > self.bytes.capacity() {
+            self.written = 0;
+        }
     }
 }
 
@@ -169,7 +190,8 @@ impl Buffer {
     /// Free bytes behind the filled ones that a read may fill.
     #[must_use]
     pub fn spare(&self) -> usize {
-        (self.body.bytes.capacity() - self.body.bytes.len()).saturating_sub(self.body.tailroom)
+        let body = &**self.body;
+        (body.bytes.capacity() - body.bytes.len()).saturating_sub(body.tailroom + body.slack())
     }
 
     /// Drops `count` bytes from the front; they become headroom.
@@ -188,6 +210,7 @@ impl Buffer {
     pub fn rewind(&mut self, headroom: usize, tailroom: usize) {
         let body = &mut **self.body;
         body.bytes.clear();
+        body.on_length(headroom);
         body.bytes.resize(headroom, 0);
         body.start = headroom;
         body.tailroom = tailroom;
@@ -216,18 +239,43 @@ impl Buffer {
         }
         if self.spare() < count {
             let body = &mut **self.body;
-            body.bytes.reserve_exact(body.tailroom + count.max(body.bytes.capacity()));
+            body.written = 0;
+            body.bytes.reserve_exact(body.tailroom + body.slack() + count.max(body.bytes.capacity()));
         }
     }
 
     /// Appends to the filled part.
     pub fn extend(&mut self, more: &[u8]) {
-        self.body.bytes.extend_from_slice(more);
+        let body = &mut **self.body;
+        body.on_length(body.bytes.len() + more.len());
+        body.bytes.extend_from_slice(more);
     }
 
     /// The vector behind the buffer, for encoders that append to it.
     pub fn sink(&mut self) -> &mut Vec<u8> {
+        // It may grow there.
+        self.body.written = 0;
         &mut self.body.bytes
+    }
+
+    /// Lets `fill` write into `most` bytes behind the filled ones, and keeps as many as it says.
+    ///
+    /// # Errors
+    /// What `fill` says; then nothing is added.
+    pub fn try_fill<E>(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
+        let body = &mut **self.body;
+        let (before, end) = (body.bytes.len(), body.bytes.len() + most);
+        if end <= body.written {
+            // SAFETY: that many bytes of this memory, which has not been exchanged since, were initialised once, and who
+            // shortens a vector of bytes leaves them as they are.
+            unsafe { body.bytes.set_len(end) }
+        } else {
+            body.bytes.resize(end, 0);
+            body.written = end;
+        }
+        let filled = fill(&mut body.bytes[before..]);
+        body.bytes.truncate(before + *filled.as_ref().unwrap_or(&0));
+        filled.map(drop)
     }
 
     /// Was it lent as a large one?
@@ -249,7 +297,7 @@ impl Drop for Buffer {
         } else {
             (&home.small, home.worth_keeping(), limits::BUFFER_BYTES)
         };
-        let mut shelf = shelf.borrow_mut();
+        let mut shelf = shelf.bodies.borrow_mut();
         // A buffer that grew for one large head must not stay large for ever.
         if shelf.len() < kept && body.bytes.capacity() <= size * 2 {
             body.bytes.clear();
@@ -351,7 +399,7 @@ mod tests {
             drop((pool.lend(), pool.lend()));
             pool.trim();
         }
-        assert_eq!(pool.inner.small.borrow().len(), 2, "the two that are in use stay");
+        assert_eq!(pool.inner.small.bodies.borrow().len(), 2, "the two that are in use stay");
     }
 
     #[test]
@@ -360,11 +408,67 @@ mod tests {
         let burst = 3 * limits::BUFFERS_KEPT;
         for _ in 0..3 {
             drop((0..burst).map(|_| pool.lend()).collect::<Vec<_>>());
-            assert_eq!(pool.inner.small.borrow().len(), burst, "none is mapped anew for the next one");
+            assert_eq!(pool.inner.small.bodies.borrow().len(), burst, "none is mapped anew for the next one");
             pool.trim();
         }
         pool.trim();
-        assert_eq!(pool.inner.small.borrow().len(), limits::BUFFERS_KEPT);
+        assert_eq!(pool.inner.small.bodies.borrow().len(), limits::BUFFERS_KEPT);
+    }
+
+    #[test]
+    fn large_buffers_are_kept_while_they_are_needed() {
+        let pool = BufferPool::new();
+        let lend = |count| drop((0..count).map(|_| pool.try_lend_large()).collect::<Vec<_>>());
+        lend(64);
+        pool.trim();
+        for _ in 0..10 {
+            lend(40);
+            pool.trim();
+        }
+        assert_eq!(pool.inner.large.bodies.borrow().len(), 40);
+        for _ in 0..8 {
+            pool.trim();
+        }
+        assert!(pool.inner.large.bodies.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_is_filled_follows_what_is_there_whatever_the_buffer_held_before() {
+        let pool = BufferPool::new();
+        let mut expected = Vec::new();
+        for round in 0..20_u8 {
+            let mut buffer = pool.try_lend_large().expect("few are out");
+            expected.clear();
+            for step in 0..round {
+                match step % 4 {
+                    0 => buffer.extend(&[step; 9]),
+                    1 => buffer.sink().extend_from_slice(&[step; 9]),
+                    2 => buffer.reserve(usize::from(round) * 40_000),
+                    _ => {}
+                }
+                if step % 4 < 2 {
+                    expected.extend_from_slice(&[step; 9]);
+                }
+                let size = 3000 * usize::from(step);
+                let filled = buffer.try_fill(size, |room| {
+                    assert_eq!(room.len(), size);
+                    room.fill(round);
+                    if step % 5 == 4 { Err("no") } else { Ok(size / 2) }
+                });
+                assert_eq!(filled.is_err(), step % 5 == 4);
+                expected.resize(expected.len() + if filled.is_ok() { size / 2 } else { 0 }, round);
+                assert!(buffer.filled() == expected, "round {round}, step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_of_a_large_buffer_leaves_what_tls_adds() {
+        let pool = BufferPool::new();
+        let mut buffer = pool.try_lend_large().expect("few are out");
+        assert_eq!(buffer.spare(), limits::BODY_BUFFER_BYTES);
+        buffer.extend(&vec![0; limits::BODY_BUFFER_BYTES]);
+        assert_eq!((buffer.spare(), buffer.sink().capacity() - buffer.len()), (0, limits::BODY_BUFFER_SLACK));
     }
 
     #[test]

@@ -238,13 +238,13 @@ impl<S: Stream> Handshake<'_, S> {
             ahead.extend(plain);
         };
         loop {
-            match session.step(records, &mut take, out.sink()) {
+            match session.step(records, &mut take, out) {
                 Ok(Step::More) => {}
                 Ok(Step::Blocked | Step::Open) => return Ok(()),
                 Ok(Step::Closed) if session.agreed().is_handshaking() => return Err(TlsFailure::Closed),
                 Ok(Step::Closed) => return Ok(()),
                 Err(error) => {
-                    session.last_words(records, out.sink());
+                    session.last_words(records, out);
                     return Err(TlsFailure::of(&error));
                 }
             }

@@ -8,7 +8,7 @@ use rustls::{CommonState, Error};
 use crate::net::Buffer;
 
 /// Most plaintext of one record (RFC 8446 section 5.1).
-pub(super) const RECORD_BYTES: usize = 16 * 1024;
+const RECORD_BYTES: usize = 16 * 1024;
 /// What a record adds to its plaintext at most, of the suites that are on: header, nonce, content type and tag.
 pub(super) const RECORD_OVERHEAD: usize = 32;
 /// Room for an alert as a record of its own.
@@ -52,13 +52,13 @@ impl Session {
         &mut self,
         records: &mut Buffer,
         take: &mut dyn FnMut(&[u8]),
-        out: &mut Vec<u8>,
+        out: &mut dyn Outgoing,
     ) -> Result<Step, Error> {
         self.turn(records, take, out, Turn::Nothing)
     }
 
     /// After an error: puts the alert that says why behind `out`, and what was to be sent before it.
-    pub(super) fn last_words(&mut self, records: &mut Buffer, out: &mut Vec<u8>) {
+    pub(super) fn last_words(&mut self, records: &mut Buffer, out: &mut dyn Outgoing) {
         // What waits is looked at before the records, the bad one among them, which must not be looked at again.
         while self.agreed().wants_write() && self.step(records, &mut |_| {}, out).is_ok() {}
     }
@@ -73,7 +73,7 @@ impl Session {
         plain: &[u8],
         records: &mut Buffer,
         take: &mut dyn FnMut(&[u8]),
-        out: &mut Vec<u8>,
+        out: &mut dyn Outgoing,
     ) -> Result<(), Error> {
         self.when_open(records, take, out, || Turn::Encrypt(plain))
     }
@@ -82,7 +82,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::encrypt`].
-    pub(super) fn close_notify(&mut self, records: &mut Buffer, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) fn close_notify(&mut self, records: &mut Buffer, out: &mut dyn Outgoing) -> Result<(), Error> {
         self.when_open(records, &mut |_| {}, out, || Turn::CloseNotify)
     }
 
@@ -98,7 +98,7 @@ impl Session {
         &mut self,
         records: &mut Buffer,
         take: &mut dyn FnMut(&[u8]),
-        out: &mut Vec<u8>,
+        out: &mut dyn Outgoing,
         turn: impl Fn() -> Turn<'a>,
     ) -> Result<(), Error> {
         let mut was_closed = false;
@@ -117,7 +117,7 @@ impl Session {
         &mut self,
         records: &mut Buffer,
         take: &mut dyn FnMut(&[u8]),
-        out: &mut Vec<u8>,
+        out: &mut dyn Outgoing,
         turn: Turn<'_>,
     ) -> Result<Step, Error> {
         let (used, step) = match self {
@@ -133,7 +133,7 @@ impl Session {
 fn act<Side>(
     status: UnbufferedStatus<'_, '_, Side>,
     take: &mut dyn FnMut(&[u8]),
-    out: &mut Vec<u8>,
+    out: &mut dyn Outgoing,
     turn: Turn<'_>,
 ) -> (usize, Result<Step, Error>) {
     let UnbufferedStatus { mut discard, state } = status;
@@ -164,35 +164,59 @@ fn act<Side>(
     (discard, step)
 }
 
-fn encode<Side>(mut message: EncodeTlsData<'_, Side>, out: &mut Vec<u8>) -> Result<(), Error> {
+fn encode<Side>(mut message: EncodeTlsData<'_, Side>, out: &mut dyn Outgoing) -> Result<(), Error> {
     let needed = match message.encode(&mut []) {
         Ok(_) => 0,
         Err(EncodeError::InsufficientSize(size)) => size.required_size,
         Err(error @ EncodeError::AlreadyEncoded) => return Err(Error::General(error.to_string())),
     };
-    append(out, needed, |room| message.encode(room).map_err(|error| error.to_string()))
+    out.append(needed, &mut |room| message.encode(room).map_err(|error| error.to_string())).map_err(Error::General)
 }
 
-fn write<Side>(mut traffic: WriteTraffic<'_, Side>, turn: Turn<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
+fn write<Side>(mut traffic: WriteTraffic<'_, Side>, turn: Turn<'_>, out: &mut dyn Outgoing) -> Result<(), Error> {
     let told = |error: EncryptError| error.to_string();
-    match turn {
+    let appended = match turn {
         Turn::Nothing => Ok(()),
         Turn::Encrypt(plain) => {
-            let most = plain.len() + plain.len().div_ceil(RECORD_BYTES) * RECORD_OVERHEAD;
-            append(out, most + KEY_UPDATE_BYTES, |room| traffic.encrypt(plain, room).map_err(told))
+            out.append(encrypted_bytes(plain.len()), &mut |room| traffic.encrypt(plain, room).map_err(told))
         }
-        Turn::CloseNotify => append(out, ALERT_BYTES, |room| traffic.queue_close_notify(room).map_err(told)),
-    }
+        Turn::CloseNotify => out.append(ALERT_BYTES, &mut |room| traffic.queue_close_notify(room).map_err(told)),
+    };
+    appended.map_err(Error::General)
 }
 
 /// Room for an answer to the peer's change of keys, which goes in front of what is encrypted next.
 const KEY_UPDATE_BYTES: usize = 64;
 
-/// Lets `fill` write into at most `most` bytes behind `out`, of which it says how many it needed.
-fn append(out: &mut Vec<u8>, most: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, String>) -> Result<(), Error> {
-    let before = out.len();
-    out.resize(before + most, 0);
-    let filled = fill(&mut out[before..]);
-    out.truncate(before + filled.as_ref().map_or(0, |count| *count));
-    filled.map(drop).map_err(Error::General)
+/// Most bytes that so much plaintext becomes, with an answer to a change of keys in front of it.
+pub(super) const fn encrypted_bytes(plain: usize) -> usize {
+    plain + plain.div_ceil(RECORD_BYTES) * RECORD_OVERHEAD + KEY_UPDATE_BYTES
+}
+
+/// Where bytes for the peer are collected.
+pub(super) trait Outgoing {
+    /// Lets `fill` write into `most` bytes behind those that are there, and keeps as many as it says.
+    ///
+    /// # Errors
+    /// What `fill` says; then nothing is added.
+    fn append(&mut self, most: usize, fill: Fill<'_>) -> Result<(), String>;
+}
+
+/// Writes from the front of what it is given, and says how much.
+type Fill<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, String>;
+
+impl Outgoing for Vec<u8> {
+    fn append(&mut self, most: usize, fill: Fill<'_>) -> Result<(), String> {
+        let before = self.len();
+        self.resize(before + most, 0);
+        let filled = fill(&mut self[before..]);
+        self.truncate(before + *filled.as_ref().unwrap_or(&0));
+        filled.map(drop)
+    }
+}
+
+impl Outgoing for Buffer {
+    fn append(&mut self, most: usize, fill: Fill<'_>) -> Result<(), String> {
+        self.try_fill(most, fill)
+    }
 }

@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use rustls::{Error, HandshakeKind};
 
 use super::certificate::describe;
-use super::session::{RECORD_BYTES, RECORD_OVERHEAD, Session, Step};
+use super::session::{RECORD_OVERHEAD, Session, Step, encrypted_bytes};
 use crate::http1::ClientCertificate;
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Pending, Stream};
 
-/// Most plaintext that one write of the transport carries: as many whole records as fit a large buffer.
-const WRITE_BYTES: usize = (limits::BODY_BUFFER_BYTES / (RECORD_BYTES + RECORD_OVERHEAD) - 1) * RECORD_BYTES;
+/// Most plaintext that one write of the transport carries: what one read of a body fills.
+const WRITE_BYTES: usize = limits::BODY_BUFFER_BYTES;
+const _: () = assert!(encrypted_bytes(WRITE_BYTES) <= limits::BODY_BUFFER_BYTES + limits::BODY_BUFFER_SLACK);
 /// The same when only a small buffer is to be had.
 const SMALL_WRITE_BYTES: usize = limits::BUFFER_BYTES - 4 * RECORD_OVERHEAD;
 
@@ -230,7 +231,7 @@ impl<S: Stream> Tls<S> {
         let mut none = None;
         let received = records.as_mut().unwrap_or_else(|| none.insert(self.pool.lend()));
         let mut take = |ahead: &[u8]| self.put_ahead(ahead, &mut spill);
-        let outcome = self.session.borrow_mut().encrypt(&plain[..count], received, &mut take, out.sink());
+        let outcome = self.session.borrow_mut().encrypt(&plain[..count], received, &mut take, &mut out);
         outcome.map_err(|error| io::Error::new(io::ErrorKind::BrokenPipe, error))?;
         Ok((out, count))
     }

@@ -375,3 +375,28 @@ fn every_failure_knows_its_place() {
         assert_eq!(failure.index(), index, "{}", failure.label());
     }
 }
+
+/// What one read of a body fills goes out in one write, and not in a large record and a small one.
+#[test]
+fn a_full_large_buffer_leaves_at_once() {
+    let (server, client) = configs();
+    let (socket, peer) = with_peer(move |socket| {
+        let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
+        let mut received = Vec::new();
+        tls.read_to_end(&mut received).unwrap();
+        received
+    });
+    let sent = on_reactor(DRIVERS[0], socket, |stream| async move {
+        let pool = BufferPool::new();
+        let tls = accepted(stream, server, &pool).await.unwrap();
+        let mut body = pool.try_lend_large().unwrap();
+        body.extend(&pattern(crate::limits::BODY_BUFFER_BYTES));
+        let (written, body) = tls.write(body).await;
+        assert_eq!(written.unwrap(), body.len());
+        drop(body);
+        tls.announce_end().await;
+        assert_eq!(pool.lent(), 0);
+        pattern(crate::limits::BODY_BUFFER_BYTES)
+    });
+    assert!(peer.join().unwrap() == sent);
+}
