@@ -151,6 +151,32 @@ fn content_of_another_length_is_cut_short(io: Io) {
     gateway.stop();
 }
 
+/// RFC 9113 section 8.2.1: trailers with a value that no field may have are no end of a body, whatever stood before them.
+fn malformed_trailers_are_no_end_of_a_body(io: Io) {
+    let (endpoint, gateway) = before(io);
+    let (mut client, mut front) = (gateway.client(), H2Client::to(gateway.address()));
+    client.sends("GET /bad HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
+    let mut peer = H2Peer::accepts(&endpoint);
+    let ends = |stream| {
+        let trailers = head(stream, END_STREAM, &[("x-good", "1"), ("x-bad", " 1")]);
+        [head(stream, 0, &[(":status", "200")]), frame_of(DATA, 0, stream, b"ping"), trailers]
+    };
+    let first = peer.expects_request();
+    for frames in ends(first) {
+        peer.sends(frames);
+    }
+    let (answer, _) = client.reads_to_end();
+    assert!(!String::from_utf8_lossy(&answer).contains("\r\n0\r\n"), "{}", answer.escape_ascii());
+    let stream = front.gets("/bad");
+    let second = peer.expects_request();
+    for frames in ends(second) {
+        peer.sends(frames);
+    }
+    assert_eq!(stream.expects_reset(), Reason::INTERNAL_ERROR);
+    gateway.waits_for("upstream_errors_total{reason=\"upstream_truncated\"}", 2.0);
+    gateway.stop();
+}
+
 /// How an endpoint goes on behind its early answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
@@ -291,6 +317,7 @@ on_both_drivers!(
     a_malformed_response_ends_its_stream_alone,
     a_breach_of_the_protocol_ends_the_connection,
     content_of_another_length_is_cut_short,
+    malformed_trailers_are_no_end_of_a_body,
     an_early_answer_reaches_the_client,
     early_answers_are_heard_out,
     both_directions_stream_at_once,

@@ -5,6 +5,7 @@ use std::task::{Context as Poller, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream};
+use http::HeaderMap;
 
 use crate::http1::encode_chunk_line;
 use crate::http2::{AnswerBody, encode_trailers};
@@ -27,12 +28,14 @@ pub(super) struct Inbound {
 /// | Exact(n) | as it is; the last of n bytes only once the stream has ended | Over |
 /// | Chunked | in chunks | the last chunk, the trailers, Over |
 /// | Tunnel | as it is | Over |
+/// | Malformed | | an error, whenever it is looked for |
 /// | Over | | |
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Exact(u64),
     Chunked,
     Tunnel,
+    Malformed,
     Over,
 }
 
@@ -107,8 +110,10 @@ impl Inbound {
     /// Waits until there is content that may be given, or the end; ready with true at the end, behind what is held.
     fn poll_held(&mut self, poller: &mut Poller<'_>) -> Poll<io::Result<bool>> {
         loop {
-            if self.state == State::Over {
-                return Poll::Ready(Ok(false));
+            match self.state {
+                State::Over => return Poll::Ready(Ok(false)),
+                State::Malformed => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                State::Exact(_) | State::Chunked | State::Tunnel => {}
             }
             if self.body.is_end_stream() {
                 return Poll::Ready(Ok(true));
@@ -153,7 +158,7 @@ impl Inbound {
                 into.extend(&self.held[..count]);
                 count
             }
-            State::Over => 0,
+            State::Malformed | State::Over => 0,
         };
         self.held.advance(count);
         // It fails only once the stream is closed, when nobody asks for room.
@@ -163,23 +168,27 @@ impl Inbound {
     /// Ends the body: RFC 9112 section 7.1.
     fn poll_end(&mut self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<()>> {
         match self.state {
-            State::Exact(0) | State::Tunnel | State::Over => {}
+            State::Exact(0) | State::Tunnel | State::Malformed | State::Over => {}
             // `h2` ends no such stream in order.
             State::Exact(_) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             State::Chunked => {
-                let mut end = b"0\r\n".to_vec();
-                match ready!(self.body.poll_trailers(poller)) {
-                    Ok(None) => {}
-                    Ok(Some(trailers)) => {
-                        encode_trailers(&mut end, &trailers)
-                            .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
-                    }
-                    Err(error) if self.is_end(&error) => {}
+                let trailers = match ready!(self.body.poll_trailers(poller)) {
+                    Ok(trailers) => trailers.unwrap_or_default(),
+                    Err(error) if self.is_end(&error) => HeaderMap::new(),
                     Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                };
+                let lines: usize =
+                    trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
+                into.reserve(lines + "0\r\n\r\n".len());
+                let before = into.len();
+                into.extend(b"0\r\n");
+                if let Err(why) = encode_trailers(into.sink(), &trailers) {
+                    // Nothing of it may be taken for an end, now or once what stands before it was taken.
+                    into.truncate(before);
+                    self.state = State::Malformed;
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, why)));
                 }
-                end.extend_from_slice(b"\r\n");
-                into.reserve(end.len());
-                into.extend(&end);
+                into.extend(b"\r\n");
             }
         }
         self.state = State::Over;
