@@ -114,10 +114,11 @@ impl<E: Env> Shard<E> {
         let carriers = self.carriers.borrow();
         let is_usable = |carrier: &Rc<Carrier<E::Stream>>| carrier.room.has_place() && !carrier.is_connecting();
         let Some(carrier) = carriers.find(endpoint.id, is_usable) else { return Err(credit) };
-        let Some(opener) = carrier.opener() else { return Err(credit) };
+        let state = carrier.state.borrow();
+        let State::Open(opener) = &*state else { return Err(credit) };
         carrier.terms.set(Terms::of(cluster));
         self.counters.upstream_reuses.add(1);
-        Ok(self.stream(carrier, &opener, endpoint.id, credit))
+        Ok(self.stream(carrier, opener, endpoint.id, credit))
     }
 
     fn stream(

@@ -45,7 +45,8 @@ pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart
     let head = Bytes::copy_from_slice(&bytes[..end]);
     let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::InvalidRequestLine)?;
     let (method, target) = request_line(&head.slice(..line_end))?;
-    let mut fields = HeaderMap::with_capacity(lines.min(FIELDS_MOST));
+    // Request line and Host are no fields there.
+    let mut fields = HeaderMap::with_capacity(lines.saturating_sub(2).min(FIELDS_MOST));
     let mut body = Unframer::none();
     let (mut authority, mut upgrade, mut is_offered) = (None, None, false);
     let mut start = line_end + 2;

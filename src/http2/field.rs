@@ -5,8 +5,13 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::http1::{FieldKind, HeadError};
 
-/// In every message, and unknown to `http`, which would copy it each time.
+// In many messages, and unknown to `http`, which would copy them each time.
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Where the lines of the head at the front of `bytes` end, and how many there are; `None` without the empty line behind
 /// them.
@@ -27,6 +32,14 @@ pub(super) fn append(fields: &mut HeaderMap, kind: FieldKind, name: &[u8], value
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other names are looked up")]
     let name = match kind {
         FieldKind::XRequestId => X_REQUEST_ID.clone(),
+        FieldKind::XForwardedFor => X_FORWARDED_FOR.clone(),
+        FieldKind::XForwardedProto => X_FORWARDED_PROTO.clone(),
+        FieldKind::XForwardedHost => X_FORWARDED_HOST.clone(),
+        FieldKind::GrpcTimeout => GRPC_TIMEOUT.clone(),
+        FieldKind::Traceparent => TRACEPARENT.clone(),
+        FieldKind::Via => header::VIA,
+        FieldKind::Te => header::TE,
+        FieldKind::UserAgent => header::USER_AGENT,
         FieldKind::Date => header::DATE,
         FieldKind::ContentLength => header::CONTENT_LENGTH,
         FieldKind::ContentType => header::CONTENT_TYPE,
@@ -53,6 +66,29 @@ mod tests {
         assert_eq!(extent(b"HTTP/1.1 200 OK\r\na: 1\r\n\r\nb: 2\r\n\r\n"), Some((23, 2)));
         for none in [&b""[..], b"HTTP/1.1 200 OK\r\na: 1\r\n", b"\r"] {
             assert_eq!(extent(none), None);
+        }
+    }
+
+    #[test]
+    fn names_that_are_kept_are_those_that_came() {
+        for name in [
+            "X-Request-ID",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Host",
+            "grpc-timeout",
+            "Traceparent",
+            "Via",
+            "TE",
+            "User-Agent",
+            "Date",
+            "Content-Length",
+            "Content-Type",
+        ] {
+            let mut fields = HeaderMap::new();
+            let kind = FieldKind::classify(name.as_bytes());
+            append(&mut fields, kind, name.as_bytes(), Bytes::from_static(b"1")).expect("a field");
+            assert_eq!(fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(), [name.to_ascii_lowercase()]);
         }
     }
 

@@ -5,6 +5,10 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::request::{checked, push_line};
 use crate::http1::HeadError;
 
+// Behind every response of gRPC, and unknown to `http`, which would copy them each time.
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
 /// Appends a trailer section as lines; what may not be in one, the decoder of the chunked coding leaves out.
 ///
 /// # Errors
@@ -23,8 +27,16 @@ pub fn decode_trailers(lines: &[u8]) -> Option<HeaderMap> {
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\r\n")?;
         let colon = memchr::memchr(b':', line)?;
-        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        trailers.append(name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?);
+        let name = match &line[..colon] {
+            b"grpc-status" => GRPC_STATUS.clone(),
+            b"grpc-message" => GRPC_MESSAGE.clone(),
+            other => HeaderName::from_bytes(other).ok()?,
+        };
+        let value = match line[colon + 1..].trim_ascii() {
+            b"0" => HeaderValue::from_static("0"),
+            other => HeaderValue::from_bytes(other).ok()?,
+        };
+        trailers.append(name, value);
     }
     Some(trailers)
 }
@@ -36,7 +48,7 @@ mod tests {
     /// RFC 9113 section 8.1: trailers are a field section of their own.
     #[test]
     fn trailers_come_back_as_they_went() {
-        let lines = b"grpc-status: 0\r\nx-a: 1\r\nx-a: 2\r\nx-empty: \r\n";
+        let lines = b"grpc-status: 0\r\ngrpc-message: ok\r\nx-a: 1\r\nx-a: 2\r\nx-empty: \r\n";
         let trailers = decode_trailers(lines).expect("lines");
         assert_eq!(trailers.get_all("x-a").iter().count(), 2);
         assert_eq!(trailers["x-empty"], "");
