@@ -13,6 +13,7 @@ mod policy;
 mod reload;
 mod run;
 mod schema;
+mod status;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -41,6 +42,8 @@ enum Command {
     Explain(explain::Explain),
     /// Asks a running gateway for its health; for container health checks.
     Health(health::Health),
+    /// Tells what a running gateway does.
+    Status(status::Status),
     /// Has a running gateway read its configuration again, and tells how that went.
     Reload(reload::Reload),
     /// Shows or changes the live policy of a running gateway.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Health(health) => health.run(),
+        Command::Status(status) => status.run(),
         Command::Reload(reload) => reload.run(),
         Command::Policy(policy) => policy.run(),
         Command::Schema => schema::run(),
@@ -153,6 +157,7 @@ mod tests {
             "ringgate health",
             "ringgate health --url http://127.0.0.1:9090/ready",
             "ringgate health -c gateway.yaml",
+            "ringgate status --json",
             "ringgate reload",
             "ringgate reload --admin unix:/run/ringgate.sock",
             "ringgate policy get -c gateway.yaml",

@@ -1,5 +1,6 @@
 //! The admin server: metrics, health, status, reload and the live policy, on an address or a unix socket.
 
+mod endpoints;
 mod guard;
 mod secure;
 
@@ -24,6 +25,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
 use self::secure::Secured;
 use super::board::Board;
@@ -42,6 +44,7 @@ pub(super) type PolicyRequest = (Bytes, oneshot::Sender<Result<(), Refusal>>);
 pub(super) struct Orders {
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
     pub(super) policies: mpsc::Sender<PolicyRequest>,
+    pub(super) weights: mpsc::Sender<WeightRequest>,
 }
 
 /// The running server.
@@ -127,6 +130,8 @@ fn pages(shared: Shared) -> Router {
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/clusters", get(clusters))
+        .route("/routes", get(routes))
+        .merge(endpoints::pages())
         .route("/reload", post(reload))
         .route("/policy", get(policy).post(post_policy))
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
@@ -158,6 +163,10 @@ async fn status(State(shared): State<Shared>) -> Response {
 
 async fn clusters(State(shared): State<Shared>) -> Response {
     Json(json!({"clusters": shared.board.clusters()})).into_response()
+}
+
+async fn routes(State(shared): State<Shared>) -> Response {
+    Json(json!({"routes": *shared.board.routes()})).into_response()
 }
 
 async fn reload(State(shared): State<Shared>) -> Response {

@@ -11,6 +11,7 @@ use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
 use super::overview::Overview;
 use super::policy::{Document, Shown};
+use super::routes::ShownRoute;
 use super::{Started, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
@@ -88,6 +89,7 @@ struct Live {
     issuers: Vec<ShownIssuer>,
     key_counts: KeyCounts,
     overview: Arc<Overview>,
+    shown_routes: Arc<[ShownRoute]>,
     /// How the last probe of each endpoint went.
     probe_details: HashMap<EndpointId, String>,
     /// Probes that were passed and that failed.
@@ -122,6 +124,8 @@ pub(super) struct Published {
     pub(super) top_clients: usize,
     /// Its clusters.
     pub(super) overview: Arc<Overview>,
+    /// Its routes.
+    pub(super) shown_routes: Arc<[ShownRoute]>,
 }
 
 impl Board {
@@ -152,6 +156,7 @@ impl Board {
         live.max_connections = published.max_connections;
         live.top_clients = published.top_clients;
         live.overview = published.overview;
+        live.shown_routes = published.shown_routes;
         // An identity may be another endpoint's one day, and what is not probed any more has no last probe.
         let probed: HashSet<EndpointId> = live.overview.probed().collect();
         live.probe_details.retain(|id, _| probed.contains(id));
@@ -175,6 +180,11 @@ impl Board {
     /// The endpoints as all cores see them.
     pub(super) const fn fleet(&self) -> &Arc<Fleet> {
         &self.fixed.fleet
+    }
+
+    /// The routes in force.
+    pub(super) fn routes(&self) -> Arc<[ShownRoute]> {
+        Arc::clone(&self.live().shown_routes)
     }
 
     /// The clusters in force, with their endpoints.
@@ -510,6 +520,7 @@ pub(super) mod tests {
                 max_connections: 9,
                 top_clients: 50,
                 overview: Arc::new(std::mem::take(&mut scene.overview)),
+                shown_routes: Arc::default(),
             });
             id
         };
@@ -537,6 +548,7 @@ pub(super) mod tests {
             max_connections: 9,
             top_clients: 50,
             overview: Arc::default(),
+            shown_routes: Arc::default(),
         });
         let json = serde_json::to_value(board.status()).unwrap();
         assert_eq!(json["epoch"], 7);

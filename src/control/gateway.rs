@@ -1,5 +1,6 @@
 //! The running gateway: everything the control loop owns, and how it takes up a new configuration.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,12 @@ use super::names::Answers;
 use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
+use super::routes;
 use super::sockets::{self, Opened};
 use super::source::{Loaded, Source};
 use super::tables::{News, Tables};
 use super::watch::Watch;
+use super::weights::Wanted;
 use crate::clock;
 use crate::config::Config;
 use crate::policy::LivePolicy;
@@ -190,10 +193,15 @@ impl Gateway {
                         tracing::info!(epoch, hosts = hosts.join(", "), "changed addresses published");
                     }
                     News::Keys(url) => tracing::info!(epoch, url, "changed keys published"),
+                    News::Weight(cluster, endpoint) => {
+                        tracing::info!(epoch, cluster, %endpoint, "changed weight published")
+                    }
                     News::Tickets => tracing::info!(epoch, "new keys of session tickets published"),
                 }
             }
-            Err(why) => tracing::error!(?news, why, "changed addresses or keys not taken up, the last ones stay"),
+            Err(why) => {
+                tracing::error!(?news, why, "changed addresses, keys or weights not taken up, the last ones stay")
+            }
         }
     }
 
@@ -205,6 +213,28 @@ impl Gateway {
             self.tables.limits().prepare();
         }
         live
+    }
+
+    /// Gives an endpoint another weight; the epoch that has it, once every worker serves by it, or `None` without such an endpoint.
+    ///
+    /// # Errors
+    /// It was not adopted in time.
+    pub(super) async fn weigh(
+        &mut self,
+        cluster: &str,
+        address: SocketAddr,
+        wanted: Wanted,
+    ) -> Result<Option<u64>, String> {
+        if !self.overview.endpoints().any(|(of, endpoint)| of.name == cluster && endpoint.address == address) {
+            return Ok(None);
+        }
+        if self.tables.weigh(cluster, address, wanted) {
+            self.take_news(&News::Weight(cluster.to_owned(), address));
+        }
+        match self.adopted().await {
+            true => Ok(Some(self.publisher.epoch())),
+            false => Err("a worker did not take it up in time".to_owned()),
+        }
     }
 
     /// Takes up what may have changed the live policy.
@@ -322,6 +352,7 @@ impl Gateway {
             max_connections: self.config().runtime.max_connections as u64,
             top_clients: self.config().top_clients,
             overview: Arc::clone(&self.overview),
+            shown_routes: routes::shown(self.config()).into(),
         });
     }
 

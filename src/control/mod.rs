@@ -27,6 +27,7 @@ mod passwords;
 mod policy;
 mod probes;
 mod roots;
+mod routes;
 mod sentinel;
 mod series;
 mod shutdown;
@@ -38,6 +39,7 @@ mod store;
 mod tables;
 mod tiers;
 mod watch;
+mod weights;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -47,7 +49,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use admin::{Orders, PolicyRequest, ReloadRequest};
+use admin::{Orders, PolicyRequest, ReloadRequest, WeightRequest};
 use gateway::{Gateway, Trigger};
 use policy::News as PolicyNews;
 use signals::{Signals, Wish};
@@ -172,13 +174,16 @@ enum Stopped {
 struct Inbox {
     reloads: mpsc::Receiver<ReloadRequest>,
     policies: mpsc::Receiver<PolicyRequest>,
+    weights: mpsc::Receiver<WeightRequest>,
 }
 
 impl Inbox {
     fn new() -> (Orders, Self) {
         let (to_reload, reloads) = mpsc::channel(PENDING_ORDERS);
         let (to_policies, policies) = mpsc::channel(PENDING_ORDERS);
-        (Orders { reloads: to_reload, policies: to_policies }, Self { reloads, policies })
+        let (to_weights, weights) = mpsc::channel(PENDING_ORDERS);
+        let orders = Orders { reloads: to_reload, policies: to_policies, weights: to_weights };
+        (orders, Self { reloads, policies, weights })
     }
 }
 
@@ -186,6 +191,7 @@ enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
     Post(PolicyRequest),
+    Weigh(WeightRequest),
     /// The live policy may be another one.
     Policy(PolicyNews),
     Files,
@@ -205,6 +211,7 @@ async fn control_loop(gateway: &mut Gateway, signals: &mut Signals, stop: &Stop,
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.reloads.recv() => Event::Reload(request),
             Some(request) = inbox.policies.recv() => Event::Post(request),
+            Some(request) = inbox.weights.recv() => Event::Weigh(request),
             Some(()) = changes.recv() => Event::Files,
             news = gateway.tables.news() => Event::News(news),
             news = gateway.policy.news() => Event::Policy(news),
@@ -224,6 +231,10 @@ async fn control_loop(gateway: &mut Gateway, signals: &mut Signals, stop: &Stop,
             Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
             Event::Post((bytes, reply)) => {
                 drop(reply.send(gateway.post_policy(&bytes).await));
+                continue;
+            }
+            Event::Weigh(((cluster, address, wanted), reply)) => {
+                drop(reply.send(gateway.weigh(&cluster, address, wanted).await));
                 continue;
             }
             Event::Policy(news) => {

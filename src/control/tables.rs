@@ -1,5 +1,6 @@
 //! What compiling a configuration needs beside it, and what must outlive any one configuration.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::keys::{KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
 use super::roots;
 use super::series::RouteSeries;
+use super::weights::{GivenWeights, Wanted};
 use crate::clock;
 use crate::cluster::Fleet;
 use crate::config::Config;
@@ -23,6 +25,7 @@ pub(super) struct Tables {
     series: RouteSeries,
     names: Names,
     keys: Keys,
+    weights: GivenWeights,
     /// When the keys of session tickets turn over.
     tickets: Interval,
 }
@@ -34,6 +37,8 @@ pub(super) enum News {
     Addresses(Vec<String>),
     /// The issuer at this URL has other keys.
     Keys(String),
+    /// This endpoint of this cluster has another weight.
+    Weight(String, SocketAddr),
     /// The keys of session tickets are as old as they may be.
     Tickets,
 }
@@ -54,6 +59,7 @@ impl Tables {
             series: RouteSeries::default(),
             names: Names::default(),
             keys: Keys::default(),
+            weights: GivenWeights::default(),
             tickets: ticket_periods(),
         })
     }
@@ -103,6 +109,7 @@ impl Tables {
 
     fn assemble(&mut self, config: &Config, epoch: u64, resolved: &Resolved) -> Result<Snapshot, String> {
         self.registry.set_issued(self.keys.issued(config));
+        self.registry.set_weights(self.weights.all());
         match snapshot::compile(config, epoch, &mut self.registry, resolved) {
             Ok(mut snapshot) => {
                 let routes = Arc::get_mut(&mut snapshot.routes);
@@ -118,10 +125,16 @@ impl Tables {
         }
     }
 
+    /// Gives an endpoint another weight in snapshots to come; whether that is anything new.
+    pub(super) fn weigh(&mut self, cluster: &str, address: SocketAddr, wanted: Wanted) -> bool {
+        self.weights.set(cluster, address, wanted)
+    }
+
     /// Told that `snapshot`, compiled from `config`, is about to be published: what all cores share takes up its settings.
     pub(super) fn on_publishing(&mut self, snapshot: &Snapshot, config: &Config) {
         self.registry.on_publishing(snapshot, config, clock::now_ns() / 1_000_000);
         self.keys.follow(config);
+        self.weights.follow(config);
     }
 
     /// Told that the snapshot of `epoch` is in force.

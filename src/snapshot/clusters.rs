@@ -24,6 +24,9 @@ use crate::config;
 use crate::policy::limit::Limits;
 use crate::policy::{Admission, AdmissionPolicy};
 
+/// Weights of endpoints, by their cluster and address.
+pub type Weights = HashMap<(String, SocketAddr), u32>;
+
 /// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, the
 /// secrets of TLS sessions, what has been used of rate limits, and who is connected to which listener.
 pub struct Registry {
@@ -36,11 +39,17 @@ pub struct Registry {
     probes: HashMap<EndpointId, Probe>,
     pub(super) tls: TlsKeeper,
     pub(super) issued: Issued,
+    weights: Weights,
     limits: Arc<Limits>,
     pub(super) callers: Lists,
 }
 
 impl Registry {
+    /// Weights in place of those of the configuration, for snapshots to come.
+    pub fn set_weights(&mut self, weights: Weights) {
+        self.weights = weights;
+    }
+
     /// Keys that issuers publish, for snapshots to come.
     pub fn set_issued(&mut self, issued: Issued) {
         self.issued = issued;
@@ -58,6 +67,7 @@ impl Registry {
             probes: HashMap::new(),
             tls: TlsKeeper::new(),
             issued: Issued::default(),
+            weights: Weights::default(),
             limits: Arc::new(Limits::new([0; 16])),
             callers: Lists::default(),
         }
@@ -252,7 +262,8 @@ fn addresses(
             // Two names of one cluster may share an address; it is one endpoint.
             if endpoints.iter().all(|known| known.id != id) {
                 let authority = written.authority().into_bytes();
-                let (weight, priority) = (written.weight, written.priority);
+                let given = registry.weights.get(&(cluster.name.clone(), address));
+                let (weight, priority) = (given.copied().unwrap_or(written.weight), written.priority);
                 let tls = secured.tls.clone();
                 let protocol = protocol(cluster.speaks_to(written));
                 endpoints.push(Endpoint { id, address, authority, weight, priority, capacity: 0, tls, protocol });

@@ -16,7 +16,7 @@ mod tls;
 mod upstream;
 
 pub use callers::{Caller, Callers, Crowded};
-pub use clusters::Registry;
+pub use clusters::{Registry, Weights};
 pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use policies::Issued;
 pub use publish::{Publisher, Reader};

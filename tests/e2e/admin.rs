@@ -1,7 +1,9 @@
 //! H4: who may ask the admin server, and over what.
 
+use super::balance::{balanced, named};
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
+use super::origin::Origin;
 use super::pki::Authority;
 use super::plan::{Io, Plan};
 use super::process::binary;
@@ -103,4 +105,76 @@ fn a_certificate_opens_it_as_well(io: Io) {
     drop(gateway.killed());
 }
 
-on_both_drivers![tokens_are_for_looking_or_for_everything, a_certificate_opens_it_as_well];
+/// An endpoint is drained, brought back and weighed while the gateway runs; what was given stays over a reload, and rubbish
+/// changes nothing.
+fn an_endpoint_is_drained_brought_back_and_weighed(io: Io) {
+    let origins = named(2);
+    let gateway = balanced(io, &origins, "balance: weighted_round_robin").workers("2").start();
+    let [a, b] = [&origins[0], &origins[1]].map(Origin::address);
+    // Two workers take turns each for itself.
+    let turns = || {
+        let before = [origins[0].requests(), origins[1].requests()];
+        let mut client = gateway.client();
+        for _ in 0..24 {
+            client.asks("/").expects(200);
+        }
+        [origins[0].requests() - before[0], origins[1].requests() - before[1]]
+    };
+    let order = |method: &str, what: &str, body: &str| {
+        let answer = gateway.sends_admin(method, &format!("/clusters/app/{what}"), body);
+        (answer.status(), answer.text().to_owned())
+    };
+    assert_eq!(turns(), [12, 12]);
+    let (status, text) = order("POST", &format!("{a}/drain"), "");
+    assert_eq!((status, json(&text)["epoch"].as_u64()), (200, Some(2)), "{text}");
+    assert_eq!(turns(), [0, 24]);
+    assert_eq!((gateway.shows("app", a)["weight"].as_u64(), gateway.epoch()), (Some(0), 2));
+    assert_eq!(order("POST", &format!("{a}/drain"), "").0, 200);
+    assert_eq!(gateway.epoch(), 2, "nothing new");
+    gateway.adopts(
+        &balanced(io, &origins, "balance: weighted_round_robin").workers("2").runtime("max_connections: 99").yaml(),
+    );
+    assert_eq!(turns(), [0, 24], "a reload is about something else");
+    assert_eq!(order("PUT", &format!("{a}/weight"), r#"{"weight": 3}"#).0, 200);
+    assert_eq!(turns(), [18, 6]);
+    assert_eq!(order("POST", &format!("{a}/undrain"), "").0, 200);
+    assert_eq!(turns(), [12, 12]);
+    for (method, what, body, status) in [
+        ("POST", "127.0.0.1:1/drain".to_owned(), "", 404),
+        ("POST", "nonsense/drain".to_owned(), "", 404),
+        ("GET", format!("{b}/drain"), "", 405),
+        ("PUT", format!("{b}/weight"), "", 400),
+        ("PUT", format!("{b}/weight"), r#"{"weight": -1}"#, 400),
+        ("PUT", format!("{b}/weight"), r#"{"weight": 1001}"#, 400),
+        ("PUT", format!("{b}/weight"), r#"{"weight": 1, "more": 2}"#, 400),
+        ("POST", format!("{b}/explode"), "", 404),
+    ] {
+        assert_eq!(order(method, &what, body).0, status, "{method} {what} {body}");
+    }
+    assert_eq!(gateway.sends_admin("POST", &format!("/clusters/other/{b}/drain"), "").status(), 404);
+    assert_eq!(turns(), [12, 12]);
+    gateway.stop();
+}
+
+/// Routes are shown as they are in force.
+fn routes_are_shown(io: Io) {
+    let gateway = Plan::bare(io)
+        .policies("office: { access: { deny: [192.0.2.0/24] } }")
+        .route("name: one, match: { host: '*.a.example', path: /x/*, methods: [GET] }, respond: { status: 200, body: in }, policies: [office]")
+        .route("name: two, match: { path: /y }, redirect: { to: 'https://b.example{path}', status: 308 }")
+        .start();
+    let shown = json(gateway.asks_admin("GET", "/routes").text());
+    let expected = serde_json::json!({"routes": [
+        {"name": "one", "host": "*.a.example", "path": "/x/*", "methods": ["GET"], "action": "respond 200", "policies": ["office"]},
+        {"name": "two", "host": "*", "path": "/y", "action": "redirect 308 to https://b.example{path}"},
+    ]});
+    assert_eq!(shown, expected);
+    gateway.stop();
+}
+
+on_both_drivers![
+    tokens_are_for_looking_or_for_everything,
+    a_certificate_opens_it_as_well,
+    an_endpoint_is_drained_brought_back_and_weighed,
+    routes_are_shown
+];

@@ -105,17 +105,23 @@ impl Gateway {
         message
     }
 
-    /// The answer of the admin server to a body.
-    pub(crate) fn posts(&self, path: &str, body: &str) -> Message {
+    /// The answer of the admin server to a request with a body.
+    pub(crate) fn sends_admin(&self, method: &str, path: &str, body: &str) -> Message {
         let mut wire = Wire::to(self.admin);
         let (host, length) = (self.admin, body.len());
-        let head =
-            format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
         // What is too large need not be taken whole before it is refused.
         drop(wire.try_send(head + body));
         let mut message = wire.reads_head();
         wire.reads_body(&mut message);
         message
+    }
+
+    /// The same for a POST.
+    pub(crate) fn posts(&self, path: &str, body: &str) -> Message {
+        self.sends_admin("POST", path, body)
     }
 
     /// Kills it; what is left is its directory.

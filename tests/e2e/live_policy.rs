@@ -260,6 +260,10 @@ fn the_command_line_shows_and_changes_it(io: Io) {
         "{text}"
     );
     assert_eq!(statuses(gateway.address()), [429]);
+    let (code, text) = run(&["status"]);
+    assert!(code == Some(0) && text.contains("policy    NOTHING PASSES, 2.5 requests a second"), "{text}");
+    let (code, text) = run(&["status", "--json"]);
+    assert_eq!((code, &json(&text)["status"]["epoch"]), (Some(0), &2.into()), "{text}");
     let (code, text) = run(&["policy", "set", "--rate-limit", "0"]);
     assert_eq!((code, text.contains("Invalid policy payload: `rateLimit`")), (Some(1), true), "{text}");
     for wrong in [&["policy", "set"][..], &["policy", "set", "--enabled", "2"]] {

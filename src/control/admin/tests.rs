@@ -42,7 +42,7 @@ fn on(listen: AdminListen) -> Admin {
 
 /// Orders to reload go to `reloads`, others to nobody.
 fn orders(reloads: mpsc::Sender<ReloadRequest>) -> Orders {
-    Orders { reloads, policies: mpsc::channel(1).0 }
+    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0 }
 }
 
 fn ask(line: &str, fields: &str) -> String {
