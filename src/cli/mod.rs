@@ -7,6 +7,7 @@
 mod admin;
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod health;
 mod policy;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Run),
     /// Checks a configuration and reports everything that is wrong with it.
     Check(check::Check),
+    /// Looks for what this machine and the endpoints lack for a configuration, with what to do about it.
+    Doctor(doctor::Doctor),
     /// Says which route a request takes, and why.
     Explain(explain::Explain),
     /// Asks a running gateway for its health; for container health checks.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Explain(explain) => explain.run(),
         Command::Health(health) => health.run(),
         Command::Status(status) => status.run(),
@@ -154,6 +158,7 @@ mod tests {
             "ringgate check --config gateway.yaml",
             "ringgate check --online --timeout 3 -c gateway.yaml",
             "ringgate explain GET http://a.example/x -c gateway.yaml -H x-version:2",
+            "ringgate doctor --offline -c gateway.yaml",
             "ringgate health",
             "ringgate health --url http://127.0.0.1:9090/ready",
             "ringgate health -c gateway.yaml",

@@ -256,16 +256,19 @@ impl Gateway {
     /// # Errors
     /// Why not; then nothing has changed.
     pub(super) async fn post_policy(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let seen = clock::now_ns();
-        let result = self.policy.post(bytes).await;
-        match &result {
-            Ok(()) => self.publish_policy(Some(Author::Admin), seen).await,
-            Err(Refusal::Invalid(why) | Refusal::Unkept(why)) => {
+        match self.policy.post(bytes).await {
+            // Until it is kept it may still be refused.
+            Ok(kept) => {
+                self.publish_policy(Some(Author::Admin), kept).await;
+                Ok(())
+            }
+            Err(refusal) => {
+                let (Refusal::Invalid(why) | Refusal::Unkept(why)) = &refusal;
                 tracing::warn!(why, "posted policy refused, the last one stays");
                 self.board.on_policy_refused();
+                Err(refusal)
             }
         }
-        result
     }
 
     /// Publishes the configuration in force once more under the live policy that there is now, if it is another one.
@@ -322,6 +325,7 @@ impl Gateway {
     /// Watches the files of the configuration, or nothing when it does not want that.
     pub(super) fn follow_files(&mut self) {
         if let Some(watch) = &mut self.watch {
+            watch.ignore(self.policy.own_files());
             watch.follow(if self.loaded.config.watch { &self.loaded.files } else { &[] });
         }
     }

@@ -14,6 +14,7 @@ mod changes;
 mod cpus;
 mod crew;
 mod debounce;
+mod doctor;
 mod driver;
 mod gateway;
 mod journal;
@@ -56,6 +57,7 @@ use signals::{Signals, Wish};
 use tables::News;
 
 use crate::net;
+pub use doctor::{Examined, Grade, examine};
 pub use online::{Finding, Wrong, check_online};
 pub use source::Source;
 

@@ -157,13 +157,18 @@ fn watch() -> Option<Watch> {
     Watch::new().inspect_err(|error| tracing::warn!(%error, "changed files will not be noticed, use SIGHUP")).ok()
 }
 
-/// An accepted connection may need another to an endpoint. The soft limit of open files is a default that nobody chose,
+/// Descriptors that a gateway may need: an accepted connection may need another to an endpoint.
+pub(super) const fn descriptors_for(config: &Config) -> u64 {
+    2 * config.runtime.max_connections as u64 + SPARE_DESCRIPTORS
+}
+
+/// The soft limit of open files is a default that nobody chose,
 /// so it is raised as far as the hard one allows.
 fn warn_of_limits(config: &Config) {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let needed = 2 * config.runtime.max_connections as u64 + SPARE_DESCRIPTORS;
+    let needed = descriptors_for(config);
     if let Some(limit) = memory::descriptor_limit().filter(|limit| *limit < needed) {
         tracing::warn!(limit, needed, "the limit of open files (ulimit -n) is below what max_connections may need");
     }

@@ -51,10 +51,19 @@ impl Watch {
         Arc::clone(&self.changed)
     }
 
+    /// Takes no notice of changes of these files, which are the gateway's own.
+    pub(super) fn ignore(&self, own: impl IntoIterator<Item = PathBuf>) {
+        let own = own.into_iter().map(|file| absolute(&file)).collect();
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner).own = own;
+    }
+
     /// Watches the directories of `files` and no others; a directory that cannot be watched is reported in the log, one
     /// that does not exist (a built-in file) is left out. What changed before counts as a change, too.
     pub(super) fn follow(&mut self, files: &[PathBuf]) {
-        *self.scope.lock().unwrap_or_else(PoisonError::into_inner) = Scope::of(files);
+        let mut scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = std::mem::take(&mut scope.own);
+        *scope = Scope { own, ..Scope::of(files) };
+        drop(scope);
         let mut wanted = directories(files);
         wanted.retain(|folder| folder.is_dir());
         for gone in self.watched.difference(&wanted) {
@@ -118,6 +127,8 @@ struct Scope {
     files: BTreeSet<PathBuf>,
     /// Extensions of the files: another one of its kind may be one that an `include` takes in.
     extensions: BTreeSet<Option<OsString>>,
+    /// Files that the gateway writes itself.
+    own: BTreeSet<PathBuf>,
 }
 
 impl Scope {
@@ -126,6 +137,7 @@ impl Scope {
         Self {
             files: files.iter().map(|file| absolute(file)).chain(targets).collect(),
             extensions: files.iter().map(|file| file.extension().map(OsStr::to_owned)).collect(),
+            own: BTreeSet::new(),
         }
     }
 
@@ -134,7 +146,9 @@ impl Scope {
     fn concerns(&self, event: &Event) -> bool {
         let is_plain = |path: &Path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
         let is_kindred = |path: &Path| self.extensions.contains(&path.extension().map(OsStr::to_owned));
-        let concerns = |path: &PathBuf| self.files.contains(path) || is_kindred(path) || !is_plain(path);
+        let concerns = |path: &PathBuf| {
+            self.files.contains(path) || !self.own.contains(path) && (is_kindred(path) || !is_plain(path))
+        };
         event.paths.is_empty() || event.paths.iter().any(concerns)
     }
 }
@@ -251,6 +265,13 @@ mod tests {
         assert!(!concerns(&log));
         assert!(concerns(&folder.0.join("gone")), "what is gone may have been anything");
         assert!(scope.concerns(&Event::new(EventKind::Other)), "lost events may have been about anything");
+        let scope =
+            Scope { own: [folder.0.join("gone"), other.clone()].into(), ..Scope::of(std::slice::from_ref(&file)) };
+        let concerns = |path: &Path| scope.concerns(&Event::new(EventKind::Any).add_path(path.to_owned()));
+        assert!(
+            concerns(&file) && !concerns(&folder.0.join("gone")) && !concerns(&other),
+            "its own files are none of them"
+        );
     }
 
     #[test]

@@ -47,6 +47,17 @@ fn explain(error: &io::Error) -> String {
     format!("io_uring_setup: {error}; {cause}")
 }
 
+/// Is the kernel's clock kept in time by somebody; `None` where the kernel does not tell (adjtimex(2)).
+#[must_use]
+pub fn clock_is_synchronized() -> Option<bool> {
+    // SAFETY: the structure is plain numbers, for which zeros are valid; `modes` 0 asks and changes nothing.
+    let state = unsafe {
+        let mut time: libc::timex = std::mem::zeroed();
+        libc::adjtimex(&raw mut time)
+    };
+    (state >= 0).then_some(state != libc::TIME_ERROR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

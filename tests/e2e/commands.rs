@@ -1,7 +1,9 @@
 //! The command line: L1, and a sample of L2.
 
+use std::net::TcpListener;
 use std::process::Output;
 
+use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::origin::Origin;
@@ -77,7 +79,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn what_the_machine_refuses_is_exit_code_1() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = taken.local_addr().expect("a bound socket").to_string();
     let yaml = Plan::bare(Io::Epoll).yaml().replace("address: '127.0.0.1:0'", &format!("address: '{address}'"));
     let (_folder, path) = file(&yaml);
@@ -118,13 +120,41 @@ fn explain_names_the_route_of_a_request() {
 }
 
 #[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let (origin, closed) = (Origin::saying("ok"), Endpoint::closed());
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let plan = |endpoint| Plan::to(Io::Epoll, &[endpoint]).yaml();
+    let (_folder, path) = file(&plan(origin.address()));
+    let output = run(&["doctor", "-c", &path]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    for what in
+        ["ok   io driver: epoll", "workers: 1;", "open files: ", "clock: ", "ok   listener web: ", "ok   app http://"]
+    {
+        assert!(said.contains(what), "no `{what}` in\n{said}");
+    }
+    let taken = plan(closed).replacen("127.0.0.1:0", &port.local_addr().expect("an address").to_string(), 1);
+    let (_folder, path) = file(&taken);
+    let output = run(&["doctor", "-c", &path]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for what in ["is in use\n     fix: ", "FAIL app http://", "connect_refused", "     fix: nothing listens there"] {
+        assert!(said.contains(what), "no `{what}` in\n{said}");
+    }
+    assert!(text(&output.stderr).contains("1 failed"), "{}", text(&output.stderr));
+    assert_eq!(run(&["doctor", "--offline", "-c", &path]).status.code(), Some(0));
+    let (_folder, path) = file("version: 2\n");
+    assert_eq!(run(&["doctor", "-c", &path]).status.code(), Some(3));
+}
+
+#[test]
 fn health_asks_a_running_gateway() {
     let gateway = Plan::bare(Io::Epoll).start();
     for (url, code) in [
         (format!("http://{}/ready", gateway.admin()), 0),
         (format!("http://{}/health", gateway.address()), 0),
         (format!("http://{}/nothing", gateway.address()), 1),
-        (format!("http://{}/health", super::endpoint::Endpoint::closed()), 1),
+        (format!("http://{}/health", Endpoint::closed()), 1),
         ("ftp://x".to_owned(), 2),
     ] {
         assert_eq!(run(&["health", "--url", &url]).status.code(), Some(code), "{url}");

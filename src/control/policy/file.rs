@@ -39,7 +39,7 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     // A link stays one: what it leads to is replaced.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = beside(&path, folder);
+    let beside = beside(&path);
     let written = write(&beside, text).and_then(|()| fs::rename(&beside, &path));
     if written.is_err() {
         drop(fs::remove_file(&beside));
@@ -50,10 +50,10 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// A name in the same directory, the same each time: what a crash left behind is written over.
-fn beside(path: &Path, folder: &Path) -> PathBuf {
+pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
-    folder.join(name)
+    path.with_file_name(name)
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

@@ -141,6 +141,12 @@ impl LivePolicies {
         self.compile();
     }
 
+    /// Files that are written here, for those who watch the same directory for something else.
+    pub(super) fn own_files(&self) -> Vec<PathBuf> {
+        let path = self.path();
+        path.iter().flat_map(|path| [path.clone(), file::beside(path)]).collect()
+    }
+
     /// Something that may have changed the document; may be abandoned at any time.
     pub(super) async fn news(&mut self) -> News {
         let file = self.watch.as_ref().map(Watch::changed);
@@ -198,22 +204,23 @@ impl LivePolicies {
         self.take_file().await
     }
 
-    /// Merges a document that was posted into the one in force, and keeps it.
+    /// Merges a document that was posted into the one in force, and keeps it; when it was kept.
     ///
     /// # Errors
     /// Why not; then nothing has changed.
-    pub(super) async fn post(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(super) async fn post(&mut self, bytes: &[u8]) -> Result<u64, Refusal> {
         let document = self.document.merged(bytes, now()).map_err(Refusal::Invalid)?;
         if let Some(link) = &self.link {
             let told = link.write(&document.to_json()).await;
             told.map_err(|why| Refusal::Unkept(format!("the policy cannot be written to Redis: {why}")))?;
         }
         self.keep(&document).await.map_err(Refusal::Unkept)?;
+        let kept = clock::now_ns();
         if self.place.is_none() {
             tracing::warn!("the configuration has no `policy`: what was posted is gone with this process");
         }
         self.adopt(document);
-        Ok(())
+        Ok(kept)
     }
 
     async fn take_file(&mut self) -> Option<Author> {

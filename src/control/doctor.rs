@@ -1,0 +1,154 @@
+//! What this machine lacks for a configuration, for `ringgate doctor`: each thing with what to do about it.
+//!
+//! Owns: what is looked at, and the remedies. Never: changes anything. What can be judged without the machine is a function
+//! of what was read.
+
+mod certificates;
+mod machine;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use super::start::descriptors_for;
+use super::{cpus, driver};
+use crate::config::{AdminListen, Config, Io};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Fine,
+    /// It works, and not as well as it could, or not for long.
+    Warning,
+    /// A gateway will not start, or not do what the configuration says.
+    Failure,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examined {
+    /// How bad it is.
+    pub grade: Grade,
+    /// What was looked at.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty when it is fine.
+    pub remedy: String,
+}
+
+impl Examined {
+    fn fine(what: &str, found: impl Into<String>) -> Self {
+        Self { grade: Grade::Fine, what: what.to_owned(), found: found.into(), remedy: String::new() }
+    }
+
+    fn warning(what: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { grade: Grade::Warning, what: what.to_owned(), found: found.into(), remedy: remedy.into() }
+    }
+
+    fn failure(what: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { grade: Grade::Failure, ..Self::warning(what, found, remedy) }
+    }
+}
+
+/// Looks at this machine, and at what `config` needs of it; endpoints are looked at by [`super::check_online`].
+#[must_use]
+pub fn examine(config: &Config, now_unix_s: i64) -> Vec<Examined> {
+    let mut all = vec![io_driver(config.runtime.io), workers(config), descriptors(config)];
+    all.extend(machine::settings(&|path| std::fs::read_to_string(path).ok()));
+    all.push(machine::clock());
+    let addresses = config.listeners.iter().map(|listener| (format!("listener {}", listener.name), listener.address));
+    all.extend(addresses.map(|(what, address)| port(&what, address, bind(address))));
+    if let AdminListen::Tcp(address) = config.admin.listen {
+        all.push(port("admin endpoint", address, bind(address)));
+    }
+    all.extend(certificates::examine(config, now_unix_s));
+    all
+}
+
+fn io_driver(wanted: Io) -> Examined {
+    match driver::choose(wanted) {
+        Ok((driver, why)) if driver.name() == "io_uring" || wanted == Io::Epoll => {
+            Examined::fine("io driver", format!("{}: {why}", driver.name()))
+        }
+        Ok((driver, why)) => Examined::warning(
+            "io driver",
+            format!("{}: {why}", driver.name()),
+            "allow io_uring: sysctl kernel.io_uring_disabled=0, and in containers a seccomp profile with io_uring_setup, \
+             io_uring_enter and io_uring_register",
+        ),
+        Err(why) => Examined::failure("io driver", "io_uring is refused", why),
+    }
+}
+
+fn workers(config: &Config) -> Examined {
+    let (allowed, quota) = (cpus::allowed(), cpus::quota());
+    let found = |workers: usize| {
+        let quota = quota.map_or(String::new(), |quota| format!(", a quota of {quota}"));
+        format!("{workers}; this process may use {} CPUs{quota}", allowed.len())
+    };
+    match cpus::place(&config.runtime.workers, &allowed, quota) {
+        Ok(placement) if placement.len() > quota.unwrap_or(usize::MAX).min(allowed.len()) => Examined::warning(
+            "workers",
+            found(placement.len()),
+            "set runtime.workers to auto: workers that share a CPU wait for one another",
+        ),
+        Ok(placement) => Examined::fine("workers", found(placement.len())),
+        Err(why) => Examined::failure("workers", why, "set runtime.workers to auto, or list CPUs that it may use"),
+    }
+}
+
+fn descriptors(config: &Config) -> Examined {
+    let needed = descriptors_for(config);
+    // The gateway raises its own limit as far as this one.
+    match rlimit::getrlimit(rlimit::Resource::NOFILE).ok().map(|(_soft, hard)| hard) {
+        None => Examined::fine("open files", format!("no limit that could be read; {needed} may be needed")),
+        Some(limit) if limit >= needed => Examined::fine("open files", format!("{limit}, {needed} may be needed")),
+        Some(limit) => Examined::warning(
+            "open files",
+            format!("{limit}, runtime.max_connections may need {needed}"),
+            format!("LimitNOFILE={needed} in its unit, `ulimit -Hn {needed}`, or a lower runtime.max_connections"),
+        ),
+    }
+}
+
+/// Whether an address can be listened on by a process that is not there yet.
+fn bind(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}
+
+fn port(what: &str, address: SocketAddr, bound: io::Result<()>) -> Examined {
+    let Err(error) = bound else { return Examined::fine(what, format!("{address} is free")) };
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        let remedy = "that is as it should be while the gateway runs; otherwise `ss -ltnp` tells by whom";
+        return Examined::warning(what, format!("{address} is in use"), remedy);
+    }
+    let remedy = if kind == io::ErrorKind::PermissionDenied {
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit, or sysctl net.ipv4.ip_unprivileged_port_start"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "it is no address of this machine: `ip address` lists those"
+    } else {
+        "choose another address"
+    };
+    Examined::failure(what, format!("{address}: {error}"), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_lacks_is_told_by_its_error() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        let grade = |kind: io::ErrorKind| port("listener web", address, Err(kind.into())).grade;
+        assert_eq!(port("listener web", address, Ok(())).grade, Grade::Fine);
+        assert_eq!(grade(io::ErrorKind::AddrInUse), Grade::Warning);
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::AddrNotAvailable, io::ErrorKind::Other] {
+            assert_eq!(grade(kind), Grade::Failure, "{kind:?}");
+        }
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let found = port("web", taken.local_addr().unwrap(), bind(taken.local_addr().unwrap()));
+        assert_eq!((found.grade, found.found.ends_with("is in use")), (Grade::Warning, true));
+    }
+}
