@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Barrier;
 
+use super::table::COUNT;
 use super::*;
 
 fn v4(number: u32) -> IpAddr {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program: what it does not expect is its failure")]
 
+mod callers;
 mod caps;
 mod in_flight;
 mod ledger;
