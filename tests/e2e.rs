@@ -140,6 +140,8 @@ mod h2_endpoint;
 mod h2_frames;
 #[path = "e2e/h2_requests.rs"]
 mod h2_requests;
+#[path = "e2e/h2_tunnels.rs"]
+mod h2_tunnels;
 #[path = "e2e/h2_upstream.rs"]
 mod h2_upstream;
 #[path = "e2e/h2_upstream_connections.rs"]
@@ -148,8 +150,12 @@ mod h2_upstream_connections;
 mod h2_upstream_ends;
 #[path = "e2e/h2_upstream_faults.rs"]
 mod h2_upstream_faults;
+#[path = "e2e/h2_upstream_heads.rs"]
+mod h2_upstream_heads;
 #[path = "e2e/h2_upstream_policies.rs"]
 mod h2_upstream_policies;
+#[path = "e2e/h2_upstream_refusals.rs"]
+mod h2_upstream_refusals;
 #[path = "e2e/h2_upstream_tls.rs"]
 mod h2_upstream_tls;
 #[path = "e2e/h2_upstream_websockets.rs"]

@@ -121,6 +121,24 @@ fn a_reload_changes_how_many_there_may_be(io: Io) {
     gateway.stop();
 }
 
+/// A connection that another worker serves than the one that accepted it counts once, and not after its end.
+fn a_connection_that_is_handed_over_gives_its_place_back(io: Io) {
+    const HANDED: &str = "net_connections_handed_over_total";
+    let gateway = plan(io, "connections: 40, connections_per_client: 20").start();
+    let mut rounds = 0;
+    until_true("connections were handed over, in three rounds at least", || {
+        let mut held: Vec<Client> = (0..20).map(|_| from(2, gateway.address())).collect();
+        assert!(held.iter_mut().all(is_let_in), "all places are back, round {rounds}");
+        assert!(!is_let_in(&mut from(2, gateway.address())), "and no more than these");
+        drop(held);
+        gateway.waits_for("net_connections_active", 0.0);
+        rounds += 1;
+        rounds >= 3 && gateway.metric(HANDED) > 5.0
+    });
+    assert_eq!(gateway.metric(PER_CLIENT), f64::from(rounds));
+    gateway.stop();
+}
+
 /// Behind a trusted proxy the client is whom the proxy announces; the proxy itself has as many connections as it likes.
 fn behind_a_proxy_the_announced_client_is_counted(io: Io) {
     let trust = "proxy_protocol: optional, trusted_proxies: [127.0.0.2]";
@@ -253,6 +271,7 @@ on_both_drivers![
     a_client_has_as_many_connections_as_it_may,
     a_listener_has_as_many_connections_as_it_may,
     a_reload_changes_how_many_there_may_be,
+    a_connection_that_is_handed_over_gives_its_place_back,
     behind_a_proxy_the_announced_client_is_counted,
     connections_of_tls_are_counted_before_their_handshake,
     streams_and_tunnels_are_counted_with_their_connection,
