@@ -202,6 +202,20 @@ impl Gateway {
     }
 
     fn take(&self, listener: &'static str, number: usize, name: String, profile: Profile) -> End {
+        let clients = self.accepted.replace(self.accepted.get() + 1);
+        let peer = format!("192.0.2.{}:{}", clients % 250 + 1, 4000 + clients).parse().expect("an address");
+        self.take_from(peer, listener, number, name, profile)
+    }
+
+    /// A connection of the client at `peer`, by this listener at this worker.
+    pub(crate) fn take_from(
+        &self,
+        peer: SocketAddr,
+        listener: &'static str,
+        number: usize,
+        name: String,
+        profile: Profile,
+    ) -> End {
         let (client, server) = connection(&self.world, name.clone(), profile);
         let worker = &self.workers[number];
         let Some(shard) = worker.shard().filter(|_| self.drained_ms.get().is_none()) else {
@@ -209,8 +223,6 @@ impl Gateway {
             server.reset_on_close();
             return client;
         };
-        let clients = self.accepted.replace(self.accepted.get() + 1);
-        let peer = format!("192.0.2.{}:{}", clients % 250 + 1, 4000 + clients).parse().expect("an address");
         let stream = worker.env.accepted(server);
         let open = Rc::clone(&worker.open);
         open.set(open.get() + 1);

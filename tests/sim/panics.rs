@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::pipe::End;
+use crate::pipe::{End, Profile};
 use crate::settings::{BreakerSettings, QueueSettings, Settings};
 use crate::stage::{Stage, Upstream, response, rest};
 
@@ -94,6 +94,42 @@ fn a_panic_gives_the_token_of_a_half_open_breaker_back() {
         there.world.sleep_ms(150).await;
         assert_eq!(ask("/bug", "X-Panic: write\r\n").await, "", "nothing was answered");
         assert!(ask("/again", "").await.starts_with("HTTP/1.1 200 "));
+        there.world.sleep_ms(100).await;
+        assert_all_is_back(&there);
+    });
+}
+
+#[test]
+fn a_panic_gives_back_the_place_that_its_connection_had_among_those_of_its_client() {
+    let mut settings = Settings::plain([0]);
+    settings.per_client = Some(2);
+    let stage = Stage::with(1, &settings, &[(0, 0)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.say(LAST).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let connect = || {
+            let peer = std::net::SocketAddr::from(([192, 0, 2, 1], 4000));
+            there.gateway.take_from(peer, "web", 0, "client".to_owned(), Profile::FAST)
+        };
+        let held = connect();
+        for _ in 0..5 {
+            let unlucky = connect();
+            there.world.sleep_ms(1).await;
+            assert_eq!(rest(&connect()).await.0, "", "there are two");
+            say(&unlucky, "GET /bug HTTP/1.1\r\nHost: a\r\nX-Panic: write\r\n\r\n").await;
+            assert_eq!(rest(&unlucky).await.0, "", "nothing was answered");
+            there.world.sleep_ms(10).await;
+        }
+        let rejected = there.gateway.sum(|counters| counters.connections_rejected.iter().map(|one| one.value()).sum());
+        assert_eq!(rejected, 5, "one in each round, and none for want of a place that was lost");
+        let next = connect();
+        for client in [&held, &next] {
+            say(client, "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+            assert!(response(client).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        }
         there.world.sleep_ms(100).await;
         assert_all_is_back(&there);
     });

@@ -129,6 +129,8 @@ pub(crate) struct Settings {
     pub(crate) endpoints_sealed: bool,
     /// Do all of them speak HTTP/2?
     pub(crate) is_shared: bool,
+    /// Connections that a client may have, if there is a cap.
+    pub(crate) per_client: Option<usize>,
 }
 
 impl Settings {
@@ -162,6 +164,7 @@ impl Settings {
             is_sealed,
             endpoints_sealed,
             is_shared,
+            per_client: None,
         }
     }
 
@@ -189,6 +192,7 @@ impl Settings {
             is_sealed: false,
             endpoints_sealed: false,
             is_shared: false,
+            per_client: None,
         }
     }
 
@@ -280,9 +284,10 @@ impl Settings {
     }
 
     fn listeners(&self) -> String {
+        let cap = self.per_client.map(|most| format!(", connections_per_client: {most}")).unwrap_or_default();
         let bounds = format!(
             "limits: {{ header_timeout: {HEADER_MS}ms, handshake_timeout: 1s, idle_timeout: 2s, \
-             body_min_rate: {{ rate: 100B, grace: 1s }}, write_timeout: 1500ms }}"
+             body_min_rate: {{ rate: 100B, grace: 1s }}, write_timeout: 1500ms{cap} }}"
         );
         let pair = "tls: { certificates: [{ cert: sim.crt, key: sim.key }] }, ";
         let (names, h2): (&[_], _) =
