@@ -145,9 +145,10 @@ impl Registry {
                 cluster.state.set_slow_tiers(0);
             }
         }
-        // A cluster that is gone may come back while requests of before still hold its connections.
+        // A cluster that is gone may come back while requests of before hold its connections, or are still to open some: as
+        // long as there is a snapshot that has it.
         let is_known = |name: &String| snapshot.clusters.iter().any(|cluster| cluster.name == *name);
-        self.states.retain(|name, state| state.taken() > 0 || is_known(name));
+        self.states.retain(|name, state| Arc::strong_count(state) > 1 || is_known(name));
         let gates = snapshot.clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.admission.as_ref()?)));
         self.admissions = gates.map(|(name, gate)| (name.clone(), Arc::clone(&gate.shared))).collect();
         for cluster in snapshot.clusters.iter() {

@@ -375,6 +375,38 @@ fn an_endpoint_that_returns_finds_room_under_a_full_cap() {
 }
 
 #[test]
+fn a_cluster_that_comes_back_counts_what_requests_of_before_open_then() {
+    let mut with = Settings::plain([0]);
+    let shadow = ClusterSettings { room: 2, cap: 1, ..with.clusters[0].clone() };
+    with.clusters.push(shadow);
+    with.mirror = Some(MirrorSettings { room: 2, share: 100 });
+    let without = Settings::plain([0]);
+    let stage = Stage::with(1, &with, &[(0, 0), (2, 0)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.note(format!("asked {}", upstream.at.0));
+            upstream.world.sleep_ms(100).await;
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        say(&client, GET).await;
+        // It holds no connection of the cluster that goes and comes back, and will open one for its copy.
+        there.world.sleep_ms(30).await;
+        there.gateway.reload(&without, true);
+        there.world.sleep_ms(30).await;
+        there.gateway.reload(&with, true);
+        assert!(response(&client).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        there.world.sleep_ms(50).await;
+        assert!(there.noted().contains(&"asked 2".to_owned()), "the copy is under way");
+        let counted = there.gateway.inspector.clusters.borrow()[1].state.taken();
+        assert_eq!(counted, 1, "and counts where the cap is looked up");
+        there.world.sleep_ms(200).await;
+    });
+}
+
+#[test]
 fn an_endpoint_that_is_new_finds_room_under_a_full_cap() {
     let mut before = Settings::plain([0]);
     before.clusters[0].cap = 4;
