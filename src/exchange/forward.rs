@@ -133,10 +133,9 @@ impl<E: Env> Exchange<'_, E> {
                     let is_dead = failure.is_death();
                     // A connection that rested and was closed meanwhile says nothing about its endpoint.
                     let is_stale = is_dead && reused && rested_ms >= limits::STALE_MS;
-                    // Nor does one that it asks to end before the next request, but what it does not want in the end.
                     let step = tries.after_attempt(self, failure, reused, sending);
-                    let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
-                    if failure.verdict().fault == Fault::Upstream && !is_stale && !is_refused {
+                    let is_blameless = self.is_blameless(failure, step, sending);
+                    if failure.verdict().fault == Fault::Upstream && !is_stale && !is_blameless {
                         attempt.on_failed();
                     }
                     if is_dead && !is_stale {
@@ -172,6 +171,14 @@ impl<E: Env> Exchange<'_, E> {
             sending.on_again();
             self.shard.counters.retries[why as usize].add(1);
         }
+    }
+
+    /// Does a failure of the endpoint's say nothing against it? So does a request that it asks to be sent elsewhere, but not one
+    /// that nobody took in the end; and a call whose own time is over, of which a client may give as little as it likes.
+    fn is_blameless(&self, failure: Failure, step: Step, sending: &Sending) -> bool {
+        let is_over = || sending.call_due_ms.get().is_some_and(|due_ms| self.shard.alarms.now_ms() >= due_ms);
+        let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
+        is_refused || failure == Failure::RequestTimeout && is_over()
     }
 
     /// From here on there is so much time: the route's, and no more than a call of gRPC was given.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use ringgate::telemetry::Counter;
 
 use crate::pipe::End;
-use crate::settings::{HEADER_MS, RESPONSE_HEADER_MS};
+use crate::settings::{BreakerSettings, HEADER_MS, RESPONSE_HEADER_MS, Settings};
 use crate::stage::{Stage, Upstream, head, response, rest};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -243,5 +243,39 @@ fn an_early_refusal_is_relayed_although_the_upload_broke() {
         let answer = response(&client).await.expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 401 ") && answer.ends_with("no"), "{answer}");
         assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    });
+}
+
+/// A client may give a call as little time as it likes; others must not lose the endpoint for it.
+#[test]
+fn a_call_whose_own_time_is_over_says_nothing_against_its_endpoint() {
+    let mut settings = Settings::plain([0]);
+    settings.clusters[0].breaker =
+        Some(BreakerSettings { min_requests: 100, consecutive: 1, open_ms: 10_000, probes: 1, close_after: 1 });
+    let stage = Stage::with(1, &settings, &[(0, 0)], |upstream: Upstream| async move {
+        while let Some(head) = upstream.request().await {
+            if head.starts_with("POST ") {
+                return upstream.world.sleep_ms(300).await;
+            }
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        for _ in 0..3 {
+            let hasty = there.client();
+            say(
+                &hasty,
+                "POST /call HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\nTE: trailers\r\nConnection: TE\r\n\
+                 Grpc-Timeout: 50m\r\nContent-Length: 0\r\n\r\n",
+            )
+            .await;
+            let answer = head(&hasty).await.expect("an answer").to_ascii_lowercase();
+            assert!(answer.contains("\r\ngrpc-status: 4\r\n"), "{answer}");
+        }
+        let client = there.client();
+        say(&client, GET).await;
+        let answer = response(&client).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     });
 }
