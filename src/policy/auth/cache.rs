@@ -35,6 +35,8 @@ pub struct Cache {
 struct Entry {
     mark: u64,
     stamp: Stamp,
+    /// When it was verified: a clock that was set back since says nothing of it.
+    from_s: u64,
     until_s: u64,
     credential: Box<[u8]>,
     identity: Rc<Identity>,
@@ -53,7 +55,8 @@ impl Cache {
         let mark = mark(credential);
         let entries = self.entries.get(places(mark))?;
         let entry = entries.iter().flatten().find(|entry| {
-            entry.mark == mark && entry.stamp == stamp && now_s < entry.until_s && *entry.credential == *credential
+            let holds = entry.from_s <= now_s && now_s < entry.until_s;
+            holds && entry.mark == mark && entry.stamp == stamp && *entry.credential == *credential
         })?;
         Some(&entry.identity)
     }
@@ -77,7 +80,7 @@ impl Cache {
         });
         let at = same.or_else(|| (0..WAYS).min_by_key(|at| ends(&entries[*at])));
         if let Some(at) = at {
-            entries[at] = Some(Entry { mark, stamp, until_s, credential: credential.into(), identity });
+            entries[at] = Some(Entry { mark, stamp, from_s: now_s, until_s, credential: credential.into(), identity });
         }
     }
 

@@ -78,3 +78,37 @@ fn no_credential_shows_itself() {
     let shown = format!("{cache:?}");
     assert!(!shown.contains("canary") && !shown.contains("99, 97, 110"), "{shown}");
 }
+
+/// F42: what a token says of time is about the wall clock, also when that jumps, and what was found out under another time is
+/// found out anew.
+#[test]
+fn a_clock_that_jumps_is_followed() {
+    const HOUR: u64 = 3600;
+    let rules = Rules { algorithms: vec![Algorithm::Hs256], ..Rules::default() };
+    let verifier = Verifier::new(rules, KeySet::new(vec![Key::secret(&SECRET).unwrap()]));
+    let claims = format!(r#"{{"nbf":{},"exp":{}}}"#, NOW - 60, NOW + 600);
+    let message =
+        format!("{}.{}", BASE64URL_NOPAD.encode(br#"{"alg":"HS256"}"#), BASE64URL_NOPAD.encode(claims.as_bytes()));
+    let token = format!("{message}.{}", BASE64URL_NOPAD.encode(&sign(Algorithm::Hs256, message.as_bytes())));
+    let mut cache = Cache::default();
+    // As a worker does: what is known is not verified again.
+    let mut asks = |now_s: u64| {
+        if cache.find(verifier.stamp(), token.as_bytes(), now_s).is_some() {
+            return Ok(());
+        }
+        let passed = verifier.verify(token.as_bytes(), now_s)?;
+        cache.on_verified(verifier.stamp(), token.as_bytes(), passed.until_s, Rc::new(passed.identity), now_s);
+        Ok(())
+    };
+    for (now_s, told) in [
+        (NOW, Ok(())),
+        (NOW + HOUR, Err(Refusal::Expired)),
+        (NOW, Ok(())),
+        (NOW - HOUR, Err(Refusal::NotYet)),
+        (NOW - 24 * HOUR, Err(Refusal::NotYet)),
+        (NOW + 1, Ok(())),
+        (NOW + 24 * HOUR, Err(Refusal::Expired)),
+    ] {
+        assert_eq!(asks(now_s), told, "at {now_s}");
+    }
+}
