@@ -129,6 +129,47 @@ fn the_last_good_keys_stay_until_there_are_others(io: Io) {
     gateway.stop();
 }
 
+/// A server whose document or head does not end costs a bounded part of it, is shown with
+/// the reason, and leaves the last good keys.
+fn a_server_of_keys_that_misbehaves_changes_nothing(io: Io) {
+    let good = Issuer::new("good");
+    let turn = Arc::new(AtomicUsize::new(0));
+    let (now, first, sent) = (Arc::clone(&turn), set(&[&good]), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&sent);
+    let server = Origin::serving(move |mut wire| {
+        drop(wire.reads_head());
+        let part = [b'{'; 65_536];
+        let mut says = |bytes: &[u8]| wire.try_send(bytes).is_ok();
+        match now.load(Ordering::Relaxed) {
+            0 => drop(says(&first)),
+            1 => {
+                says(b"HTTP/1.1 200 OK\r\n\r\n");
+                while says(&part) {
+                    counted.fetch_add(part.len(), Ordering::Relaxed);
+                }
+            }
+            _ => {
+                says(b"HTTP/1.1 200 OK\r\n");
+                while says(b"X: a\r\n") {}
+            }
+        }
+    });
+    let gateway = guarded(io, &format!("jwks_url: 'http://{}/', refresh: 1s", server.address()));
+    let mut client = gateway.client();
+    waits(&mut client, &token(&good), 200);
+    for (misbehaviour, reason) in [(1, "too large"), (2, "")] {
+        let failed = gateway.metric("jwks_fetches_total{result=\"failed\"}");
+        turn.store(misbehaviour, Ordering::Relaxed);
+        until_true("a fetch fails", || gateway.metric("jwks_fetches_total{result=\"failed\"}") > failed);
+        let shown = gateway.status()["issuers"].to_string();
+        assert!(shown.contains(reason) && !shown.contains("\"error\":null"), "{misbehaviour}: {shown}");
+        assert_eq!(asks(&mut client, &token(&good)).0, 200, "the last good keys stay");
+    }
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent < 16 << 20, "{sent} bytes were taken of a document that does not end");
+    gateway.stop();
+}
+
 /// Over TLS, by the authorities of `jwks_ca` and nobody else's.
 fn keys_come_over_tls(io: Io) {
     let (issuer, folder) = (Issuer::new("k"), Folder::new());
@@ -155,5 +196,6 @@ fn keys_come_over_tls(io: Io) {
 on_both_drivers![
     a_key_that_is_not_there_is_asked_for_once,
     the_last_good_keys_stay_until_there_are_others,
+    a_server_of_keys_that_misbehaves_changes_nothing,
     keys_come_over_tls,
 ];
