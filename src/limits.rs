@@ -230,6 +230,14 @@ pub const PASSWORD_KNOWN_S: u64 = 3_600;
 pub const REFUSED_ENTRIES: usize = 256;
 /// Seconds for which a password that was wrong is refused without being tried again.
 pub const REFUSED_S: u64 = 10;
+/// Connections on which a service of authentication is asked one question.
+pub const AUTH_ATTEMPTS: usize = 3;
+/// Bytes of its answer that a client gets.
+pub const AUTH_BODY_BYTES: usize = 64 * 1024;
+/// Longest wait for it that may be configured, in milliseconds.
+pub const AUTH_TIMEOUT_MS_MAX: u64 = 10_000;
+/// Longest time for which its answers may be remembered, in seconds.
+pub const AUTH_CACHE_S_MAX: u64 = 3_600;
 /// Verified credentials that one worker keeps.
 pub const AUTH_CACHE_ENTRIES: usize = 4096;
 /// Bytes of a credential that is kept; a longer one is verified each time.

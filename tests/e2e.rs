@@ -116,6 +116,8 @@ mod deadlines;
 mod ejection;
 #[path = "e2e/exhaustion.rs"]
 mod exhaustion;
+#[path = "e2e/external_auth.rs"]
+mod external_auth;
 #[path = "e2e/failover.rs"]
 mod failover;
 #[path = "e2e/fitness.rs"]

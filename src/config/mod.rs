@@ -39,11 +39,11 @@ use std::path::{Path, PathBuf};
 pub use file::json_schema;
 pub use model::{
     Access, AccessLog, Action, ActiveHealth, Admin, AdminListen, AdminTls, Admission, ApiKey, Authorities, Balance,
-    BasicAuth, BodyMinRate, Breaker, ClientAuth, Cluster, ClusterTls, Config, Dns, Endpoint, HashKey, HeaderEdits,
-    HostHeader, HostMatch, Identity, Io, Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore, Listener,
-    ListenerLimits, ListenerTls, LivePolicy, Mirror, NoneHealthy, Output, PassiveHealth, PathMatch, Policy, PolicyKey,
-    Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit, Retry, RetryOn, Revocations, Route,
-    Runtime, Sample, Scheme, Timeouts, TlsVersion, Token, UpstreamProtocol, Workers,
+    BasicAuth, BodyMinRate, Breaker, ClientAuth, Cluster, ClusterTls, Config, Dns, Endpoint, ExternalAuth, HashKey,
+    HeaderEdits, HostHeader, HostMatch, Identity, Io, Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore,
+    Listener, ListenerLimits, ListenerTls, LivePolicy, Mirror, NoneHealthy, Output, PassiveHealth, PathMatch, Policy,
+    PolicyKey, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit, Retry, RetryOn,
+    Revocations, Route, Runtime, Sample, Scheme, Timeouts, TlsVersion, Token, UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

@@ -98,6 +98,23 @@ impl Kind for OnStoreErrorName {
     }
 }
 
+/// What becomes of a request when a service of authentication does not answer: does it pass?
+pub(super) struct OnAuthErrorName;
+
+impl Kind for OnAuthErrorName {
+    type Out = bool;
+    const EXPECTED: &'static str = "`deny` or `allow`";
+    const PATTERN: Option<&'static str> = Some("deny|allow");
+
+    fn text(text: &str) -> Result<bool, Refusal> {
+        match text {
+            "deny" => Ok(false),
+            "allow" => Ok(true),
+            _ => Err(near(Refusal::expected::<Self>(), text, &["deny", "allow"])),
+        }
+    }
+}
+
 /// The URL of a server of Redis; messages never show it, because a password may be in it.
 pub(super) struct StoreUrl;
 

@@ -34,6 +34,9 @@ impl<'a, E: Env> Exchange<'a, E> {
             self.share(cors)?;
         }
         self.authenticate(policies).await.map_err(|why| Local::Failed(Failure::Unproven(why)))?;
+        if let Some(external) = &policies.external {
+            self.ask_service(external).await?;
+        }
         self.limit(&policies.limits, live).await
     }
 

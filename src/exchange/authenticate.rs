@@ -98,7 +98,7 @@ impl<'a, E: Env> Exchange<'a, E> {
     }
 
     /// The only field of its name, if there is one.
-    fn authorization(&self) -> Result<Option<&'a [u8]>, Unproven> {
+    pub(super) fn authorization(&self) -> Result<Option<&'a [u8]>, Unproven> {
         let mut fields = self.head.fields().iter().filter(|field| field.kind == FieldKind::Authorization);
         Ok(only(&mut fields)?.map(|field| field.value.of(self.bytes)))
     }
@@ -156,7 +156,7 @@ impl<'a, E: Env> Exchange<'a, E> {
     }
 
     /// Lines for the endpoint, on every attempt.
-    fn tell_endpoint(&self, lines: &[u8]) {
+    pub(super) fn tell_endpoint(&self, lines: &[u8]) {
         if !lines.is_empty() {
             let mut added = self.added.request.borrow_mut();
             added.get_or_insert_with(|| self.shard.buffers.lend()).extend(lines);

@@ -283,7 +283,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 65] = [
+    pub const KINDS: [Self; 67] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -308,6 +308,8 @@ impl Failure {
         Self::Unproven(Unproven::KINDS[6]),
         Self::Unproven(Unproven::KINDS[7]),
         Self::Unproven(Unproven::KINDS[8]),
+        Self::Unproven(Unproven::KINDS[9]),
+        Self::Unproven(Unproven::KINDS[10]),
         Self::LimiterUnavailable,
         Self::Misdirected,
         Self::LoopDetected,

@@ -1,11 +1,12 @@
 //! What a connection and its exchange hold while they live.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::adopted::Adopted;
 use super::authenticate::Identities;
+use super::external::Relayed;
 use super::shard::Shard;
 use super::tally::Tally;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
@@ -156,6 +157,8 @@ pub(super) struct Added {
     pub(super) request: RefCell<Option<Buffer>>,
     /// To the response, whoever makes it.
     pub(super) response: RefCell<Option<Buffer>>,
+    /// What another service wants the client to be told.
+    pub(super) relayed: OnceCell<Box<Relayed>>,
 }
 
 /// How an exchange left its connection.

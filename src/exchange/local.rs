@@ -1,6 +1,6 @@
 //! Answers of the gateway itself.
 
-use super::failure::{Failure, Verdict};
+use super::failure::{Failure, Unproven, Verdict};
 use super::held::{Exchange, Next, Served};
 use super::wire::{WriteError, write_all};
 use crate::http1::{GRPC, LocalReply, Method, encode_local, grpc_message};
@@ -18,10 +18,23 @@ pub(super) enum Local<'a> {
     Options,
     /// The answer to a preflight (CORS); its fields are in what policies add.
     Preflight,
+    /// What another service wants the client to be told; it is in what policies add.
+    Relayed,
     /// A redirect with its status.
     Redirect(u16, &'a [Piece]),
     /// A fixed response.
     Fixed { status: u16, body: &'a [u8], content_type: &'a str },
+}
+
+impl Local<'_> {
+    /// What failed, if anything did.
+    const fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Failed(failure) => Some(*failure),
+            Self::Relayed => Some(Failure::Unproven(Unproven::Service)),
+            Self::Health | Self::Options | Self::Preflight | Self::Redirect(..) | Self::Fixed { .. } => None,
+        }
+    }
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -32,8 +45,8 @@ impl<E: Env> Exchange<'_, E> {
     /// Answers and says how the connection goes on; `body` is how much of what came behind the head is the request's
     /// body, if all of that was read.
     pub(super) async fn answer_locally(&self, local: &Local<'_>, body: Option<usize>) -> Served {
-        if let Local::Failed(failure) = local {
-            self.on_failure(*failure);
+        if let Some(failure) = local.failure() {
+            self.on_failure(failure);
         }
         // RFC 9112 section 9.3: a body that is not read whole must not be taken for the next request.
         let close = body.is_none() || !self.may_persist();
@@ -71,6 +84,10 @@ impl<E: Env> Exchange<'_, E> {
             Local::Health => (200, br#"{"status":"ok"}"#, JSON),
             Local::Options => (200, b"", TEXT),
             Local::Preflight => (204, b"", TEXT),
+            Local::Relayed => match self.added.relayed.get() {
+                Some(relayed) => (relayed.status, &relayed.body, &relayed.content_type),
+                None => (403, b"", TEXT),
+            },
             Local::Redirect(status, pieces) => {
                 self.locate(pieces, &mut location);
                 (*status, b"", TEXT)
@@ -91,26 +108,18 @@ impl<E: Env> Exchange<'_, E> {
                 add("Content-Type", GRPC.as_bytes());
                 add("grpc-status", status.digits().as_bytes());
                 add("grpc-message", &message);
-                if self.adopted.snapshot.reason_header {
-                    add("X-Gateway-Reason", failure.verdict().label.as_bytes());
-                }
             }
-            Local::Failed(failure) => {
-                // RFC 9110 section 15.5.6: 405 names the methods that are allowed.
-                if *failure == Failure::MethodRefused {
-                    add("Allow", ALLOWED);
-                }
-                // RFC 9110 section 15.6.4, RFC 6585 section 4: down, overloaded or refused for a while, so when to come back.
-                if matches!(status, 429 | 503) {
-                    add("Retry-After", seconds(self.tally.retry_after_s.get(), &mut digits));
-                }
-                if self.adopted.snapshot.reason_header {
-                    add("X-Gateway-Reason", failure.verdict().label.as_bytes());
-                }
+            // RFC 9110 section 15.5.6: 405 names the methods that are allowed.
+            Local::Failed(Failure::MethodRefused) | Local::Options => add("Allow", ALLOWED),
+            // RFC 9110 section 15.6.4, RFC 6585 section 4: down, overloaded or refused for a while, so when to come back.
+            Local::Failed(_) if matches!(status, 429 | 503) => {
+                add("Retry-After", seconds(self.tally.retry_after_s.get(), &mut digits));
             }
-            Local::Options => add("Allow", ALLOWED),
             Local::Redirect(..) => add("Location", &location),
-            Local::Health | Local::Preflight | Local::Fixed { .. } => {}
+            Local::Failed(_) | Local::Health | Local::Preflight | Local::Relayed | Local::Fixed { .. } => {}
+        }
+        if let Some(failure) = local.failure().filter(|_| self.adopted.snapshot.reason_header) {
+            add("X-Gateway-Reason", failure.verdict().label.as_bytes());
         }
         let added = self.added.response.borrow_mut().take();
         let reply = LocalReply {

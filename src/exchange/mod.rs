@@ -18,6 +18,7 @@ mod call;
 mod caps;
 mod carry;
 mod connection;
+mod external;
 mod failure;
 mod forward;
 mod handshakes;

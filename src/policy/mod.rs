@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use access::Access;
 pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
-use auth::{Bearers, Holders, Users};
+use auth::{Bearers, External, Holders, Users};
 pub use cors::{Cors, CorsSpec, Origin};
 use limit::{Decision, Limiter};
 pub use live::{LivePolicy, Pace};
@@ -36,6 +36,8 @@ pub struct Policies {
     pub holders: Option<Arc<Holders>>,
     /// Which users with their passwords pass.
     pub users: Option<Arc<Users>>,
+    /// Which service is asked.
+    pub external: Option<Arc<External>>,
 }
 
 impl Policies {
@@ -44,7 +46,9 @@ impl Policies {
     pub fn request_fields(&self) -> Vec<&str> {
         let bearers = self.bearers.iter().flat_map(|bearers| bearers.fields());
         let holders = self.holders.iter().flat_map(|holders| holders.fields());
-        bearers.chain(holders).chain(self.users.iter().flat_map(|users| users.fields())).collect()
+        let users = self.users.iter().flat_map(|users| users.fields());
+        let external = self.external.iter().flat_map(|external| external.fields());
+        bearers.chain(holders).chain(users).chain(external).collect()
     }
 
     /// Fields of a response that these policies write: what an endpoint says in them is removed.

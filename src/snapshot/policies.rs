@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::compile::ms;
 use crate::config;
-use crate::policy::auth::{Bearers, Challenge, Holders, KeySet, Users, Verifier, Wanted};
+use crate::policy::auth::{Bearers, Challenge, External, Holders, KeySet, Users, Verifier, Wanted};
 use crate::policy::limit::{Algorithm, Limiter, Rule, Shared};
 use crate::policy::{Access, Cors, Policies};
 
@@ -21,6 +21,7 @@ pub(super) struct Compiled {
     bearers: Option<Arc<Bearers>>,
     holders: Option<Arc<Holders>>,
     users: Option<Arc<Users>>,
+    external: Option<Arc<External>>,
 }
 
 pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) -> Compiled {
@@ -31,6 +32,8 @@ pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) 
         bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt, issued.get(&policy.name)))),
         holders: policy.api_key.as_ref().map(|api_key| Arc::new(holders(api_key))),
         users: policy.basic_auth.as_ref().map(|basic| Arc::new(users(basic))),
+        external: (policy.external_auth.as_ref())
+            .map(|asked| Arc::new(External::new(asked.rules.clone(), asked.cluster, &policy.name))),
     }
 }
 
@@ -47,6 +50,7 @@ pub(super) fn of_route(route: &config::Route, compiled: &[Compiled]) -> Option<B
         policies.bearers = policies.bearers.or_else(|| named.bearers.clone());
         policies.holders = policies.holders.or_else(|| named.holders.clone());
         policies.users = policies.users.or_else(|| named.users.clone());
+        policies.external = policies.external.or_else(|| named.external.clone());
     }
     Some(Box::new(policies))
 }

@@ -227,6 +227,10 @@ pub struct Cells {
     pub breaker_transitions: [Counter; 3],
     /// Endpoints ejected for their errors.
     pub ejections: Counter,
+    /// Requests about which another service was asked.
+    pub auth_asked: Counter,
+    /// Of them those that it did not answer.
+    pub auth_failed: Counter,
     /// Copies of requests sent to mirrors.
     pub mirrors_sent: Counter,
     /// Copies that got no answer.
@@ -331,6 +335,8 @@ impl WorkerCounters {
                 upstream_waiting: Counter::new(),
                 breaker_transitions: [const { Counter::new() }; 3],
                 ejections: Counter::new(),
+                auth_asked: Counter::new(),
+                auth_failed: Counter::new(),
                 mirrors_sent: Counter::new(),
                 mirrors_failed: Counter::new(),
                 mirrors_skipped: Counter::new(),

@@ -378,6 +378,10 @@ impl Scrape {
         count_in(&mut family, &[("to", "open")], sum(|w| &w.breaker_transitions[1]))?;
         count_in(&mut family, &[("to", "half_open")], sum(|w| &w.breaker_transitions[2]))?;
         page.counter("upstream_ejections", "Endpoints ejected for their errors.", sum(|w| &w.ejections))?;
+        let help = "Requests about which a service of authentication was asked.";
+        page.counter("external_auth_requests", help, sum(|w| &w.auth_asked))?;
+        let help = "Requests about which a service of authentication had no answer.";
+        page.counter("external_auth_failures", help, sum(|w| &w.auth_failed))?;
         let mut family = page.open("mirror_requests", "Copies for mirrors by result.", MetricType::Counter)?;
         count_in(&mut family, &[("result", "sent")], sum(|w| &w.mirrors_sent))?;
         count_in(&mut family, &[("result", "failed")], sum(|w| &w.mirrors_failed))?;

@@ -100,7 +100,7 @@ fn check_forward(
     forward
 }
 
-fn check_field(check: &mut Check<'_>, at: At<'_>, leaf: Option<&Leaf<FieldName>>) -> Option<String> {
+pub(super) fn check_field(check: &mut Check<'_>, at: At<'_>, leaf: Option<&Leaf<FieldName>>) -> Option<String> {
     let field = check.value(at, leaf)?;
     edits::refuse_owned(check, &field, Direction::Request, |message| Pending::error(at.place(), message));
     Some(field)
@@ -299,6 +299,10 @@ pub(super) fn check_beside(check: &mut Check<'_>, at: At<'_>, policy: &Policy, o
             let message = format!("`basic_auth` a second time, after that of the policy `{}`", other.name);
             check.error_with(at, message, "put the users into one file");
         }
+        if policy.external_auth.is_some() && other.external_auth.is_some() {
+            let message = format!("`external_auth` a second time, after that of the policy `{}`", other.name);
+            check.error_with(at, message, "let one service ask the other");
+        }
         for (one, theirs) in [(policy, *other), (*other, policy)] {
             if one.basic_auth.is_some() && theirs.jwt.is_some() {
                 let message = format!("`jwt` and `basic_auth` together, the other by the policy `{}`", other.name);
@@ -317,5 +321,6 @@ pub(super) fn written(policy: &Policy) -> impl Iterator<Item = &str> {
     let claims = policy.jwt.iter().flat_map(|jwt| jwt.rules.forward.iter().map(|(_, field)| &**field));
     let holder = policy.api_key.iter().filter_map(|api_key| api_key.forward_identity.as_deref());
     let user = policy.basic_auth.iter().filter_map(|basic| basic.forward_user.as_deref());
-    claims.chain(holder).chain(user)
+    let service = policy.external_auth.iter().flat_map(|external| external.rules.response.iter().map(|field| &**field));
+    claims.chain(holder).chain(user).chain(service)
 }

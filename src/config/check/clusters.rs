@@ -237,6 +237,7 @@ pub(super) fn warn_of_unused(check: &mut Check<'_>, config: &Config, names: &Nam
         }
         used.extend(route.mirror.map(|mirror| mirror.cluster));
     }
+    used.extend(config.policies.iter().filter_map(|policy| policy.external_auth.as_ref()).map(|asked| asked.cluster));
     for (index, cluster) in config.clusters.iter().enumerate() {
         if used.contains(&index) {
             continue;

@@ -9,6 +9,7 @@ mod clusters;
 mod dns;
 mod edits;
 mod endpoints;
+mod external_auth;
 mod hash_key;
 mod health;
 mod listeners;
@@ -306,7 +307,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     admin::check_admin_is_apart(check, main, &admin, &listeners);
     let around = clusters::Surroundings { keepalive: defaults.keepalive, runtime: &runtime, dns: &dns };
     let (clusters, cluster_names) = clusters::check(check, files, &around);
-    let (policies, policy_names) = policies::check(check, files);
+    let (policies, policy_names) = policies::check(check, files, &cluster_names);
     let default_policies = policies::check_default(check, main, &policies, &policy_names);
     let known = routes::Known {
         clusters: &cluster_names,

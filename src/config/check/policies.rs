@@ -10,7 +10,7 @@ use super::super::model::{Access, Config, Policy};
 use super::super::place::At;
 use super::super::problems::{Pending, Subject};
 use super::super::units::Text;
-use super::{Check, Names, Written, auth, rate_limit};
+use super::{Check, Names, Written, auth, external_auth, rate_limit};
 use crate::policy::limit::KeyFrom;
 use crate::policy::{CorsSpec, Origin};
 
@@ -19,7 +19,7 @@ const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
 /// What a browser remembers a preflight for by itself.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
-pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, Names) {
+pub(super) fn check(check: &mut Check<'_>, files: &[Written], clusters: &Names) -> (Vec<Policy>, Names) {
     let mut policies: Vec<Policy> = Vec::new();
     let mut names = Names::default();
     for written in files {
@@ -30,7 +30,7 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written]) -> (Vec<Policy>, N
             let at = at.key(name);
             let problem = |message| Pending::error(at.place(), message).at_key();
             names.take(check, "policy", name, policies.len(), problem);
-            policies.push(check_one(check, at, name, file));
+            policies.push(check_one(check, at, name, file, clusters));
         }
     }
     keep_claims(&mut policies);
@@ -48,12 +48,12 @@ fn keep_claims(policies: &mut [Policy]) {
     }
 }
 
-fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -> Policy {
-    let PolicyFile { access, rate_limit, cors, jwt, api_key, basic_auth } = file;
+fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile, clusters: &Names) -> Policy {
+    let PolicyFile { access, rate_limit, cors, jwt, api_key, basic_auth, external_auth } = file;
     let limits = access.is_some() || rate_limit.is_some() || cors.is_some();
-    if !limits && jwt.is_none() && api_key.is_none() && basic_auth.is_none() {
-        let message =
-            "missing what the policy is about, `access`, `rate_limit`, `cors`, `jwt`, `api_key` or `basic_auth`,";
+    let knows = jwt.is_some() || api_key.is_some() || basic_auth.is_some() || external_auth.is_some();
+    if !limits && !knows {
+        let message = "missing what the policy is about, `access`, `rate_limit`, `cors`, `jwt`, `api_key`, `basic_auth` or `external_auth`,";
         check.missing(&at, message);
     }
     Policy {
@@ -64,6 +64,9 @@ fn check_one(check: &mut Check<'_>, at: At<'_>, name: &str, file: &PolicyFile) -
         jwt: jwt.as_ref().map(|file| auth::check_jwt(check, at.key("jwt"), name, file)),
         api_key: api_key.as_ref().map(|file| auth::check_api_key(check, at.key("api_key"), name, file)),
         basic_auth: basic_auth.as_ref().map(|file| auth::check_basic(check, at.key("basic_auth"), name, file)),
+        external_auth: external_auth
+            .as_ref()
+            .map(|file| external_auth::check(check, at.key("external_auth"), file, clusters)),
     }
 }
 
@@ -153,7 +156,32 @@ pub(super) fn check_named(
         auth::check_beside(check, at, &policies[policy], &others);
         named.push(policy);
     }
+    warn_of_keys(check, at, &named.iter().map(|policy| &policies[*policy]).collect::<Vec<_>>());
     named
+}
+
+/// A limit by what no policy of the route finds out counts by the client's address instead, which is hardly meant unless it
+/// says so.
+fn warn_of_keys(check: &mut Check<'_>, at: At<'_>, named: &[&Policy]) {
+    let is_known = |key: &KeyFrom| match key {
+        KeyFrom::Claim(_) => named.iter().any(|policy| policy.jwt.is_some()),
+        KeyFrom::ApiKey => named.iter().any(|policy| policy.api_key.is_some()),
+        KeyFrom::User => named.iter().any(|policy| policy.basic_auth.is_some()),
+        KeyFrom::ClientIp | KeyFrom::Global | KeyFrom::Header(_) => true,
+    };
+    for policy in named {
+        let keys = policy.rate_limit.iter().flat_map(|limit| &limit.keys);
+        if keys.clone().any(is_known) {
+            continue;
+        }
+        for key in keys {
+            let message =
+                format!("no policy of the route finds out `{}`, by which `{}` counts", key.name(), policy.name);
+            let note = "its requests are counted by their client_ip: name the policy that knows the client, or `client_ip` as \
+                        the last key";
+            check.warn_at(at, &message, note);
+        }
+    }
 }
 
 /// The policies of routes that name none.

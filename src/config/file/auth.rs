@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::super::choices::AlgorithmName;
 use super::super::keys_url::KeysUrl;
 use super::super::leaf::Leaf;
-use super::super::patterns::{FieldName, Realm};
+use super::super::patterns::{FieldName, ProbePath, Realm};
+use super::super::rates::OnAuthErrorName;
 use super::super::units::{Span, Switch, Text, Wait};
 use super::compound::{Named, ScalarOr};
 
@@ -79,4 +80,38 @@ pub(in crate::config) struct BasicAuthFile {
     pub(in crate::config) forward_credentials: Option<Leaf<Switch>>,
     /// What clients are told that they need a password for; the name of the policy.
     pub(in crate::config) realm: Option<Leaf<Realm>>,
+}
+
+/// Another service is asked whether a request may pass: 2xx lets it pass, 4xx and redirects go to the client.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `cluster`")]
+pub(in crate::config) struct ExternalAuthFile {
+    /// The cluster that is asked.
+    #[schemars(required)]
+    pub(in crate::config) cluster: Option<Leaf<Text>>,
+    /// The path, and perhaps a query, that is asked for; `/`.
+    pub(in crate::config) path: Option<Leaf<ProbePath>>,
+    /// Longest wait for an answer, 500ms.
+    pub(in crate::config) timeout: Option<Leaf<Wait>>,
+    /// Fields of the request that the service is told, `[authorization]`.
+    pub(in crate::config) forward_headers: Option<Vec<Leaf<FieldName>>>,
+    /// Fields of its answer that the endpoint is told, none. Clients cannot send them themselves.
+    pub(in crate::config) response_headers: Option<Vec<Leaf<FieldName>>>,
+    /// How long it is remembered that a request may pass; left out, every request is asked about.
+    pub(in crate::config) cache: Option<AuthCacheFile>,
+    /// Without an answer: `deny` the request, the default, or `allow` it.
+    pub(in crate::config) on_error: Option<Leaf<OnAuthErrorName>>,
+}
+
+/// What is remembered of a service's answers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `for`")]
+pub(in crate::config) struct AuthCacheFile {
+    /// How long a request may pass, at most 1h.
+    #[serde(rename = "for")]
+    #[schemars(required)]
+    pub(in crate::config) time: Option<Leaf<Wait>>,
+    /// Fields that tell requests apart, those of `forward_headers`.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) key: Option<Vec<Leaf<FieldName>>>,
 }

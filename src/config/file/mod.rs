@@ -16,7 +16,7 @@ mod tls;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use self::auth::{ApiKeyFile, BasicAuthFile, JwtFile, TextsFile};
+pub(super) use self::auth::{ApiKeyFile, AuthCacheFile, BasicAuthFile, ExternalAuthFile, JwtFile, TextsFile};
 pub(super) use self::cluster::{
     AdmissionFile, BreakerFile, ClusterFile, EndpointFile, HashKeyFields, HashKeyFile, KeepaliveFile, QueueFile,
 };

@@ -10,7 +10,7 @@ use super::super::rates::{
     LimitAlgorithmName, LimitKeyName, LimitScopeName, OnStoreErrorName, Rate, StoreModeName, StoreUrl,
 };
 use super::super::units::{Count, Span, Switch, Wait};
-use super::auth::{ApiKeyFile, BasicAuthFile, JwtFile};
+use super::auth::{ApiKeyFile, BasicAuthFile, ExternalAuthFile, JwtFile};
 use super::compound::ScalarOr;
 
 /// What a request must pass before it goes to an endpoint; at least one part.
@@ -29,6 +29,8 @@ pub(in crate::config) struct PolicyFile {
     pub(in crate::config) api_key: Option<ApiKeyFile>,
     /// Which users with their passwords pass.
     pub(in crate::config) basic_auth: Option<BasicAuthFile>,
+    /// Which service is asked.
+    pub(in crate::config) external_auth: Option<ExternalAuthFile>,
 }
 
 /// Which client addresses may pass: of all networks that hold one the most specific decides; one in none of them passes

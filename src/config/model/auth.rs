@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tls::Authorities;
-use crate::policy::auth::{KeyBook, KeySet, Rules, UserBook};
+use crate::policy::auth::{ExternalRules, KeyBook, KeySet, Rules, UserBook};
 
 /// Which bearer tokens pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,4 +96,13 @@ pub struct BasicAuth {
     pub forward_credentials: bool,
     /// What clients are told that they need a password for.
     pub realm: String,
+}
+
+/// Which service is asked whether a request may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalAuth {
+    /// How it is asked.
+    pub rules: ExternalRules,
+    /// The index of its cluster.
+    pub cluster: usize,
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::admin::{Admin, AdminListen, AdminTls, Token};
-pub use self::auth::{ApiKey, BasicAuth, Jwt, JwtKeys, KeySource, KeysUrl};
+pub use self::auth::{ApiKey, BasicAuth, ExternalAuth, Jwt, JwtKeys, KeySource, KeysUrl};
 pub use self::cluster::{
     ActiveHealth, Admission, Balance, Breaker, Cluster, Endpoint, HashKey, Keepalive, NoneHealthy, PassiveHealth,
     ProbeKind, ProxyVersion, Queue, Scheme, UpstreamProtocol,

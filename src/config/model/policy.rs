@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::auth::{ApiKey, BasicAuth, Jwt};
+use super::auth::{ApiKey, BasicAuth, ExternalAuth, Jwt};
 use crate::policy::CorsSpec;
 use crate::policy::limit::{Algorithm, KeyFrom, OnStoreError};
 
@@ -26,6 +26,8 @@ pub struct Policy {
     pub api_key: Option<ApiKey>,
     /// Which users with their passwords pass.
     pub basic_auth: Option<BasicAuth>,
+    /// Which service is asked.
+    pub external_auth: Option<ExternalAuth>,
 }
 
 /// Which client addresses may pass; of all networks that hold one the most specific decides.

@@ -22,13 +22,17 @@ pub enum Unproven {
     Password,
     /// Too many passwords wait to be tried, or this one has for too long.
     Untried,
+    /// Another service says that it may not.
+    Service,
+    /// Another service that is to say so does not.
+    ServiceSilent,
     /// The keys that its token is verified by are not there yet.
     KeysMissing,
 }
 
 impl Unproven {
     /// One of each; what is wrong with a token does not make a new kind.
-    pub const KINDS: [Self; 9] = [
+    pub const KINDS: [Self; 11] = [
         Self::Missing,
         Self::Ambiguous,
         Self::Token(Refusal::Malformed),
@@ -38,6 +42,8 @@ impl Unproven {
         Self::Login(LoginError::NotBase64),
         Self::Password,
         Self::Untried,
+        Self::Service,
+        Self::ServiceSilent,
     ];
 
     /// What a token that does not pass is.
@@ -58,6 +64,8 @@ impl Unproven {
             Self::Login(_) => 6,
             Self::Password => 7,
             Self::Untried => 8,
+            Self::Service => 9,
+            Self::ServiceSilent => 10,
         }
     }
 
@@ -72,6 +80,8 @@ impl Unproven {
             Self::KeysMissing => gateway(503, "keys_missing", "tokens cannot be verified now"),
             Self::Login(_) => client(401, "login_malformed", "this is no name and password"),
             Self::Password => client(401, "password_refused", "the password does not pass"),
+            Self::Service => client(403, "auth_refused", "refused by the service of authentication"),
+            Self::ServiceSilent => gateway(503, "auth_unavailable", "the service of authentication is unavailable"),
             Self::Untried => gateway(503, "passwords_busy", "too many passwords wait to be verified"),
         }
     }
@@ -83,8 +93,8 @@ impl Unproven {
                 GrpcStatus::Unauthenticated
             }
             Self::Ambiguous => GrpcStatus::Internal,
-            Self::Scope => GrpcStatus::PermissionDenied,
-            Self::KeysMissing | Self::Untried => GrpcStatus::Unavailable,
+            Self::Scope | Self::Service => GrpcStatus::PermissionDenied,
+            Self::KeysMissing | Self::Untried | Self::ServiceSilent => GrpcStatus::Unavailable,
         }
     }
 
@@ -95,7 +105,7 @@ impl Unproven {
             Self::Ambiguous => Some("invalid_request"),
             Self::Token(_) => Some("invalid_token"),
             Self::Scope => Some("insufficient_scope"),
-            Self::KeysMissing | Self::Untried => None,
+            Self::KeysMissing | Self::Untried | Self::Service | Self::ServiceSilent => None,
         }
     }
 
@@ -110,7 +120,9 @@ impl Unproven {
             | Self::ApiKey
             | Self::KeysMissing
             | Self::Password
-            | Self::Untried => "",
+            | Self::Untried
+            | Self::Service
+            | Self::ServiceSilent => "",
         }
     }
 }

@@ -33,7 +33,8 @@ pub enum KeyFrom {
 
 impl KeyFrom {
     /// As it is written.
-    fn name(&self) -> String {
+    #[must_use]
+    pub fn name(&self) -> String {
         match self {
             Self::ClientIp => "client_ip".to_owned(),
             Self::Global => "global".to_owned(),

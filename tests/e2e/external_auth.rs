@@ -1,0 +1,226 @@
+//! J4: another service is asked whether a request may pass.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::gateway::Gateway;
+use super::h2_client::H2Client;
+use super::message::Message;
+use super::origin::Origin;
+use super::plan::{Io, Plan};
+use super::wait::{PATIENCE, now_ms};
+
+fn reply(status: &str, fields: &str, content: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{content}", content.len()).into_bytes()
+}
+
+/// Answers by the token in `Authorization`, and tells of every question.
+fn service(told: Sender<Message>) -> Origin {
+    Origin::answering(move |request| {
+        drop(told.send(request.clone()));
+        match request.field("authorization").unwrap_or_default() {
+            "Bearer good" => reply("200 OK", "X-User: alice\r\nX-User: staff\r\nX-Other: no\r\n", "ignored"),
+            "Bearer empty" => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            "Bearer login" => reply("302 Found", "Location: https://login.example/?a=b\r\nSet-Cookie: s=1\r\n", ""),
+            "Bearer wrong" => reply("403 Forbidden", "Content-Type: text/html\r\nServer: inner\r\n", "<p>no</p>"),
+            "Bearer broken" => reply("500 Internal Server Error", "", "trace"),
+            "Bearer garbage" => b"SMTP ready\r\n\r\n".to_vec(),
+            "Bearer cut" => b"HTTP/1.1 200 OK\r\nX-User: mallory\r\nContent-Length: 100\r\n\r\nshort".to_vec(),
+            "Bearer odd" => reply("304 Not Modified", "", ""),
+            _ => reply("401 Unauthorized", "WWW-Authenticate: Bearer realm=\"svc\"\r\n", "who are you"),
+        }
+    })
+}
+
+/// What the endpoint is told of the user.
+fn fields(request: &Message) -> Vec<u8> {
+    let is_of_interest = |line: &&String| {
+        let name = line.split(':').next().unwrap_or(line).to_ascii_lowercase().replace('_', "-");
+        name == "x-user"
+    };
+    let content = request.lines_without(&[]).iter().filter(is_of_interest).cloned().collect::<Vec<_>>().join("|");
+    reply("200 OK", "", &content)
+}
+
+fn plan(io: Io, origin: &Origin, service: &Origin, rest: &str) -> Plan {
+    Plan::bare(io)
+        .speaks_h2()
+        .cluster("app", &[origin.address()])
+        .cluster("svc", &[service.address()])
+        .policies(&format!(
+            "asked: {{ external_auth: {{ cluster: svc, path: '/verify?x=1', response_headers: [x-user]{rest} }} }}"
+        ))
+        .route("name: all, match: { path: /* }, cluster: app, policies: [asked]")
+}
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n")
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+fn question(told: &Receiver<Message>) -> Message {
+    told.recv_timeout(PATIENCE).expect("the service is asked")
+}
+
+/// The service is told of the request and of nothing that was not named; what it says of the user goes to the endpoint, and
+/// what the client says does not.
+fn whom_the_service_lets_pass_passes(io: Io) {
+    let (sender, told) = channel();
+    let (origin, service) = (Origin::answering(fields), service(sender));
+    let gateway = plan(io, &origin, &service, ", forward_headers: [authorization, x-tenant]").start();
+    let mut client = gateway.client();
+    client.sends(format!(
+        "POST /orders/../a%20b?q=1 HTTP/1.1\r\nHost: a.example\r\n{}X-Tenant: t\r\nX-User: root\r\nX_User: root\r\nCookie: c=1\r\n\
+         X-Forwarded-Uri: /forged\r\nContent-Length: 5\r\n\r\nhello",
+        bearer("good")
+    ));
+    assert_eq!(client.expects(200).text(), "x-user: alice|x-user: staff");
+    let asked = question(&told);
+    assert_eq!(asked.start, "GET /verify?x=1 HTTP/1.1");
+    for (name, value) in [
+        ("host", service.address().to_string().as_str()),
+        ("authorization", "Bearer good"),
+        ("x-tenant", "t"),
+        ("x-forwarded-method", "POST"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "a.example"),
+        ("x-forwarded-uri", "/a%20b?q=1"),
+        ("x-forwarded-for", "127.0.0.1"),
+    ] {
+        assert_eq!(asked.all(name), [value], "{asked}");
+    }
+    for name in ["cookie", "x-user", "x_user", "content-length"] {
+        assert!(asked.all(name).is_empty(), "{asked}");
+    }
+    client.sends(get("/", &format!("{}X-User: root\r\n", bearer("empty"))));
+    assert_eq!(client.expects(200).text(), "", "nobody says who it is");
+    let mut h2 = H2Client::to(gateway.address());
+    let passed = h2.asks("GET", "/h2", &[("authorization", "Bearer good"), ("x-user", "root")]).expects(200);
+    assert_eq!(passed.text(), "x-user: alice|x-user: staff");
+    // The connections to the service are kept.
+    assert_eq!((service.requests(), service.connections()), (3, 1));
+    gateway.waits_for("external_auth_requests_total", 3.0);
+    gateway.stop();
+}
+
+/// 4xx and redirects are told to the client in the words of the service.
+fn what_the_service_refuses_is_told_in_its_words(io: Io) {
+    let (sender, _told) = channel();
+    let (origin, service) = (Origin::answering(fields), service(sender));
+    let gateway = plan(io, &origin, &service, "").start();
+    let mut client = gateway.client();
+    client.sends(get("/", ""));
+    let refused = client.expects(401);
+    assert_eq!(refused.all("www-authenticate"), ["Bearer realm=\"svc\""]);
+    assert_eq!((refused.text(), refused.reason()), ("who are you", "auth_refused"));
+    client.sends(get("/", &bearer("login")));
+    let moved = client.expects(302);
+    assert_eq!((moved.all("location"), moved.all("set-cookie")), (vec!["https://login.example/?a=b"], vec!["s=1"]));
+    client.sends(get("/", &bearer("wrong")));
+    let refused = client.expects(403);
+    assert_eq!((refused.text(), refused.all("content-type")), ("<p>no</p>", vec!["text/html"]));
+    assert!(!refused.to_string().contains("inner"), "{refused}");
+    client.sends(get("/", &bearer("good").repeat(2)));
+    assert_eq!(client.expects(400).reason(), "credentials_ambiguous");
+    assert_eq!(origin.requests(), 0);
+    gateway.waits_for("gateway_rejected_requests_total{reason=\"auth_refused\"}", 3.0);
+    gateway.stop();
+}
+
+/// Without an answer the policy decides; the door is shut unless it says otherwise, and within the time it gives.
+fn without_an_answer_the_policy_decides(io: Io) {
+    let (sender, _told) = channel();
+    let (origin, service) = (Origin::answering(fields), service(sender));
+    for (mode, status) in [("", 503), (", on_error: allow", 200)] {
+        let gateway = plan(io, &origin, &service, mode).start();
+        let mut client = gateway.client();
+        let tokens = ["broken", "garbage", "cut", "odd"];
+        for token in tokens {
+            client.sends(get("/", &format!("{}X-User: root\r\n", bearer(token))));
+            let answer = client.expects(status);
+            match status {
+                200 => assert_eq!(answer.text(), "", "{token}"),
+                _ => assert_eq!(
+                    (answer.reason(), answer.field("retry-after").is_some()),
+                    ("auth_unavailable", true),
+                    "{token}"
+                ),
+            }
+        }
+        client.sends(get("/", &bearer("good")));
+        client.expects(200);
+        gateway.waits_for("external_auth_failures_total", 4.0);
+        gateway.stop();
+    }
+    let silent = Origin::serving(|mut wire| drop(wire.reads_to_end()));
+    let gateway = plan(io, &origin, &silent, ", timeout: 200ms").start();
+    let (mut client, began_ms) = (gateway.client(), now_ms());
+    client.sends(get("/", &bearer("good")));
+    assert_eq!(client.expects(503).reason(), "auth_unavailable");
+    let took_ms = now_ms() - began_ms;
+    assert!((150..2_000).contains(&took_ms), "{took_ms} ms");
+    gateway.stop();
+}
+
+/// An endpoint of the service that is gone is passed over, and a connection that it closed meanwhile costs nobody an answer.
+fn another_endpoint_of_the_service_is_asked(io: Io) {
+    let (sender, _told) = channel();
+    let (origin, good) = (Origin::answering(fields), service(sender));
+    let once = Origin::serving(|mut wire| {
+        drop(wire.reads_head());
+        drop(wire.try_send(reply("200 OK", "X-User: once\r\n", "")));
+    });
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback");
+    let yaml = Plan::bare(io)
+        .cluster("app", &[origin.address()])
+        .cluster("svc", &[gone, good.address()])
+        .cluster("once", &[once.address()])
+        .policies("asked: { external_auth: { cluster: svc } }, kept: { external_auth: { cluster: once } }")
+        .route("name: all, match: { path: /* }, cluster: app, policies: [asked]")
+        .route("name: kept, match: { path: /kept }, cluster: app, policies: [kept]");
+    let gateway: Gateway = yaml.start();
+    let mut client = gateway.client();
+    for path in ["/1", "/2", "/3", "/kept", "/kept", "/kept"] {
+        client.sends(get(path, &bearer("good")));
+        client.expects(200);
+    }
+    assert_eq!(once.connections(), 3);
+    gateway.stop();
+}
+
+/// What lets pass is remembered by the fields of the key, for its time and by the policy as it is; what refuses is not.
+fn who_may_pass_is_remembered(io: Io) {
+    let (sender, _told) = channel();
+    let (origin, service) = (Origin::answering(fields), service(sender));
+    let with = |cache: &str| plan(io, &origin, &service, &format!(", forward_headers: [authorization, cookie]{cache}"));
+    let gateway = with(", cache: { for: 1h }").start();
+    let mut client = gateway.client();
+    let mut asks = |fields: &str, status, user: &str, asked| {
+        client.sends(get("/", fields));
+        let answer = client.expects(status);
+        assert!(user.is_empty() || answer.text() == user, "{answer}");
+        assert_eq!(service.requests(), asked, "{fields}");
+    };
+    for _ in 0..3 {
+        asks(&bearer("good"), 200, "x-user: alice|x-user: staff", 1);
+    }
+    asks(&format!("{}Cookie: a=1\r\n", bearer("good")), 200, "", 2);
+    asks(&format!("{}Cookie: a=1\r\n", bearer("good")), 200, "", 2);
+    asks(&bearer("wrong"), 403, "", 3);
+    asks(&bearer("wrong"), 403, "", 4);
+    asks("", 401, "", 5);
+    asks("", 401, "", 6);
+    gateway.adopts(&with(", cache: { for: 2h }").yaml().replace("2h", "59m"));
+    asks(&bearer("good"), 200, "x-user: alice|x-user: staff", 7);
+    gateway.stop();
+}
+
+on_both_drivers![
+    whom_the_service_lets_pass_passes,
+    what_the_service_refuses_is_told_in_its_words,
+    without_an_answer_the_policy_decides,
+    another_endpoint_of_the_service_is_asked,
+    who_may_pass_is_remembered,
+];
