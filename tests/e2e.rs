@@ -53,6 +53,8 @@ mod h2_peer;
 mod h2_scene;
 #[path = "e2e/h2_wire.rs"]
 mod h2_wire;
+#[path = "e2e/heirs.rs"]
+mod heirs;
 #[path = "e2e/issuer.rs"]
 mod issuer;
 #[path = "e2e/layer.rs"]
@@ -240,6 +242,8 @@ mod shutdown;
 mod splits;
 #[path = "e2e/streaming.rs"]
 mod streaming;
+#[path = "e2e/systemd.rs"]
+mod systemd;
 #[path = "e2e/tls.rs"]
 mod tls;
 #[path = "e2e/tls_faults.rs"]
@@ -248,6 +252,8 @@ mod tls_faults;
 mod tls_traffic;
 #[path = "e2e/tokens.rs"]
 mod tokens;
+#[path = "e2e/upgrade.rs"]
+mod upgrade;
 #[path = "e2e/upgrades.rs"]
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]

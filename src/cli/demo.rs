@@ -65,7 +65,7 @@ impl Demo {
         let stop = Stop::default();
         let (tell, told) = channel();
         let on_started = Box::new(move |started| drop(tell.send(started)));
-        let options = Options { source, on_started: Some(on_started), stop: stop.clone() };
+        let options = Options { source, on_started: Some(on_started), stop: stop.clone(), is_whole_process: false };
         let gateway = thread::Builder::new().name("control".to_owned()).spawn(|| control::run(options));
         let gateway = gateway.map_err(runtime)?;
         // A gateway that does not start drops its end, and its result says why.

@@ -15,6 +15,7 @@ mod reload;
 mod run;
 mod schema;
 mod status;
+mod upgrade;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -35,7 +36,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway until SIGTERM, SIGINT or SIGQUIT; SIGHUP and SIGUSR1 read the configuration again.
+    /// Runs the gateway until SIGTERM, SIGINT or SIGQUIT; SIGHUP and SIGUSR1 read the configuration again, SIGUSR2 has a new
+    /// process of the program on disk take over.
     Run(run::Run),
     /// Checks a configuration and reports everything that is wrong with it.
     Check(check::Check),
@@ -49,6 +51,8 @@ enum Command {
     Status(status::Status),
     /// Has a running gateway read its configuration again, and tells how that went.
     Reload(reload::Reload),
+    /// Has a running gateway hand over to a new process of the program on disk, and tells how that went.
+    Upgrade(upgrade::Upgrade),
     /// Shows or changes the live policy of a running gateway.
     Policy(policy::Policy),
     /// Prints the JSON Schema of the configuration.
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Health(health) => health.run(),
         Command::Status(status) => status.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Upgrade(upgrade) => upgrade.run(),
         Command::Policy(policy) => policy.run(),
         Command::Schema => schema::run(),
         Command::Demo(demo) => demo.run(),
@@ -98,7 +103,8 @@ pub fn main() -> ExitCode {
         Err(Error::Config(report)) => (3, report),
     };
     // Standard error may be closed; the exit code still tells.
-    drop(writeln!(io::stderr(), "{}", text.trim_end()));
+    // One write, because a process that is to be replaced may write beside this one.
+    drop(io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes()));
     ExitCode::from(code)
 }
 
@@ -165,6 +171,7 @@ mod tests {
             "ringgate status --json",
             "ringgate reload",
             "ringgate reload --admin unix:/run/ringgate.sock",
+            "ringgate upgrade --timeout 60 -c gateway.yaml",
             "ringgate policy get -c gateway.yaml",
             "ringgate policy set --enabled false --rate-limit 2.5 --circuit-breaker-threshold 5",
             "ringgate schema",

@@ -17,7 +17,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self) -> Result<(), Error> {
         let source = self.config.as_deref().map_or_else(Source::environment, Source::file);
-        control::run(Options { source, on_started: None, stop: Stop::default() }).map_err(Error::from)
+        control::run(Options { source, on_started: None, stop: Stop::default(), is_whole_process: true })
+            .map_err(Error::from)
     }
 }
 

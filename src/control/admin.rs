@@ -4,12 +4,15 @@ mod endpoints;
 mod guard;
 mod secure;
 
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -20,9 +23,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::serve::Listener;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub(super) use self::endpoints::WeightRequest;
@@ -30,6 +34,7 @@ use self::guard::Guard;
 use self::secure::Secured;
 use super::board::Board;
 use super::policy::Refusal;
+use super::upgrade::{self, UpgradeRequest};
 use crate::config::{Admin, AdminListen};
 use crate::telemetry::{Format, render_metrics};
 
@@ -45,7 +50,11 @@ pub(super) struct Orders {
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
     pub(super) policies: mpsc::Sender<PolicyRequest>,
     pub(super) weights: mpsc::Sender<WeightRequest>,
+    pub(super) upgrades: mpsc::Sender<UpgradeRequest>,
 }
+
+/// Longest wait for last answers.
+const RETIREMENT: Duration = Duration::from_secs(2);
 
 /// The running server.
 #[derive(Debug)]
@@ -54,6 +63,9 @@ pub(super) struct AdminServer {
     /// Where it listens, as text: an address, or `unix:` and a path.
     pub(super) address: String,
     socket: Option<PathBuf>,
+    /// The listening socket, to be passed on.
+    listener: OwnedFd,
+    retiring: Arc<Notify>,
 }
 
 #[derive(Clone)]
@@ -63,45 +75,85 @@ struct Shared {
 }
 
 impl AdminServer {
-    /// Binds and serves; `None` when the configuration has no admin endpoint.
+    /// Binds, unless the socket was inherited, and serves; `None` when the configuration has no admin endpoint.
     ///
     /// # Errors
     /// One sentence with the address when it cannot be bound.
-    pub(super) async fn start(admin: &Admin, board: Arc<Board>, orders: Orders) -> Result<Option<Self>, String> {
+    pub(super) async fn start(
+        admin: &Admin,
+        board: Arc<Board>,
+        orders: Orders,
+        inherited: Option<OwnedFd>,
+    ) -> Result<Option<Self>, String> {
         let shared = Shared { board: Arc::clone(&board), orders };
         let server = match &admin.listen {
             AdminListen::Off => return Ok(None),
-            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, shared).await,
-            AdminListen::Unix(path) => Self::on_unix(path, shared),
+            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, shared, inherited).await,
+            AdminListen::Unix(path) => Self::on_unix(path, shared, inherited),
         };
         let server = server.map_err(|error| format!("admin.listen: {error}"))?;
         board.on_admin(server.address.clone());
         Ok(Some(server))
     }
 
-    async fn on_tcp(address: SocketAddr, admin: &Admin, shared: Shared) -> io::Result<Self> {
+    async fn on_tcp(
+        address: SocketAddr,
+        admin: &Admin,
+        shared: Shared,
+        inherited: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
-        let listener = TcpListener::bind(address).await.map_err(named)?;
+        let listener = match inherited {
+            Some(socket) => TcpListener::from_std(socket.into())?,
+            None => TcpListener::bind(address).await.map_err(named)?,
+        };
+        let original = listener.as_fd().try_clone_to_owned()?;
         let address = listener.local_addr()?.to_string();
         let guard = Arc::new(Guard::new(admin, listener.local_addr()?.ip()));
         let pages = pages(shared).layer(from_fn_with_state(guard, admit));
-        let task = match &admin.tls {
-            None => tokio::spawn(async move { drop(axum::serve(listener, pages).await) }),
-            Some(tls) => {
-                let secured = Secured::new(listener, tls)?;
-                tokio::spawn(async move { drop(axum::serve(secured, pages).await) })
-            }
+        let (task, retiring) = match &admin.tls {
+            None => serving(listener, pages),
+            Some(tls) => serving(Secured::new(listener, tls)?, pages),
         };
-        Ok(Self { task, address, socket: None })
+        Ok(Self { task, address, socket: None, listener: original, retiring })
     }
 
-    fn on_unix(path: &Path, shared: Shared) -> io::Result<Self> {
+    fn on_unix(path: &Path, shared: Shared, inherited: Option<OwnedFd>) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        remove_stale(path).map_err(named)?;
-        let listener = UnixListener::bind(path).map_err(named)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        let task = tokio::spawn(async move { drop(axum::serve(listener, pages(shared)).await) });
-        Ok(Self { task, address: format!("unix:{}", path.display()), socket: Some(path.to_owned()) })
+        let listener = if let Some(socket) = inherited {
+            UnixListener::from_std(socket.into())?
+        } else {
+            remove_stale(path).map_err(named)?;
+            let listener = UnixListener::bind(path).map_err(named)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            listener
+        };
+        let original = listener.as_fd().try_clone_to_owned()?;
+        let (task, retiring) = serving(listener, pages(shared));
+        let address = format!("unix:{}", path.display());
+        Ok(Self { task, address, socket: Some(path.to_owned()), listener: original, retiring })
+    }
+
+    /// A copy of the listening socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn listener(&self) -> io::Result<OwnedFd> {
+        self.listener.try_clone()
+    }
+
+    /// Takes no more connections, and ends those that there are when they have their answers; a path stays if another
+    /// process listens there.
+    pub(super) fn retire(&mut self, is_kept: bool) {
+        self.retiring.notify_one();
+        if is_kept {
+            self.socket = None;
+        }
+    }
+
+    /// Waits until every connection has ended that was asked to.
+    pub(super) async fn retired(&mut self) {
+        drop(tokio::time::timeout(RETIREMENT, &mut self.task).await);
     }
 
     /// Stops serving at once.
@@ -111,6 +163,18 @@ impl AdminServer {
             drop(std::fs::remove_file(path));
         }
     }
+}
+
+/// Serves on a task of its own, until what comes back with it is notified.
+fn serving<L>(listener: L, pages: Router) -> (JoinHandle<()>, Arc<Notify>)
+where
+    L: Listener,
+    L::Addr: Debug,
+{
+    let retiring = Arc::new(Notify::new());
+    let retired = Arc::clone(&retiring).notified_owned();
+    let task = tokio::spawn(async move { drop(axum::serve(listener, pages).with_graceful_shutdown(retired).await) });
+    (task, retiring)
 }
 
 /// Removes the socket that a killed process left behind, and nothing that is in use or no socket.
@@ -133,6 +197,7 @@ fn pages(shared: Shared) -> Router {
         .route("/routes", get(routes))
         .merge(endpoints::pages())
         .route("/reload", post(reload))
+        .route("/upgrade", post(upgrade_page))
         .route("/policy", get(policy).post(post_policy))
         .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
         .with_state(shared)
@@ -179,6 +244,10 @@ async fn reload(State(shared): State<Shared>) -> Response {
         Ok(Err(report)) => (StatusCode::BAD_REQUEST, Json(json!({"status": "error", "error": report}))).into_response(),
         Err(_) => stopping(),
     }
+}
+
+async fn upgrade_page(State(shared): State<Shared>) -> Response {
+    upgrade::upgrade(&shared.orders.upgrades).await
 }
 
 async fn policy(State(shared): State<Shared>) -> Response {

@@ -12,6 +12,7 @@ use super::names::{Counts, NameStatus};
 use super::overview::Overview;
 use super::policy::{Document, Shown};
 use super::routes::ShownRoute;
+use super::upgrade::Outcome;
 use super::{Started, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
@@ -70,6 +71,15 @@ pub(super) struct LastReload {
     pub(super) error: Option<String>,
 }
 
+/// How the last upgrade went that left this process serving, which is one that failed.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct LastUpgrade {
+    ok: bool,
+    at: String,
+    pid: Option<u32>,
+    error: Option<String>,
+}
+
 /// What changes, behind the lock.
 #[derive(Default)]
 struct Live {
@@ -83,6 +93,9 @@ struct Live {
     draining: bool,
     reloads: Reloads,
     last_reload: Option<LastReload>,
+    last_upgrade: Option<LastUpgrade>,
+    /// The process whose place this one took.
+    replaced: Option<u32>,
     policy: Option<Shown>,
     policy_syncs: PolicySyncs,
     dns: DnsStatus,
@@ -234,6 +247,31 @@ impl Board {
         live.last_reload = Some(LastReload { ok, at: time(clock::unix_ms()), trigger, error });
     }
 
+    /// An upgrade of this process ended.
+    pub(super) fn on_upgrade(&self, outcome: &Outcome) {
+        let (pid, error) = (outcome.as_ref().ok().map(|upgraded| upgraded.pid), outcome.as_ref().err().cloned());
+        self.live().last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
+    }
+
+    /// This process took the place of another.
+    pub(super) fn on_replacing(&self, pid: u32) {
+        self.live().replaced = Some(pid);
+    }
+
+    /// Sockets that the workers accept from.
+    pub(super) fn listening(&self) -> u64 {
+        self.fixed.seats.iter().map(|seat| seat.counters.listening.value()).sum()
+    }
+
+    /// The least that every worker has ticked since `last`, which becomes what each has ticked by now.
+    pub(super) fn ticked_since(&self, last: &mut Vec<u64>) -> u64 {
+        let ticks: Vec<u64> = self.fixed.seats.iter().map(|seat| seat.counters.ticks.value()).collect();
+        last.resize(ticks.len(), 0);
+        let least = ticks.iter().zip(last.iter()).map(|(now, last)| now - last).min().unwrap_or_default();
+        *last = ticks;
+        least
+    }
+
     /// What is known of the live policy.
     pub(super) fn on_policy(&self, shown: Shown) {
         let mut live = self.live();
@@ -274,6 +312,11 @@ impl Board {
     /// The shutdown began.
     pub(super) fn on_draining(&self) {
         self.live().draining = true;
+    }
+
+    /// Did the shutdown begin?
+    pub(super) fn is_draining(&self) -> bool {
+        self.live().draining
     }
 
     /// May a load balancer send traffic: configuration loaded, listeners up, not draining, and an endpoint fit in every
@@ -338,6 +381,8 @@ impl Board {
             listeners: live.listeners.iter().map(listener_status).collect(),
             admin: live.admin.clone(),
             last_reload: live.last_reload.clone(),
+            last_upgrade: live.last_upgrade.clone(),
+            replaced_pid: live.replaced,
             policy: live.policy.as_ref().map(policy_status),
             dns: live.dns.clone(),
             issuers: live.issuers.clone(),
@@ -360,6 +405,8 @@ pub(super) struct Status {
     listeners: Vec<ListenerStatus>,
     admin: Option<String>,
     last_reload: Option<LastReload>,
+    last_upgrade: Option<LastUpgrade>,
+    replaced_pid: Option<u32>,
     policy: Option<PolicyStatus>,
     dns: DnsStatus,
     issuers: Vec<ShownIssuer>,
@@ -487,6 +534,16 @@ pub(super) mod tests {
         board.on_reload("file", None);
         let reloads = board.scrape().reloads;
         assert_eq!((reloads.ok, reloads.failed, reloads.last_ok), (1, 1, true));
+    }
+
+    #[test]
+    fn the_slowest_worker_tells_whether_all_tick() {
+        let board = board();
+        let (ticks, mut last) = (&board.fixed.seats[0].counters.ticks, Vec::new());
+        ticks.add(3);
+        assert_eq!((board.ticked_since(&mut last), board.ticked_since(&mut last)), (3, 0));
+        ticks.add(1);
+        assert_eq!(board.ticked_since(&mut last), 1);
     }
 
     #[test]

@@ -95,10 +95,12 @@ impl Crew {
         }
     }
 
-    /// Hands each worker its socket of a new listener.
-    pub(super) fn listen(&self, name: &str, sockets: Vec<TcpListener>) {
-        for (worker, socket) in self.workers.iter().zip(sockets) {
-            Self::send(worker, Message::Listen { name: name.to_owned(), socket });
+    /// Hands each worker its sockets of a listener.
+    pub(super) fn listen(&self, name: &str, berths: Vec<Vec<TcpListener>>) {
+        for (worker, sockets) in self.workers.iter().zip(berths) {
+            for socket in sockets {
+                Self::send(worker, Message::Listen { name: name.to_owned(), socket });
+            }
         }
     }
 

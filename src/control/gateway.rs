@@ -1,13 +1,13 @@
 //! The running gateway: everything the control loop owns, and how it takes up a new configuration.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::HOUSEKEEPING;
 use super::board::{Board, Published};
-use super::changes::{Held, ListenerChanges, listener_changes, needs_restart};
+use super::changes::{ListenerChanges, listener_changes, needs_restart};
 use super::crew::Crew;
 use super::log_writer::LogWriter;
 use super::names::Answers;
@@ -15,9 +15,11 @@ use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
 use super::routes;
-use super::sockets::{self, Opened};
+use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
+use super::systemd;
 use super::tables::{News, Tables};
+use super::upgrade::{Inherited, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
 use crate::clock;
@@ -43,7 +45,7 @@ pub(super) enum Trigger {
 }
 
 impl Trigger {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Signal(name) => name,
             Self::Admin => "admin",
@@ -60,7 +62,7 @@ pub(super) struct Gateway {
     pub(super) last_refusal: Option<String>,
     pub(super) tables: Tables,
     pub(super) publisher: Publisher,
-    pub(super) held: Vec<Held>,
+    pub(super) originals: Originals,
     pub(super) watch: Option<Watch>,
     pub(super) crew: Crew,
     pub(super) credit: Arc<Credit>,
@@ -85,6 +87,13 @@ impl Gateway {
     /// # Errors
     /// The whole report; then nothing has changed.
     pub(super) async fn reload(&mut self, trigger: Trigger) -> Result<u64, String> {
+        systemd::on_reloading();
+        let result = self.take_up_files(trigger).await;
+        systemd::on_ready();
+        result
+    }
+
+    async fn take_up_files(&mut self, trigger: Trigger) -> Result<u64, String> {
         let began = clock::now_ns();
         let loaded = match self.source.clone().load().await {
             Ok(loaded) => loaded,
@@ -133,8 +142,8 @@ impl Gateway {
         let new = self.ask_for_new(&loaded.config).await;
         let epoch = self.publisher.epoch() + 1;
         let mut snapshot = self.tables.compile(&loaded.config, epoch, new)?;
-        let changes = listener_changes(&self.held, &loaded.config.listeners);
-        let opened = match sockets::open_all(&changes.open, self.crew.len()) {
+        let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
+        let opened = match sockets::open_all(&changes.open, self.crew.len(), &mut Inherited::default()) {
             Ok(opened) => opened,
             Err(error) => {
                 self.tables.on_rejected(epoch);
@@ -299,12 +308,11 @@ impl Gateway {
     fn swap_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
         for name in &changes.close {
             self.crew.tell(|| Message::Unlisten { name: name.clone() });
-            self.held.retain(|held| held.name != *name);
+            self.originals.close(name);
         }
         for one in opened {
-            self.held.push(one.held);
-            let name = &self.held.last().expect("one was just pushed").name;
-            self.crew.listen(name, one.sockets);
+            self.crew.listen(&one.held.name, one.berths);
+            self.originals.keep(one.held, one.sockets);
         }
     }
 
@@ -346,12 +354,66 @@ impl Gateway {
         tokio::time::timeout(ADOPTION, waiting).await.is_ok()
     }
 
+    /// Hands over to a process that can serve: stops accepting, has it accept, and accepts again where it does not.
+    pub(super) async fn hand_over(&self, mut successor: Successor) -> Outcome {
+        let is_kept = |name: &String| successor.listeners.contains(name);
+        let mut copies = Vec::new();
+        for (held, sockets) in self.originals.all().filter(|(held, _)| is_kept(&held.name)) {
+            // Now, while nothing is given up: descriptors may be short.
+            let berths = sockets::berths(sockets, self.crew.len()).map_err(|error| error.to_string())?;
+            copies.push((held.name.clone(), berths));
+        }
+        let others = self.accept_loops(|name| !is_kept(name));
+        for (name, _) in &copies {
+            self.crew.tell(|| Message::Release { name: name.clone() });
+        }
+        let outcome = if self.accepts_by(others).await {
+            successor.take_over().await
+        } else {
+            Err("a worker does not stop accepting".to_owned())
+        };
+        match outcome {
+            Ok(epoch) => {
+                let keeps_admin = successor.keeps_admin;
+                Ok(Upgraded { pid: successor.release(), epoch, keeps_admin })
+            }
+            Err(why) => {
+                drop(successor);
+                self.accept_on(copies);
+                Err(why)
+            }
+        }
+    }
+
+    /// Has the workers accept on sockets of the names of their listeners.
+    pub(super) fn accept_on(&self, copies: Vec<(String, Vec<Vec<TcpListener>>)>) {
+        for (name, berths) in copies {
+            self.crew.listen(&name, berths);
+        }
+    }
+
+    /// How many sockets the workers accept from when they accept on the listeners of these names.
+    pub(super) fn accept_loops(&self, which: impl Fn(&String) -> bool) -> u64 {
+        let listeners = self.originals.all().filter(|(held, _)| which(&held.name));
+        listeners.map(|(_, sockets)| sockets.len().max(self.crew.len()) as u64).sum()
+    }
+
+    /// Waits until the workers accept from so many sockets; `false` when that takes too long.
+    pub(super) async fn accepts_by(&self, loops: u64) -> bool {
+        let waiting = async {
+            while self.board.listening() != loops {
+                tokio::time::sleep(ADOPTION_POLL).await;
+            }
+        };
+        tokio::time::timeout(ADOPTION, waiting).await.is_ok()
+    }
+
     /// Puts what is in force on the board.
     pub(super) fn show(&self) {
         self.board.on_policy(self.policy.shown());
         self.board.on_published(Published {
             epoch: self.publisher.epoch(),
-            listeners: self.held.iter().map(|held| (held.name.clone(), held.bound)).collect(),
+            listeners: self.originals.all().map(|(held, _)| (held.name.clone(), held.bound)).collect(),
             routes: self.tables.series_names(),
             max_connections: self.config().runtime.max_connections as u64,
             top_clients: self.config().top_clients,
@@ -373,6 +435,13 @@ impl Gateway {
     /// Opens the access log afresh.
     pub(super) fn reopen_log(&self) {
         self.writer.reopen(&self.config().access_log.output);
+    }
+
+    /// What is due now and then.
+    pub(super) async fn keep_house(&mut self) {
+        self.retire();
+        self.show_names();
+        self.look_at_policy().await;
     }
 
     /// Frees what no worker uses any more.

@@ -37,8 +37,10 @@ mod sockets;
 mod source;
 mod start;
 mod store;
+mod systemd;
 mod tables;
 mod tiers;
+mod upgrade;
 mod watch;
 mod weights;
 
@@ -48,13 +50,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
-use admin::{Orders, PolicyRequest, ReloadRequest, WeightRequest};
+use admin::{AdminServer, Orders, PolicyRequest, ReloadRequest, WeightRequest};
 use gateway::{Gateway, Trigger};
 use policy::News as PolicyNews;
 use signals::{Signals, Wish};
 use tables::News;
+use upgrade::{Due, Inherited, Program, Successor, UpgradeRequest, Upgrades};
 
 use crate::net;
 pub use doctor::{Examined, Grade, examine};
@@ -74,6 +77,9 @@ pub struct Options {
     pub on_started: Option<Box<dyn FnOnce(Started) + Send>>,
     /// Ends it as SIGTERM does.
     pub stop: Stop,
+    /// Whether this process is the gateway and nothing else: it may have sockets of another, and be replaced by the program
+    /// on disk, which is started with the same arguments.
+    pub is_whole_process: bool,
 }
 
 /// What a gateway tells when it serves.
@@ -124,27 +130,52 @@ impl std::error::Error for Failure {}
 /// Why it did not start, or that a worker ended or a second signal cut the shutdown short.
 pub fn run(options: Options) -> Result<(), Failure> {
     journal::start();
+    // Before anything is opened.
+    let inherited = if options.is_whole_process { Inherited::take() } else { Ok(Inherited::default()) };
+    let inherited = inherited.map_err(Failure::Runtime)?;
+    let program = if options.is_whole_process { Program::of_this_process() } else { None };
     net::map_buffers_apart();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
-    let ended = runtime.block_on(serve(options));
+    let ended = runtime.block_on(serve(options, inherited, program));
     // A file may still be being read on a thread of its own.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(options: Options) -> Result<(), Failure> {
+async fn serve(options: Options, inherited: Inherited, program: Option<Program>) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot catch signals: {error}")))?;
     let (orders, mut inbox) = Inbox::new();
-    let (mut gateway, admin) = start::start(options.source, orders).await?;
+    let replaces = inherited.predecessor.is_some();
+    let (mut gateway, mut admin) = Box::pin(start::start(options.source, orders, inherited)).await?;
     announce(&gateway, options.on_started);
-    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox).await;
+    let mut upgrades = upgrades(&gateway, admin.as_ref(), program)?;
+    if replaces {
+        // The files may have changed between their being read and the end of the other process's watch.
+        drop(gateway.reload(Trigger::Files).await);
+    }
+    let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox, &mut upgrades).await;
+    // A process that was to replace this one ends with it.
+    drop(upgrades);
     gateway.probes.stop();
+    if let (Some(admin), Stopped::Replaced { keeps_admin }) = (&mut admin, stopped) {
+        admin.retire(keeps_admin);
+    }
     let ended = shutdown::shut_down(gateway, stopped, &mut signals, &options.stop).await;
-    if let Some(admin) = admin {
+    if let Some(mut admin) = admin {
+        if matches!(stopped, Stopped::Replaced { .. }) {
+            admin.retired().await;
+        }
         admin.stop();
     }
     ended
+}
+
+fn upgrades(gateway: &Gateway, admin: Option<&AdminServer>, program: Option<Program>) -> Result<Upgrades, Failure> {
+    let refused = |error: std::io::Error| Failure::Runtime(format!("admin.listen: {error}"));
+    let listener = admin.map(AdminServer::listener).transpose().map_err(refused)?;
+    let admin = upgrade::admin_text(&gateway.config().admin.listen).zip(listener);
+    Ok(Upgrades::new(program, admin))
 }
 
 fn announce(gateway: &Gateway, on_started: Option<Box<dyn FnOnce(Started) + Send>>) {
@@ -170,6 +201,8 @@ enum Stopped {
     Asked(&'static str),
     /// A worker ended by itself.
     WorkerDied,
+    /// Another process took over, with the admin server's socket or without it.
+    Replaced { keeps_admin: bool },
 }
 
 /// Orders of the admin server.
@@ -177,6 +210,7 @@ struct Inbox {
     reloads: mpsc::Receiver<ReloadRequest>,
     policies: mpsc::Receiver<PolicyRequest>,
     weights: mpsc::Receiver<WeightRequest>,
+    upgrades: mpsc::Receiver<UpgradeRequest>,
 }
 
 impl Inbox {
@@ -184,91 +218,128 @@ impl Inbox {
         let (to_reload, reloads) = mpsc::channel(PENDING_ORDERS);
         let (to_policies, policies) = mpsc::channel(PENDING_ORDERS);
         let (to_weights, weights) = mpsc::channel(PENDING_ORDERS);
-        let orders = Orders { reloads: to_reload, policies: to_policies, weights: to_weights };
-        (orders, Self { reloads, policies, weights })
+        let (to_upgrade, upgrades) = mpsc::channel(PENDING_ORDERS);
+        let orders = Orders { reloads: to_reload, policies: to_policies, weights: to_weights, upgrades: to_upgrade };
+        (orders, Self { reloads, policies, weights, upgrades })
     }
 }
 
 enum Event {
     Wish(Wish),
     Reload(ReloadRequest),
+    Chore(Chore),
+    Upgrade(UpgradeRequest),
+    /// A process that is to replace this one is ready, or there is none.
+    Successor(Result<Successor, String>),
+    Files,
+    Housekeeping,
+}
+
+/// What the gateway does by itself, whatever else is under way.
+enum Chore {
     Post(PolicyRequest),
     Weigh(WeightRequest),
     /// The live policy may be another one.
     Policy(PolicyNews),
-    Files,
     /// Names have other addresses, or issuers other keys.
     News(News),
-    Housekeeping,
 }
 
-async fn control_loop(gateway: &mut Gateway, signals: &mut Signals, stop: &Stop, inbox: &mut Inbox) -> Stopped {
+async fn control_loop(
+    gateway: &mut Gateway,
+    signals: &mut Signals,
+    stop: &Stop,
+    inbox: &mut Inbox,
+    upgrades: &mut Upgrades,
+) -> Stopped {
     let mut changes = watch::changes(gateway.watch.as_ref());
-    // An interval and not a sleep, which busy events would start anew each time.
-    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
-    housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut housekeeping = rounds();
     loop {
         let event = tokio::select! {
             wish = signals.next() => Event::Wish(wish),
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.reloads.recv() => Event::Reload(request),
-            Some(request) = inbox.policies.recv() => Event::Post(request),
-            Some(request) = inbox.weights.recv() => Event::Weigh(request),
+            Some(request) = inbox.policies.recv() => Event::Chore(Chore::Post(request)),
+            Some(request) = inbox.weights.recv() => Event::Chore(Chore::Weigh(request)),
+            Some(request) = inbox.upgrades.recv() => Event::Upgrade(request),
+            started = upgrades.next() => Event::Successor(started),
             Some(()) = changes.recv() => Event::Files,
-            news = gateway.tables.news() => Event::News(news),
-            news = gateway.policy.news() => Event::Policy(news),
+            news = gateway.tables.news() => Event::Chore(Chore::News(news)),
+            news = gateway.policy.news() => Event::Chore(Chore::Policy(news)),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
-        let (trigger, requests) = match event {
+        let due = match event {
             Event::Wish(Wish::Stop(name)) => return Stopped::Asked(name),
-            Event::Wish(Wish::Reload(name)) => (Trigger::Signal(name), Vec::new()),
+            Event::Wish(Wish::Reload(name)) => upgrades.put_off(Trigger::Signal(name), Vec::new()),
             Event::Wish(Wish::Reopen) => {
                 gateway.reopen_log();
-                (Trigger::Signal("SIGUSR1"), Vec::new())
+                upgrades.put_off(Trigger::Signal("SIGUSR1"), Vec::new())
             }
-            Event::Wish(Wish::Unknown(name)) => {
-                tracing::warn!(signal = name, "signal ignored");
-                continue;
+            Event::Wish(Wish::Upgrade(name)) => {
+                upgrades.begin(name, gateway, None);
+                None
             }
-            Event::Reload(request) => (Trigger::Admin, pending(request, inbox)),
-            Event::Post((bytes, reply)) => {
-                drop(reply.send(gateway.post_policy(&bytes).await));
-                continue;
+            Event::Upgrade(request) => {
+                upgrades.begin("admin", gateway, Some(request));
+                None
             }
-            Event::Weigh(((cluster, address, wanted), reply)) => {
-                drop(reply.send(gateway.weigh(&cluster, address, wanted).await));
-                continue;
-            }
-            Event::Policy(news) => {
-                gateway.take_policy(news).await;
-                continue;
-            }
-            Event::Files => (Trigger::Files, Vec::new()),
-            Event::News(news) => {
-                gateway.take_news(&news);
-                continue;
+            Event::Successor(started) => match upgrades.conclude(gateway, started).await {
+                Ok(upgraded) => return Stopped::Replaced { keeps_admin: upgraded.keeps_admin },
+                Err(due) => due,
+            },
+            Event::Reload(request) => upgrades.put_off(Trigger::Admin, pending(request, inbox)),
+            Event::Files => upgrades.put_off(Trigger::Files, Vec::new()),
+            Event::Chore(chore) => {
+                see_to(chore, gateway).await;
+                None
             }
             Event::Housekeeping => {
-                gateway.retire();
-                gateway.show_names();
-                gateway.look_at_policy().await;
+                gateway.keep_house().await;
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }
-                continue;
+                None
             }
         };
-        // A name that does not resolve must not hold up the end.
-        tokio::select! {
-            result = gateway.reload(trigger) => {
-                gateway.retire();
-                for request in requests {
-                    drop(request.send(result.clone()));
-                }
-            }
-            name = signals.next_stop() => return Stopped::Asked(name),
-            () = stop.0.notified() => return Stopped::Asked("stop"),
+        if let Some(due) = due
+            && let Some(stopped) = reload(gateway, signals, stop, due).await
+        {
+            return stopped;
         }
+    }
+}
+
+async fn see_to(chore: Chore, gateway: &mut Gateway) {
+    match chore {
+        Chore::Post((bytes, reply)) => drop(reply.send(gateway.post_policy(&bytes).await)),
+        Chore::Weigh(((cluster, address, wanted), reply)) => {
+            drop(reply.send(gateway.weigh(&cluster, address, wanted).await));
+        }
+        Chore::Policy(news) => gateway.take_policy(news).await,
+        Chore::News(news) => gateway.take_news(&news),
+    }
+}
+
+/// When housekeeping is due: an interval and not a sleep, which busy events would start anew each time.
+fn rounds() -> Interval {
+    let mut rounds = tokio::time::interval(HOUSEKEEPING);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    rounds
+}
+
+/// Reloads and answers whoever waits for that, unless an end is asked for: a name that does not resolve must not hold it up.
+async fn reload(gateway: &mut Gateway, signals: &mut Signals, stop: &Stop, due: Due) -> Option<Stopped> {
+    let (trigger, requests) = due;
+    tokio::select! {
+        result = gateway.reload(trigger) => {
+            gateway.retire();
+            for request in requests {
+                drop(request.send(result.clone()));
+            }
+            None
+        }
+        name = signals.next_stop() => Some(Stopped::Asked(name)),
+        () = stop.0.notified() => Some(Stopped::Asked("stop")),
     }
 }
 

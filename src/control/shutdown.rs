@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::gateway::Gateway;
 use super::signals::Signals;
-use super::{Failure, Stop, Stopped};
+use super::sockets::Originals;
+use super::{Failure, Stop, Stopped, systemd};
 use crate::worker::Message;
 
 /// Wait for workers that were told to close everything.
@@ -28,20 +29,29 @@ enum Drained {
 /// # Errors
 /// A worker had ended by itself, or a second signal cut the drain short.
 pub(super) async fn shut_down(
-    gateway: Gateway,
+    mut gateway: Gateway,
     stopped: Stopped,
     signals: &mut Signals,
     stop: &Stop,
 ) -> Result<(), Failure> {
     let grace = gateway.config().runtime.shutdown_grace;
-    if let Stopped::Asked(reason) = stopped {
-        let (connections, grace_seconds) = (gateway.board.connections(), grace.as_secs_f64());
-        tracing::info!(reason, connections, grace_seconds, "shutting down gracefully");
-    } else {
-        tracing::error!("a worker ended by itself, shutting down");
+    let (connections, grace_seconds) = (gateway.board.connections(), grace.as_secs_f64());
+    match stopped {
+        Stopped::Asked(reason) => {
+            systemd::on_stopping();
+            tracing::info!(reason, connections, grace_seconds, "shutting down gracefully");
+        }
+        Stopped::WorkerDied => {
+            systemd::on_stopping();
+            tracing::error!("a worker ended by itself, shutting down");
+        }
+        // To systemd the gateway has not stopped.
+        Stopped::Replaced { .. } => tracing::info!(connections, grace_seconds, "replaced, finishing what is in flight"),
     }
     gateway.board.on_draining();
     gateway.crew.tell(|| Message::Drain);
+    // The addresses are to be free once the workers have closed theirs.
+    gateway.originals = Originals::default();
     let drained = tokio::select! {
         () = gateway.crew.ended() => Drained::Whole,
         () = tokio::time::sleep(grace) => Drained::Late,
@@ -60,7 +70,7 @@ pub(super) async fn shut_down(
     tracing::info!("gateway stopped");
     match (stopped, drained) {
         (Stopped::WorkerDied, _) => Err(Failure::Runtime("a worker ended by itself".to_owned())),
-        (Stopped::Asked(_), Drained::Interrupted) => Err(Failure::Interrupted),
-        (Stopped::Asked(_), Drained::Whole | Drained::Late) => Ok(()),
+        (Stopped::Asked(_) | Stopped::Replaced { .. }, Drained::Interrupted) => Err(Failure::Interrupted),
+        (Stopped::Asked(_) | Stopped::Replaced { .. }, Drained::Whole | Drained::Late) => Ok(()),
     }
 }

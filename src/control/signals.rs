@@ -13,8 +13,8 @@ pub(super) enum Wish {
     Reload(&'static str),
     /// Open the log again and read the configuration again.
     Reopen,
-    /// Nothing that this version can do.
-    Unknown(&'static str),
+    /// Hand over to a new process of the program on disk.
+    Upgrade(&'static str),
 }
 
 /// Every signal that this process listens to.
@@ -51,8 +51,7 @@ impl Signals {
             _ = self.quit.recv() => Wish::Stop("SIGQUIT"),
             _ = self.hangup.recv() => Wish::Reload("SIGHUP"),
             _ = self.user1.recv() => Wish::Reopen,
-            // Its default action would kill the process.
-            _ = self.user2.recv() => Wish::Unknown("SIGUSR2"),
+            _ = self.user2.recv() => Wish::Upgrade("SIGUSR2"),
         }
     }
 

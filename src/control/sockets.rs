@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::changes::Held;
+use super::upgrade::Inherited;
 use crate::limits;
 
 /// A listener just bound.
@@ -13,21 +14,76 @@ use crate::limits;
 pub(super) struct Opened {
     /// Its name and addresses.
     pub(super) held: Held,
-    /// One socket for each worker, listening.
+    /// Its sockets, which listen.
     pub(super) sockets: Vec<TcpListener>,
+    /// Whether they came from another process, which may accept from them still.
+    pub(super) is_inherited: bool,
+    /// Copies of the sockets for each worker.
+    pub(super) berths: Vec<Vec<TcpListener>>,
 }
 
-/// Binds every listener of `wanted` (name, address, whether this process holds the address already).
+/// Every listening socket of this process, kept to be passed on; workers accept from copies.
+#[derive(Debug, Default)]
+pub(super) struct Originals(Vec<(Held, Vec<TcpListener>)>);
+
+impl Originals {
+    /// A listener was opened.
+    pub(super) fn keep(&mut self, held: Held, sockets: Vec<TcpListener>) {
+        self.0.push((held, sockets));
+    }
+
+    /// A listener is to be closed.
+    pub(super) fn close(&mut self, name: &str) {
+        self.0.retain(|(held, _)| held.name != name);
+    }
+
+    /// What this process listens on.
+    pub(super) fn held(&self) -> Vec<Held> {
+        self.0.iter().map(|(held, _)| held.clone()).collect()
+    }
+
+    /// Every listener with its sockets.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Held, &[TcpListener])> {
+        self.0.iter().map(|(held, sockets)| (held, sockets.as_slice()))
+    }
+}
+
+/// Copies of `sockets` for each of `workers`. Another process may have had more workers, of which no queue may be left
+/// alone, or fewer, and then several accept from one socket.
 ///
 /// # Errors
-/// The first that cannot be bound, by name; then none stays bound.
-pub(super) fn open_all(wanted: &[(String, SocketAddr, bool)], workers: usize) -> Result<Vec<Opened>, String> {
-    let one = |(name, configured, shared): &(String, SocketAddr, bool)| {
-        let (bound, sockets) =
-            bind(*configured, workers, *shared).map_err(|why| format!("listener `{name}`: {why}"))?;
-        Ok(Opened { held: Held { name: name.clone(), configured: *configured, bound }, sockets })
+/// No descriptor is left.
+pub(super) fn berths(sockets: &[TcpListener], workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
+    let mut berths: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for turn in 0..sockets.len().max(workers) {
+        berths[turn % workers].push(sockets[turn % sockets.len()].try_clone()?);
+    }
+    Ok(berths)
+}
+
+/// Opens every listener of `wanted` (name, address, whether this process holds the address already): what was inherited
+/// is taken up, the rest is bound.
+///
+/// # Errors
+/// The first that cannot be opened, by name; then none stays bound.
+pub(super) fn open_all(
+    wanted: &[(String, SocketAddr, bool)],
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Vec<Opened>, String> {
+    let mut one = |(name, configured, shared): &(String, SocketAddr, bool)| {
+        let refused = |why: String| format!("listener `{name}`: {why}");
+        let found = inherited.take_for(name, *configured);
+        let is_inherited = found.is_some();
+        let (bound, sockets) = match found {
+            Some(found) => (found.bound, found.sockets),
+            None => bind(*configured, workers, *shared).map_err(refused)?,
+        };
+        let berths = berths(&sockets, workers).map_err(|error| refused(error.to_string()))?;
+        let held = Held { name: name.clone(), configured: *configured, bound };
+        Ok(Opened { held, sockets, is_inherited, berths })
     };
-    wanted.iter().map(one).collect()
+    wanted.iter().map(&mut one).collect()
 }
 
 /// Binds `workers` sockets to `address` (port 0: the kernel chooses one for all).
@@ -92,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_worker_gets_a_socket_on_the_same_port() {
-        let opened = open_all(&[("web".to_owned(), loopback(), false)], 3).unwrap();
+        let opened = open_all(&[("web".to_owned(), loopback(), false)], 3, &mut Inherited::default()).unwrap();
         assert_ne!(opened[0].held.bound.port(), 0);
         assert_eq!(opened[0].held.configured.port(), 0);
         assert_eq!(opened[0].sockets.len(), 3);
@@ -104,7 +160,7 @@ mod tests {
     #[test]
     fn a_port_that_another_gateway_listens_on_is_an_error_that_says_so() {
         let (address, _sockets) = bind(loopback(), 1, false).unwrap();
-        let error = open_all(&[("web".to_owned(), address, false)], 1).unwrap_err();
+        let error = open_all(&[("web".to_owned(), address, false)], 1, &mut Inherited::default()).unwrap_err();
         assert!(error.contains("`web`") && error.contains(&address.to_string()), "{error}");
         assert!(error.contains("another process"), "{error}");
     }
@@ -120,6 +176,16 @@ mod tests {
         let (address, sockets) = bind(loopback(), 2, false).unwrap();
         drop(sockets);
         assert!(bind(address, 2, false).is_ok());
+    }
+
+    #[test]
+    fn no_socket_is_left_alone_and_no_worker_without_one() {
+        let sockets = bind(loopback(), 3, false).unwrap().1;
+        let counts = |workers| berths(&sockets, workers).unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(counts(1), [3]);
+        assert_eq!(counts(2), [2, 1]);
+        assert_eq!(counts(3), [1, 1, 1]);
+        assert_eq!(counts(5), [1, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a source to a running gateway.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -14,9 +15,11 @@ use super::overview::Overview;
 use super::policy::LivePolicies;
 use super::probes::{self, Probes};
 use super::sentinel::Sentinel;
-use super::sockets::{self, Opened};
+use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
+use super::systemd;
 use super::tables::Tables;
+use super::upgrade::{Inherited, Predecessor};
 use super::watch::Watch;
 use super::{Failure, cpus, driver, memory};
 use crate::config::Config;
@@ -28,6 +31,9 @@ use crate::worker::{self, Credit, Loads};
 
 /// Descriptors that a gateway needs beside its connections: those of probes for the most part.
 const SPARE_DESCRIPTORS: u64 = 320;
+
+/// The sockets of a listener for each worker, by its name.
+type Copies = (String, Vec<Vec<TcpListener>>);
 
 /// Everything but the threads of the workers, which start once nothing else can fail.
 struct Prepared {
@@ -44,25 +50,73 @@ struct Prepared {
     writer: LogWriter,
 }
 
-/// Loads, compiles, binds and starts; returns once every worker serves.
+/// Loads, compiles, binds or takes up what was inherited, and starts; returns once every worker serves.
 ///
 /// # Errors
-/// An invalid configuration, or whatever this machine refuses.
-pub(super) async fn start(source: Source, orders: Orders) -> Result<(Gateway, Option<AdminServer>), Failure> {
-    let prepared = prepare(source).await?;
-    let admin = AdminServer::start(&prepared.loaded.config.admin, Arc::clone(&prepared.board), orders).await;
-    let admin = admin.map_err(Failure::Runtime)?;
-    let gateway = prepared.launch().map_err(Failure::Runtime)?;
+/// An invalid configuration, or whatever this machine refuses; the process to be replaced, if there is one, is told.
+pub(super) async fn start(
+    source: Source,
+    orders: Orders,
+    mut inherited: Inherited,
+) -> Result<(Gateway, Option<AdminServer>), Failure> {
+    let mut predecessor = inherited.predecessor.take();
+    let started = Box::pin(start_after(source, orders, inherited, predecessor.as_mut())).await;
+    if let Some(predecessor) = &mut predecessor {
+        predecessor.tell(started.as_ref().map(|(gateway, _)| gateway.publisher.epoch())).await;
+    }
+    if started.is_ok() {
+        systemd::on_ready();
+    }
+    started
+}
+
+async fn start_after(
+    source: Source,
+    orders: Orders,
+    mut inherited: Inherited,
+    predecessor: Option<&mut Predecessor>,
+) -> Result<(Gateway, Option<AdminServer>), Failure> {
+    let prepared = prepare(source, &mut inherited).await?;
+    let admin = prepared.loaded.config.admin.clone();
+    let socket = inherited.take_admin(&admin.listen);
+    let board = Arc::clone(&prepared.board);
+    let Some(predecessor) = predecessor else {
+        let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
+        let (gateway, _none_left) = prepared.launch(false).map_err(Failure::Runtime)?;
+        return serves(gateway).await.map(|gateway| (gateway, server));
+    };
+    let (gateway, later) = prepared.launch(true).map_err(Failure::Runtime)?;
+    let gateway = launched(gateway).await?;
+    predecessor.relieve(inherited.kept, socket.is_some()).await?;
+    let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
+    gateway.board.on_replacing(predecessor.pid);
+    gateway.accept_on(later);
+    serves(gateway).await.map(|gateway| (gateway, server))
+}
+
+/// Waits until every worker accepts.
+async fn serves(gateway: Gateway) -> Result<Gateway, Failure> {
+    let gateway = launched(gateway).await?;
+    let loops = gateway.accept_loops(|_| true);
+    if gateway.accepts_by(loops).await && !gateway.crew.any_finished() {
+        gateway.board.on_ready();
+        return Ok(gateway);
+    }
+    gateway.crew.tell(|| worker::Message::Stop);
+    Err(Failure::Runtime("a worker does not accept".to_owned()))
+}
+
+/// Waits until every worker has adopted the first snapshot.
+async fn launched(gateway: Gateway) -> Result<Gateway, Failure> {
     warn_of_limits(gateway.config());
     if gateway.adopted().await && !gateway.crew.any_finished() {
-        gateway.board.on_ready();
-        return Ok((gateway, admin));
+        return Ok(gateway);
     }
     gateway.crew.tell(|| worker::Message::Stop);
     Err(Failure::Runtime("a worker did not start".to_owned()))
 }
 
-async fn prepare(source: Source) -> Result<Prepared, Failure> {
+async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, Failure> {
     let loaded = source.clone().load().await.map_err(Failure::Config)?;
     loaded.warn();
     let config = &loaded.config;
@@ -83,7 +137,8 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
     tables.on_publishing(&snapshot, config);
     tables.on_published(1);
     let wanted = listener_changes(&[], &config.listeners).open;
-    let opened = sockets::open_all(&wanted, placement.len()).map_err(refused)?;
+    inherited.fit(&config.listeners).map_err(refused)?;
+    let opened = sockets::open_all(&wanted, placement.len(), inherited).map_err(refused)?;
     let (rings, drains) = placement.iter().map(|_| ring()).unzip();
     let writer = LogWriter::start(&config.access_log.output, drains);
     let writer = writer.map_err(|error| refused(error.to_string()))?;
@@ -105,8 +160,8 @@ async fn prepare(source: Source) -> Result<Prepared, Failure> {
 }
 
 impl Prepared {
-    /// Starts the workers.
-    fn launch(self) -> Result<Gateway, String> {
+    /// Starts the workers; `leaves_inherited` has them accept on what was inherited only later, and gives it back.
+    fn launch(self, leaves_inherited: bool) -> Result<(Gateway, Vec<Copies>), String> {
         let (reports, found) = mpsc::unbounded_channel();
         let mut probes = Probes::new(reports);
         let targets = probes::targets(&self.loaded.config, &self.snapshot);
@@ -115,13 +170,18 @@ impl Prepared {
         let runtime = &self.loaded.config.runtime;
         let credit = Arc::new(Credit::new(runtime.max_connections));
         let loads = Arc::new(Loads::new(self.seats.len(), runtime.accept_balance));
-        let mut held = Vec::new();
+        let (mut originals, mut later) = (Originals::default(), Vec::new());
         let mut berths: Vec<Berth> = self.seats.iter().map(|_| Vec::new()).collect();
         for one in self.opened {
-            for (berth, socket) in berths.iter_mut().zip(one.sockets) {
-                berth.push((one.held.name.clone(), socket));
+            let name = &one.held.name;
+            if one.is_inherited && leaves_inherited {
+                later.push((name.clone(), one.berths));
+            } else {
+                for (berth, sockets) in berths.iter_mut().zip(one.berths) {
+                    berth.extend(sockets.into_iter().map(|socket| (name.clone(), socket)));
+                }
             }
-            held.push(one.held);
+            originals.keep(one.held, one.sockets);
         }
         let shared = Shared { publisher: &publisher, fleet: self.tables.fleet(), credit: &credit, loads: &loads };
         let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &shared)?;
@@ -134,7 +194,7 @@ impl Prepared {
             last_refusal: None,
             tables: self.tables,
             publisher,
-            held,
+            originals,
             watch: watch(),
             crew,
             credit,
@@ -148,7 +208,8 @@ impl Prepared {
         let sentinel = Sentinel::new(gateway.probes.followed(), Arc::clone(&gateway.board));
         // It ends with the runtime.
         drop(tokio::spawn(sentinel.run(found)));
-        Ok(gateway)
+        drop(tokio::spawn(systemd::watch(Arc::clone(&gateway.board))));
+        Ok((gateway, later))
     }
 }
 

@@ -13,6 +13,7 @@ mod deadline;
 mod env;
 mod h2;
 mod hang_up;
+mod inherited;
 mod probe;
 mod proxy_protocol;
 mod tls;
@@ -27,6 +28,7 @@ pub use h2::{
     ClientStream, ClientTurn, H2Client, H2End, H2Limits, H2Opener, H2Refusal, H2Server, Opened, Room, Seat,
     ServerStream, StreamFault, Turn, connect_h2, serve_h2,
 };
+pub use inherited::take_inherited;
 pub use probe::{Driver, clock_is_synchronized, probe_io_uring};
 pub use proxy_protocol::{
     PROXY_HEADER_BYTES, ProxyHeader, ProxyParties, ProxyProgress, encode_proxy_v1, encode_proxy_v2, parse_proxy_header,

@@ -66,7 +66,7 @@ impl Reactor {
     /// The socket cannot be registered.
     pub fn listen(&self, socket: std::net::TcpListener) -> io::Result<ReactorListener> {
         socket.set_nonblocking(self.driver_is_epoll)?;
-        Ok(ReactorListener { inner: TcpListener::from_std(socket)?, reactor: *self })
+        Ok(ReactorListener { inner: TcpListener::from_std(socket)?, reactor: *self, canceller: Cell::default() })
     }
 
     /// Takes a connected socket into this reactor, wherever it was accepted; io_uring wants it blocking and epoll not.
@@ -130,15 +130,20 @@ impl Env for Reactor {
 pub struct ReactorListener {
     inner: TcpListener,
     reactor: Reactor,
+    canceller: Cell<Option<Canceller>>,
 }
 
 impl ReactorListener {
     /// Accepts one connection. Runs in a task of its own and is never raced: a cancelled accept leaks its socket.
     ///
     /// # Errors
-    /// The kernel's, for instance when file descriptors ran out, or after [`ReactorListener::close`].
+    /// The kernel's, for instance when file descriptors ran out, or after [`ReactorListener::close`] or
+    /// [`ReactorListener::release`].
     pub async fn accept(&self) -> io::Result<(TcpPeer, SocketAddr)> {
-        let (stream, peer) = self.inner.accept().await?;
+        let canceller = self.canceller.take().unwrap_or_default();
+        let handle = canceller.handle();
+        self.canceller.set(Some(canceller));
+        let (stream, peer) = self.inner.cancelable_accept(handle).await?;
         Ok((TcpPeer::new(stream), peer))
     }
 
@@ -158,6 +163,14 @@ impl ReactorListener {
         // An accept that waits completes with EINVAL; nothing is left to do when the socket is gone.
         drop(socket.shutdown(std::net::Shutdown::Read));
         accepted
+    }
+
+    /// Stops accepting and leaves the socket and its queue to whoever else holds it: a waiting accept completes, with a
+    /// connection that had just come or with an error.
+    pub fn release(&self) {
+        if let Some(canceller) = self.canceller.take() {
+            drop(canceller.cancel());
+        }
     }
 }
 

@@ -283,6 +283,10 @@ pub struct Cells {
     pub stall_max_ns: Counter,
     /// Gauge: the epoch this worker serves by.
     pub epoch: Counter,
+    /// Gauge: listening sockets that this worker accepts from.
+    pub listening: Counter,
+    /// Ticks that this worker has done.
+    pub ticks: Counter,
     /// Duration of exchanges from the first byte of the request to the last byte of the response.
     pub durations: Histogram,
     /// Local replies that refuse a request, by reason index.
@@ -363,6 +367,8 @@ impl WorkerCounters {
                 stalls: Counter::new(),
                 stall_max_ns: Counter::new(),
                 epoch: Counter::new(),
+                listening: Counter::new(),
+                ticks: Counter::new(),
                 durations: Histogram::new(),
                 rejected: std::array::from_fn(|_| Counter::new()),
                 store_requests: Counter::new(),

@@ -70,8 +70,19 @@ impl Listening {
         let (name, socket, closed) =
             (Rc::clone(&listening.name), Rc::clone(&listening.socket), Rc::clone(&listening.closed));
         let keeper = Rc::clone(door);
-        door.shard.env().spawn(async move { accept_all(&keeper, &name, &socket, &closed).await });
+        door.shard.counters().listening.add(1);
+        door.shard.env().spawn(async move {
+            accept_all(&keeper, &name, &socket, &closed).await;
+            let listening = &keeper.shard.counters().listening;
+            listening.set(listening.value() - 1);
+        });
         listening
+    }
+
+    /// Stops accepting and leaves what waits on the socket to another process that holds it too.
+    pub(super) fn release(self) {
+        self.closed.set(true);
+        self.socket.release();
     }
 
     /// Stops accepting; what the kernel had accepted already is served.

@@ -27,6 +27,11 @@ pub enum Message {
         /// The listener's name.
         name: String,
     },
+    /// Stop accepting on the listener of this name, and leave its queue to another process that has the same sockets.
+    Release {
+        /// The listener's name.
+        name: String,
+    },
     /// Stop accepting, close idle connections, finish the others, then end.
     Drain,
     /// End now.

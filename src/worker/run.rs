@@ -108,6 +108,9 @@ impl Desk {
             Message::Nudge => self.door.shard.adopt_newest(),
             Message::Listen { name, socket } => self.listen(name, socket)?,
             Message::Unlisten { name } => self.stop_listening(|one| *one.name == *name),
+            Message::Release { name } => {
+                self.listening.extract_if(.., |one| *one.name == *name).for_each(Listening::release);
+            }
             Message::Drain => {
                 // First, so that what is counted as on its way from here on is all that will ever come.
                 self.door.close();
@@ -161,5 +164,6 @@ async fn tick(shard: Rc<Shard<Reactor>>) {
         shard.counters().stall_max_ns.raise(late_ns);
         expected_ns = now_ns;
         shard.on_tick(now_ns / 1_000_000, clock::unix_ms());
+        shard.counters().ticks.add(1);
     }
 }

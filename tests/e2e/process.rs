@@ -1,6 +1,7 @@
 //! The binary as a child process: its lines, its signals, what the kernel says of it.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,10 +25,26 @@ pub(crate) struct Lines {
     seen: RefCell<Vec<String>>,
 }
 
+/// Variables that would change what the binary does.
+const VARIABLES: [&str; 7] = [
+    "LISTEN_ADDR",
+    "UPSTREAM_URL",
+    "CONFIG_PORT",
+    "RINGGATE_LOG",
+    "RINGGATE_WORKERS",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+];
+
 /// The command of the binary, without the environment variables that would change what it does.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(BINARY);
-    for name in ["LISTEN_ADDR", "UPSTREAM_URL", "CONFIG_PORT", "RINGGATE_LOG", "RINGGATE_WORKERS"] {
+    program(BINARY)
+}
+
+/// The same for a program that is the binary by another path, or starts it.
+pub(crate) fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
+    for name in VARIABLES {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

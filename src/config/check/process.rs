@@ -119,6 +119,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         workers: Workers::Auto,
         io: Io::Auto,
         shutdown_grace: Duration::from_secs(30),
+        upgrade_timeout: Duration::from_secs(20),
         max_connections: MAX_CONNECTIONS,
         accept_balance: true,
     };
@@ -129,6 +130,9 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
     }
     if let Some(grace) = check.value(at.key("shutdown_grace"), file.shutdown_grace.as_ref()) {
         runtime.shutdown_grace = grace;
+    }
+    if let Some(patience) = check.value(at.key("upgrade_timeout"), file.upgrade_timeout.as_ref()) {
+        runtime.upgrade_timeout = patience;
     }
     match check.value(at.key("max_connections"), file.max_connections.as_ref()) {
         Some(0) => check.error(at.key("max_connections"), "expected at least 1 connection"),

@@ -19,6 +19,8 @@ pub(in crate::config) struct RuntimeFile {
     pub(in crate::config) io: Option<Leaf<IoName>>,
     /// How long a shutdown waits for exchanges in flight, 30s.
     pub(in crate::config) shutdown_grace: Option<Leaf<Span>>,
+    /// How long an upgrade waits for the new process to be ready, 20s.
+    pub(in crate::config) upgrade_timeout: Option<Leaf<Wait>>,
     /// Most accepted connections at once in the whole process, 50000.
     pub(in crate::config) max_connections: Option<Leaf<Count>>,
     /// Whether a worker that holds more connections than another hands new ones over, on.

@@ -10,7 +10,7 @@ fn answers(reload: Option<Result<u64, String>>, requests: &[&str]) -> Vec<String
         let board = Arc::new(board());
         let (sender, mut inbox) = mpsc::channel::<ReloadRequest>(1);
         let admin = on(AdminListen::Tcp("127.0.0.1:0".parse().unwrap()));
-        let server = AdminServer::start(&admin, Arc::clone(&board), orders(sender)).await.unwrap().unwrap();
+        let server = AdminServer::start(&admin, Arc::clone(&board), orders(sender), None).await.unwrap().unwrap();
         let answering = async {
             if let Some(answer) = reload {
                 inbox.recv().await.unwrap().send(answer).unwrap();
@@ -42,7 +42,8 @@ fn on(listen: AdminListen) -> Admin {
 
 /// Orders to reload go to `reloads`, others to nobody.
 fn orders(reloads: mpsc::Sender<ReloadRequest>) -> Orders {
-    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0 }
+    let upgrades = mpsc::channel(1).0;
+    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0, upgrades }
 }
 
 fn ask(line: &str, fields: &str) -> String {
@@ -102,7 +103,8 @@ fn a_unix_socket_is_private_serves_and_is_replaced_when_stale() {
     runtime.block_on(async {
         let (sender, _inbox) = mpsc::channel(1);
         let admin = on(AdminListen::Unix(path.clone()));
-        let server = AdminServer::start(&admin, Arc::new(board()), orders(sender.clone())).await.unwrap().unwrap();
+        let server =
+            AdminServer::start(&admin, Arc::new(board()), orders(sender.clone()), None).await.unwrap().unwrap();
         assert_eq!(server.address, format!("unix:{}", path.display()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -110,7 +112,7 @@ fn a_unix_socket_is_private_serves_and_is_replaced_when_stale() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        let error = AdminServer::start(&admin, Arc::new(board()), orders(sender)).await.unwrap_err();
+        let error = AdminServer::start(&admin, Arc::new(board()), orders(sender), None).await.unwrap_err();
         assert!(error.contains("another process"), "{error}");
         server.stop();
     });

@@ -1,0 +1,104 @@
+//! The process that is to be replaced, as the new one sees it; and the words that pass between them.
+
+use std::io;
+use std::os::unix::net::UnixStream as Channel;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+
+use crate::control::Failure;
+
+/// Bytes of one word; a report of a refused configuration may be long.
+const WORD_BYTES: u64 = 4 << 20;
+
+/// What is said, a line of JSON each.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// The new process: everything is done but accepting. Listeners of the old one that it goes on with, and whether it
+    /// has the admin server's socket.
+    Ready { listeners: Vec<String>, admin: bool },
+    /// The old process: it does not accept any more.
+    Go,
+    /// The new process: it accepts, by this epoch.
+    Serving { epoch: u64 },
+    /// The new process: it cannot serve.
+    Failed { why: String },
+}
+
+/// One end of the way between the two processes.
+#[derive(Debug)]
+pub(super) struct Talk(BufReader<UnixStream>);
+
+impl Talk {
+    /// Over this channel, on the runtime of the caller.
+    pub(super) fn new(channel: Channel) -> io::Result<Self> {
+        channel.set_nonblocking(true)?;
+        Ok(Self(BufReader::new(UnixStream::from_std(channel)?)))
+    }
+
+    /// Says a word.
+    pub(super) async fn say(&mut self, word: &Word) -> io::Result<()> {
+        let line = serde_json::to_string(word)? + "\n";
+        self.0.get_mut().write_all(line.as_bytes()).await
+    }
+
+    /// The next word of the other side; nothing when it is gone.
+    pub(super) async fn hear(&mut self) -> io::Result<Option<Word>> {
+        let mut line = String::new();
+        match (&mut self.0).take(WORD_BYTES).read_line(&mut line).await? {
+            0 => Ok(None),
+            _ => Ok(Some(serde_json::from_str(&line)?)),
+        }
+    }
+}
+
+/// The process whose sockets this one has.
+#[derive(Debug)]
+pub(in crate::control) struct Predecessor {
+    /// Its number.
+    pub(in crate::control) pid: u32,
+    channel: Option<Channel>,
+    talk: Option<Talk>,
+}
+
+impl Predecessor {
+    pub(super) const fn new(pid: u32, channel: Channel) -> Self {
+        Self { pid, channel: Some(channel), talk: None }
+    }
+
+    fn talk(&mut self) -> io::Result<&mut Talk> {
+        if let Some(channel) = self.channel.take() {
+            self.talk = Some(Talk::new(channel)?);
+        }
+        self.talk.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Says that all is ready but accepting, and waits until the other process has stopped doing that.
+    ///
+    /// # Errors
+    /// It gave the upgrade up.
+    pub(in crate::control) async fn relieve(&mut self, listeners: Vec<String>, admin: bool) -> Result<(), Failure> {
+        let asked = async {
+            let talk = self.talk()?;
+            talk.say(&Word::Ready { listeners, admin }).await?;
+            talk.hear().await
+        };
+        match asked.await {
+            Ok(Some(Word::Go)) => Ok(()),
+            Ok(_) | Err(_) => Err(Failure::Runtime("the process to be replaced gave the upgrade up".to_owned())),
+        }
+    }
+
+    /// Says how the start ended.
+    pub(in crate::control) async fn tell(&mut self, started: Result<u64, &Failure>) {
+        let word = match started {
+            Ok(epoch) => Word::Serving { epoch },
+            Err(failure) => Word::Failed { why: failure.to_string() },
+        };
+        // One that is gone has nothing to do any more.
+        if let Ok(talk) = self.talk() {
+            drop(talk.say(&word).await);
+        }
+    }
+}
