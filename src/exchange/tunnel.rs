@@ -173,6 +173,8 @@ impl<'a, E: Env> Exchange<'a, E> {
             let buffer = match read_once(from, self.shard.buffers.lend(), alarm, idle_ms.get()).await {
                 Received::Bytes(buffer) => buffer,
                 Received::End(_) => {
+                    // RFC 8446 section 6.1: without that word an end looks cut; whoever reads slowly takes it later.
+                    let _in_time = alarm.within(limits::LINGER_MS, pin!(to.announce_end())).await;
                     to.shutdown_write();
                     // It may have closed altogether: what the other still has to say must come soon.
                     idle_ms.set(idle_ms.get().min(limits::TUNNEL_HALF_CLOSED_MS));

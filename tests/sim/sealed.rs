@@ -57,6 +57,42 @@ fn the_end_of_tls_is_announced_to_a_client_that_reads_slowly() {
     }
 }
 
+/// The same of a tunnel, whose ends are told each for itself.
+#[test]
+fn the_end_of_a_tunnel_is_announced_to_a_client_that_reads_slowly() {
+    let narrow = Profile { window: 2_000, ..Profile::FAST };
+    for length in (5_000..7_000).step_by(20) {
+        let mut settings = Settings::plain([0]);
+        settings.seal(false);
+        let stage = Stage::with(1, &settings, &[(0, 0)], move |upstream: Upstream| async move {
+            upstream.request().await;
+            upstream.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+            upstream.say(&"x".repeat(length)).await;
+            upstream.end.end_write();
+            upstream.note_end().await;
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            let tongue = Tongue { is_tls: true, ..Tongue::default() };
+            let end = there.gateway.accept_by(tongue.listener(), "client".to_owned(), narrow);
+            let link = tongue.link(end, &Sessions::new());
+            let asks = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            link.send(asks).await.expect("the gateway listens");
+            let mut all = Vec::new();
+            loop {
+                let more = link.recv().await.unwrap_or_else(|error| panic!("{error} behind {} bytes", all.len()));
+                if more.is_empty() {
+                    break;
+                }
+                all.extend(more);
+                there.world.sleep_ms(20).await;
+            }
+            assert_eq!(all.iter().rev().take_while(|byte| **byte == b'x').count(), length);
+            link.end_write().await;
+        });
+    }
+}
+
 /// RFC 9113 section 3.3: prior knowledge begins with a preface, however it is cut on its way.
 #[test]
 fn a_preface_may_be_cut_anywhere() {
