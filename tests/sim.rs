@@ -9,6 +9,10 @@
     reason = "a test program that prints its story"
 )]
 
+#[path = "sim/behaviour.rs"]
+mod behaviour;
+#[path = "sim/call.rs"]
+mod call;
 #[path = "sim/chance.rs"]
 mod chance;
 #[path = "sim/client.rs"]
@@ -29,6 +33,8 @@ mod failures;
 mod gateway;
 #[path = "sim/inspector.rs"]
 mod inspector;
+#[path = "sim/introduction.rs"]
+mod introduction;
 #[path = "sim/ledger.rs"]
 mod ledger;
 #[path = "sim/link.rs"]
@@ -47,6 +53,8 @@ mod plan;
 mod reach;
 #[path = "sim/reasons.rs"]
 mod reasons;
+#[path = "sim/request.rs"]
+mod request;
 #[path = "sim/scenario.rs"]
 mod scenario;
 #[path = "sim/sealed.rs"]
@@ -67,8 +75,12 @@ mod storm;
 mod streams;
 #[path = "sim/traffic.rs"]
 mod traffic;
+#[path = "sim/tunnels.rs"]
+mod tunnels;
 #[path = "sim/verdict.rs"]
 mod verdict;
+#[path = "sim/watched.rs"]
+mod watched;
 #[path = "sim/wire.rs"]
 mod wire;
 #[path = "sim/world.rs"]
@@ -82,6 +94,8 @@ const SEEDS: u64 = 256;
 const SEALED_SEEDS: u64 = 64;
 /// Those with endpoints of HTTP/2.
 const SHARED_SEEDS: u64 = 64;
+/// Those with words of proxies, calls of gRPC and tunnels.
+const EDGE_SEEDS: u64 = 64;
 /// The first of them.
 const BASE_SEED: u64 = 1;
 /// Failing seeds told in full.
@@ -143,6 +157,18 @@ fn every_seed_with_tls_and_http2_keeps_the_invariants() {
 #[test]
 fn every_seed_with_endpoints_of_http2_keeps_the_invariants() {
     play_seeds(scenario::run_shared, SHARED_SEEDS, &reach::WANTED_SHARED);
+}
+
+#[test]
+fn every_seed_with_proxies_calls_and_tunnels_keeps_the_invariants() {
+    play_seeds(scenario::run_edge, EDGE_SEEDS, &reach::WANTED_EDGE);
+}
+
+#[test]
+fn a_seed_with_proxies_calls_and_tunnels_tells_the_same_story_twice() {
+    let stories: Vec<u64> = [11, 11, 12].map(|seed| scenario::run_edge(seed).history).to_vec();
+    assert_eq!(stories[0], stories[1]);
+    assert_ne!(stories[0], stories[2]);
 }
 
 #[test]

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 
 use crate::chance::{checksum, pattern};
 use crate::env::{Dialled, Network};
+use crate::introduction;
 use crate::ledger::Ledger;
 use crate::link::Link;
-use crate::pipe::{Conn, connection};
+use crate::pipe::{Conn, End, connection};
 use crate::plan::{Behaviour, BodyPlan, EndpointPlan, RUBBISH, RequestPlan, Shape, Trouble, WireTrouble};
 use crate::seals;
 use crate::shared::Sharing;
 use crate::storm::Weather;
+use crate::tunnels::{self, is_of_client};
 use crate::wire::{Body, Framing, Head, chunked};
 use crate::world::{Bell, World};
 
@@ -75,19 +77,34 @@ impl Host {
         let (ours, theirs) = connection(&self.world, name, plan.profile);
         self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
         self.lines.borrow_mut().push(Rc::downgrade(&theirs.conn));
-        let link = if plan.is_sealed {
-            seals::served(theirs, plan.is_shared)
-        } else {
-            Link::plain(theirs, WireTrouble::default())
-        };
         let host = Rc::clone(self);
         if plan.is_shared {
+            let link = self.link(theirs);
             self.world.spawn(Sharing::serve(host, link));
             return Dialled::Open(ours);
         }
-        let server = Server { host, link, poisoned: Cell::new(false), served: Cell::new(false) };
-        self.world.spawn(async move { server.serve().await });
+        self.world.spawn(async move {
+            let client = match host.plan.announced {
+                None => None,
+                Some(version) => match introduction::hear(&theirs, version).await {
+                    Ok(None) => return,
+                    Ok(Some(client)) => Some(client.to_string()),
+                    Err(problem) => return host.world.blame(format!("{}: {problem}", theirs.name())),
+                },
+            };
+            let link = host.link(theirs);
+            let (poisoned, served) = (Cell::new(false), Cell::new(false));
+            Server { host, link, client, poisoned, served }.serve().await;
+        });
         Dialled::Open(ours)
+    }
+
+    fn link(&self, end: End) -> Link {
+        if self.plan.is_sealed {
+            seals::served(end, self.plan.is_shared)
+        } else {
+            Link::plain(end, WireTrouble::default())
+        }
     }
 
     /// The weather changes.
@@ -140,6 +157,8 @@ impl Host {
 struct Server {
     host: Rc<Host>,
     link: Link,
+    /// Whom its first words said that it is for.
+    client: Option<String>,
     /// Has it sent a response that nobody asked for?
     poisoned: Cell<bool>,
     /// Has it had a request?
@@ -155,12 +174,19 @@ impl Server {
         loop {
             let Some(head) = self.read_head(&mut bytes).await else { return };
             self.host.until_awake().await;
-            if self.served.replace(true) && self.host.weather.get() == Weather::Curt {
+            let is_again = self.served.replace(true);
+            if is_again && self.client.is_some() {
+                self.host.world.blame(format!("{}: used again, and for one client", self.link.end.name()));
+            }
+            if is_again && self.host.weather.get() == Weather::Curt {
                 return;
             }
             if self.poisoned.get() {
                 // What it would answer now would be taken for the answer to a later request.
                 return;
+            }
+            if self.host.ledger.tunnels.borrow().contains(head.one("x-token").unwrap_or_default()) {
+                return self.tunnel(&head, bytes).await;
             }
             let Some((plan, attempt)) = self.recognise(&head) else { return };
             let behaviour = self.host.weathered(&plan.behaviours[attempt.min(plan.behaviours.len() - 1)]);
@@ -192,6 +218,15 @@ impl Server {
         }
     }
 
+    async fn tunnel(&self, head: &Head, bytes: Vec<u8>) {
+        self.host.ledger.on_head(head.one("x-token").unwrap_or_default(), self.link.end.conn.is_copy.get());
+        let clients = [head.one("x-forwarded-for"), self.client.as_deref()];
+        if clients.into_iter().flatten().any(|client| !is_of_client(client) && !introduction::is_source(client)) {
+            self.host.world.blame(format!("{}: a tunnel of {clients:?}", self.link.end.name()));
+        }
+        tunnels::echo(&self.link, head, bytes).await;
+    }
+
     /// Whose request is it, and is the head as it must be?
     fn recognise(&self, head: &Head) -> Option<(RequestPlan, usize)> {
         let [method, target, _] = &head.first;
@@ -206,6 +241,13 @@ impl Server {
         }
         if *method != plan.method || *target != expected || head.one("x-request-id") != Some(token.as_str()) {
             self.host.world.blame(format!("{token}: not as it was sent: {head:?}"));
+        }
+        let told = [head.one("x-forwarded-for").or(Some("")), self.client.as_deref()];
+        let sources = told.into_iter().flatten().filter_map(|told| plan.source_problem(told));
+        let fields = ["content-type", "grpc-timeout"].map(|name| head.one(name).unwrap_or_default());
+        let call = plan.call.as_ref().and_then(|call| call.problem(fields[0], fields[1]));
+        for problem in sources.chain(call) {
+            self.host.world.blame(format!("{token}: {problem}: {head:?}"));
         }
         match (head.request_framing(), &plan.body) {
             (Ok(Framing::Length(_)), BodyPlan::None) => {}
@@ -366,6 +408,10 @@ impl Server {
         if let Some(body) = body {
             head += &format!("X-Echo-Body: {} {:016x}\r\n", body.len(), checksum(body));
         }
+        let (call, status) = plan.call.as_ref().map_or(("", String::new()), |call| {
+            ("Content-Type: application/grpc\r\n", format!("Grpc-Status: {}\r\n", call.status))
+        });
+        head += call;
         head += match (behaviour.closes || behaviour.shape == Shape::UntilClose, behaviour.trouble) {
             (true, _) | (_, Trouble::Early) => "Connection: close\r\n",
             _ => "Connection: X-Secret\r\nX-Secret: hop\r\n",
@@ -383,7 +429,7 @@ impl Server {
             Shape::Length | Shape::UntilClose => answer.extend(content),
             Shape::Chunked => {
                 let sizes = [behaviour.length / 3 + 1, 1, 5_000];
-                answer.extend(chunked(&content, &sizes, &format!("X-Trail: {token}\r\n")));
+                answer.extend(chunked(&content, &sizes, &format!("X-Trail: {token}\r\n{status}")));
             }
         }
         answer

@@ -1,7 +1,7 @@
 //! What happened to each request, by its token: written by clients and endpoints, judged at the end.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{ClientPlan, RequestPlan};
 use crate::wire::Head;
@@ -50,6 +50,10 @@ pub(crate) struct Ledger {
     plans: RefCell<BTreeMap<String, RequestPlan>>,
     pub(crate) executions: RefCell<BTreeMap<String, Vec<Execution>>>,
     pub(crate) dialogues: RefCell<Vec<Dialogue>>,
+    /// Requests that ask for a tunnel.
+    pub(crate) tunnels: RefCell<BTreeSet<String>>,
+    /// Tunnels that are over for their clients.
+    pub(crate) tunnels_over: Cell<usize>,
 }
 
 impl Ledger {

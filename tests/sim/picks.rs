@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use ringgate::cluster::{BreakerState, Probe, Slot};
 
-use crate::inspector::{Inspector, Watched};
+use crate::inspector::Inspector;
 use crate::traffic::Trial;
+use crate::watched::Watched;
 
 impl Inspector {
     /// A request goes to an endpoint that was picked in this very step; the trial that it may be.
@@ -71,7 +72,7 @@ impl Inspector {
         if slot.is_resting(now_ms) {
             problems.push(format!("it rests, and {rock} does not"));
         }
-        let tier_of = |address| move |rules: &crate::inspector::Rules| rules.tiers.get(&address).copied();
+        let tier_of = |address| move |rules: &crate::watched::Rules| rules.tiers.get(&address).copied();
         let is_behind = rules().all(|rules| tier_of(address)(rules) > tier_of(rock)(rules));
         let is_capped = rules().any(|rules| rules.cap > 0);
         if is_behind && !is_capped && watched.state.slow_tiers() == 0 {

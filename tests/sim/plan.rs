@@ -2,234 +2,19 @@
 
 use std::net::SocketAddr;
 
-use crate::chance::{Chance, pattern};
+use crate::call::CallPlan;
+use crate::chance::Chance;
+use crate::introduction::Introduction;
 use crate::mailbox::Hearing;
-use crate::pipe::Profile;
+use crate::pipe::{End, Profile};
+use crate::request::request;
 use crate::settings::{Bones, ENDPOINTS, ROOMS, Settings, address};
 use crate::storm::{self, Event};
-use crate::wire::chunked;
+use crate::tunnels::TunnelPlan;
+use crate::world::World;
 
-/// A request body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BodyPlan {
-    None,
-    Length(usize),
-    Chunked { length: usize, sizes: Vec<usize>, trailers: bool },
-}
-
-impl BodyPlan {
-    pub(crate) fn length(&self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Length(length) | Self::Chunked { length, .. } => *length,
-        }
-    }
-}
-
-/// What is wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    /// These bytes stand for the head.
-    Head(Vec<u8>),
-    /// The head is good, the chunks are not.
-    Chunks,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct RequestPlan {
-    pub(crate) token: String,
-    pub(crate) method: &'static str,
-    pub(crate) is_old: bool,
-    pub(crate) body: BodyPlan,
-    pub(crate) expects: bool,
-    pub(crate) closes: bool,
-    pub(crate) flaw: Option<Flaw>,
-    /// By attempt; the last one stands for all that follow.
-    pub(crate) behaviours: Vec<Behaviour>,
-}
-
-impl RequestPlan {
-    pub(crate) fn is_idempotent(&self) -> bool {
-        self.method != "POST"
-    }
-
-    /// Some answers end with their connections: with TLS, one that was cut can be told from one that is whole.
-    fn end_with_connections(&mut self, chance: &Chance) {
-        for behaviour in self.behaviours.iter_mut().filter(|one| one.trouble != Trouble::Extra && !chance.one_in(3)) {
-            if let Trouble::Cut { at, reset, stall } = &mut behaviour.trouble {
-                (*at, *reset, *stall) = (*at + 200, false, false);
-                behaviour.length = behaviour.length.max(1_000);
-            } else if chance.one_in(2) {
-                continue;
-            }
-            behaviour.shape = Shape::UntilClose;
-        }
-    }
-
-    pub(crate) fn path(&self) -> String {
-        format!("/t/{}", self.token)
-    }
-
-    pub(crate) fn body(&self) -> Vec<u8> {
-        pattern(&self.token, self.body.length())
-    }
-
-    pub(crate) fn head(&self) -> Vec<u8> {
-        if let Some(Flaw::Head(bytes)) = &self.flaw {
-            return bytes.clone();
-        }
-        let version = if self.is_old { "1.0" } else { "1.1" };
-        let token = &self.token;
-        let mut head = format!("{} /t/{token}?q={token} HTTP/{version}\r\nHost: sim.test\r\n", self.method);
-        head += &format!("X-Token: {token}\r\nX-Request-Id: {token}\r\nTE: trailers\r\nX-Hop: 1\r\n");
-        head += match (self.is_old, self.closes) {
-            (false, false) => "Connection: TE, X-Hop\r\n",
-            (false, true) => "Connection: close, TE, X-Hop\r\n",
-            (true, false) => "Connection: keep-alive, X-Hop\r\n",
-            (true, true) => "Connection: X-Hop\r\n",
-        };
-        match &self.body {
-            BodyPlan::None => {}
-            BodyPlan::Length(length) => head += &format!("Content-Length: {length}\r\n"),
-            BodyPlan::Chunked { .. } => head += "Transfer-Encoding: chunked\r\n",
-        }
-        if self.expects {
-            head += "Expect: 100-continue\r\n";
-        }
-        (head + "\r\n").into_bytes()
-    }
-
-    /// The body as it goes over the wire.
-    pub(crate) fn framed_body(&self) -> Vec<u8> {
-        let body = self.body();
-        match (&self.body, &self.flaw) {
-            (_, Some(Flaw::Head(_))) => Vec::new(),
-            (BodyPlan::Chunked { sizes, .. }, Some(Flaw::Chunks)) => {
-                let mut framed = chunked(&body, sizes, "");
-                framed.truncate(framed.len() - 5);
-                framed.extend_from_slice(b"-1\r\nX\r\n0\r\n\r\n");
-                framed
-            }
-            (BodyPlan::Chunked { sizes, trailers, .. }, _) => {
-                let trailer = format!("X-Sum: {}\r\n", self.token);
-                chunked(&body, sizes, if *trailers { &trailer } else { "" })
-            }
-            (BodyPlan::None | BodyPlan::Length(_), _) => body,
-        }
-    }
-}
-
-/// How an endpoint frames its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
-    Length,
-    Chunked,
-    UntilClose,
-}
-
-/// What an endpoint does with one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Behaviour {
-    pub(crate) status: u16,
-    pub(crate) shape: Shape,
-    pub(crate) length: usize,
-    pub(crate) interims: usize,
-    pub(crate) delay_ms: u64,
-    /// Milliseconds between the pieces of the answer.
-    pub(crate) pace_ms: u64,
-    pub(crate) closes: bool,
-    pub(crate) trouble: Trouble,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    None,
-    /// Answers before it has read the body, and closes.
-    Early,
-    /// Reads the request and never answers.
-    Stall,
-    /// Reads the request and closes, in order or with a reset.
-    Gone {
-        reset: bool,
-    },
-    /// Does not even read the whole head of the next request.
-    GoneAtOnce,
-    /// Sends so many bytes of the answer and closes, or with a reset, or stalls.
-    Cut {
-        at: usize,
-        reset: bool,
-        stall: bool,
-    },
-    /// Sends a whole response more than was asked for.
-    Extra,
-    /// Answers with rubbish.
-    Rubbish(usize),
-    /// Sends interim responses without end.
-    Flood,
-}
-
-impl Behaviour {
-    pub(crate) fn calm(chance: &Chance) -> Self {
-        Self {
-            status: chance.pick(&[200, 200, 200, 201, 204, 304, 404, 500]),
-            shape: chance.pick(&[Shape::Length, Shape::Length, Shape::Chunked, Shape::Chunked, Shape::UntilClose]),
-            length: chance.pick(&[0, 1, 5, 100, 1000, 9000, 16_384, 40_000]),
-            interims: chance.pick(&[0, 0, 0, 0, 1, 2]),
-            delay_ms: chance.pick(&[0, 0, 0, 1, 7, 80, 300]),
-            pace_ms: chance.pick(&[0, 0, 0, 0, 1, 15]),
-            closes: chance.one_in(6),
-            trouble: Trouble::None,
-        }
-    }
-
-    /// Nothing that a breaker or a retry could mind.
-    fn good(chance: &Chance) -> Self {
-        let calm = Self::calm(chance);
-        Self {
-            status: chance.pick(&[200, 200, 201, 204, 304, 404]),
-            length: calm.length.min(1_000),
-            // A host that dies ends such an answer, and nobody can tell.
-            shape: if calm.shape == Shape::UntilClose { Shape::Length } else { calm.shape },
-            delay_ms: chance.pick(&[0, 1, 7, 30, 120, 200]),
-            ..calm
-        }
-    }
-
-    fn wild(chance: &Chance) -> Self {
-        let mut wild = Self::calm(chance);
-        let at = chance.pick(&[1, 10, 60, 150, 300, 400, 1000, 8000]);
-        let reset = chance.one_in(2);
-        wild.trouble = match chance.below(16) {
-            0 => Trouble::Early,
-            1 => Trouble::Stall,
-            2 | 3 => Trouble::Gone { reset },
-            4 => Trouble::GoneAtOnce,
-            5..=7 => Trouble::Cut { at, reset, stall: chance.one_in(4) },
-            8 | 9 => Trouble::Extra,
-            10 => Trouble::Rubbish(chance.below(RUBBISH.len())),
-            11 if chance.one_in(3) => Trouble::Flood,
-            _ => Trouble::None,
-        };
-        if wild.trouble == Trouble::Extra && wild.shape == Shape::UntilClose {
-            // Whatever follows such an answer is part of it.
-            wild.shape = Shape::Length;
-        }
-        if wild.trouble == Trouble::Early {
-            wild.status = chance.pick(&[401, 413, 200]);
-        }
-        wild
-    }
-}
-
-/// Responses that must not be relayed.
-pub(crate) const RUBBISH: [&[u8]; 6] = [
-    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nbad\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nbad!",
-    b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nbad",
-    b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nX-Nul: a\0b\r\nContent-Length: 3\r\n\r\nbad",
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
-];
+pub(crate) use crate::behaviour::{Behaviour, RUBBISH, Shape, Trouble};
+pub(crate) use crate::request::{BodyPlan, Flaw, RequestPlan};
 
 /// How a client ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,6 +78,8 @@ impl Tongue {
 #[derive(Debug, Clone)]
 pub(crate) struct ClientPlan {
     pub(crate) tongue: Tongue,
+    /// What is said ahead of everything.
+    pub(crate) introduction: Option<Introduction>,
     pub(crate) requests: Vec<RequestPlan>,
     pub(crate) pipelines: bool,
     pub(crate) ending: Ending,
@@ -320,6 +107,14 @@ impl ClientPlan {
         }
     }
 
+    /// Says what goes ahead of everything; false when nothing may follow.
+    pub(crate) async fn is_introduced(&self, world: &World, end: &End) -> bool {
+        match &self.introduction {
+            Some(words) => words.say(world, end).await,
+            None => true,
+        }
+    }
+
     /// Dialogues that come of it.
     pub(crate) fn dialogues(&self) -> usize {
         if self.tongue.is_h2 { self.requests.len() } else { 1 }
@@ -328,7 +123,8 @@ impl ClientPlan {
     /// Does everything a server may expect of a client, and quickly?
     pub(crate) fn is_fair(&self) -> bool {
         let is_prompt = self.aborts.is_none() && self.drip.is_none() && self.profile.stall_in == 0;
-        is_prompt && self.reads && self.tongue.is_fair()
+        let is_welcome = self.introduction.as_ref().is_none_or(|words| !words.is_bad);
+        is_prompt && is_welcome && self.reads && self.tongue.is_fair()
     }
 }
 
@@ -346,6 +142,8 @@ pub(crate) struct EndpointPlan {
     pub(crate) is_sealed: bool,
     /// Does it speak HTTP/2?
     pub(crate) is_shared: bool,
+    /// The version of the words that its connections begin with, if they do (PROXY protocol).
+    pub(crate) announced: Option<u8>,
     /// Streams that it takes on a connection, and what it takes of each ahead of what it has read.
     pub(crate) streams: u32,
     pub(crate) stream_window: u32,
@@ -369,6 +167,7 @@ pub(crate) struct Plan {
     pub(crate) clients: Vec<ClientPlan>,
     /// By address.
     pub(crate) endpoints: Vec<(SocketAddr, EndpointPlan)>,
+    pub(crate) tunnels: Vec<TunnelPlan>,
     pub(crate) events: Vec<(u64, Event)>,
     pub(crate) drain_ms: Option<u64>,
 }
@@ -391,6 +190,7 @@ impl Plan {
         Self {
             hearing: Hearing { room: chance.pick(&[1, 1, 2, 256]), delay_ms: chance.pick(&[0, 1, 8, 8]) },
             clients: clients(mood, &crowd, &chance),
+            tunnels: Vec::new(),
             endpoints: everywhere
                 .map(|(room, number)| {
                     let is_rock = number == 0 && bones.rocks[room];
@@ -442,6 +242,44 @@ impl Plan {
             endpoint.streams = chance.pick(&[1, 2, 3, 10, 100, 1_000]);
             endpoint.stream_window = chance.pick(&[1_000, 16_000, 65_535, 1 << 20]);
         }
+        plan
+    }
+
+    /// The same with clients that come through a proxy, endpoints that are told whom a connection is for, calls of gRPC
+    /// and tunnels.
+    pub(crate) fn edge(seed: u64) -> Self {
+        let chance = Chance::new(seed ^ 0xed6e);
+        let mut plan = if chance.one_in(2) { Self::shared(seed) } else { Self::sealed(seed) };
+        let is_calm = plan.bones.mood == Mood::Calm;
+        let introduces = chance.pick(&[None, Some(false), Some(true), Some(true)]);
+        let announces = if plan.settings.is_shared { None } else { chance.pick(&[None, Some(1), Some(2)]) };
+        let events = plan.events.iter_mut().filter_map(|(_, event)| match event {
+            Event::Reload(settings, _) => Some(settings),
+            Event::Weather(..) | Event::Probed(..) | Event::Drained(..) | Event::SlowTiers(..) => None,
+        });
+        for settings in events.chain([&mut plan.settings]) {
+            (settings.is_edge, settings.introduces, settings.announces) = (true, introduces, announces);
+        }
+        plan.endpoints.iter_mut().for_each(|(_, endpoint)| endpoint.announced = announces);
+        let words =
+            |number, may_be_bad| introduces.map(|required| Introduction::draw(&chance, number, required, may_be_bad));
+        for (number, client) in plan.clients.iter_mut().enumerate() {
+            client.introduction = words(number, !is_calm);
+            for request in &mut client.requests {
+                request.source = client.introduction.as_ref().and_then(|words| words.source);
+                if request.flaw.is_none() && !request.is_old && chance.one_in(3) {
+                    CallPlan::make(request, &chance, is_calm);
+                }
+            }
+        }
+        plan.tunnels = (0..1 + chance.below(5))
+            .map(|number| {
+                let tongue = Tongue::draw(&chance, plan.bones.mood == Mood::Wild && chance.one_in(2));
+                let tongue = if chance.one_in(4) { Tongue { is_tls: false, is_h2: false, ..tongue } } else { tongue };
+                let profile = profile(&chance, plan.bones.mood, plan.bones.mood == Mood::Wild);
+                TunnelPlan::draw(&chance, number, tongue, words(200 + number, false), profile, is_calm)
+            })
+            .collect();
         plan
     }
 
@@ -503,6 +341,7 @@ fn endpoint(chance: &Chance, mood: Mood, is_rock: bool) -> EndpointPlan {
         dies_hard: is_wild || chance.one_in(3),
         is_sealed: false,
         is_shared: false,
+        announced: None,
         streams: 100,
         stream_window: 65_535,
         idle_ms: if mood == Mood::Calm { 60_000 } else { chance.pick(rests_ms) },
@@ -521,6 +360,7 @@ fn client(chance: &Chance, mood: Mood, number: usize, crowd: &Crowd) -> ClientPl
     let is_wild = !is_calm && chance.one_in(if mood == Mood::Wild { 3 } else { 6 });
     ClientPlan {
         tongue: Tongue::default(),
+        introduction: None,
         pipelines: chance.one_in(3),
         ending: chance.pick(&[Ending::Close, Ending::Close, Ending::HalfClose, Ending::Wait]),
         aborts: (is_wild && chance.one_in(2)).then(|| (chance.below(3_000), chance.one_in(2))),
@@ -531,77 +371,4 @@ fn client(chance: &Chance, mood: Mood, number: usize, crowd: &Crowd) -> ClientPl
         profile: profile(chance, mood, is_wild),
         requests,
     }
-}
-
-fn request(chance: &Chance, mood: Mood, token: &str) -> RequestPlan {
-    let method = chance.pick(&["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT"]);
-    let is_stormy = mood == Mood::Stormy;
-    let lengths: &[usize] =
-        if is_stormy { &[0, 0, 1, 40, 700, 700, 17_000] } else { &[0, 1, 40, 700, 5_000, 17_000, 60_000] };
-    let length = chance.pick(lengths);
-    let is_old = chance.one_in(if is_stormy { 20 } else { 6 });
-    let body = match (method, chance.below(5)) {
-        ("GET" | "HEAD", 0..=3) | (_, 0) => BodyPlan::None,
-        (_, 1 | 2) => BodyPlan::Length(length),
-        _ if is_old => BodyPlan::Length(length),
-        _ => BodyPlan::Chunked {
-            length,
-            sizes: (0..3).map(|_| chance.pick(&[1, 3, 100, 4_000, 16_384, 30_000])).collect(),
-            trailers: chance.one_in(2),
-        },
-    };
-    let sizes_tiny = matches!(&body, BodyPlan::Chunked { sizes, .. } if sizes.iter().all(|size| *size < 10));
-    let body = if sizes_tiny { BodyPlan::Length(length.min(700)) } else { body };
-    let flaw = match (&body, mood != Mood::Calm && chance.one_in(if is_stormy { 100 } else { 12 })) {
-        (_, false) => None,
-        (BodyPlan::Chunked { .. }, true) => Some(Flaw::Chunks),
-        (BodyPlan::None | BodyPlan::Length(_), true) => Some(Flaw::Head(malformed(chance, token))),
-    };
-    let count = if mood == Mood::Wild { 3 } else { 1 };
-    RequestPlan {
-        token: token.to_owned(),
-        method,
-        is_old,
-        expects: body.length() > 0 && chance.one_in(4),
-        closes: chance.one_in(if is_old {
-            2
-        } else if is_stormy {
-            60
-        } else {
-            10
-        }),
-        body,
-        flaw,
-        behaviours: (0..count)
-            .map(|_| match mood {
-                Mood::Calm => Behaviour::calm(chance),
-                Mood::Wild => Behaviour::wild(chance),
-                Mood::Stormy => Behaviour::good(chance),
-            })
-            .collect(),
-    }
-}
-
-/// A head that no gateway may pass on; the token is in it, should it get through.
-fn malformed(chance: &Chance, token: &str) -> Vec<u8> {
-    let line = format!("GET /t/{token} HTTP/1.1\r\n");
-    let good = format!("{line}Host: sim.test\r\nX-Token: {token}\r\n");
-    let post = format!("POST /t/{token} HTTP/1.1\r\nHost: sim.test\r\nX-Token: {token}\r\n");
-    match chance.below(14) {
-        0 => format!("{line}X-Token: {token}\r\n\r\n"),
-        1 => format!("{good}Host: other.test\r\n\r\n"),
-        2 => format!("{post}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        3 => format!("{post}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
-        4 => format!("GET /t/{token} HTTP/1.1\nHost: sim.test\n\n"),
-        5 => format!("{good}X-Space : 1\r\n\r\n"),
-        6 => format!("{good}X-Fold: 1\r\n 2\r\n\r\n"),
-        7 => format!("{post}Transfer-Encoding: gzip\r\n\r\n"),
-        8 => format!("{post}Content-Length: +5\r\n\r\nabcde"),
-        9 => format!("{good}X-Nul: a\0b\r\n\r\n"),
-        10 => format!("GET /t/{token} HTTP/2.0\r\nHost: sim.test\r\n\r\n"),
-        11 => format!("{post}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
-        12 => format!("GET  /t/{token} HTTP/1.1\r\nHost: sim.test\r\n\r\n"),
-        _ => return pattern(token, 300).into_iter().chain(*b"\r\n\r\n").collect(),
-    }
-    .into_bytes()
 }

@@ -59,6 +59,17 @@ pub(crate) const WANTED_SHARED: [(&str, u64); 12] = [
     ("copies sent", 50),
 ];
 
+/// The same of those with words of proxies, calls and tunnels.
+pub(crate) const WANTED_EDGE: [(&str, u64); 7] = [
+    ("served", 500),
+    ("streams", 300),
+    ("tunnels", 40),
+    ("calls served", 100),
+    ("calls that failed", 20),
+    ("bad introductions", 20),
+    ("introductions refused", 20),
+];
+
 fn total(counters: &[Counter]) -> u64 {
     counters.iter().map(Counter::value).sum()
 }
@@ -94,9 +105,18 @@ impl Reach {
             ("streams reset by clients", gateway.sum(|counters| counters.h2_resets_received.value())),
             ("streams reset by the gateway", gateway.sum(|counters| counters.h2_resets_sent.value())),
             ("connections excessive", gateway.sum(|counters| total(&counters.h2_excesses))),
+            ("tunnels", gateway.sum(|counters| counters.tunnels.value())),
+            ("introductions refused", gateway.sum(|counters| counters.proxy_headers_refused.value())),
             ("client aborts", gateway.sum(|counters| counters.client_aborts.value())),
         ] {
             reach.add(name, count);
+        }
+        for dialogue in run.ledger.dialogues.borrow().iter() {
+            for (request, reply) in dialogue.plan.requests.iter().zip(&dialogue.replies) {
+                let is_served = reply.is_whole && reply.head.one("x-echo-token").is_some();
+                let what = if is_served { "calls served" } else { "calls that failed" };
+                reach.add(what, u64::from(request.call.is_some()));
+            }
         }
         for dial in gateway.inspector.dials.borrow().iter() {
             reach.add(

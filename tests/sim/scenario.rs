@@ -7,12 +7,12 @@ use std::rc::Rc;
 use crate::endpoint::Host;
 use crate::gateway::Gateway;
 use crate::ledger::Ledger;
-use crate::plan::{ClientPlan, Plan};
+use crate::plan::{ClientPlan, Mood, Plan};
 use crate::reach::Reach;
 use crate::seals::Sessions;
 use crate::storm::Event;
 use crate::world::{MS, World};
-use crate::{client, settings, streams, verdict};
+use crate::{client, settings, streams, tunnels, verdict};
 
 /// No run may take longer: every timeout has passed many times.
 const END_MS: u64 = 90_000;
@@ -51,6 +51,11 @@ pub(crate) fn run_shared(seed: u64) -> Outcome {
     play(seed, Plan::shared(seed))
 }
 
+/// Runs a seed with what stands at the edge: words of proxies, calls of gRPC, tunnels.
+pub(crate) fn run_edge(seed: u64) -> Outcome {
+    play(seed, Plan::edge(seed))
+}
+
 fn play(seed: u64, plan: Plan) -> Outcome {
     let world = World::new(seed);
     world.tell(|| format!("{:?}, {:?}\n{}", plan.bones, plan.hearing, plan.settings.yaml()));
@@ -62,7 +67,9 @@ fn play(seed: u64, plan: Plan) -> Outcome {
     });
     let hosts = hosts.collect();
     let run = Rc::new(Run { plan, world, gateway, ledger, hosts });
-    run.start_clients();
+    let sessions = Rc::new(Sessions::new());
+    run.start_clients(&sessions);
+    run.start_tunnels(&sessions);
     run.arrange_events();
     let reach = run.judge();
     run.world.end();
@@ -70,12 +77,11 @@ fn play(seed: u64, plan: Plan) -> Outcome {
 }
 
 impl Run {
-    fn start_clients(&self) {
-        let sessions = Rc::new(Sessions::new());
+    fn start_clients(&self, sessions: &Rc<Sessions>) {
         for (number, one) in self.plan.clients.clone().into_iter().enumerate() {
             self.ledger.add(&one);
             self.world.tell(|| format!("plan: {one:?}"));
-            let sessions = Rc::clone(&sessions);
+            let sessions = Rc::clone(sessions);
             let (world, ledger, gateway) = (self.world.clone(), Rc::clone(&self.ledger), Rc::clone(&self.gateway));
             self.world.spawn(async move {
                 world.sleep_ms(one.start_ms).await;
@@ -83,7 +89,12 @@ impl Run {
                 if !one.is_fair() {
                     gateway.on_slow(&format!("c{number}"));
                 }
+                let is_welcome = one.is_introduced(&world, &end).await;
                 let link = Rc::new(one.tongue.link(end, &sessions));
+                if !is_welcome {
+                    gateway.inspector.see("bad introductions");
+                    return client::fail(&world, &ledger, &one, &link);
+                }
                 let secured = world.within(client::PATIENCE_MS, link.handshake()).await;
                 if secured.is_none() {
                     world.blame(format!("{}: a handshake without end", link.end.name()));
@@ -99,6 +110,30 @@ impl Run {
                 } else {
                     client::play(world, ledger, one, link).await;
                 }
+            });
+        }
+    }
+
+    fn start_tunnels(&self, sessions: &Rc<Sessions>) {
+        let must = self.plan.bones.mood == Mood::Calm && self.plan.drain_ms.is_none();
+        for one in self.plan.tunnels.clone() {
+            self.ledger.tunnels.borrow_mut().insert(one.token.clone());
+            self.world.tell(|| format!("plan: {one:?}"));
+            let sessions = Rc::clone(sessions);
+            let (world, ledger, gateway) = (self.world.clone(), Rc::clone(&self.ledger), Rc::clone(&self.gateway));
+            self.world.spawn(async move {
+                world.sleep_ms(one.start_ms).await;
+                let end = gateway.accept_by(one.tongue.listener(), one.token.clone(), one.profile);
+                gateway.on_slow(&one.token);
+                let is_welcome = match &one.introduction {
+                    Some(words) => words.say(&world, &end).await,
+                    None => true,
+                };
+                let link = Rc::new(one.tongue.link(end, &sessions));
+                if is_welcome && matches!(world.within(client::PATIENCE_MS, link.handshake()).await, Some(Ok(()))) {
+                    tunnels::play(world, one, link, must).await;
+                }
+                ledger.tunnels_over.set(ledger.tunnels_over.get() + 1);
             });
         }
     }
@@ -136,7 +171,10 @@ impl Run {
 
     fn judge(&self) -> Reach {
         let clients: usize = self.plan.clients.iter().map(ClientPlan::dialogues).sum();
-        let is_over = || self.ledger.dialogues.borrow().len() == clients && self.gateway.open() == 0;
+        let is_over = || {
+            let ended = (self.ledger.dialogues.borrow().len(), self.ledger.tunnels_over.get());
+            ended == (clients, self.plan.tunnels.len()) && self.gateway.open() == 0
+        };
         if !self.world.run(END_MS * MS, is_over) {
             let (alive, open) = (self.world.alive(), self.gateway.open());
             self.world.blame(format!("not over: {alive} tasks alive, {open} connections open"));

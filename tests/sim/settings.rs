@@ -131,6 +131,12 @@ pub(crate) struct Settings {
     pub(crate) is_shared: bool,
     /// Connections that a client may have, if there is a cap.
     pub(crate) per_client: Option<usize>,
+    /// Are there calls of gRPC and tunnels?
+    pub(crate) is_edge: bool,
+    /// May clients come through a proxy that says who they are, or must they?
+    pub(crate) introduces: Option<bool>,
+    /// The version of the words by which endpoints are told whom a connection is for.
+    pub(crate) announces: Option<u8>,
 }
 
 impl Settings {
@@ -165,6 +171,9 @@ impl Settings {
             endpoints_sealed,
             is_shared,
             per_client: None,
+            is_edge: false,
+            introduces: None,
+            announces: None,
         }
     }
 
@@ -193,6 +202,9 @@ impl Settings {
             endpoints_sealed: false,
             is_shared: false,
             per_client: None,
+            is_edge: false,
+            introduces: None,
+            announces: None,
         }
     }
 
@@ -250,8 +262,12 @@ impl Settings {
             (false, false) => "http",
         };
         let pings = if self.is_shared { ", ping_after: 400ms, ping_timeout: 200ms" } else { "" };
-        let protocol = if self.is_shared { "protocol: h2, " } else { "" };
-        let clusters: Vec<String> = self.clusters.iter().map(|cluster| cluster.yaml(scheme, protocol)).collect();
+        let protocol = match (self.is_shared, self.announces) {
+            (true, _) => "protocol: h2, ".to_owned(),
+            (false, Some(version)) => format!("proxy_protocol: v{version}, "),
+            (false, None) => String::new(),
+        };
+        let clusters: Vec<String> = self.clusters.iter().map(|cluster| cluster.yaml(scheme, &protocol)).collect();
         let action = match &self.split[..] {
             [_] => format!("cluster: {}", ROOMS[0]),
             weights => {
@@ -268,13 +284,14 @@ impl Settings {
         let RetrySettings { attempts, on, budget, backoff_ms, any_method } = &self.retry;
         let methods = if *any_method { "any" } else { "idempotent" };
         let request_ms = self.request_ms;
+        let tunnel_idle = if self.is_edge { ", tunnel_idle: 900ms" } else { "" };
         format!(
             "version: 1\nadmin: {{ listen: off }}\n\
              listeners: {{ {} }}\n\
              defaults: {{ cluster: {{ keepalive: {{ idle_timeout: 1s, idle_per_endpoint: 4{pings} }} }} }}\n\
              clusters:\n{}\
              routes: [{{ name: all, match: {{ path: /* }}, {action}, body_limit: 1MiB{mirror},\n  \
-               timeouts: {{ connect: {CONNECT_MS}ms, response_header: {RESPONSE_HEADER_MS}ms, request: {request_ms}ms, body_idle: 700ms }},\n  \
+               timeouts: {{ connect: {CONNECT_MS}ms, response_header: {RESPONSE_HEADER_MS}ms, request: {request_ms}ms, body_idle: 700ms{tunnel_idle} }},\n  \
                retry: {{ attempts: {attempts}, on: [{}], budget: {budget}%, backoff: {backoff_ms}ms, methods: {methods} }} }}]\n\
              observability: {{ reason_header: on, access_log: {{ output: stdout, sample: {{ ok: 100% }} }} }}\n",
             self.listeners(),
@@ -295,8 +312,13 @@ impl Settings {
         let listeners = names.iter().enumerate().map(|(number, name)| {
             let tls = if name.contains("tls") { pair } else { "" };
             let h2 = if name.contains("h2") { h2 } else { "" };
+            let proxy = match self.introduces {
+                None => "",
+                Some(false) => "proxy_protocol: optional, trusted_proxies: [192.0.2.0/24], ",
+                Some(true) => "proxy_protocol: required, trusted_proxies: [192.0.2.0/24], ",
+            };
             let port = if names.len() > 1 { number + 1 } else { 0 };
-            format!("{name}: {{ address: \"127.0.0.1:{port}\", {tls}{h2}{bounds} }}")
+            format!("{name}: {{ address: \"127.0.0.1:{port}\", {tls}{h2}{proxy}{bounds} }}")
         });
         listeners.collect::<Vec<_>>().join(", ")
     }

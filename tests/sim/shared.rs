@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 
 use crate::chance::{checksum, pattern};
 use crate::endpoint::{Host, PATIENCE_MS};
 use crate::link::{Link, LinkIo};
 use crate::plan::{Behaviour, BodyPlan, RequestPlan, Shape, Trouble};
 use crate::storm::Weather;
+use crate::tunnels::{self, send_all};
 use crate::world::Bell;
 
 /// One connection of a host.
@@ -48,7 +49,7 @@ impl Sharing {
         let mut builder = Builder::new();
         builder.max_concurrent_streams(self.host.plan.streams).initial_window_size(self.host.plan.stream_window);
         // What the gateway sends is split into tiny pieces here: no sign of malice.
-        builder.data_frame_budget(usize::MAX);
+        builder.data_frame_budget(usize::MAX).enable_connect_protocol();
         let handshake = builder.handshake::<_, Bytes>(LinkIo(Rc::clone(&self.link)));
         let Some(Ok(mut connection)) = self.host.world.within(PATIENCE_MS, handshake).await else { return };
         while let Some((request, respond)) = poll_fn(|poller| self.poll_next(&mut connection, poller)).await {
@@ -116,6 +117,16 @@ impl Sharing {
         if self.begun.get() > 1 && self.host.weather() == Weather::Curt {
             return self.die(false);
         }
+        let token = request.headers().get("x-token").map_or("", |token| token.to_str().unwrap_or_default()).to_owned();
+        if self.host.ledger.tunnels.borrow().contains(&token) {
+            self.host.ledger.on_head(&token, false);
+            if request.method() == Method::CONNECT {
+                let _whole = tunnels::echo_stream(request, respond).await;
+            } else {
+                drop(respond.send_response(interim(426), true));
+            }
+            return;
+        }
         let Some((plan, attempt)) = self.recognise(&request) else { return };
         let behaviour = self.host.weathered(&plan.behaviours[attempt.min(plan.behaviours.len() - 1)]);
         self.host.world.tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.link.end.name(), plan.token));
@@ -182,6 +193,9 @@ impl Sharing {
         if request.uri().authority().is_none_or(|authority| authority.as_str() != "sim.test") {
             blame("for somebody else");
         }
+        plan.source_problem(field("x-forwarded-for")).iter().for_each(|problem| blame(problem));
+        let call = plan.call.as_ref().and_then(|call| call.problem(field("content-type"), field("grpc-timeout")));
+        call.iter().for_each(|problem| blame(problem));
         let length = match plan.body {
             BodyPlan::None if request.body().is_end_stream() => field("content-length").to_owned(),
             BodyPlan::None => "none".to_owned(),
@@ -261,7 +275,10 @@ impl Sharing {
             return None;
         }
         if has_trailers {
-            stream.send_trailers(fields(&[("x-trail", &plan.token)])).ok()?;
+            let status = plan.call.as_ref().map(|call| call.status.to_string());
+            let call = status.as_ref().map(|status| ("grpc-status", &**status));
+            let trailers: Vec<_> = [("x-trail", &*plan.token)].into_iter().chain(call).collect();
+            stream.send_trailers(fields(&trailers)).ok()?;
         } else {
             stream.send_data(Bytes::new(), true).ok()?;
         }
@@ -282,6 +299,7 @@ fn head(plan: &RequestPlan, behaviour: &Behaviour, body: Option<&[u8]>) -> Respo
     let mut all = vec![("x-echo-token", &*plan.token), ("x-echo-line", &line), ("x-body-length", &length)];
     let seen = body.map(|body| format!("{} {:016x}", body.len(), checksum(body)));
     all.extend(seen.as_ref().map(|seen| ("x-echo-body", &**seen)));
+    all.extend(plan.call.as_ref().map(|_| ("content-type", "application/grpc")));
     let wrong = (behaviour.length + 1).to_string();
     match (behaviour.trouble, behaviour.shape) {
         _ if behaviour.status == 204 => {}
@@ -296,15 +314,4 @@ fn head(plan: &RequestPlan, behaviour: &Behaviour, body: Option<&[u8]>) -> Respo
 fn fields(all: &[(&'static str, &str)]) -> HeaderMap {
     let each = all.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")));
     each.collect()
-}
-
-/// Sends content as the window allows; nothing once nobody wants it.
-async fn send_all(stream: &mut SendStream<Bytes>, content: &[u8]) -> Option<()> {
-    let mut rest = Bytes::copy_from_slice(content);
-    while !rest.is_empty() {
-        stream.reserve_capacity(rest.len());
-        let room = poll_fn(|poller| stream.poll_capacity(poller)).await?.ok()?;
-        stream.send_data(rest.split_to(room.min(rest.len())), false).ok()?;
-    }
-    Some(())
 }

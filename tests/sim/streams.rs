@@ -11,6 +11,7 @@ use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, Response};
 
+use crate::call::CallPlan;
 use crate::client::PATIENCE_MS;
 use crate::ledger::{Dialogue, Ended, Ledger, Reply};
 use crate::link::{Link, LinkIo};
@@ -164,6 +165,9 @@ fn head(request: &RequestPlan, is_tls: bool) -> Request<()> {
     }
     if request.expects {
         head = head.header("expect", "100-continue");
+    }
+    for (name, value) in request.call.iter().flat_map(CallPlan::fields) {
+        head = head.header(name, value);
     }
     head.body(()).expect("a request")
 }

@@ -113,7 +113,7 @@ impl Attempt {
         {
             let digits = start.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
             match digits {
-                Some(status) if status < 200 => self.has_interim.set(true),
+                Some(status) if status < 200 && status != 101 => self.has_interim.set(true),
                 status => self.status.set(status.or(Some(0))),
             }
             start.drain(..end + 4);

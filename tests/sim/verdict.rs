@@ -8,10 +8,15 @@ use crate::ledger::{Dialogue, Ended, Reply};
 use crate::plan::{Ending, Flaw, Mood, RequestPlan, Shape, Trouble};
 use crate::reach::Reach;
 use crate::scenario::Run;
+use crate::settings::Settings;
+use crate::world::MS;
 use crate::{reasons, shares};
 
 /// Statuses that the gateway may answer a good request with itself.
 const LOCAL: [u16; 4] = [408, 502, 503, 504];
+
+/// What a call may take beyond its time: ticks of the gateway, and bytes on their way.
+const DEADLINE_SLACK_MS: u64 = 400;
 
 /// What one worker logged of one request.
 pub(crate) struct Logged {
@@ -62,6 +67,11 @@ fn reply_problems(request: &RequestPlan, reply: &Reply) -> Vec<String> {
     if head.one("x-secret").is_some() || head.all("date").len() != 1 {
         problems.push("a hop-by-hop field came through, or not one Date".to_owned());
     }
+    let call = request.call.as_ref();
+    let is_local = head.one("x-echo-token").is_none();
+    // What was refused before it was understood is no call.
+    let is_understood = head.one("x-request-id").is_some();
+    problems.extend(call.filter(|_| is_understood).and_then(|call| call.reply_problem(reply, is_local)));
     let Some(echo) = head.one("x-echo-token") else {
         problems.extend(local_problems(request, head.one("x-request-id"), status));
         return problems;
@@ -90,7 +100,7 @@ fn reply_problems(request: &RequestPlan, reply: &Reply) -> Vec<String> {
     } else if reply.is_whole && reply.content.len() != full.len() {
         problems.push(format!("{} of {} bytes pass for a whole response", reply.content.len(), full.len()));
     }
-    if reply.trailers.iter().any(|(_, value)| *value != request.token) {
+    if reply.trailers.iter().any(|(name, value)| *value != request.token && name != "grpc-status") {
         problems.push("trailers of something else".to_owned());
     }
     problems
@@ -103,6 +113,7 @@ fn local_problems(request: &RequestPlan, id: Option<&str>, status: u16) -> Optio
         Some(_) => Some(format!("{status} for a malformed request")),
         // A head that took too long never became a request with an identity.
         None if status == 408 && id.is_none() => None,
+        None if status == 200 && request.call.is_some() && id == Some(request.token.as_str()) => None,
         None if LOCAL.contains(&status) && id == Some(request.token.as_str()) => None,
         None => Some(format!("a local {status} for a good request")),
     }
@@ -170,7 +181,8 @@ fn judge_records(run: &Run, logged: &[Logged]) {
             };
             let problems = record_problems(dialogue, request, reply, &one.record);
             // Nobody can look into what sealed endpoints are sent.
-            let is_sealed = run.plan.settings.endpoints_sealed || run.plan.settings.is_shared;
+            let Settings { endpoints_sealed, is_shared, is_edge, .. } = run.plan.settings;
+            let is_sealed = endpoints_sealed || is_shared || is_edge;
             let stories = (!is_sealed).then_some(&stories);
             let told_of = stories.into_iter().flat_map(|stories| stories.problems(dialogue, request, one));
             for problem in problems.into_iter().chain(told_of) {
@@ -224,6 +236,13 @@ fn record_problems(dialogue: &Dialogue, request: &RequestPlan, reply: Option<&Re
             problems.push(format!("the endpoint got a body of {seen}"));
         }
     }
+    // A deadline holds, whatever the endpoint does; a client that takes nothing is another matter.
+    if let Some(timeout_ms) = request.call.as_ref().and_then(|call| call.timeout_ms)
+        && dialogue.plan.is_fair()
+        && record.duration_ns > (timeout_ms + DEADLINE_SLACK_MS) * MS
+    {
+        problems.push(format!("a call of {timeout_ms} ms"));
+    }
     // What is logged as served was served, if the client took it.
     let is_served = record.reason.is_none();
     let is_whole = reply.is_some_and(|reply| reply.is_whole);
@@ -243,6 +262,7 @@ fn judge_leftovers(run: &Run) {
     let cells = slots().flat_map(|id| (0..workers).map(move |worker| inspector.fleet.cell(worker, id).in_flight()));
     for (name, value) in [
         ("connections_active", gateway.sum(|counters| counters.connections_active.value())),
+        ("tunnels_active", gateway.sum(|counters| counters.tunnels_active.value())),
         ("connections_idle", gateway.sum(|counters| counters.connections_idle.value())),
         ("h2_upstream_connections", gateway.sum(|counters| counters.h2_upstream_connections.value())),
         ("h2_upstream_streams", gateway.sum(|counters| counters.h2_upstream_streams.value())),
