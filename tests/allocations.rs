@@ -269,7 +269,7 @@ fn allocations_when_warm(driver: Driver) {
     }
     assert_eq!(counted(), requests);
     drop(client);
-    assert!(gateway.worker.send(Message::Drain));
+    assert!(gateway.worker.send(Message::Drain { rest_ms: 0 }));
     gateway.worker.join();
 }
 

@@ -128,7 +128,7 @@ impl Pair {
 
     /// Ends what runs.
     fn stop(self) {
-        assert!(self.first.send(Message::Drain));
+        assert!(self.first.send(Message::Drain { rest_ms: 0 }));
         until("the end of the first worker", || self.first.is_finished());
         assert_eq!((self.held(), self.credit.taken()), ([0, 0], 0), "everything was given back");
         self.first.join();
@@ -185,7 +185,7 @@ fn a_full_mailbox_takes_no_more_and_loses_nothing() {
         let second = pair.start_second(mailbox);
         assert!(clients.iter().all(is_answered));
         drop(clients);
-        assert!(second.send(Message::Drain));
+        assert!(second.send(Message::Drain { rest_ms: 0 }));
         until("the end of the second worker", || second.is_finished());
         second.join();
         pair.stop();
@@ -217,7 +217,7 @@ fn a_draining_worker_answers_what_was_on_its_way_to_it() {
         let others = pair.held()[1];
         assert!(others >= 9, "{others} on their way");
         let second = pair.start_second(mailbox);
-        assert!(second.send(Message::Drain));
+        assert!(second.send(Message::Drain { rest_ms: 0 }));
         assert!(clients.iter().all(is_answered));
         drop(clients);
         until("the end of the second worker", || second.is_finished());

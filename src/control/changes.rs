@@ -69,6 +69,7 @@ mod tests {
             workers: Workers::Auto,
             io: Io::Auto,
             shutdown_grace: Duration::ZERO,
+            idle_grace: Duration::ZERO,
             upgrade_timeout: Duration::ZERO,
             max_connections: 1,
             accept_balance: true,

@@ -8,9 +8,10 @@ mod machine;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use super::start::descriptors_for;
-use super::{cpus, driver};
+use super::{cpus, driver, policy};
 use crate::config::{AdminListen, Config, Io};
 
 /// How bad it is.
@@ -62,6 +63,8 @@ pub fn examine(config: &Config, now_unix_s: i64) -> Vec<Examined> {
     if let AdminListen::Tcp(address) = config.admin.listen {
         all.push(port("admin endpoint", address, bind(address)));
     }
+    let file = config.live_policy.as_ref().and_then(|place| place.file.as_ref());
+    all.extend(file.map(|path| live_policy(path)));
     all.extend(certificates::examine(config, now_unix_s));
     all
 }
@@ -109,6 +112,21 @@ fn descriptors(config: &Config) -> Examined {
             format!("{limit}, runtime.max_connections may need {needed}"),
             format!("LimitNOFILE={needed} in its unit, `ulimit -Hn {needed}`, or a lower runtime.max_connections"),
         ),
+    }
+}
+
+fn live_policy(path: &Path) -> Examined {
+    let what = "live policy";
+    match policy::load(path) {
+        Ok(Some(document)) => {
+            Examined::fine(what, format!("{}: {}", path.display(), document.to_json().replace(['\n', ' '], "")))
+        }
+        Ok(None) => Examined::fine(what, format!("{} is not there yet: the standard one is in force", path.display())),
+        Err(why) => {
+            let remedy =
+                "mend it, or remove it: a gateway that starts with it takes the standard one, 1000 requests a second";
+            Examined::failure(what, why, remedy)
+        }
     }
 }
 

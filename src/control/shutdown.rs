@@ -49,7 +49,10 @@ pub(super) async fn shut_down(
         Stopped::Replaced { .. } => tracing::info!(connections, grace_seconds, "replaced, finishing what is in flight"),
     }
     gateway.board.on_draining();
-    gateway.crew.tell(|| Message::Drain);
+    // Of what little time there is, most is for requests in flight.
+    let rest = gateway.config().runtime.idle_grace.min(grace / 2);
+    let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+    gateway.crew.tell(|| Message::Drain { rest_ms });
     // The addresses are to be free once the workers have closed theirs.
     gateway.originals = Originals::default();
     let drained = tokio::select! {

@@ -150,7 +150,7 @@ async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
         if is_over(client, due_ms) {
             return false;
         }
-        client.alarm.set(due_ms);
+        client.alarm.set(client.shard.rests_until(due_ms));
         if let Ok(ready) = client.alarm.race(readable.as_mut()).await {
             return ready.is_ok();
         }
@@ -260,7 +260,8 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
         if shard.is_draining() && is_over(client, due_ms) {
             return Err(Pause::End(Next::Close));
         }
-        client.alarm.set(due_ms.min(began_ms + limits::PARK_AFTER_MS));
+        let looks_ms = if shard.is_draining() { due_ms } else { due_ms.min(began_ms + limits::PARK_AFTER_MS) };
+        client.alarm.set(shard.rests_until(looks_ms));
         let (read, back) = client.stream.read_until(buffer, &client.alarm).await;
         buffer = back;
         match read {
@@ -273,11 +274,11 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     }
 }
 
-/// Is the wait for a request over? A worker that drains waits no longer, but what has come already is a request that
+/// Is the wait for a request over? A worker that drains waits a short while, and what has come by then is a request that
 /// was accepted.
 fn is_over<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
     let shard = &client.shard;
-    shard.alarms.now_ms() >= due_ms || shard.is_draining() && client.stream.pending() != Pending::Bytes
+    shard.alarms.now_ms() >= due_ms || shard.waits_for_nobody() && client.stream.pending() != Pending::Bytes
 }
 
 /// Waits for the first bytes to the end, buffer in hand: while few buffers are out, parking would cost more than it saves.
@@ -288,7 +289,7 @@ async fn wait_with_buffer<E: Env>(client: &Client<E>, buffer: Buffer, due_ms: u6
         if is_over(client, due_ms) {
             return Err(Pause::End(Next::Close));
         }
-        client.alarm.set(due_ms);
+        client.alarm.set(client.shard.rests_until(due_ms));
         if let Ok((read, filled)) = client.alarm.race(read.as_mut()).await {
             return if matches!(read, Ok(count) if count > 0) { Ok(filled) } else { Err(Pause::End(Next::Close)) };
         }

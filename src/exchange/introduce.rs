@@ -104,10 +104,10 @@ async fn read_more<E: Env>(
         if alarm.now_ms() >= due_ms {
             return Err(Unknown::Refused);
         }
-        if shard.is_draining() && stream.pending() != Pending::Bytes {
+        if shard.waits_for_nobody() && stream.pending() != Pending::Bytes {
             return Err(Unknown::Drained);
         }
-        alarm.set(due_ms);
+        alarm.set(shard.rests_until(due_ms));
         if let Ok((read, seen)) = alarm.race(read.as_mut()).await {
             return if matches!(read, Ok(count) if count > 0) { Ok(seen) } else { Err(Unknown::Refused) };
         }

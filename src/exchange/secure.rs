@@ -108,10 +108,10 @@ pub(super) async fn first_byte<E: Env>(shard: &Shard<E>, stream: &E::Stream, ala
         if shard.alarms.now_ms() >= due_ms {
             return FirstByte::Late;
         }
-        if shard.is_draining() && stream.pending() != Pending::Bytes {
+        if shard.waits_for_nobody() && stream.pending() != Pending::Bytes {
             return FirstByte::Drained;
         }
-        alarm.set(due_ms);
+        alarm.set(shard.rests_until(due_ms));
         if alarm.race(readable.as_mut()).await.is_ok() {
             return FirstByte::There;
         }

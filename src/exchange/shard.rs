@@ -99,6 +99,8 @@ pub struct Shard<E: Env> {
     pub(super) via: Vec<u8>,
     pub(super) no_edits: FieldEdits,
     draining: Cell<bool>,
+    /// When a worker that drains closes what rests.
+    rests_until_ms: Cell<u64>,
     date: Cell<[u8; clock::IMF_FIXDATE_BYTES]>,
     unix_ms: Cell<u64>,
     reader: Reader,
@@ -142,6 +144,7 @@ impl<E: Env> Shard<E> {
             via,
             no_edits: FieldEdits::default(),
             draining: Cell::new(false),
+            rests_until_ms: Cell::new(u64::MAX),
             date: Cell::new([b' '; clock::IMF_FIXDATE_BYTES]),
             unix_ms: Cell::new(0),
             reader,
@@ -284,10 +287,22 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// From now on connections end with their current exchange, and idle ones at once.
-    pub fn drain(&self) {
+    /// From now on connections end with their current exchange, and resting ones after `rest_ms`: until then a request may be
+    /// on its way, sent before the client could know.
+    pub fn drain(&self, rest_ms: u64) {
         self.draining.set(true);
+        self.rests_until_ms.set(self.alarms.now_ms().saturating_add(rest_ms));
         self.alarms.fire_all();
+    }
+
+    /// When a rest that would end at `due_ms` does, as far as it is known.
+    pub(super) fn rests_until(&self, due_ms: u64) -> u64 {
+        due_ms.min(self.rests_until_ms.get())
+    }
+
+    /// Does this worker wait for no request any more?
+    pub(super) fn waits_for_nobody(&self) -> bool {
+        self.alarms.now_ms() >= self.rests_until_ms.get()
     }
 
     /// Is this worker draining?

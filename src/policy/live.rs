@@ -27,17 +27,19 @@ pub struct Pace {
 impl Pace {
     /// Fewest requests a second: three a day, about.
     pub const LEAST: f64 = 0.000_04;
+    /// Most requests a second.
+    pub const MOST: f64 = 1e9;
 
-    /// The pace of so many requests a second, exactly, in about a second; `None` for a number that is
-    /// smaller than [`Pace::LEAST`], larger than `most`, or none.
+    /// The pace of so many requests a second, exactly: in about a second, or in less where that would be more than `most`; `None` for
+    /// a number below [`Pace::LEAST`], above [`Pace::MOST`], or none.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within bounds that were just checked")]
     pub fn per_second(rate: f64, most: u32) -> Option<Self> {
-        if !(Self::LEAST..=f64::from(most)).contains(&rate) {
+        if !(Self::LEAST..=Self::MOST).contains(&rate) {
             return None;
         }
         // Of a rate that is no whole number, what is whole comes in a little less than a second; below one, one in more.
-        let limit = rate.floor().max(1.0);
+        let limit = rate.floor().clamp(1.0, f64::from(most));
         Some(Self { limit: limit as u32, period: Duration::from_secs_f64(limit / rate) })
     }
 }
@@ -72,8 +74,9 @@ mod tests {
         let of = |rate| Pace::per_second(rate, 1_000_000);
         let pace = |limit, ms| Some(Pace { limit, period: Duration::from_millis(ms) });
         assert_eq!((of(1000.0), of(1.0)), (pace(1000, 1000), pace(1, 1000)));
+        assert_eq!((of(1e6), of(5e6), of(1e9)), (pace(1_000_000, 1000), pace(1_000_000, 200), pace(1_000_000, 1)));
         assert_eq!((of(2.5), of(0.5), of(1.25)), (pace(2, 800), pace(1, 2000), pace(1, 800)));
-        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1_000_001.0, 0.000_01] {
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1.1e9, 0.000_01] {
             assert_eq!(of(wrong), None, "{wrong}");
         }
     }

@@ -33,7 +33,10 @@ pub enum Message {
         name: String,
     },
     /// Stop accepting, close idle connections, finish the others, then end.
-    Drain,
+    Drain {
+        /// Milliseconds for which resting connections may still bring a request.
+        rest_ms: u64,
+    },
     /// End now.
     Stop,
     /// Serve this connection, which another worker accepted.
@@ -182,7 +185,7 @@ mod tests {
         }
         assert!(!one.sender.order(Message::Nudge));
         assert_eq!(one.receiver.inbox.messages().count(), limits::MAILBOX_MESSAGES);
-        assert!(one.sender.order(Message::Drain));
+        assert!(one.sender.order(Message::Drain { rest_ms: 0 }));
     }
 
     #[test]
@@ -191,7 +194,8 @@ mod tests {
         drop(two.receiver);
         assert!(!two.sender.order(Message::Stop));
         assert!(!one.peers.tell(1, Message::Nudge));
-        assert!(matches!(one.peers.try_tell(1, Message::Drain), Err(Message::Drain)), "it comes back");
+        let back = one.peers.try_tell(1, Message::Drain { rest_ms: 0 });
+        assert!(matches!(back, Err(Message::Drain { .. })), "it comes back");
     }
 
     #[test]

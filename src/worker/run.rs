@@ -111,11 +111,11 @@ impl Desk {
             Message::Release { name } => {
                 self.listening.extract_if(.., |one| *one.name == *name).for_each(Listening::release);
             }
-            Message::Drain => {
+            Message::Drain { rest_ms } => {
                 // First, so that what is counted as on its way from here on is all that will ever come.
                 self.door.close();
                 self.stop_listening(|_| true);
-                self.door.shard.drain();
+                self.door.shard.drain(rest_ms);
             }
             Message::Stop => return Ok(ControlFlow::Break(())),
             Message::Call(call) => self.door.shard.on_call(&call),

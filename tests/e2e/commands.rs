@@ -143,6 +143,14 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     }
     assert!(text(&output.stderr).contains("1 failed"), "{}", text(&output.stderr));
     assert_eq!(run(&["doctor", "--offline", "-c", &path]).status.code(), Some(0));
+    let (folder, path) = file(&format!("{}policy: {{}}\n", plan(origin.address())));
+    folder.write(".gateway-policy.json", "{\"rateLimit\": 0}");
+    let output = run(&["doctor", "--offline", "-c", &path]);
+    assert!(
+        output.status.code() == Some(1) && text(&output.stdout).contains("FAIL live policy: "),
+        "{}",
+        text(&output.stdout)
+    );
     let (_folder, path) = file("version: 2\n");
     assert_eq!(run(&["doctor", "-c", &path]).status.code(), Some(3));
 }

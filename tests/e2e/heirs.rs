@@ -163,6 +163,28 @@ impl Load {
         })
     }
 
+    /// Clients that keep their connections for 40 requests each, or until they are told that it is over: a request that was
+    /// sent on one is answered. What is counted are connections.
+    pub(crate) fn keeping(clients: usize, address: SocketAddr) -> Self {
+        Self::of(clients, move || {
+            let stream = TcpStream::connect(address).map_err(|error| format!("connect: {error}"))?;
+            let mut wire = Wire::new(stream);
+            for number in 0..40 {
+                let sent = wire.try_send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+                sent.map_err(|error| format!("send {number}: {error}"))?;
+                let mut answer = wire.try_reads_head().ok_or_else(|| format!("request {number} was not answered"))?;
+                wire.reads_body(&mut answer);
+                if answer.status() != 200 {
+                    return Err(format!("answered {answer}"));
+                }
+                if answer.field("connection") == Some("close") {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Requests answered so far.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)

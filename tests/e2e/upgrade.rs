@@ -36,6 +36,23 @@ fn nobody_notices_upgrades_in_a_row(io: Io) {
     heirs.stop();
 }
 
+/// A client that keeps its connection learns by an answer that it is over, and no request that it has sent is lost; who rests
+/// is let go after a while.
+fn requests_on_kept_connections_are_answered(io: Io) {
+    let origin = Origin::echo();
+    let plan = Plan::to(io, &[origin.address()]).workers("2").log("off").runtime("idle_grace: 700ms");
+    let mut heirs = Heirs::start(&plan.yaml());
+    let load = Load::keeping(6, heirs.gateway.address());
+    for _ in 0..2 {
+        load.goes_on(20);
+        let old = heirs.upgrades();
+        load.goes_on(20);
+        assert_eq!(heirs.exit_code_of(old), Some(0));
+    }
+    load.ends_whole();
+    heirs.stop();
+}
+
 /// The new process may have more workers or fewer, another driver, and other listeners: no queue is left alone.
 fn workers_driver_and_listeners_may_change_with_it(io: Io) {
     let origin = Origin::echo();
@@ -247,6 +264,7 @@ fn the_admin_socket_is_handed_over(io: Io) {
 
 on_both_drivers![
     nobody_notices_upgrades_in_a_row,
+    requests_on_kept_connections_are_answered,
     workers_driver_and_listeners_may_change_with_it,
     tls_and_http2_are_handed_over,
     what_is_open_ends_in_its_own_time,

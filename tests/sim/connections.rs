@@ -152,6 +152,44 @@ fn a_connection_with_unasked_bytes_is_not_reused() {
     });
 }
 
+/// A request that was sent before its client could know is answered, as the last one of its connection; who rests on is
+/// closed when the time is over, and not before.
+#[test]
+fn a_drain_waits_a_while_for_requests_that_are_on_their_way() {
+    let stage = Stage::new(|upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let (fresh, resting, parked, idle) = (there.client(), there.client(), there.client(), there.client());
+        for client in [&parked, &idle] {
+            say(client, GET).await;
+            assert!(response(client).await.is_some());
+        }
+        there.world.sleep_ms(300).await;
+        say(&resting, GET).await;
+        assert!(response(&resting).await.is_some());
+        let drained_ms = there.world.now_ms();
+        there.gateway.drain_after(500);
+        there.world.sleep_ms(400).await;
+        assert_eq!(there.gateway.open(), 4, "nobody is closed yet");
+        for late in [&fresh, &resting, &parked] {
+            say(late, GET).await;
+            let answer = response(late).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Connection: close"), "{answer}");
+            assert_eq!(rest(late).await.0, "");
+        }
+        assert_eq!(rest(&idle).await, (String::new(), false));
+        let waited_ms = there.world.now_ms() - drained_ms;
+        assert!((500..=520).contains(&waited_ms), "{waited_ms} ms");
+        drop((fresh, resting, parked, idle));
+        there.world.sleep_ms(50).await;
+        assert_eq!(there.gateway.open(), 0);
+    });
+}
+
 #[test]
 fn a_drain_closes_idle_connections_at_once_and_busy_ones_after_their_response() {
     let stage = Stage::new(|upstream: Upstream| async move {

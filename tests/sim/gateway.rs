@@ -68,7 +68,7 @@ impl Worker {
         while let Some(order) = self.mailbox.next_order() {
             match order {
                 Order::Nudge => shard.adopt_newest(),
-                Order::Drain => shard.drain(),
+                Order::Drain { rest_ms } => shard.drain(rest_ms),
             }
         }
         while let Some(call) = self.mailbox.next_call() {
@@ -322,10 +322,16 @@ impl Gateway {
         self.registry.borrow_mut().retire(publisher.oldest_in_use());
     }
 
+    /// Drains, and waits for nobody who rests.
     pub(crate) fn drain(&self) {
-        self.world.tell(|| "drain".to_owned());
+        self.drain_after(0);
+    }
+
+    /// Drains, and waits so long for those who rest.
+    pub(crate) fn drain_after(&self, rest_ms: u64) {
+        self.world.tell(|| format!("drain {rest_ms}"));
         self.drained_ms.set(Some(self.world.now_ms()));
-        self.workers.iter().for_each(|worker| worker.mailbox.order(Order::Drain));
+        self.workers.iter().for_each(|worker| worker.mailbox.order(Order::Drain { rest_ms }));
     }
 
     /// What all workers have logged and nobody has read.

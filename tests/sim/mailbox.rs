@@ -13,7 +13,10 @@ use crate::world::{Bell, MS, World};
 pub(crate) enum Order {
     /// Adopt the newest snapshot.
     Nudge,
-    Drain,
+    Drain {
+        /// Milliseconds for which resting connections may still bring a request.
+        rest_ms: u64,
+    },
 }
 
 /// How a worker hears.

@@ -119,6 +119,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         workers: Workers::Auto,
         io: Io::Auto,
         shutdown_grace: Duration::from_secs(30),
+        idle_grace: Duration::from_secs(1),
         upgrade_timeout: Duration::from_secs(20),
         max_connections: MAX_CONNECTIONS,
         accept_balance: true,
@@ -127,6 +128,9 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
     runtime.workers = check_workers(check, at.key("workers"), file.workers.as_ref());
     if let Some(io) = check.value(at.key("io"), file.io.as_ref()) {
         runtime.io = io;
+    }
+    if let Some(grace) = check.value(at.key("idle_grace"), file.idle_grace.as_ref()) {
+        runtime.idle_grace = grace;
     }
     if let Some(grace) = check.value(at.key("shutdown_grace"), file.shutdown_grace.as_ref()) {
         runtime.shutdown_grace = grace;

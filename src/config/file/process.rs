@@ -19,6 +19,9 @@ pub(in crate::config) struct RuntimeFile {
     pub(in crate::config) io: Option<Leaf<IoName>>,
     /// How long a shutdown waits for exchanges in flight, 30s.
     pub(in crate::config) shutdown_grace: Option<Leaf<Span>>,
+    /// How long resting connections may still bring a request once a shutdown has begun, 1s; it is answered with
+    /// `Connection: close`. Never longer than half of `shutdown_grace`.
+    pub(in crate::config) idle_grace: Option<Leaf<Span>>,
     /// How long an upgrade waits for the new process to be ready, 20s.
     pub(in crate::config) upgrade_timeout: Option<Leaf<Wait>>,
     /// Most accepted connections at once in the whole process, 50000.

@@ -65,6 +65,8 @@ pub struct Runtime {
     pub io: Io,
     /// How long a shutdown waits for exchanges in flight.
     pub shutdown_grace: Duration,
+    /// How long resting connections may still bring a request then.
+    pub idle_grace: Duration,
     /// How long an upgrade waits for the new process to be ready.
     pub upgrade_timeout: Duration,
     /// Most accepted connections at once in the whole process, at least 1.

@@ -83,7 +83,7 @@ impl Document {
         };
         if document.pace().is_none() {
             let hint = "to let nothing pass, set `enabled` to false";
-            return Err(format!("`rateLimit` is a number of requests a second, up to {RATE_LIMIT_MAX}; {hint}"));
+            return Err(format!("`rateLimit` is a number of requests a second, up to {}; {hint}", Pace::MOST));
         }
         if !is_time(&document.updated_at) {
             return Err("`updatedAt` is a time such as 2026-01-31T12:00:00Z".to_owned());
@@ -97,7 +97,7 @@ impl Document {
     }
 
     /// As it stands in a file, with a final line feed.
-    pub(super) fn to_json(&self) -> String {
+    pub(in crate::control) fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("strings, numbers and switches are JSON");
         format!("{json}\n")
     }

@@ -326,7 +326,10 @@ impl LivePolicies {
 }
 
 /// The document in a file; `None` without the file.
-fn load(path: &Path) -> Result<Option<Document>, String> {
+///
+/// # Errors
+/// It is none, or cannot be read.
+pub(super) fn load(path: &Path) -> Result<Option<Document>, String> {
     let named = |why: String| format!("{}: {why}", path.display());
     let Some(bytes) = file::read(path).map_err(named)? else { return Ok(None) };
     // A document that does not say when it was changed was so with its file, and is the same when it is read again.
