@@ -62,9 +62,14 @@ impl Endpoint {
         accepted.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// A port of loopback where nobody listens.
+    /// A port of loopback where nobody listens, and nobody will while this process lives: another test could be given a port
+    /// that was let go.
     pub(crate) fn closed() -> SocketAddr {
-        Self::listens().address()
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback");
+        let address = socket.local_addr().expect("a bound socket").as_socket().expect("an address of IPv4");
+        std::mem::forget(socket);
+        address
     }
 
     /// An address whose queue of unaccepted connections is full, so that one more gets no answer; hold on to what
