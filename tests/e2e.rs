@@ -202,6 +202,8 @@ mod passwords;
 mod pools;
 #[path = "e2e/probes.rs"]
 mod probes;
+#[path = "e2e/prometheus.rs"]
+mod prometheus;
 #[path = "e2e/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "e2e/proxy_protocol_out.rs"]

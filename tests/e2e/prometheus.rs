@@ -1,0 +1,185 @@
+//! The dashboards and the configuration of `config`, with a real Prometheus that scrapes a gateway under load.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::endpoint::Endpoint;
+use super::folder::Folder;
+use super::gateway::{Gateway, json};
+use super::origin::Origin;
+use super::plan::{Io, Plan};
+use super::process::{Lines, Process};
+use super::tool::run;
+use super::wait::until_true;
+use super::wire::Wire;
+
+/// A running Prometheus; it is killed when the test is done with it.
+struct Prometheus {
+    _process: Process,
+    /// It ends when nobody reads its log.
+    _lines: Lines,
+    _folder: Folder,
+    address: String,
+}
+
+impl Prometheus {
+    /// Runs the configuration that is shipped, five times a second instead of every five, on this gateway.
+    fn scraping(gateway: &Gateway) -> Self {
+        let folder = Folder::new();
+        let shipped = read("prometheus/prometheus.yml");
+        assert!(shipped.contains("127.0.0.1:9090") && shipped.contains(": 5s"), "{shipped}");
+        let config = shipped.replace("127.0.0.1:9090", &gateway.admin().to_string()).replace(": 5s", ": 200ms");
+        folder.write("prometheus.yml", config);
+        folder.write("alerts.yml", read("prometheus/alerts.yml"));
+        let mut command = Command::new("prometheus");
+        command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=kept", "--web.listen-address=127.0.0.1:0"]);
+        command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let lines = Lines::of(process.child().stderr.take().expect("a pipe"));
+        let address = lines.first("`Listening on`", |line| {
+            line.contains("msg=\"Listening on\"").then(|| line.rsplit_once("address=").expect("an address").1.to_owned())
+        });
+        Self { _process: process, _lines: lines, _folder: folder, address }
+    }
+
+    /// The series that a query finds now.
+    fn finds(&self, query: &str) -> Vec<Value> {
+        let mut wire = Wire::to(self.address.parse().expect("an address"));
+        let (host, query) = (&self.address, escaped(query));
+        wire.sends(format!("GET /api/v1/query?query={query} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        let mut answer = wire.reads_head();
+        wire.reads_body(&mut answer);
+        // Until its store is open it answers with 503.
+        if answer.status() == 503 {
+            return Vec::new();
+        }
+        assert_eq!(answer.status(), 200, "{answer}");
+        json(answer.text())["data"]["result"].as_array().expect("a list").clone()
+    }
+}
+
+/// A file of `config`.
+fn read(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+fn escaped(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// What every panel asks for, with the variables of the dashboard filled in.
+fn queries() -> Vec<(String, String)> {
+    let names = ["gateway", "clusters", "policies"];
+    let boards = names.map(|name| (name, json(&read(&format!("grafana/dashboards/{name}.json")))));
+    let mut queries = Vec::new();
+    for (name, board) in &boards {
+        for panel in board["panels"].as_array().expect("a list") {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let place = format!("{name}: {}", panel["title"].as_str().expect("a title"));
+                let expr = target["expr"].as_str().expect("a query");
+                queries.push((place, expr.replace("$__rate_interval", "30s").replace("$instance", ".*")));
+            }
+        }
+    }
+    assert!(queries.len() > 50, "{queries:?}");
+    queries
+}
+
+/// A gateway that has of everything something to tell: a cluster with an adaptive limit, a breaker that opens, a limit
+/// that refuses, a live policy.
+fn eventful(origin: &Origin) -> Gateway {
+    Plan::bare(Io::Uring)
+        .cluster_with("app", &[origin.address()], "max_connections: 64, admission: {}, breaker: {}")
+        .cluster_with("broken", &[Endpoint::closed()], "breaker: { consecutive: 5 }, health: { active: { kind: tcp } }")
+        .policies("few: { rate_limit: { limit: 5/1s } }")
+        .route("name: all, match: { path: /* }, cluster: app")
+        .route("name: broken, match: { path: /broken }, cluster: broken")
+        .route("name: few, match: { path: /few }, cluster: app, policies: [few]")
+        .and("policy: {}")
+        .start()
+}
+
+/// K5: every panel has something to show of a gateway under load.
+#[test]
+fn every_query_of_the_dashboards_finds_something() {
+    let origin = Origin::echo();
+    let gateway = eventful(&origin);
+    let prometheus = Prometheus::scraping(&gateway);
+    let mut client = gateway.client();
+    let mut left = queries();
+    let mut looks = 0;
+    until_true("something to show in every panel", || {
+        for path in ["/", "/few", "/broken"] {
+            client.asks(path).expects_any();
+        }
+        let mut leaving = gateway.client();
+        leaving.asks("/left");
+        leaving.resets();
+        for switch in [r#"{"enabled": false}"#, r#"{"enabled": true}"#] {
+            assert_eq!(gateway.posts("/policy", switch).status(), 200);
+            client.asks("/").expects_any();
+        }
+        left.retain(|(_, query)| prometheus.finds(query).is_empty());
+        looks += 1;
+        assert!(looks < 1_000, "nothing in {left:?}");
+        left.is_empty()
+    });
+    gateway.stop();
+}
+
+/// K5: what the alerts ask for exists.
+#[test]
+fn every_name_in_the_alerts_is_on_the_page() {
+    let origin = Origin::echo();
+    let gateway = eventful(&origin);
+    let page = gateway.metrics();
+    let rules = read("prometheus/alerts.yml");
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let families: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let words: BTreeSet<&str> = rules
+        .lines()
+        .filter(|line| !line.trim_start().starts_with(['#', 's']) && !line.contains("alert:"))
+        .flat_map(|line| line.split(|c| !is_of_a_name(c)))
+        .filter(|word| word.contains('_') && !word.starts_with('_'))
+        .collect();
+    assert!(words.len() > 10, "{words:?}");
+    for word in words {
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
+        assert!(families.contains(&family), "{word} is not on the page");
+    }
+    gateway.stop();
+}
+
+/// K1: the page is as Prometheus wants it; the one complaint is about a name that its contract gives.
+#[test]
+fn promtool_finds_nothing_wrong_with_the_page() {
+    let origin = Origin::echo();
+    let gateway = eventful(&origin);
+    let mut client = gateway.client();
+    for path in ["/", "/broken", "/few"] {
+        client.asks(path).expects_any();
+    }
+    let said = run("promtool", &["check", "metrics"], &gateway.metrics());
+    assert_eq!(said.text.trim(), "policy_sync_duration_ms metric names should not contain abbreviated units");
+    gateway.stop();
+}
+
+/// K5: every alert fires and clears, and its text is as it is meant.
+#[test]
+fn every_alert_fires_and_clears() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus/");
+    let said = run("promtool", &["test", "rules", &format!("{folder}alerts_test.yml")], "");
+    assert!(said.is_content && said.text.contains("SUCCESS"), "{}", said.text);
+    let said = run("promtool", &["check", "config", &format!("{folder}prometheus.yml")], "");
+    assert!(said.is_content && said.text.contains("12 rules found"), "{}", said.text);
+    let (rules, tests) = (read("prometheus/alerts.yml"), read("prometheus/alerts_test.yml"));
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let looks: Vec<&str> = tests.split("alertname: ").filter(|look| look.starts_with(&format!("{alert}\n"))).collect();
+        assert!(looks.iter().any(|look| look.contains("exp_labels")), "{alert} is not shown firing");
+        assert!(looks.last().is_some_and(|look| look.contains("exp_alerts: []")), "{alert} is not shown clearing");
+    }
+}
