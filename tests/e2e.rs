@@ -94,6 +94,8 @@ mod accept_balance;
 mod access;
 #[path = "e2e/api_keys.rs"]
 mod api_keys;
+#[path = "e2e/artefacts.rs"]
+mod artefacts;
 #[path = "e2e/balance.rs"]
 mod balance;
 #[path = "e2e/bodies.rs"]
