@@ -1,6 +1,7 @@
 //! L3: the files of `config` that an operator installs, each tried by what runs of it without a container engine: the same
 //! commands, the same system calls refused, the same schemas.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -108,7 +109,8 @@ fn the_configurations_of_the_artefacts_pass_their_check() {
     let secret = folder.write("secret", "0123456789abcdef");
     let manifests = read("kubernetes/ringgate.yaml");
     let (_, rest) = manifests.split_once("gateway.yaml: |\n").expect("a ConfigMap");
-    let inner: Vec<&str> = rest.lines().map_while(|line| line.strip_prefix("    ").or(line.is_empty().then_some(""))).collect();
+    let inner: Vec<&str> =
+        rest.lines().map_while(|line| line.strip_prefix("    ").or(line.is_empty().then_some(""))).collect();
     for (name, yaml) in [("compose", read("compose/gateway/gateway.yaml")), ("kubernetes", inner.join("\n"))] {
         let words = yaml.split("${file:").map(|part| match part.split_once('}') {
             Some((path, rest)) if path.starts_with("/run/secrets/") => format!("${{file:{}}}{rest}", secret.display()),
@@ -119,11 +121,29 @@ fn the_configurations_of_the_artefacts_pass_their_check() {
         assert!(said.status.success(), "{name}: {}", String::from_utf8_lossy(&said.stderr));
     }
     let compose = read("compose.yaml");
-    let mounts: Vec<&str> = compose.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next()).collect();
+    let mounts: Vec<&str> =
+        compose.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next()).collect();
     assert!(mounts.len() >= 4, "{mounts:?}");
     for mount in mounts {
         assert!(shipped(mount).exists(), "{mount} is not there");
     }
+}
+
+/// L4: a soak goes on while nothing fails, and ends with exit code 1 when something does.
+#[test]
+fn a_soak_tells_whether_anything_drifted() {
+    let script = format!("{}/scripts/soak", env!("CARGO_MANIFEST_DIR"));
+    let soak =
+        |gateway: &str| run(&script, &["--for", "3s", "--slice", "1s", "--rate", "500", "--gateway", gateway], "");
+    let said = soak(BINARY);
+    assert!(said.is_content && said.text.contains("soak: nothing drifted"), "{}", said.text);
+    assert!(said.text.contains("500 answered, 0 failed") && said.text.contains(" reloads"), "{}", said.text);
+    let folder = Folder::new();
+    let refusing = folder
+        .write("refusing", format!("#!/bin/sh\nsed -i 's/status: 200/status: 503/' \"$3\"\nexec {BINARY} \"$@\"\n"));
+    std::fs::set_permissions(&refusing, std::fs::Permissions::from_mode(0o755)).expect("its owner may");
+    let said = soak(refusing.to_str().expect("text"));
+    assert!(!said.is_content && said.text.contains("soak: FAILED: "), "{}", said.text);
 }
 
 /// The manifests are what the API of Kubernetes takes, by its own schemas.
@@ -133,7 +153,8 @@ fn the_manifests_fit_the_schemas_of_kubernetes() {
     let manifests = shipped("kubernetes/ringgate.yaml").display().to_string();
     runs_python("manifests.py", &[schemas.clone(), manifests]);
     let folder = Folder::new();
-    let broken = folder.write("broken.yaml", read("kubernetes/ringgate.yaml").replace("minReplicas: 3", "minReplicas: three"));
+    let broken =
+        folder.write("broken.yaml", read("kubernetes/ringgate.yaml").replace("minReplicas: 3", "minReplicas: three"));
     let script = format!("{}/tests/interop/manifests.py", env!("CARGO_MANIFEST_DIR"));
     let said = run(PYTHON, &[script, schemas, broken.display().to_string()], "");
     assert!(!said.is_content && said.text.contains("spec/minReplicas"), "{}", said.text);

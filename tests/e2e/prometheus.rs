@@ -40,7 +40,8 @@ impl Prometheus {
         let mut process = Process::start(&mut command);
         let lines = Lines::of(process.child().stderr.take().expect("a pipe"));
         let address = lines.first("`Listening on`", |line| {
-            line.contains("msg=\"Listening on\"").then(|| line.rsplit_once("address=").expect("an address").1.to_owned())
+            line.contains("msg=\"Listening on\"")
+                .then(|| line.rsplit_once("address=").expect("an address").1.to_owned())
         });
         Self { _process: process, _lines: lines, _folder: folder, address }
     }
@@ -177,8 +178,13 @@ fn every_alert_fires_and_clears() {
     let said = run("promtool", &["check", "config", &format!("{folder}prometheus.yml")], "");
     assert!(said.is_content && said.text.contains("12 rules found"), "{}", said.text);
     let (rules, tests) = (read("prometheus/alerts.yml"), read("prometheus/alerts_test.yml"));
+    let runbooks = read("../docs/runbooks.md").to_lowercase();
+    for place in rules.lines().filter_map(|line| line.trim().strip_prefix("runbook: docs/runbooks.md#")) {
+        assert!(runbooks.contains(&format!("\n### {place}\n")), "no runbook of {place}");
+    }
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        let looks: Vec<&str> = tests.split("alertname: ").filter(|look| look.starts_with(&format!("{alert}\n"))).collect();
+        let looks: Vec<&str> =
+            tests.split("alertname: ").filter(|look| look.starts_with(&format!("{alert}\n"))).collect();
         assert!(looks.iter().any(|look| look.contains("exp_labels")), "{alert} is not shown firing");
         assert!(looks.last().is_some_and(|look| look.contains("exp_alerts: []")), "{alert} is not shown clearing");
     }
