@@ -78,6 +78,10 @@ fn queries() -> Vec<(String, String)> {
     let boards = names.map(|name| (name, json(&read(&format!("grafana/dashboards/{name}.json")))));
     let mut queries = Vec::new();
     for (name, board) in &boards {
+        for mark in board["annotations"]["list"].as_array().expect("a list") {
+            let (expr, _) = mark["target"]["expr"].as_str().and_then(|expr| expr.split_once(" > 0")).expect("a query");
+            queries.push((format!("{name}: marks"), expr.replace("$__interval", "30s").replace("$instance", ".*")));
+        }
         for panel in board["panels"].as_array().expect("a list") {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 let place = format!("{name}: {}", panel["title"].as_str().expect("a title"));
@@ -151,6 +155,41 @@ fn every_name_in_the_alerts_is_on_the_page() {
     for word in words {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word);
         assert!(families.contains(&family), "{word} is not on the page");
+    }
+    gateway.stop();
+}
+
+/// K1, word for word: every name, and what it is.
+#[test]
+fn every_name_of_the_contract_is_on_the_page() {
+    let origin = Origin::echo();
+    let gateway = eventful(&origin);
+    let page = gateway.metrics();
+    for (family, kind) in [
+        ("http_requests_total", "counter"),
+        ("http_request_duration_seconds", "histogram"),
+        ("http_requests_active", "gauge"),
+        ("upstream_errors_total", "counter"),
+        ("policy_sync_duration_ms", "histogram"),
+        ("net_connections_active", "gauge"),
+        ("net_connections_idle", "gauge"),
+        ("gateway_rejected_requests_total", "counter"),
+        ("upstream_connection_saturation_ratio", "gauge"),
+        ("circuit_breaker_state", "gauge"),
+        ("rate_limiter_rejected_total", "counter"),
+        ("upstream_endpoint_healthy", "gauge"),
+        ("memory_usage_bytes", "gauge"),
+        ("max_connections", "gauge"),
+        ("upstream_connection_reuse_ratio", "gauge"),
+        ("worker_tasks", "gauge"),
+        ("worker_stall_seconds_max", "gauge"),
+    ] {
+        assert!(page.lines().any(|line| line == format!("# TYPE {family} {kind}")), "{family} is missing:\n{page}");
+    }
+    // The buckets that were asked for, and finer ones below.
+    for bound in ["0.001", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "+Inf"]
+    {
+        assert!(page.contains(&format!("http_request_duration_seconds_bucket{{le=\"{bound}\"}} ")), "{bound}\n{page}");
     }
     gateway.stop();
 }
