@@ -202,6 +202,8 @@ mod pairs_streaming;
 mod passwords;
 #[path = "e2e/pools.rs"]
 mod pools;
+#[path = "e2e/privileges.rs"]
+mod privileges;
 #[path = "e2e/probes.rs"]
 mod probes;
 #[path = "e2e/prometheus.rs"]

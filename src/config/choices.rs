@@ -3,7 +3,7 @@
 use super::leaf::{Kind, Refusal};
 use super::model::{
     Balance, ClientAuth, HashKey, HostHeader, Io, NoneHealthy, Priority, ProbeKind, Protocol, ProxyProtocol,
-    ProxyVersion, TlsVersion, UpstreamProtocol,
+    ProxyVersion, RunAs, TlsVersion, UpstreamProtocol,
 };
 use super::words;
 use crate::limits::WORKERS_MAX;
@@ -33,6 +33,33 @@ impl Kind for IoName {
             "epoll" => Ok(Io::Epoll),
             _ => Err(refuse::<Self>(text, &["auto", "io_uring", "epoll"])),
         }
+    }
+}
+
+/// A user, and perhaps a group behind a colon.
+pub(super) struct UserName;
+
+impl Kind for UserName {
+    type Out = RunAs;
+    const EXPECTED: &'static str =
+        "a user and perhaps its group, such as `www-data`, `www-data:ssl-cert` or `\"65532:65532\"`";
+    const PATTERN: Option<&'static str> = Some("[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?");
+    const TYPES: &'static [&'static str] = &["string", "integer"];
+
+    fn text(text: &str) -> Result<RunAs, Refusal> {
+        let is_name = |name: &str| {
+            let rest = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+            name.len() <= 32 && name.bytes().all(rest) && !name.starts_with(['.', '-']) && !name.is_empty()
+        };
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        if !is_name(user) || !group.is_none_or(is_name) {
+            return Err(Refusal::expected::<Self>());
+        }
+        Ok(RunAs { user: user.to_owned(), group: group.map(str::to_owned) })
+    }
+
+    fn number(number: u64) -> Result<RunAs, Refusal> {
+        Self::text(&number.to_string())
     }
 }
 

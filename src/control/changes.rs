@@ -47,6 +47,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("runtime.workers", old.runtime.workers != new.runtime.workers),
         ("runtime.io", old.runtime.io != new.runtime.io),
+        ("runtime.user", old.runtime.user != new.runtime.user),
         ("admin", old.admin != new.admin),
     ]
     .into_iter()
@@ -68,6 +69,7 @@ mod tests {
         let runtime = Runtime {
             workers: Workers::Auto,
             io: Io::Auto,
+            user: None,
             shutdown_grace: Duration::ZERO,
             idle_grace: Duration::ZERO,
             upgrade_timeout: Duration::ZERO,

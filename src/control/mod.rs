@@ -26,6 +26,7 @@ mod online;
 mod overview;
 mod passwords;
 mod policy;
+mod privileges;
 mod probes;
 mod roots;
 mod routes;

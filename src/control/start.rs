@@ -21,7 +21,7 @@ use super::systemd;
 use super::tables::Tables;
 use super::upgrade::{Inherited, Predecessor};
 use super::watch::Watch;
-use super::{Failure, cpus, driver, memory};
+use super::{Failure, cpus, driver, memory, privileges};
 use crate::config::Config;
 use crate::net::{Driver, TlsFailure};
 use crate::policy::limit::StoreError;
@@ -117,7 +117,13 @@ async fn launched(gateway: Gateway) -> Result<Gateway, Failure> {
 }
 
 async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, Failure> {
-    let loaded = source.clone().load().await.map_err(Failure::Config)?;
+    let mut loaded = source.clone().load().await.map_err(Failure::Config)?;
+    if let Some(user) = &loaded.config.runtime.user
+        && privileges::become_user(user).map_err(|why| Failure::Runtime(format!("runtime.user: {why}")))?
+    {
+        // A reload reads everything as that user: what it may not read is better told now.
+        loaded = source.clone().load().await.map_err(Failure::Config)?;
+    }
     loaded.warn();
     let config = &loaded.config;
     let refused = Failure::Runtime;

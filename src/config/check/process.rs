@@ -118,6 +118,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
     let mut runtime = Runtime {
         workers: Workers::Auto,
         io: Io::Auto,
+        user: None,
         shutdown_grace: Duration::from_secs(30),
         idle_grace: Duration::from_secs(1),
         upgrade_timeout: Duration::from_secs(20),
@@ -129,6 +130,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
     if let Some(io) = check.value(at.key("io"), file.io.as_ref()) {
         runtime.io = io;
     }
+    runtime.user = check.value(at.key("user"), file.user.as_ref());
     if let Some(grace) = check.value(at.key("idle_grace"), file.idle_grace.as_ref()) {
         runtime.idle_grace = grace;
     }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::addresses::{AdminListen, NameServer};
-use super::super::choices::{IoName, OutputName, WorkerCount};
+use super::super::choices::{IoName, OutputName, UserName, WorkerCount};
 use super::super::leaf::Leaf;
 use super::super::units::{Count, Percent, Span, Switch, Text, Wait};
 use super::compound::ScalarOr;
@@ -17,6 +17,8 @@ pub(in crate::config) struct RuntimeFile {
     pub(in crate::config) workers: Option<WorkersFile>,
     /// `auto`, `io_uring` or `epoll`.
     pub(in crate::config) io: Option<Leaf<IoName>>,
+    /// As whom the process runs once root has started it: `NAME`, `NAME:GROUP`, or numbers; as whoever starts it unless given.
+    pub(in crate::config) user: Option<Leaf<UserName>>,
     /// How long a shutdown waits for exchanges in flight, 30s.
     pub(in crate::config) shutdown_grace: Option<Leaf<Span>>,
     /// How long resting connections may still bring a request once a shutdown has begun, 1s; it is answered with

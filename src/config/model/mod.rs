@@ -63,6 +63,8 @@ pub struct Runtime {
     pub workers: Workers,
     /// Which I/O driver the workers use.
     pub io: Io,
+    /// As whom the process runs once root has started it; `None` for whoever starts it.
+    pub user: Option<RunAs>,
     /// How long a shutdown waits for exchanges in flight.
     pub shutdown_grace: Duration,
     /// How long resting connections may still bring a request then.
@@ -73,6 +75,15 @@ pub struct Runtime {
     pub max_connections: usize,
     /// Whether a worker that holds more connections than another hands new ones over.
     pub accept_balance: bool,
+}
+
+/// A user of this machine by name or number, who may not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunAs {
+    /// The name or number.
+    pub user: String,
+    /// The name or number of the group; the user's own unless given.
+    pub group: Option<String>,
 }
 
 /// The number and placement of workers.
