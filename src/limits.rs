@@ -185,6 +185,8 @@ pub const LOG_FIELD_BYTES: usize = 2048;
 pub const CERTIFICATE_TEXT_BYTES: usize = 2048;
 /// Routes with a series of their own on `/metrics`; the rest share `other`.
 pub const ROUTE_SERIES: usize = 1024;
+/// Clusters with latencies of their own; the rest share `other`.
+pub const CLUSTER_SERIES: usize = 256;
 /// At a cluster's cap, one in so many requests whose endpoint has no idle connection closes one of another endpoint instead of
 /// using it, so that connections follow the balancer.
 pub const INSISTS_ONE_IN: u64 = 8;

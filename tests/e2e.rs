@@ -118,6 +118,8 @@ mod connections;
 mod deadlines;
 #[path = "e2e/ejection.rs"]
 mod ejection;
+#[path = "e2e/events.rs"]
+mod events;
 #[path = "e2e/exhaustion.rs"]
 mod exhaustion;
 #[path = "e2e/external_auth.rs"]

@@ -1,7 +1,9 @@
 //! The admin server: metrics, health, status, reload and the live policy, on an address or a unix socket.
 
 mod endpoints;
+mod events;
 mod guard;
+mod patience;
 mod secure;
 
 use std::fmt::Debug;
@@ -31,9 +33,11 @@ use tokio::task::JoinHandle;
 
 pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
+use self::patience::Patient;
 use self::secure::Secured;
 use super::board::Board;
 use super::policy::Refusal;
+use super::pulse::Pulse;
 use super::upgrade::{self, UpgradeRequest};
 use crate::config::{Admin, AdminListen};
 use crate::telemetry::{Format, render_metrics};
@@ -66,11 +70,13 @@ pub(super) struct AdminServer {
     /// The listening socket, to be passed on.
     listener: OwnedFd,
     retiring: Arc<Notify>,
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Clone)]
 struct Shared {
     board: Arc<Board>,
+    pulse: Arc<Pulse>,
     orders: Orders,
 }
 
@@ -85,11 +91,14 @@ impl AdminServer {
         orders: Orders,
         inherited: Option<OwnedFd>,
     ) -> Result<Option<Self>, String> {
-        let shared = Shared { board: Arc::clone(&board), orders };
+        let shared = || {
+            let pulse = Arc::new(Pulse::start(Arc::clone(&board)));
+            Shared { board: Arc::clone(&board), pulse, orders }
+        };
         let server = match &admin.listen {
             AdminListen::Off => return Ok(None),
-            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, shared, inherited).await,
-            AdminListen::Unix(path) => Self::on_unix(path, shared, inherited),
+            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, shared(), inherited).await,
+            AdminListen::Unix(path) => Self::on_unix(path, shared(), inherited),
         };
         let server = server.map_err(|error| format!("admin.listen: {error}"))?;
         board.on_admin(server.address.clone());
@@ -110,12 +119,13 @@ impl AdminServer {
         let original = listener.as_fd().try_clone_to_owned()?;
         let address = listener.local_addr()?.to_string();
         let guard = Arc::new(Guard::new(admin, listener.local_addr()?.ip()));
+        let pulse = Arc::clone(&shared.pulse);
         let pages = pages(shared).layer(from_fn_with_state(guard, admit));
         let (task, retiring) = match &admin.tls {
             None => serving(listener, pages),
             Some(tls) => serving(Secured::new(listener, tls)?, pages),
         };
-        Ok(Self { task, address, socket: None, listener: original, retiring })
+        Ok(Self { task, address, socket: None, listener: original, retiring, pulse })
     }
 
     fn on_unix(path: &Path, shared: Shared, inherited: Option<OwnedFd>) -> io::Result<Self> {
@@ -129,9 +139,10 @@ impl AdminServer {
             listener
         };
         let original = listener.as_fd().try_clone_to_owned()?;
+        let pulse = Arc::clone(&shared.pulse);
         let (task, retiring) = serving(listener, pages(shared));
         let address = format!("unix:{}", path.display());
-        Ok(Self { task, address, socket: Some(path.to_owned()), listener: original, retiring })
+        Ok(Self { task, address, socket: Some(path.to_owned()), listener: original, retiring, pulse })
     }
 
     /// A copy of the listening socket.
@@ -146,6 +157,8 @@ impl AdminServer {
     /// process listens there.
     pub(super) fn retire(&mut self, is_kept: bool) {
         self.retiring.notify_one();
+        // A stream of events has no end of its own.
+        self.pulse.stop();
         if is_kept {
             self.socket = None;
         }
@@ -158,6 +171,7 @@ impl AdminServer {
 
     /// Stops serving at once.
     pub(super) fn stop(self) {
+        self.pulse.stop();
         self.task.abort();
         if let Some(path) = self.socket {
             drop(std::fs::remove_file(path));
@@ -173,7 +187,8 @@ where
 {
     let retiring = Arc::new(Notify::new());
     let retired = Arc::clone(&retiring).notified_owned();
-    let task = tokio::spawn(async move { drop(axum::serve(listener, pages).with_graceful_shutdown(retired).await) });
+    let task =
+        tokio::spawn(async move { drop(axum::serve(Patient(listener), pages).with_graceful_shutdown(retired).await) });
     (task, retiring)
 }
 
@@ -196,6 +211,7 @@ fn pages(shared: Shared) -> Router {
         .route("/clusters", get(clusters))
         .route("/routes", get(routes))
         .merge(endpoints::pages())
+        .merge(events::pages())
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade_page))
         .route("/policy", get(policy).post(post_policy))

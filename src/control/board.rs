@@ -1,5 +1,7 @@
 //! What the running gateway shows: written by the control loop, read by the admin server.
 
+mod glance;
+
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+pub(super) use self::glance::Glance;
 use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
 use super::overview::Overview;
@@ -87,6 +90,7 @@ struct Live {
     listeners: Vec<(String, SocketAddr)>,
     admin: Option<String>,
     routes: Vec<String>,
+    clusters: Vec<String>,
     max_connections: u64,
     top_clients: usize,
     ready: bool,
@@ -131,6 +135,8 @@ pub(super) struct Published {
     pub(super) listeners: Vec<(String, SocketAddr)>,
     /// Route names by series slot.
     pub(super) routes: Vec<String>,
+    /// Cluster names by series slot.
+    pub(super) clusters: Vec<String>,
     /// Most connections accepted.
     pub(super) max_connections: u64,
     /// Clients with series of their own.
@@ -166,6 +172,7 @@ impl Board {
         live.epoch = published.epoch;
         live.listeners = published.listeners;
         live.routes = published.routes;
+        live.clusters = published.clusters;
         live.max_connections = published.max_connections;
         live.top_clients = published.top_clients;
         live.overview = published.overview;
@@ -574,6 +581,7 @@ pub(super) mod tests {
                 epoch: 1,
                 listeners: Vec::new(),
                 routes: Vec::new(),
+                clusters: Vec::new(),
                 max_connections: 9,
                 top_clients: 50,
                 overview: Arc::new(std::mem::take(&mut scene.overview)),
@@ -602,6 +610,7 @@ pub(super) mod tests {
             epoch: 7,
             listeners: vec![("web".to_owned(), "127.0.0.1:8080".parse().unwrap())],
             routes: Vec::new(),
+            clusters: Vec::new(),
             max_connections: 9,
             top_clients: 50,
             overview: Arc::default(),

@@ -410,11 +410,13 @@ impl Gateway {
 
     /// Puts what is in force on the board.
     pub(super) fn show(&self) {
+        let [routes, clusters] = self.tables.series_names();
         self.board.on_policy(self.policy.shown());
         self.board.on_published(Published {
             epoch: self.publisher.epoch(),
             listeners: self.originals.all().map(|(held, _)| (held.name.clone(), held.bound)).collect(),
-            routes: self.tables.series_names(),
+            routes,
+            clusters,
             max_connections: self.config().runtime.max_connections as u64,
             top_clients: self.config().top_clients,
             overview: Arc::clone(&self.overview),

@@ -36,6 +36,7 @@ pub(super) struct ShownEndpoint {
     pub(super) address: SocketAddr,
     weight: u32,
     pub(super) priority: u8,
+    capacity: u32,
 }
 
 impl Overview {
@@ -126,8 +127,8 @@ pub(super) fn latency_us(fleet: &Fleet, id: EndpointId) -> u64 {
 
 impl ShownEndpoint {
     fn new(endpoint: &Endpoint) -> Self {
-        let Endpoint { id, address, weight, priority, .. } = *endpoint;
-        Self { id, address, weight, priority }
+        let Endpoint { id, address, weight, priority, capacity, .. } = *endpoint;
+        Self { id, address, weight, priority, capacity }
     }
 
     fn view(&self, fleet: &Fleet, now_ms: u64, details: &HashMap<EndpointId, String>) -> EndpointView {
@@ -155,6 +156,7 @@ impl ShownEndpoint {
             breaker_state: breaker as u64,
             ejected: slot.is_ejected(now_ms),
             resting: slot.is_resting(now_ms),
+            capacity: self.capacity,
             in_flight: (0..fleet.workers()).map(|worker| u64::from(fleet.cell(worker, self.id).in_flight())).sum(),
             latency_us: latency_us(fleet, self.id),
         }

@@ -1,27 +1,31 @@
-//! Which series of `/metrics` a route counts in: by its name, for the life of the process.
+//! Which series a route or a cluster counts in: by its name, for the life of the process.
 //!
-//! A slot is never given to another name, so a reload that adds or moves routes mixes no counters. When the slots are
+//! A slot is never given to another name, so a reload that adds or moves some mixes no counters. When the slots are
 //! used up, further names share the series `other`.
 
 use std::collections::HashMap;
 
-use crate::limits;
-
-/// Slots by route name.
-#[derive(Debug, Default)]
-pub(super) struct RouteSeries {
+/// Slots by name.
+#[derive(Debug)]
+pub(super) struct Series {
+    most: usize,
     slots: HashMap<String, usize>,
     names: Vec<String>,
 }
 
-impl RouteSeries {
-    /// The slot of a route; `ROUTE_SERIES` when all are taken.
+impl Series {
+    /// None of `most` slots is taken.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, slots: HashMap::new(), names: Vec::new() }
+    }
+
+    /// The slot of a name; `most` when all are taken.
     pub(super) fn slot(&mut self, name: &str) -> usize {
         if let Some(slot) = self.slots.get(name) {
             return *slot;
         }
         let slot = self.names.len();
-        if slot < limits::ROUTE_SERIES {
+        if slot < self.most {
             self.slots.insert(name.to_owned(), slot);
             self.names.push(name.to_owned());
         }
@@ -40,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_slot_whatever_is_added_or_removed() {
-        let mut series = RouteSeries::default();
+        let mut series = Series::new(8);
         assert_eq!([series.slot("a"), series.slot("b")], [0, 1]);
         assert_eq!([series.slot("c"), series.slot("b"), series.slot("a")], [2, 1, 0]);
         assert_eq!(series.names(), ["a", "b", "c"]);
@@ -48,13 +52,13 @@ mod tests {
 
     #[test]
     fn names_beyond_the_last_slot_share_one() {
-        let mut series = RouteSeries::default();
-        let shared = limits::ROUTE_SERIES;
+        let mut series = Series::new(8);
+        let shared = 8;
         for index in 0..shared {
             assert_eq!(series.slot(&index.to_string()), index);
         }
         assert_eq!(series.slot("one more"), shared);
         assert_eq!(series.slot("another"), shared);
-        assert_eq!(series.names().len(), limits::ROUTE_SERIES);
+        assert_eq!(series.names().len(), shared);
     }
 }

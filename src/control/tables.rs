@@ -9,7 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::keys::{KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
 use super::roots;
-use super::series::RouteSeries;
+use super::series::Series;
 use super::weights::{GivenWeights, Wanted};
 use crate::clock;
 use crate::cluster::Fleet;
@@ -19,10 +19,11 @@ use crate::policy::limit::Limits;
 use crate::rng::Rng;
 use crate::snapshot::{self, Registry, Resolved, Snapshot};
 
-/// Identities of endpoints, series of routes, and the addresses of names.
+/// Identities of endpoints, series of routes and clusters, and the addresses of names.
 pub(super) struct Tables {
     registry: Registry,
-    series: RouteSeries,
+    routes: Series,
+    clusters: Series,
     names: Names,
     keys: Keys,
     weights: GivenWeights,
@@ -56,7 +57,8 @@ impl Tables {
         let registry = Registry::seeded(workers, seed);
         Ok(Self {
             registry,
-            series: RouteSeries::default(),
+            routes: Series::new(limits::ROUTE_SERIES),
+            clusters: Series::new(limits::CLUSTER_SERIES),
             names: Names::default(),
             keys: Keys::default(),
             weights: GivenWeights::default(),
@@ -112,9 +114,12 @@ impl Tables {
         self.registry.set_weights(self.weights.all());
         match snapshot::compile(config, epoch, &mut self.registry, resolved) {
             Ok(mut snapshot) => {
-                let routes = Arc::get_mut(&mut snapshot.routes);
+                let (routes, clusters) = (Arc::get_mut(&mut snapshot.routes), Arc::get_mut(&mut snapshot.clusters));
                 for route in routes.expect("nobody else has a new snapshot") {
-                    route.series = self.series.slot(&route.name);
+                    route.series = self.routes.slot(&route.name);
+                }
+                for cluster in clusters.expect("nobody else has a new snapshot") {
+                    cluster.series = self.clusters.slot(&cluster.name);
                 }
                 Ok(snapshot)
             }
@@ -176,9 +181,9 @@ impl Tables {
         self.names.take_news().then(|| (self.names.statuses(), self.names.counts()))
     }
 
-    /// Route names by series slot.
-    pub(super) fn series_names(&self) -> Vec<String> {
-        self.series.names().to_vec()
+    /// Names of routes and of clusters by series slot.
+    pub(super) fn series_names(&self) -> [Vec<String>; 2] {
+        [&self.routes, &self.clusters].map(|series| series.names().to_vec())
     }
 }
 

@@ -40,13 +40,14 @@ impl<E: Env> Exchange<'_, E> {
         };
         let method = self.head.method_name(self.bytes);
         let series = self.route().map(|route| route.series);
+        let cluster = tally.cluster.get().map(|cluster| self.adopted.snapshot.clusters[cluster].series);
         self.shard.counters.protocols[usize::from(self.protocol())].add(1);
         // A tunnel says nothing about how long answers take, but for the one that opened it.
         let answered_ns = match tally.switched_ns.get() {
             0 => duration_ns,
             switched_ns => switched_ns.saturating_sub(tally.started_ns),
         };
-        self.shard.counters.on_exchange(method_index(method), status, series, answered_ns);
+        self.shard.counters.on_exchange(method_index(method), status, series, cluster, answered_ns);
         let cut = tally.failure.get().is_some();
         let class = self.adopted.sampler.class(status, cut, duration_ns);
         if self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64()) {
@@ -121,7 +122,7 @@ impl<E: Env> Shard<E> {
         let verdict = failure.verdict();
         let duration_ns = self.env.now_ns().saturating_sub(started_ns);
         self.counters.rejected[failure.index()].add(1);
-        self.counters.on_exchange(method_index(b""), verdict.status, None, duration_ns);
+        self.counters.on_exchange(method_index(b""), verdict.status, None, None, duration_ns);
         let class = adopted.sampler.class(verdict.status, true, duration_ns);
         if !adopted.sampler.keep(class, || self.rng.borrow_mut().u64()) {
             return;

@@ -233,6 +233,7 @@ pub(super) fn cluster(
         },
         keep_alive_s: keepalive.tcp.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
         pings: keepalive.ping_after.map(|after| Pings { after_ms: ms(after), timeout_ms: ms(keepalive.ping_timeout) }),
+        series: usize::MAX,
     })
 }
 

@@ -56,6 +56,8 @@ pub struct Cluster {
     pub keep_alive_s: u32,
     /// When a silent endpoint of HTTP/2 is asked for a sign of life, and given up without one; never where there is none.
     pub pings: Option<Pings>,
+    /// Its series of latencies; the control side keeps it by name across reloads.
+    pub series: usize,
 }
 
 /// How a silent endpoint of HTTP/2 is asked for a sign of life.

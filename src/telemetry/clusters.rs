@@ -75,6 +75,8 @@ pub struct EndpointView {
     pub ejected: bool,
     /// Is it spared while others are fit, because it asked for that or a connection to it failed a moment ago?
     pub resting: bool,
+    /// Its share of the cluster's cap on connections; 0 without one.
+    pub capacity: u32,
     /// Requests in flight to it.
     pub in_flight: u64,
     /// Moving average of the time to connect or to answer a probe, in microseconds; 0 when unknown.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::latency::Latencies;
 use super::retries::{NotRetried, Retried};
 use super::top_clients::TopClients;
 use crate::limits;
@@ -170,6 +171,7 @@ pub struct WorkerCounters {
     cells: CachePadded<Cells>,
     requests: Box<[Counter]>,
     routes: Box<[Counter]>,
+    latencies: Latencies,
 }
 
 impl std::ops::Deref for WorkerCounters {
@@ -380,18 +382,33 @@ impl WorkerCounters {
             }),
             requests: table(METHODS.len() * STATUSES),
             routes: table((limits::ROUTE_SERIES + 1) * CLASSES),
+            latencies: Latencies::default(),
         }
     }
 
     /// Counts one finished exchange: `method` by [`method_index`], `route` by its index in the snapshot's table
-    /// (`None` when no route matched; indices from `ROUTE_SERIES` on share one series).
+    /// (`None` when no route matched; indices from `ROUTE_SERIES` on share one series), `cluster` likewise.
     #[inline]
-    pub fn on_exchange(&self, method: usize, status: u16, route: Option<usize>, duration_ns: u64) {
+    pub fn on_exchange(
+        &self,
+        method: usize,
+        status: u16,
+        route: Option<usize>,
+        cluster: Option<usize>,
+        duration_ns: u64,
+    ) {
         let status = if (STATUS_FIRST..STATUS_FIRST + 500).contains(&status) { status } else { 599 };
         self.requests[method.min(METHODS.len() - 1) * STATUSES + usize::from(status - STATUS_FIRST)].add(1);
         let slot = route.map_or(limits::ROUTE_SERIES, |route| route.min(limits::ROUTE_SERIES));
         self.routes[slot * CLASSES + usize::from(status / 100 - 1)].add(1);
         self.durations.observe(duration_ns);
+        self.latencies.observe(route, cluster, duration_ns);
+    }
+
+    /// How long exchanges took.
+    #[must_use]
+    pub const fn latencies(&self) -> &Latencies {
+        &self.latencies
     }
 
     /// Exchanges of a method index and a status code between 100 and 599.
@@ -434,9 +451,9 @@ mod tests {
     #[test]
     fn an_exchange_is_counted_by_method_status_and_route_class() {
         let counters = WorkerCounters::new();
-        counters.on_exchange(method_index(b"POST"), 201, Some(3), 10);
-        counters.on_exchange(method_index(b"post"), 700, None, 20);
-        counters.on_exchange(0, 404, Some(1_000_000), 30);
+        counters.on_exchange(method_index(b"POST"), 201, Some(3), Some(0), 10);
+        counters.on_exchange(method_index(b"post"), 700, None, None, 20);
+        counters.on_exchange(0, 404, Some(1_000_000), None, 30);
         assert_eq!(counters.requests(2, 201), 1);
         assert_eq!(counters.requests(9, 599), 1);
         assert_eq!(counters.route_requests(3, 2), 1);

@@ -9,6 +9,7 @@
 mod clusters;
 mod counters;
 mod json;
+mod latency;
 mod metrics;
 mod policy_syncs;
 mod record;
@@ -23,6 +24,7 @@ pub use counters::{
     REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,
 };
 pub use json::{escape, render_line};
+pub use latency::{LATENCY_BUCKETS, LATENCY_SERIES, Latencies, LatencySeries, Spread, latency_bound_ns};
 pub use metrics::{Format, Reloads, Scrape, render_metrics};
 pub use policy_syncs::PolicySyncs;
 pub use record::Record;

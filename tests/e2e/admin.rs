@@ -11,10 +11,10 @@ use super::site::write_pair;
 use super::tool::run;
 use super::wire::Wire;
 
-const TOKEN: &str = "a-token-that-may-do-everything";
-const READ_TOKEN: &str = "a-token-that-may-only-look";
+pub(crate) const TOKEN: &str = "a-token-that-may-do-everything";
+pub(crate) const READ_TOKEN: &str = "a-token-that-may-only-look";
 
-fn guarded(io: Io, folder: Folder, admin: &str) -> Gateway {
+pub(crate) fn guarded(io: Io, folder: Folder, admin: &str) -> Gateway {
     let plan = Plan::bare(io).route("name: all, match: { path: /* }, respond: { status: 200, body: in }");
     let yaml = plan.yaml().replace("admin: { listen: '127.0.0.1:0' }", &format!("admin: {{ {admin} }}"));
     assert!(yaml.contains(admin), "{yaml}");
@@ -22,7 +22,7 @@ fn guarded(io: Io, folder: Folder, admin: &str) -> Gateway {
 }
 
 /// The status of the answer to a request that shows a token, and the whole answer.
-fn asks(gateway: &Gateway, method: &str, path: &str, token: Option<&str>) -> (u16, String) {
+pub(crate) fn asks(gateway: &Gateway, method: &str, path: &str, token: Option<&str>) -> (u16, String) {
     let mut wire = Wire::to(([127, 0, 0, 1], gateway.admin().port()).into());
     let shown = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     wire.sends(format!(

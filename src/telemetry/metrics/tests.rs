@@ -3,10 +3,10 @@ use crate::telemetry::{AdmissionView, method_index};
 
 fn scrape() -> Scrape {
     let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new())).collect();
-    workers[0].on_exchange(method_index(b"GET"), 200, Some(0), 60_000);
-    workers[0].on_exchange(method_index(b"GET"), 200, Some(0), 3_000_000);
-    workers[1].on_exchange(method_index(b"GET"), 200, Some(1), 20_000_000_000);
-    workers[1].on_exchange(method_index(b"BREW"), 418, None, 60_000);
+    workers[0].on_exchange(method_index(b"GET"), 200, Some(0), None, 60_000);
+    workers[0].on_exchange(method_index(b"GET"), 200, Some(0), None, 3_000_000);
+    workers[1].on_exchange(method_index(b"GET"), 200, Some(1), None, 20_000_000_000);
+    workers[1].on_exchange(method_index(b"BREW"), 418, None, None, 60_000);
     workers[0].rejected[1].add(3);
     workers[1].upstream_errors[0].add(2);
     workers[0].upstream_connects.add(1);
@@ -47,6 +47,7 @@ fn scrape() -> Scrape {
                 breaker_state: 1,
                 ejected: false,
                 resting: false,
+                capacity: 8,
                 in_flight: 2,
                 latency_us: 100,
             }],

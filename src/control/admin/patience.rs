@@ -1,0 +1,131 @@
+//! Peers of the admin server that take nothing of their answers: they are waited for, and not for ever.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{self, Sleep};
+
+/// Longest wait for a peer to take a byte.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A listener whose connections end with an error when their peers take nothing for [`PATIENCE`].
+pub(super) struct Patient<L>(pub(super) L);
+
+/// Such a connection.
+pub(super) struct Waiting<S> {
+    stream: S,
+    /// Since a write or a flush did not go on.
+    since: Option<Pin<Box<Sleep>>>,
+}
+
+impl<L: Listener> Listener for Patient<L> {
+    type Io = Waiting<L::Io>;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, peer) = self.0.accept().await;
+        (Waiting { stream, since: None }, peer)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Waiting<S> {
+    /// The outcome of an attempt, or an error when the wait has been too long.
+    fn bounded<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(outcome) = attempt(Pin::new(&mut self.stream), cx) {
+            self.since = None;
+            return Poll::Ready(outcome);
+        }
+        let since = self.since.get_or_insert_with(|| Box::pin(time::sleep(PATIENCE)));
+        ready!(since.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Waiting<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Waiting<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.bounded(cx, |stream, cx| stream.poll_write(cx, from))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.bounded(cx, |stream, cx| stream.poll_write_vectored(cx, from))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.bounded(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.bounded(cx, |stream, cx| stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn pair() -> (Waiting<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (ours, theirs) = duplex(64);
+        (Waiting { stream: ours, since: None }, theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up_in_time() {
+        let (mut ours, _theirs) = pair();
+        let began = Instant::now();
+        let error = ours.write_all(&[0; 65]).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, PATIENCE.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_peer_is_waited_for_as_long_as_it_takes_something() {
+        let (mut ours, mut theirs) = pair();
+        let reading = async {
+            for _ in 0..8 {
+                time::sleep(PATIENCE / 2).await;
+                theirs.read_exact(&mut [0; 32]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(timeout(PATIENCE * 9, ours.write_all(&[0; 256])), reading);
+        written.expect("in time").expect("taken");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_not_hurried() {
+        let (mut ours, mut theirs) = pair();
+        let saying = async {
+            time::sleep(PATIENCE * 3).await;
+            theirs.write_all(b"x").await.unwrap();
+        };
+        let (read, ()) = tokio::join!(ours.read_u8(), saying);
+        assert_eq!(read.unwrap(), b'x');
+    }
+}
