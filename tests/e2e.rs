@@ -24,6 +24,8 @@ mod admin;
 mod admission;
 #[path = "e2e/announced.rs"]
 mod announced;
+#[path = "e2e/browser.rs"]
+mod browser;
 #[path = "e2e/census.rs"]
 mod census;
 #[path = "e2e/check_online.rs"]
@@ -114,6 +116,8 @@ mod commands;
 mod connection_caps;
 #[path = "e2e/connections.rs"]
 mod connections;
+#[path = "e2e/dashboard.rs"]
+mod dashboard;
 #[path = "e2e/deadlines.rs"]
 mod deadlines;
 #[path = "e2e/ejection.rs"]

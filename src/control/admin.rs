@@ -1,5 +1,6 @@
 //! The admin server: metrics, health, status, reload and the live policy, on an address or a unix socket.
 
+mod dashboard;
 mod endpoints;
 mod events;
 mod guard;
@@ -212,6 +213,7 @@ fn pages(shared: Shared) -> Router {
         .route("/routes", get(routes))
         .merge(endpoints::pages())
         .merge(events::pages())
+        .merge(dashboard::pages())
         .route("/reload", post(reload))
         .route("/upgrade", post(upgrade_page))
         .route("/policy", get(policy).post(post_policy))

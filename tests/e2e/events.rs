@@ -170,12 +170,13 @@ fn listeners_are_bounded(io: Io) {
     gateway.stop();
 }
 
-/// A token for looking is enough, and without one nothing is told.
+/// A token for looking is enough, and without one nothing is told but the page, which holds nothing.
 fn a_token_for_looking_suffices(io: Io) {
     let folder = Folder::new();
     folder.write("all", TOKEN);
     folder.write("look", READ_TOKEN);
     let gateway = guarded(io, folder, "listen: '0.0.0.0:0', token: '${file:all}', read_token: '${file:look}'");
+    assert_eq!(asks(&gateway, "GET", "/", None).0, 200);
     for (token, status) in [(None, 401), (Some("wrong"), 401), (Some(READ_TOKEN), 200), (Some(TOKEN), 200)] {
         assert_eq!(asks(&gateway, "GET", "/latency", token).0, status, "{token:?}");
         let mut wire = Wire::to(([127, 0, 0, 1], gateway.admin().port()).into());

@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, Method};
 
 use crate::config::{Admin, Token};
 
-/// Pages that tell a load balancer whether the gateway lives, and nobody anything else.
-const OPEN: [&str; 3] = ["/health", "/healthz", "/ready"];
+/// Pages that tell a load balancer whether the gateway lives, and nobody anything else; and the dashboard, which holds nothing
+/// of the gateway and asks for a token.
+const OPEN: [&str; 4] = ["/health", "/healthz", "/ready", "/"];
 
 /// What a caller must show.
 #[derive(Debug, Clone)]
