@@ -206,6 +206,8 @@ mod pairs;
 mod pairs_streaming;
 #[path = "e2e/passwords.rs"]
 mod passwords;
+#[path = "e2e/policy_faults.rs"]
+mod policy_faults;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/privileges.rs"]

@@ -297,8 +297,10 @@ impl Board {
     }
 
     /// A live policy that was posted was not taken.
-    pub(super) fn on_policy_refused(&self) {
-        self.live().policy_syncs.refused += 1;
+    pub(super) fn on_policy_refused(&self, shown: Shown) {
+        let mut live = self.live();
+        live.policy_syncs.refused += 1;
+        live.policy = Some(shown);
     }
 
     /// The live policy document.

@@ -30,8 +30,8 @@ use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
 const ADOPTION: Duration = Duration::from_secs(5);
-/// Pause between two looks at the workers' epochs.
-const ADOPTION_POLL: Duration = Duration::from_millis(1);
+/// Pause between two looks at the sockets that workers accept from.
+const ACCEPT_POLL: Duration = Duration::from_millis(1);
 
 /// What asked for a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,15 +248,20 @@ impl Gateway {
 
     /// Takes up what may have changed the live policy.
     pub(super) async fn take_policy(&mut self, news: PolicyNews) {
-        let seen = clock::now_ns();
-        let author = self.policy.take(news).await;
+        let seen = match news {
+            PolicyNews::File { seen_ns } => seen_ns,
+            PolicyNews::Shared(_) => clock::now_ns(),
+        };
+        let author = self.policy.take(news);
         self.publish_policy(author, seen).await;
+        self.policy.settle().await;
+        self.board.on_policy(self.policy.shown());
     }
 
     /// Looks whether the live policy was changed unseen.
     pub(super) async fn look_at_policy(&mut self) {
         let seen = clock::now_ns();
-        let author = self.policy.look().await;
+        let author = self.policy.look();
         self.publish_policy(author, seen).await;
     }
 
@@ -274,7 +279,7 @@ impl Gateway {
             Err(refusal) => {
                 let (Refusal::Invalid(why) | Refusal::Unkept(why)) = &refusal;
                 tracing::warn!(why, "posted policy refused, the last one stays");
-                self.board.on_policy_refused();
+                self.board.on_policy_refused(self.policy.shown());
                 Err(refusal)
             }
         }
@@ -346,12 +351,7 @@ impl Gateway {
 
     /// Waits until every worker serves by the epoch in force; `false` when that takes too long.
     pub(super) async fn adopted(&self) -> bool {
-        let waiting = async {
-            while !self.publisher.is_adopted() {
-                tokio::time::sleep(ADOPTION_POLL).await;
-            }
-        };
-        tokio::time::timeout(ADOPTION, waiting).await.is_ok()
+        tokio::time::timeout(ADOPTION, self.publisher.adopted()).await.is_ok()
     }
 
     /// Hands over to a process that can serve: stops accepting, has it accept, and accepts again where it does not.
@@ -402,7 +402,7 @@ impl Gateway {
     pub(super) async fn accepts_by(&self, loops: u64) -> bool {
         let waiting = async {
             while self.board.listening() != loops {
-                tokio::time::sleep(ADOPTION_POLL).await;
+                tokio::time::sleep(ACCEPT_POLL).await;
             }
         };
         tokio::time::timeout(ADOPTION, waiting).await.is_ok()

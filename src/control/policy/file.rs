@@ -30,23 +30,46 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-/// Replaces a file so that whoever looks sees the old or the new one, also after a crash: written beside it, forced to
-/// the disk, renamed, and the directory forced to the disk.
-///
-/// # Errors
-/// Nothing has changed then.
-pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // A link stays one: what it leads to is replaced.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = beside(&path);
-    let written = write(&beside, text).and_then(|()| fs::rename(&beside, &path));
-    if written.is_err() {
-        drop(fs::remove_file(&beside));
+/// What is to replace a file, so that whoever looks sees the old or the new one, also after a crash: it is written beside the
+/// file and forced to the disk, then renamed, and the directory forced to the disk. Dropped before that, it is removed.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    path: PathBuf,
+    beside: Option<PathBuf>,
+}
+
+impl Prepared {
+    /// Does everything that fails when a disk is full or a directory is not ours.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub(super) fn new(path: &Path, text: &str) -> io::Result<Self> {
+        // A link stays one: what it leads to is replaced.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let prepared = Self { beside: Some(beside(&path)), path };
+        write(&beside(&prepared.path), text)?;
+        Ok(prepared)
     }
-    written?;
-    // The new name is there; that it stays after a crash is all this adds.
-    File::open(folder).and_then(|folder| folder.sync_all())
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub(super) fn commit(mut self) -> io::Result<()> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::rename(beside(&self.path), &self.path)?;
+        self.beside = None;
+        // The new name is there; that it stays after a crash is all this adds.
+        File::open(folder).and_then(|folder| folder.sync_all())
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            drop(fs::remove_file(beside));
+        }
+    }
 }
 
 /// A name in the same directory, the same each time: what a crash left behind is written over.
@@ -65,6 +88,10 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn replace(path: &Path, text: &str) -> io::Result<()> {
+        Prepared::new(path, text)?.commit()
+    }
 
     struct Folder(PathBuf);
 
@@ -122,5 +149,29 @@ mod tests {
         assert!(replace(&taken, "new").is_err());
         assert!(!folder.0.join("taken.new").exists());
         assert!(read(&taken).is_err());
+    }
+
+    #[test]
+    fn a_full_disk_changes_nothing_and_leaves_nothing() {
+        let folder = Folder::new("full");
+        let path = folder.0.join("policy.json");
+        replace(&path, "old").unwrap();
+        // A device that takes nothing, as a disk without room does.
+        std::os::unix::fs::symlink("/dev/full", beside(&path)).unwrap();
+        let error = replace(&path, "new").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+        assert_eq!((read(&path), beside(&path).symlink_metadata().is_ok()), (Ok(Some(b"old".to_vec())), false));
+    }
+
+    #[test]
+    fn what_is_prepared_and_not_wanted_any_more_is_removed() {
+        let folder = Folder::new("prepared");
+        let path = folder.0.join("policy.json");
+        drop(Prepared::new(&path, "one").unwrap());
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+        let prepared = Prepared::new(&path, "two").unwrap();
+        assert_eq!(read(&path), Ok(None), "not yet");
+        prepared.commit().unwrap();
+        assert_eq!(read(&path), Ok(Some(b"two".to_vec())));
     }
 }
