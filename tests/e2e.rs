@@ -272,6 +272,8 @@ mod upgrade;
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]
 mod upstream_faults;
+#[path = "e2e/upgrade_faults.rs"]
+mod upgrade_faults;
 #[path = "e2e/upstream_renewals.rs"]
 mod upstream_renewals;
 #[path = "e2e/upstream_tls.rs"]

@@ -19,7 +19,7 @@ use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
-use super::upgrade::{Inherited, Outcome, Successor, Upgraded};
+use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
 use crate::clock;
@@ -205,6 +205,9 @@ impl Gateway {
                     News::Weight(cluster, endpoint) => {
                         tracing::info!(epoch, cluster, %endpoint, "changed weight published")
                     }
+                    News::Inherited(weights) => {
+                        tracing::info!(epoch, weights, "what operators gave the process before published")
+                    }
                     News::Tickets => tracing::info!(epoch, "new keys of session tickets published"),
                 }
             }
@@ -354,6 +357,31 @@ impl Gateway {
         tokio::time::timeout(ADOPTION, self.publisher.adopted()).await.is_ok()
     }
 
+    /// What operators gave this process that stands nowhere else.
+    fn given(&self) -> Given {
+        Given { weights: self.tables.weights(), policy: self.policy.homeless() }
+    }
+
+    /// Takes up what operators gave the process before, and waits until every worker serves by that.
+    ///
+    /// # Errors
+    /// A worker did not take it up in time.
+    pub(super) async fn inherit(&mut self, given: Given) -> Result<(), String> {
+        let is_policy_new = given.policy.is_some_and(|json| self.policy.inherit(&json));
+        let weighed = given
+            .weights
+            .into_iter()
+            .filter(|(cluster, address, weight)| self.tables.weigh(cluster, *address, Wanted::Weight(*weight)));
+        let weights = weighed.count();
+        if is_policy_new || weights > 0 {
+            self.take_news(&News::Inherited(weights));
+        }
+        match self.adopted().await {
+            true => Ok(()),
+            false => Err("a worker did not take up what was given to the process before".to_owned()),
+        }
+    }
+
     /// Hands over to a process that can serve: stops accepting, has it accept, and accepts again where it does not.
     pub(super) async fn hand_over(&self, mut successor: Successor) -> Outcome {
         let is_kept = |name: &String| successor.listeners.contains(name);
@@ -368,7 +396,7 @@ impl Gateway {
             self.crew.tell(|| Message::Release { name: name.clone() });
         }
         let outcome = if self.accepts_by(others).await {
-            successor.take_over().await
+            successor.take_over(&self.given()).await
         } else {
             Err("a worker does not stop accepting".to_owned())
         };

@@ -161,6 +161,18 @@ impl LivePolicies {
         path.iter().flat_map(|path| [path.clone(), file::beside(path)]).collect()
     }
 
+    /// The document, if it was posted and stands nowhere but here.
+    pub(super) fn homeless(&self) -> Option<String> {
+        let is_homeless = self.place.is_none() && self.compiled.is_some();
+        is_homeless.then(|| self.document.to_json())
+    }
+
+    /// Takes up the homeless document of another process, unless there is a place for one; whether it is in force.
+    pub(super) fn inherit(&mut self, json: &str) -> bool {
+        let document = Document::parse(json.as_bytes(), now()).ok().filter(|_| self.place.is_none());
+        document.map(|document| self.adopt(document)).is_some()
+    }
+
     /// Something that may have changed the document; may be abandoned at any time.
     pub(super) async fn news(&mut self) -> News {
         let file = self.watch.as_ref().map(Watch::changed);
