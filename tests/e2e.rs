@@ -228,6 +228,10 @@ mod rate_limits;
 mod redis;
 #[path = "e2e/reload.rs"]
 mod reload;
+#[path = "e2e/reload_faults.rs"]
+mod reload_faults;
+#[path = "e2e/reload_storm.rs"]
+mod reload_storm;
 #[path = "e2e/requests.rs"]
 mod requests;
 #[path = "e2e/resolver.rs"]
@@ -268,12 +272,12 @@ mod tls_traffic;
 mod tokens;
 #[path = "e2e/upgrade.rs"]
 mod upgrade;
+#[path = "e2e/upgrade_faults.rs"]
+mod upgrade_faults;
 #[path = "e2e/upgrades.rs"]
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]
 mod upstream_faults;
-#[path = "e2e/upgrade_faults.rs"]
-mod upgrade_faults;
 #[path = "e2e/upstream_renewals.rs"]
 mod upstream_renewals;
 #[path = "e2e/upstream_tls.rs"]
