@@ -1,7 +1,7 @@
 //! F39: whatever is wrong with a configuration or with this machine, nothing is lost, the old state is live, and the error is in
 //! the log, in `/status` and in `/metrics`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use super::endpoint::Endpoint;
 use super::folder::Folder;
@@ -16,9 +16,10 @@ fn saying(io: Io, word: &str) -> Plan {
     plan.and("reload: { watch: false }")
 }
 
-/// Somebody listens there already.
+/// Somebody listens there already, at an address that no other test has: once it is free, it stays so.
 fn taken() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 64 | a, b, c), 0)).expect("loopback");
     let address = listener.local_addr().expect("a bound socket");
     (listener, address)
 }
