@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 import children
-from fronts import EVERY, PLAIN
+from fronts import EVERY, GRPC, H2, H2C, PLAIN
 
 ROUTES = 10_000
 # Where scripts/bench --install-peers puts what Debian does not have.
@@ -41,7 +41,8 @@ class Running:
 
 class Relay:
     reloads = False
-    fronts = (PLAIN,)
+    # Without a part in TLS of HTTP/1.1 and its handshakes.
+    fronts = (PLAIN, H2C, H2, GRPC)
 
     def __init__(self, binary, name="relay", origins=FIRST):
         self.binary, self.name, self.origins = binary, name, origins
@@ -52,7 +53,11 @@ class Relay:
     def start(self, folder, origins, generations=None, front=PLAIN):
         port = children.free_port()
         to = ",".join(map(str, origins[self.origins]))
-        child = _launch([self.binary, "--origin", to, "--port", port], folder, self.name, port)
+        # HTTP/2 has a floor of its own, which has `h2` in it.
+        command = [self.binary.with_name("streams") if front.h2 else self.binary, "--origin", to, "--port", port]
+        command += ["--calls", "1"] if front.calls else []
+        command += ["--cert", front.cert, "--key", front.key] if front.tls else []
+        child = _launch(command, folder, self.name, port)
         return Running(child, port, lambda _generation: None)
 
 

@@ -1,0 +1,247 @@
+//! The floor of HTTP/2: frames by `h2`, requests handed on, nothing else.
+//!
+//! `streams --origin PORT [--port N] [--calls 1] [--cert FILE --key FILE]` prints its port. Each stream becomes a request of
+//! HTTP/1.1 on a connection that is used again, its response is parsed by httparse; or, with `--calls`, a stream of the one
+//! connection of HTTP/2 to the origin, to which everything is moved as it came. Same runtime and ring flags as the gateway.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream, client, server};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response};
+use monoio::buf::IoBufMut;
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+use monoio_compat::{AsyncRead, AsyncWrite, TcpStreamCompat};
+use ringgate_rig::{arguments, ring};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+/// Streams of one connection, and bytes on their way on it and on each of them: nobody is to wait for these.
+const STREAMS: u32 = 1024;
+const WINDOW: u32 = 1024 * 1024;
+/// Field lines of one head.
+const FIELDS: usize = 64;
+
+type Failed = Box<dyn Error>;
+
+/// Where requests go.
+enum Origin {
+    Plain(Pool),
+    Calls(client::SendRequest<Bytes>),
+}
+
+/// Connections to the origin that wait for their next request, each with its buffer.
+struct Pool {
+    origin: SocketAddr,
+    idle: RefCell<Vec<(TcpStream, Vec<u8>)>>,
+}
+
+fn main() -> io::Result<()> {
+    let port = arguments::value("--port", Some(0)).map_err(io::Error::other)?;
+    let origin: u16 = arguments::value("--origin", None).map_err(io::Error::other)?;
+    let calls: u8 = arguments::value("--calls", Some(0)).map_err(io::Error::other)?;
+    let tls = tls().map_err(|why| io::Error::other(why.to_string()))?;
+    ring::run_pinned(move || async move {
+        let origin = SocketAddr::from(([127, 0, 0, 1], origin));
+        let origin = match calls {
+            0 => Origin::Plain(Pool { origin, idle: RefCell::default() }),
+            _ => Origin::Calls(connect(origin).await.map_err(|why| io::Error::other(why.to_string()))?),
+        };
+        let origin = Rc::new(origin);
+        let listener = ring::listen(port)?;
+        ring::accept_each(listener, |stream| begin(stream, tls.clone(), Rc::clone(&origin))).await
+    })
+}
+
+/// What TLS needs, where it is asked for.
+fn tls() -> Result<Option<TlsAcceptor>, Failed> {
+    let cert: String = arguments::value("--cert", Some(String::new()))?;
+    if cert.is_empty() {
+        return Ok(None);
+    }
+    let key: String = arguments::value("--key", None)?;
+    let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
+    let mut tls =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Some(Arc::new(tls).into()))
+}
+
+/// The one connection of HTTP/2 to the origin.
+async fn connect(origin: SocketAddr) -> Result<client::SendRequest<Bytes>, Failed> {
+    let stream = TcpStream::connect_addr(origin).await?;
+    stream.set_nodelay(true)?;
+    let mut builder = client::Builder::new();
+    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).initial_max_send_streams(STREAMS as usize);
+    let (send, connection) = builder.handshake(polled(stream)).await?;
+    monoio::spawn(async move { drop(connection.await) });
+    Ok(send)
+}
+
+fn polled(stream: TcpStream) -> TcpStreamCompat {
+    TcpStreamCompat::new_with_buffer_size(stream, ring::BUFFER_BYTES, ring::BUFFER_BYTES)
+}
+
+async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>, origin: Rc<Origin>) -> io::Result<()> {
+    let served = match tls {
+        None => serve(polled(stream), origin).await,
+        Some(tls) => serve(tls.accept(polled(stream)).await?, origin).await,
+    };
+    served.map_err(io::Error::other)
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, origin: Rc<Origin>) -> Result<(), h2::Error> {
+    let mut builder = server::Builder::new();
+    builder.max_concurrent_streams(STREAMS).initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let mut connection = builder.handshake(stream).await?;
+    while let Some(opened) = connection.accept().await {
+        let (request, mut respond) = opened?;
+        let origin = Rc::clone(&origin);
+        monoio::spawn(async move {
+            let forwarded = match &*origin {
+                Origin::Plain(pool) => ask(request, &mut respond, pool).await,
+                Origin::Calls(send) => call(request, &mut respond, send.clone()).await,
+            };
+            if forwarded.is_err() {
+                respond.send_reset(Reason::INTERNAL_ERROR);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Moves a request to a stream of the origin's connection, and its response back.
+async fn call(
+    request: Request<RecvStream>,
+    respond: &mut SendResponse<Bytes>,
+    mut send: client::SendRequest<Bytes>,
+) -> Result<(), Failed> {
+    let (head, content) = request.into_parts();
+    let (response, up) = send.send_request(Request::from_parts(head, ()), content.is_end_stream())?;
+    relay(content, up).await?;
+    let (head, content) = response.await?.into_parts();
+    let down = respond.send_response(Response::from_parts(head, ()), content.is_end_stream())?;
+    relay(content, down).await
+}
+
+/// Moves what is left of a message.
+async fn relay(mut from: RecvStream, mut to: SendStream<Bytes>) -> Result<(), Failed> {
+    if from.is_end_stream() {
+        return Ok(());
+    }
+    while let Some(content) = from.data().await {
+        let content = content?;
+        from.flow_control().release_capacity(content.len())?;
+        let is_last = from.is_end_stream();
+        to.send_data(content, is_last)?;
+        if is_last {
+            return Ok(());
+        }
+    }
+    match from.trailers().await? {
+        Some(trailers) => to.send_trailers(trailers)?,
+        None => to.send_data(Bytes::new(), true)?,
+    }
+    Ok(())
+}
+
+/// Sends a request without content by HTTP/1.1, and its response back.
+async fn ask(request: Request<RecvStream>, respond: &mut SendResponse<Bytes>, pool: &Pool) -> Result<(), Failed> {
+    if !request.body().is_end_stream() {
+        return Err(invalid("the rig knows only requests without content").into());
+    }
+    let idle = pool.idle.borrow_mut().pop();
+    let (mut stream, mut buffer) = match idle {
+        Some(idle) => idle,
+        None => {
+            let stream = TcpStream::connect_addr(pool.origin).await?;
+            stream.set_nodelay(true)?;
+            (stream, Vec::with_capacity(ring::BUFFER_BYTES))
+        }
+    };
+    put_head(&mut buffer, &request)?;
+    let (written, back) = stream.write_all(buffer).await;
+    written?;
+    buffer = back;
+    buffer.clear();
+    let (response, bytes, length) = loop {
+        buffer = read_some(&mut stream, buffer).await?;
+        if let Some(parsed) = take_head(&buffer)? {
+            break parsed;
+        }
+    };
+    let mut down = respond.send_response(response, length == 0)?;
+    while buffer.len() < bytes + length {
+        buffer = read_some(&mut stream, buffer).await?;
+    }
+    if length > 0 {
+        down.send_data(Bytes::copy_from_slice(&buffer[bytes..bytes + length]), true)?;
+    }
+    buffer.clear();
+    pool.idle.borrow_mut().push((stream, buffer));
+    Ok(())
+}
+
+fn put_head(out: &mut Vec<u8>, request: &Request<RecvStream>) -> io::Result<()> {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    write!(out, "{} {path} HTTP/1.1\r\nhost: {host}\r\n", request.method())?;
+    for (name, value) in request.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// The head of a response, its bytes and those of the content behind it; `None` while it is incomplete.
+fn take_head(bytes: &[u8]) -> io::Result<Option<(Response<()>, usize, usize)>> {
+    let mut lines = [httparse::EMPTY_HEADER; FIELDS];
+    let mut parsed = httparse::Response::new(&mut lines);
+    let httparse::Status::Complete(used) = parsed.parse(bytes).map_err(invalid)? else { return Ok(None) };
+    let mut response = Response::new(());
+    *response.status_mut() = parsed.code.unwrap_or(0).try_into().map_err(invalid)?;
+    let mut length = 0;
+    let fields = response.headers_mut();
+    fields.reserve(parsed.headers.len());
+    for line in &*parsed.headers {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(invalid)?;
+        if name == header::CONTENT_LENGTH {
+            length = std::str::from_utf8(line.value).map_err(invalid)?.parse().map_err(invalid)?;
+        }
+        if name != header::CONNECTION {
+            fields.append(name, HeaderValue::from_bytes(line.value).map_err(invalid)?);
+        }
+    }
+    Ok(Some((response, used, length)))
+}
+
+/// Reads behind what `buffer` holds.
+async fn read_some(stream: &mut TcpStream, buffer: Vec<u8>) -> io::Result<Vec<u8>> {
+    let (filled, room) = (buffer.len(), buffer.capacity());
+    if filled == room {
+        return Err(invalid("more than fits into the buffer"));
+    }
+    let (read, slice) = stream.read(buffer.slice_mut(filled..room)).await;
+    if read? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(slice.into_inner())
+}
+
+fn invalid(why: impl Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+}
