@@ -4,13 +4,14 @@ use super::failure::Failure;
 use super::forward::Parts;
 use super::held::{Exchange, Sending};
 use super::pick::Attempt;
-use super::wire::{WriteError, write_all};
+use super::wire::{WriteError, write_all, write_front};
 use crate::http1::{BodyLength, Forwarded, RequestOut, encode_request};
 use crate::net::{Buffer, Env, Stream};
 use crate::snapshot::{Cluster, Endpoint, Route};
 
 impl<E: Env> Exchange<'_, E> {
-    /// Sends the head with as much of a sized body as came with it; returns how much that was.
+    /// Sends the head, and with it as much of a sized body as came with it and goes at once; returns how much that was. What
+    /// does not waits beside the answer: an endpoint may give one instead of room (RFC 9112 section 9.5).
     pub(super) async fn send_head_and_start<S: Stream>(
         &self,
         route: &Route,
@@ -22,35 +23,36 @@ impl<E: Env> Exchange<'_, E> {
         let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
         out.rewind(0, 0);
         self.encode(route, attempt.cluster, attempt.endpoint(), sending, out.sink());
-        let mut start = self.start_of_body(out.spare());
+        let (head, mut start) = (out.len(), self.start_of_body(out.spare()));
         // What was kept of an upload begins where the first attempt left off.
         let is_again = sending.kept.borrow().is_some();
         if is_again {
             start = start.min(sending.start.get());
-        } else {
-            sending.start.set(start);
         }
         out.extend(&self.behind_head()[..start]);
+        // Without a connect in between, the request went out when it was ready: one reading of the clock less.
+        let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
+        self.tally.sent_ns.set(if is_first { self.tally.ready_ns.get() } else { self.shard.env.now_ns() });
+        match write_front(stream, out, head, self.alarm, route.timeouts.body_idle_ms).await {
+            // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
+            Ok(out) => {
+                start -= out.len();
+                parts.out = Some(out);
+            }
+            Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
+            // What the endpoint said before it closed may still be there to read.
+            Err(WriteError::Broken) => {}
+        }
         let is_whole = match self.head.body() {
             BodyLength::None => true,
             BodyLength::Exact(length) => length == start as u64,
             BodyLength::Chunked | BodyLength::UntilClose => false,
         };
-        if !is_again {
-            self.tally.bytes_in.set(start as u64);
-        }
-        // Without a connect in between, the request went out when it was ready: one reading of the clock less.
-        let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
-        self.tally.sent_ns.set(if is_first { self.tally.ready_ns.get() } else { self.shard.env.now_ns() });
-        match write_all(stream, out, self.alarm, route.timeouts.body_idle_ms).await {
-            // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
-            Ok(out) => parts.out = Some(out),
-            Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
-            // What the endpoint said before it closed may still be there to read.
-            Err(WriteError::Broken) => {}
-        }
         if is_again {
             self.send_kept(route, stream, start, sending).await?;
+        } else {
+            sending.start.set(start);
+            self.tally.bytes_in.set(start as u64);
         }
         if is_whole || is_again {
             sending.on_done(self.shard.alarms.now_ms());

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
@@ -65,6 +66,8 @@ enum Farewell {
 
 /// The streams of one connection that are served.
 struct Streams {
+    /// The client's address as text, for all of them.
+    peer_text: PeerText,
     open: Cell<usize>,
     /// When the last of them ended, or the connection began.
     rests_since_ms: Cell<u64>,
@@ -107,7 +110,7 @@ pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Opti
     let Some((mut server, bounds)) = begin(&client, received).await else { return };
     let farewell = {
         let _open = Gauge::new(&client.shard.counters.h2_connections_active);
-        let streams = Rc::new(Streams::new(client.shard.alarms.now_ms()));
+        let streams = Rc::new(Streams::new(client.peer, client.shard.alarms.now_ms()));
         let mut course = Course { client: &client, streams: &streams, bounds, phase: Phase::Open };
         let farewell = course.run(&mut server).await;
         // What streams still wait for comes no more, and they are told so.
@@ -299,8 +302,9 @@ fn count<E: Env>(client: &Client<E>, tally: &Tally) {
 }
 
 impl Streams {
-    fn new(now_ms: u64) -> Self {
+    fn new(peer: SocketAddr, now_ms: u64) -> Self {
         Self {
+            peer_text: PeerText::new(peer),
             open: Cell::new(0),
             rests_since_ms: Cell::new(now_ms),
             is_proven: Cell::new(false),
@@ -333,6 +337,7 @@ impl<E: Env> Arrived<E> {
     /// Translated at once: what `h2` makes of a request is large, and many requests may come in one read.
     fn new(open: Open<E>, opened: Opened) -> Self {
         let Opened { request, has_body, protocol, stream } = opened;
+        let has_body = has_body && protocol.is_none();
         let shard = &open.connection.shard;
         let started_ns = shard.env.now_ns();
         let mut head = shard.buffers.lend();
@@ -344,6 +349,9 @@ impl<E: Env> Arrived<E> {
             }
             None => encode_request_head(head.sink(), &request, has_body, is_secure),
         };
+        if has_body && translated.is_ok() {
+            stream.read_behind(&mut head);
+        }
         Self { open, stream, head, translated, started_ns }
     }
 }
@@ -356,7 +364,7 @@ pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
     let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
     let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm, None);
     let next = match translated {
-        Ok(()) => serve_head(connection, &client, head, started_ns).await,
+        Ok(()) => serve_head(&open, &client, head, started_ns).await,
         Err(why) => refuse(shard, &client, Failure::BadRequest(why), started_ns).await,
     };
     if next == Next::Reset {
@@ -365,7 +373,8 @@ pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
 }
 
 /// Serves the request whose whole head is in `unread`.
-async fn serve_head<E: Env>(connection: &Client<E>, client: &Client<E>, unread: Buffer, started_ns: u64) -> Next {
+async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, started_ns: u64) -> Next {
+    let Open { connection, streams } = open;
     let shard = &client.shard;
     let mut scratch = ScratchGuard::lend(shard);
     let scratch = scratch.scratch();
@@ -382,8 +391,8 @@ async fn serve_head<E: Env>(connection: &Client<E>, client: &Client<E>, unread: 
     let why = match scratch.request.parse(unread.filled(), &listener.head) {
         Ok(Progress::Complete) => {
             let arrival = Arrival { unread, adopted, started_ns, head_ns: 0 };
-            let peer_text = PeerText::new(client.peer);
-            return serve_exchange(shard, client, connection, scratch, peer_text.text(), arrival, &mut None).await;
+            let peer_text = streams.peer_text.text();
+            return serve_exchange(shard, client, connection, scratch, peer_text, arrival, &mut None).await;
         }
         Ok(Progress::Partial) => HeadError::HeadTooLarge,
         Err(why) => why,

@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use super::field;
+
 /// Takes the framing of HTTP/1.1 off the body of a response that our own encoder wrote: every line of the chunked coding
 /// stands whole in one buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +108,7 @@ fn chunk(bytes: &[u8], start: usize, left: u64, most: usize) -> Option<(Piece, U
 
 /// The end of a body whose last chunk's line ends at `start`.
 fn last_chunk(bytes: &[u8], start: usize, content: Range<usize>) -> Option<(Piece, Unframer)> {
-    let rest = &bytes[start..];
-    let trailers = if rest.starts_with(b"\r\n") { 0 } else { memchr::memmem::find(rest, b"\r\n\r\n")? + 2 };
+    let (trailers, _) = field::extent(&bytes[start..])?;
     let piece = Piece { used: start + trailers + 2, content, ends: true, trailers: start..start + trailers };
     Some((piece, Unframer(Left::Over)))
 }

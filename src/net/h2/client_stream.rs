@@ -14,7 +14,7 @@ use h2::ext::Protocol;
 use http::Method;
 
 use super::chunk::Chunk;
-use super::content::Content;
+use super::content::{Content, or_none};
 use super::inbound::Inbound;
 use super::polled::{self, Polled, Task};
 use super::room::Seat;
@@ -147,6 +147,15 @@ impl ClientStream {
         Ok((start.used, next))
     }
 
+    fn poll_body(&self, poller: &mut Poller<'_>, outbound: &mut Outbound, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Outbound::Body(content) = outbound else { return Poll::Ready(Ok(0)) };
+        let progress = ready!(content.poll_write(poller, &self.wire, bytes))?;
+        if progress.ends {
+            *outbound = Outbound::Over;
+        }
+        Poll::Ready(Ok(progress.used))
+    }
+
     fn fails(&self, fault: StreamFault) -> io::Error {
         self.fault.set(Some(fault));
         *self.inbound.borrow_mut() = Answer::Failed;
@@ -259,15 +268,13 @@ impl Polled for ClientStream {
             Outbound::Head(send) => {
                 let (used, next) = self.send_head(send, bytes)?;
                 *outbound = next;
-                Poll::Ready(Ok(used))
-            }
-            Outbound::Body(content) => {
-                let progress = ready!(content.poll_write(poller, &self.wire, bytes))?;
-                if progress.ends {
-                    *outbound = Outbound::Over;
+                if used == bytes.len() || !matches!(*outbound, Outbound::Body(_)) {
+                    return Poll::Ready(Ok(used));
                 }
-                Poll::Ready(Ok(progress.used))
+                let behind = self.poll_body(poller, &mut outbound, &bytes[used..])?;
+                Poll::Ready(Ok(used + or_none(behind)))
             }
+            Outbound::Body(_) => self.poll_body(poller, &mut outbound, bytes),
             Outbound::Tunnel(content) => content.poll_pass(poller, &self.wire, bytes),
             // Nothing may follow a request that is whole.
             Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),

@@ -81,6 +81,11 @@ impl Content {
     }
 }
 
+/// What went of a body behind its head, which has gone however that fared.
+pub(super) fn or_none(behind: Poll<usize>) -> usize {
+    if let Poll::Ready(used) = behind { used } else { 0 }
+}
+
 /// Waits until some of `wanted` bytes may be sent; how many.
 fn poll_capacity(stream: &mut SendStream<Chunk>, poller: &mut Poller<'_>, wanted: usize) -> Poll<io::Result<usize>> {
     stream.reserve_capacity(wanted);

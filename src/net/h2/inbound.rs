@@ -84,8 +84,18 @@ impl Inbound {
         self.poll_held(poller).map(drop)
     }
 
-    /// Reads what is there behind the filled part of `into`; zero is the end of the body.
+    /// Reads what is there behind the filled part of `into`; zero is the end of the body. An error stays one, and adds nothing.
     pub(super) fn poll_read(&mut self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
+        let before = into.len();
+        let polled = self.poll_some(poller, into);
+        if matches!(polled, Poll::Ready(Err(_))) {
+            into.truncate(before);
+            self.state = State::Malformed;
+        }
+        polled
+    }
+
+    fn poll_some(&mut self, poller: &mut Poller<'_>, into: &mut Buffer) -> Poll<io::Result<usize>> {
         into.reserve(LEAST_ROOM);
         let before = into.len();
         loop {

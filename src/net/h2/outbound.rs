@@ -7,7 +7,7 @@ use h2::Reason;
 use h2::server::SendResponse;
 
 use super::chunk::Chunk;
-use super::content::{Content, gone};
+use super::content::{Content, gone, or_none};
 use super::wire::Wire;
 use crate::http2::{decode_response_head, decode_switch_head};
 
@@ -60,7 +60,14 @@ impl Outbound {
     /// Sends what stands at the front of `bytes`: a head, or some of a body; how much of it.
     pub(super) fn poll_write(&mut self, poller: &mut Poller<'_>, wire: &Wire, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.state {
-            State::Head(_) => Poll::Ready(self.send_head(wire, bytes)),
+            State::Head(_) => {
+                let used = self.send_head(wire, bytes)?;
+                if used == bytes.len() || !matches!(self.state, State::Body(_)) {
+                    return Poll::Ready(Ok(used));
+                }
+                let behind = self.poll_write(poller, wire, &bytes[used..])?;
+                Poll::Ready(Ok(used + or_none(behind)))
+            }
             State::Body(content) => {
                 let progress = ready!(content.poll_write(poller, wire, bytes))?;
                 if progress.ends {

@@ -55,6 +55,12 @@ impl ServerStream {
         outbound.poll_gone(poller)
     }
 
+    /// Appends what has come of the request's body to its head, so that both go on at once; what is wrong with it is told by
+    /// the next read.
+    pub fn read_behind(&self, head: &mut Buffer) {
+        drop(polled::try_read(self, head));
+    }
+
     /// Tells the client that nothing was done with its request, which it may send elsewhere (RFC 9113 section 8.7).
     pub fn refuse(&self) {
         self.reason.set(Reason::REFUSED_STREAM);
