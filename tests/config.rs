@@ -122,6 +122,13 @@ fn yaml_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Configurations that are shipped, which is all YAML beside them but that of Docker Compose.
+fn samples() -> Vec<PathBuf> {
+    let mut files = yaml_files(&project().join("config"));
+    files.retain(|file| !file.ends_with("compose.yaml"));
+    files
+}
+
 fn load_in(directory: &Path, file: &Path) -> Result<Loaded, Report> {
     let name = Path::new(file.file_name().expect("a file"));
     config::load(name, &Fixed { directory: directory.to_owned() })
@@ -163,7 +170,7 @@ fn no_report_shows_a_value_from_the_environment() {
 #[test]
 fn every_example_loads_without_a_warning() {
     let directory = project().join("config");
-    let files = yaml_files(&directory);
+    let files = samples();
     assert!(files.len() >= 3);
     for file in files {
         match load_in(&directory, &file) {
@@ -204,4 +211,136 @@ fn a_file_that_is_not_there_is_one_clear_error() {
     let report = config::load(Path::new("no/such/file.yaml"), &Disk).expect_err("no such file").to_string();
     assert!(report.starts_with("error: no/such/file.yaml: cannot read the configuration: "), "{report}");
     assert!(report.ends_with("1 error\n"), "{report}");
+}
+
+/// Validates against the schema of the format.
+struct Schema {
+    schemas: boon::Schemas,
+    index: boon::SchemaIndex,
+}
+
+impl Schema {
+    fn new() -> Self {
+        let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+        compiler.add_resource("http://ringgate.test/schema.json", config::json_schema()).expect("JSON");
+        let index = compiler.compile("http://ringgate.test/schema.json", &mut schemas).expect("a schema");
+        Self { schemas, index }
+    }
+
+    /// Why a file does not fit, if it does not; nothing for what is no YAML.
+    fn refuses(&self, file: &Path) -> Option<String> {
+        let bytes = fs::read(file).expect("readable");
+        let value: serde_json::Value = serde_yaml::from_slice(&bytes).ok()?;
+        self.schemas.validate(&value, self.index).err().map(|error| error.to_string())
+    }
+}
+
+/// Files that the schema takes although they are refused: what contradicts something else, what is not there, and values
+/// whose bounds no schema tells.
+const BEYOND_THE_SCHEMA: [&str; 14] = [
+    "admin_on_a_public_address.yaml",
+    "admin_on_the_port_of_a_listener.yaml",
+    "bounds.yaml",
+    "dns.yaml",
+    "duplicate_key.yaml",
+    "include.yaml",
+    "more_errors_than_are_shown.yaml",
+    "network.yaml",
+    "no_listener.yaml",
+    "substitution.yaml",
+    "two_actions.yaml",
+    "unknown_cluster.yaml",
+    "useless_with_the_action.yaml",
+    "wrong_version.yaml",
+];
+
+#[test]
+fn the_schema_takes_what_is_valid_and_refuses_what_it_can_see_is_not() {
+    let (schema, directory) = (Schema::new(), project().join("tests/config"));
+    for file in samples() {
+        assert_eq!(schema.refuses(&file), None, "{}", file.display());
+    }
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    for file in yaml_files(&directory) {
+        let name = file.file_name().expect("a file").to_string_lossy().into_owned();
+        let is_yaml = serde_yaml::from_slice::<serde_json::Value>(&fs::read(&file).expect("readable")).is_ok();
+        match (load_in(&directory, &file), schema.refuses(&file)) {
+            (Ok(_), why) => assert_eq!(why, None, "{name} is valid"),
+            (Err(_), None) if is_yaml => taken.push(name),
+            (Err(_), _) => refused += 1,
+        }
+    }
+    assert!(refused >= 20, "only {refused} are refused");
+    assert_eq!(taken, BEYOND_THE_SCHEMA);
+}
+
+/// Editors find the schema by the first line of a sample, beside it.
+#[test]
+fn every_sample_names_the_schema_for_editors() {
+    let kept = project().join("config/ringgate.schema.json");
+    let schema = format!("{:#}\n", config::json_schema());
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&kept, &schema).expect("writable");
+    }
+    let told = fs::read_to_string(&kept).unwrap_or_default();
+    assert!(told == schema, "config/ringgate.schema.json is not what `ringgate schema` prints: BLESS=1 writes it anew");
+    for file in samples() {
+        let text = fs::read_to_string(&file).expect("readable");
+        let name = text.lines().next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+        let beside = file.with_file_name(name.unwrap_or_else(|| panic!("{} names no schema", file.display())));
+        assert!(beside == kept, "{}", beside.display());
+    }
+}
+
+#[test]
+fn a_dump_of_whatever_is_valid_is_the_same_configuration() {
+    let (examples, tests) = (project().join("config"), project().join("tests/config"));
+    let (samples, kept) = (samples(), yaml_files(&tests));
+    let files = samples.iter().map(|file| (&examples, file)).chain(kept.iter().map(|file| (&tests, file)));
+    let mut shown = 0;
+    for (directory, file) in files {
+        let (sources, name) = (Fixed { directory: directory.clone() }, file.file_name().expect("a file").to_owned());
+        let Ok(loaded) = load_in(directory, file) else { continue };
+        let effective = loaded.texts.effective(&sources, Path::new(""));
+        for yaml in [effective.to_yaml(true), effective.to_yaml(false)] {
+            assert!(!yaml.contains("hunter2"), "{yaml}");
+            if effective.redacted() > 0 {
+                continue;
+            }
+            let again = config::load(Path::new(&name), &Over { text: &yaml, name: Path::new(&name), under: &sources });
+            let again = again.unwrap_or_else(|report| panic!("{}\n{report}\n{yaml}", file.display()));
+            assert_eq!(again.config, loaded.config, "{}\n{yaml}", file.display());
+            shown += 1;
+        }
+    }
+    assert!(shown >= 16, "only {shown}");
+}
+
+/// A text that stands for a file.
+struct Over<'a> {
+    text: &'a str,
+    name: &'a Path,
+    under: &'a Fixed,
+}
+
+impl Sources for Over<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path == self.name { Ok(self.text.as_bytes().to_vec()) } else { self.under.read(path) }
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.under.env(name)
+    }
+
+    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+        self.under.glob(pattern)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.under.mode(path)
+    }
+
+    fn unix_s(&self) -> u64 {
+        self.under.unix_s()
+    }
 }

@@ -44,10 +44,13 @@ pub(super) struct Server {
 impl Server {
     /// The answer to a request for a page, with a body when there is something to say.
     pub(super) fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Error> {
-        let (target, token) = self.target(path)?;
-        let question = Question { method, body: body.unwrap_or_default(), token };
-        let asked = ask(&target, question, Duration::from_secs(self.timeout));
-        asked.map_err(|error| Error::Runtime(format!("{target}: {error}; is the gateway running?")))
+        self.site()?.ask(method, path, body)
+    }
+
+    /// The server, found once for several questions.
+    pub(super) fn site(&self) -> Result<Site, Error> {
+        let (root, token) = self.target("/")?;
+        Ok(Site { root, token, patience: Duration::from_secs(self.timeout) })
     }
 
     /// The page `path`, and the token to show.
@@ -71,6 +74,30 @@ impl Server {
     }
 }
 
+/// A server, and who asks it.
+#[derive(Debug, Clone)]
+pub(super) struct Site {
+    root: Target,
+    token: Option<String>,
+    patience: Duration,
+}
+
+impl Site {
+    /// The answer to a request for a page, with a body when there is something to say.
+    pub(super) fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Error> {
+        let target = self.root.at(path);
+        let question = Question { method, body: body.unwrap_or_default(), token: self.token.clone() };
+        let asked = ask(&target, question, self.patience);
+        asked.map_err(|error| Error::Runtime(format!("{target}: {error}; is the gateway running?")))
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.root.fmt(f)
+    }
+}
+
 /// What was answered.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -79,7 +106,7 @@ pub(super) struct Answer {
 }
 
 /// A page of a server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     /// Over TCP.
     Tcp {
@@ -107,6 +134,15 @@ impl fmt::Display for Target {
 }
 
 impl Target {
+    /// Another page of the same server.
+    fn at(&self, path: &str) -> Self {
+        let path = path.to_owned();
+        match self {
+            Self::Tcp { authority, .. } => Self::Tcp { authority: authority.clone(), path },
+            Self::Unix { socket, .. } => Self::Unix { socket: socket.clone(), path },
+        }
+    }
+
     /// The page `path` of a server's URL that names none itself.
     pub(super) fn parse(url: &str, path: &str) -> Option<Self> {
         if let Some(socket) = url.strip_prefix("unix:") {

@@ -8,6 +8,7 @@ mod admin;
 mod check;
 mod demo;
 mod doctor;
+mod dump;
 mod explain;
 mod health;
 mod policy;
@@ -15,6 +16,7 @@ mod reload;
 mod run;
 mod schema;
 mod status;
+mod top;
 mod upgrade;
 
 use std::fmt::Display;
@@ -41,6 +43,8 @@ enum Command {
     Run(run::Run),
     /// Checks a configuration and reports everything that is wrong with it.
     Check(check::Check),
+    /// Prints the configuration as it would be in force.
+    Dump(dump::Dump),
     /// Looks for what this machine and the endpoints lack for a configuration, with what to do about it.
     Doctor(doctor::Doctor),
     /// Says which route a request takes, and why.
@@ -49,6 +53,8 @@ enum Command {
     Health(health::Health),
     /// Tells what a running gateway does.
     Status(status::Status),
+    /// Shows what a running gateway does, second by second.
+    Top(top::Top),
     /// Has a running gateway read its configuration again, and tells how that went.
     Reload(reload::Reload),
     /// Has a running gateway hand over to a new process of the program on disk, and tells how that went.
@@ -86,10 +92,12 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Dump(dump) => dump.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Explain(explain) => explain.run(),
         Command::Health(health) => health.run(),
         Command::Status(status) => status.run(),
+        Command::Top(top) => top.run(),
         Command::Reload(reload) => reload.run(),
         Command::Upgrade(upgrade) => upgrade.run(),
         Command::Policy(policy) => policy.run(),
@@ -164,11 +172,14 @@ mod tests {
             "ringgate check --config gateway.yaml",
             "ringgate check --online --timeout 3 -c gateway.yaml",
             "ringgate explain GET http://a.example/x -c gateway.yaml -H x-version:2",
+            "ringgate dump -c gateway.yaml",
+            "ringgate dump --effective --json -c gateway.yaml",
             "ringgate doctor --offline -c gateway.yaml",
             "ringgate health",
             "ringgate health --url http://127.0.0.1:9090/ready",
             "ringgate health -c gateway.yaml",
             "ringgate status --json",
+            "ringgate top --once --admin unix:/run/ringgate.sock",
             "ringgate reload",
             "ringgate reload --admin unix:/run/ringgate.sock",
             "ringgate upgrade --timeout 60 -c gateway.yaml",

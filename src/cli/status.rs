@@ -119,7 +119,7 @@ fn line(out: &mut String, what: &str, text: &str) {
 }
 
 /// Seconds in words: the two largest units.
-fn lasting(seconds: u64) -> String {
+pub(super) fn lasting(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Loaded;
 use super::check::{self, Check, Written};
+use super::effective::Texts;
 use super::file::Document;
 use super::place::{At, Place, Step};
 use super::problems::{Pending, Problems, SourceFile, Subject};
@@ -112,7 +113,11 @@ impl<'a> Load<'a> {
         self.read.dedup();
         let has_errors = self.problems.has_errors();
         let report = self.problems.into_report(&self.files);
-        if has_errors { Err(report) } else { Ok(Loaded { config, warnings: report, files: self.read }) }
+        if has_errors {
+            return Err(report);
+        }
+        let texts = Texts::new(self.files.into_iter().map(|file| (file.shown, file.text)));
+        Ok(Loaded { config, warnings: report, files: self.read, texts })
     }
 
     /// Reads what the main file includes; included files hold clusters, listeners and routes only.

@@ -13,6 +13,7 @@ mod bounds;
 mod certificates;
 mod check;
 mod choices;
+mod effective;
 mod file;
 mod keys_url;
 mod leaf;
@@ -36,6 +37,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use effective::{Effective, Texts};
 pub use file::json_schema;
 pub use model::{
     Access, AccessLog, Action, ActiveHealth, Admin, AdminListen, AdminTls, Admission, ApiKey, Authorities, Balance,
@@ -58,6 +60,8 @@ pub struct Loaded {
     /// Every file that was read, sorted: the main file, included ones, those that `${file:PATH}` names, certificates and
     /// keys.
     pub files: Vec<PathBuf>,
+    /// The texts of the configuration itself, from which is shown what is in force.
+    pub texts: Texts,
 }
 
 /// Loads the configuration at `path` and everything it includes.
