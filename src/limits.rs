@@ -248,12 +248,15 @@ pub const AUTH_CACHED_BYTES: usize = 4 * 1024;
 pub const CONFIG_ERRORS: usize = 50;
 /// Bytes of one configuration file.
 pub const CONFIG_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of a configuration that an operator sends.
+pub const CONFIG_PUT_BYTES: usize = 8 * 1024 * 1024;
 
 const _: () = {
     assert!(HEADER_BYTES_MIN <= HEADER_BYTES_DEFAULT && HEADER_BYTES_DEFAULT <= HEADER_BYTES_MAX);
     assert!(HEADER_COUNT_DEFAULT <= HEADER_COUNT_MAX);
     assert!(REQUEST_LINE_BYTES <= HEADER_BYTES_DEFAULT);
     assert!(BUFFER_BYTES < BODY_BUFFER_BYTES);
+    assert!(CONFIG_PUT_BYTES as u64 <= CONFIG_BYTES);
     assert!(CHUNK_HEADROOM + CHUNK_TAILROOM < BUFFER_BYTES);
     // Eighteen bytes hold sixteen hexadecimal digits and the line end of a chunk-size line.
     assert!(CHUNK_HEADROOM >= 18);

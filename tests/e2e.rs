@@ -63,6 +63,8 @@ mod issuer;
 mod layer;
 #[path = "e2e/message.rs"]
 mod message;
+#[path = "e2e/openapi.rs"]
+mod openapi;
 #[path = "e2e/origin.rs"]
 mod origin;
 #[path = "e2e/pair.rs"]
@@ -112,6 +114,8 @@ mod client_certificates;
 mod client_faults;
 #[path = "e2e/commands.rs"]
 mod commands;
+#[path = "e2e/configuration.rs"]
+mod configuration;
 #[path = "e2e/connection_caps.rs"]
 mod connection_caps;
 #[path = "e2e/connections.rs"]
@@ -206,8 +210,6 @@ mod pairs;
 mod pairs_streaming;
 #[path = "e2e/passwords.rs"]
 mod passwords;
-#[path = "e2e/policy_faults.rs"]
-mod policy_faults;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/privileges.rs"]
@@ -228,10 +230,6 @@ mod rate_limits;
 mod redis;
 #[path = "e2e/reload.rs"]
 mod reload;
-#[path = "e2e/reload_faults.rs"]
-mod reload_faults;
-#[path = "e2e/reload_storm.rs"]
-mod reload_storm;
 #[path = "e2e/requests.rs"]
 mod requests;
 #[path = "e2e/resolver.rs"]
@@ -270,10 +268,10 @@ mod tls_faults;
 mod tls_traffic;
 #[path = "e2e/tokens.rs"]
 mod tokens;
+#[path = "e2e/top.rs"]
+mod top;
 #[path = "e2e/upgrade.rs"]
 mod upgrade;
-#[path = "e2e/upgrade_faults.rs"]
-mod upgrade_faults;
 #[path = "e2e/upgrades.rs"]
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]

@@ -1,9 +1,14 @@
 //! The admin server: metrics, health, status, reload and the live policy, on an address or a unix socket.
 
+mod answers;
+mod catalogue;
+mod configuration;
 mod dashboard;
 mod endpoints;
 mod events;
 mod guard;
+mod openapi;
+mod page;
 mod patience;
 mod secure;
 
@@ -25,13 +30,13 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
 use axum::serve::Listener;
-use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use self::answers::{ClusterPage, Failed, RoutePage, done, stopping};
+pub(super) use self::answers::{HandedOver, failed};
 pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
 use self::patience::Patient;
@@ -39,6 +44,7 @@ use self::secure::Secured;
 use super::board::Board;
 use super::policy::Refusal;
 use super::pulse::Pulse;
+use super::put::PutRequest;
 use super::upgrade::{self, UpgradeRequest};
 use crate::config::{Admin, AdminListen};
 use crate::telemetry::{Format, render_metrics};
@@ -56,6 +62,7 @@ pub(super) struct Orders {
     pub(super) policies: mpsc::Sender<PolicyRequest>,
     pub(super) weights: mpsc::Sender<WeightRequest>,
     pub(super) upgrades: mpsc::Sender<UpgradeRequest>,
+    pub(super) puts: mpsc::Sender<PutRequest>,
 }
 
 /// Longest wait for last answers.
@@ -79,6 +86,8 @@ struct Shared {
     board: Arc<Board>,
     pulse: Arc<Pulse>,
     orders: Orders,
+    /// What is told of the pages.
+    document: Arc<str>,
 }
 
 impl AdminServer {
@@ -92,14 +101,15 @@ impl AdminServer {
         orders: Orders,
         inherited: Option<OwnedFd>,
     ) -> Result<Option<Self>, String> {
-        let shared = || {
+        let pages = || {
             let pulse = Arc::new(Pulse::start(Arc::clone(&board)));
-            Shared { board: Arc::clone(&board), pulse, orders }
+            let (board, to_tell) = (Arc::clone(&board), Arc::clone(&pulse));
+            (catalogue::router(|document| Shared { board, pulse: to_tell, orders, document }), pulse)
         };
         let server = match &admin.listen {
             AdminListen::Off => return Ok(None),
-            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, shared(), inherited).await,
-            AdminListen::Unix(path) => Self::on_unix(path, shared(), inherited),
+            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, pages(), inherited).await,
+            AdminListen::Unix(path) => Self::on_unix(path, pages(), inherited),
         };
         let server = server.map_err(|error| format!("admin.listen: {error}"))?;
         board.on_admin(server.address.clone());
@@ -109,7 +119,7 @@ impl AdminServer {
     async fn on_tcp(
         address: SocketAddr,
         admin: &Admin,
-        shared: Shared,
+        (pages, pulse): (Router, Arc<Pulse>),
         inherited: Option<OwnedFd>,
     ) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
@@ -120,8 +130,7 @@ impl AdminServer {
         let original = listener.as_fd().try_clone_to_owned()?;
         let address = listener.local_addr()?.to_string();
         let guard = Arc::new(Guard::new(admin, listener.local_addr()?.ip()));
-        let pulse = Arc::clone(&shared.pulse);
-        let pages = pages(shared).layer(from_fn_with_state(guard, admit));
+        let pages = pages.layer(from_fn_with_state(guard, admit));
         let (task, retiring) = match &admin.tls {
             None => serving(listener, pages),
             Some(tls) => serving(Secured::new(listener, tls)?, pages),
@@ -129,7 +138,7 @@ impl AdminServer {
         Ok(Self { task, address, socket: None, listener: original, retiring, pulse })
     }
 
-    fn on_unix(path: &Path, shared: Shared, inherited: Option<OwnedFd>) -> io::Result<Self> {
+    fn on_unix(path: &Path, (pages, pulse): (Router, Arc<Pulse>), inherited: Option<OwnedFd>) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let listener = if let Some(socket) = inherited {
             UnixListener::from_std(socket.into())?
@@ -140,8 +149,7 @@ impl AdminServer {
             listener
         };
         let original = listener.as_fd().try_clone_to_owned()?;
-        let pulse = Arc::clone(&shared.pulse);
-        let (task, retiring) = serving(listener, pages(shared));
+        let (task, retiring) = serving(listener, pages);
         let address = format!("unix:{}", path.display());
         Ok(Self { task, address, socket: Some(path.to_owned()), listener: original, retiring, pulse })
     }
@@ -202,25 +210,6 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn pages(shared: Shared) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/health", get(health))
-        .route("/healthz", get(health))
-        .route("/ready", get(ready))
-        .route("/status", get(status))
-        .route("/clusters", get(clusters))
-        .route("/routes", get(routes))
-        .merge(endpoints::pages())
-        .merge(events::pages())
-        .merge(dashboard::pages())
-        .route("/reload", post(reload))
-        .route("/upgrade", post(upgrade_page))
-        .route("/policy", get(policy).post(post_policy))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "Not Found") })
-        .with_state(shared)
-}
-
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
@@ -229,14 +218,14 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 
 /// The process lives; that it answers is the answer.
 async fn health() -> Response {
-    Json(json!({"status": "ok"})).into_response()
+    Json(answers::State { status: "ok" }).into_response()
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
     if shared.board.is_ready() {
-        Json(json!({"status": "ready"})).into_response()
+        Json(answers::State { status: "ready" }).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready"}))).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, Json(answers::State { status: "not ready" })).into_response()
     }
 }
 
@@ -245,11 +234,11 @@ async fn status(State(shared): State<Shared>) -> Response {
 }
 
 async fn clusters(State(shared): State<Shared>) -> Response {
-    Json(json!({"clusters": shared.board.clusters()})).into_response()
+    Json(ClusterPage { clusters: shared.board.clusters() }).into_response()
 }
 
 async fn routes(State(shared): State<Shared>) -> Response {
-    Json(json!({"routes": *shared.board.routes()})).into_response()
+    Json(RoutePage { routes: shared.board.routes().to_vec() }).into_response()
 }
 
 async fn reload(State(shared): State<Shared>) -> Response {
@@ -258,8 +247,8 @@ async fn reload(State(shared): State<Shared>) -> Response {
         return stopping();
     }
     match answer.await {
-        Ok(Ok(epoch)) => Json(json!({"status": "ok", "epoch": epoch})).into_response(),
-        Ok(Err(report)) => (StatusCode::BAD_REQUEST, Json(json!({"status": "error", "error": report}))).into_response(),
+        Ok(Ok(epoch)) => done(Some(epoch)),
+        Ok(Err(report)) => failed(StatusCode::BAD_REQUEST, &report),
         Err(_) => stopping(),
     }
 }
@@ -273,9 +262,10 @@ async fn policy(State(shared): State<Shared>) -> Response {
 }
 
 async fn post_policy(State(shared): State<Shared>, body: Result<Bytes, BytesRejection>) -> Response {
-    let invalid = |detail: String| {
-        (StatusCode::BAD_REQUEST, Json(json!({"error": "Invalid policy payload", "detail": detail}))).into_response()
+    let told = |status: StatusCode, error: &str, detail: String| {
+        (status, Json(Failed { status: None, error: error.to_owned(), detail: Some(detail) })).into_response()
     };
+    let invalid = |detail: String| told(StatusCode::BAD_REQUEST, "Invalid policy payload", detail);
     let body = match body {
         Ok(body) => body,
         Err(refused) => return invalid(refused.body_text()),
@@ -285,22 +275,17 @@ async fn post_policy(State(shared): State<Shared>, body: Result<Bytes, BytesReje
         return stopping();
     }
     match answer.await {
-        Ok(Ok(())) => Json(json!({"status": "ok"})).into_response(),
+        Ok(Ok(())) => done(None),
         Ok(Err(Refusal::Invalid(why))) => invalid(why),
-        Ok(Err(Refusal::Unkept(why))) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": "Policy not stored", "detail": why})))
-                .into_response()
-        }
+        Ok(Err(Refusal::Unkept(why))) => told(StatusCode::SERVICE_UNAVAILABLE, "Policy not stored", why),
         Err(_) => stopping(),
     }
 }
 
-fn stopping() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "error", "error": "shutting down"}))).into_response()
-}
-
 async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let told = |status: StatusCode, why: &str| (status, Json(json!({"error": why}))).into_response();
+    let told = |status: StatusCode, why: &str| {
+        (status, Json(Failed { status: None, error: why.to_owned(), detail: None })).into_response()
+    };
     match guard.admits(request.method(), request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(guard::Refusal::Stranger) => (StatusCode::FORBIDDEN, "Forbidden").into_response(),

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use self::glance::Glance;
@@ -16,12 +17,13 @@ use super::overview::Overview;
 use super::policy::{Document, Shown};
 use super::routes::ShownRoute;
 use super::upgrade::Outcome;
+use super::written::Written;
 use super::{Started, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
 use crate::policy::limit::Limits;
-use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts, WorkerCounters};
+use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, WorkerCounters};
 
 /// One worker as shown.
 #[derive(Debug, Clone)]
@@ -62,7 +64,7 @@ pub(super) struct Fixed {
 }
 
 /// How the last reload went.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Serialize, JsonSchema, PartialEq, Eq)]
 pub(super) struct LastReload {
     /// Was it published?
     pub(super) ok: bool,
@@ -75,7 +77,7 @@ pub(super) struct LastReload {
 }
 
 /// How the last upgrade went that left this process serving, which is one that failed.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Serialize, JsonSchema, PartialEq, Eq)]
 pub(super) struct LastUpgrade {
     ok: bool,
     at: String,
@@ -98,7 +100,6 @@ struct Live {
     reloads: Reloads,
     last_reload: Option<LastReload>,
     last_upgrade: Option<LastUpgrade>,
-    upgrades: UpgradeCounts,
     /// The process whose place this one took.
     replaced: Option<u32>,
     policy: Option<Shown>,
@@ -108,6 +109,7 @@ struct Live {
     key_counts: KeyCounts,
     overview: Arc<Overview>,
     shown_routes: Arc<[ShownRoute]>,
+    written: Option<Written>,
     /// How the last probe of each endpoint went.
     probe_details: HashMap<EndpointId, String>,
     /// Probes that were passed and that failed.
@@ -214,6 +216,17 @@ impl Board {
         live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details)
     }
 
+    /// The configuration in force, or the words for it, are others.
+    pub(super) fn on_written(&self, written: Written) {
+        self.live().written = Some(written);
+    }
+
+    /// The epoch in force, and its configuration as it was written.
+    pub(super) fn written(&self) -> Option<(u64, Written)> {
+        let live = self.live();
+        Some((live.epoch, live.written.clone()?))
+    }
+
     /// Names were asked for.
     pub(super) fn on_names(&self, names: Vec<NameStatus>, counts: Counts) {
         let now_ms = clock::unix_ms();
@@ -258,15 +271,12 @@ impl Board {
     /// An upgrade of this process ended.
     pub(super) fn on_upgrade(&self, outcome: &Outcome) {
         let (pid, error) = (outcome.as_ref().ok().map(|upgraded| upgraded.pid), outcome.as_ref().err().cloned());
-        let mut live = self.live();
-        live.upgrades.failed += u64::from(error.is_some());
-        live.last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
+        self.live().last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
     }
 
     /// This process took the place of another.
     pub(super) fn on_replacing(&self, pid: u32) {
-        let mut live = self.live();
-        (live.replaced, live.upgrades.ok) = (Some(pid), 1);
+        self.live().replaced = Some(pid);
     }
 
     /// Sockets that the workers accept from.
@@ -301,10 +311,8 @@ impl Board {
     }
 
     /// A live policy that was posted was not taken.
-    pub(super) fn on_policy_refused(&self, shown: Shown) {
-        let mut live = self.live();
-        live.policy_syncs.refused += 1;
-        live.policy = Some(shown);
+    pub(super) fn on_policy_refused(&self) {
+        self.live().policy_syncs.refused += 1;
     }
 
     /// The live policy document.
@@ -370,7 +378,6 @@ impl Board {
             epoch: live.epoch,
             policy_syncs: live.policy_syncs,
             reloads: live.reloads,
-            upgrades: live.upgrades,
             clusters: live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details),
             probes: live.probes,
             lookups: (live.dns.lookups_ok, live.dns.lookups_failed),
@@ -405,7 +412,7 @@ impl Board {
 }
 
 /// The page `/status` as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Status {
     version: &'static str,
     pid: u32,
@@ -427,7 +434,7 @@ pub(super) struct Status {
 }
 
 /// The live policy.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct PolicyStatus {
     in_force: bool,
     document: Document,
@@ -435,7 +442,7 @@ struct PolicyStatus {
 }
 
 /// Who publishes keys of tokens.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct ShownIssuer {
     url: String,
     keys: usize,
@@ -444,14 +451,14 @@ struct ShownIssuer {
     error: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 struct DnsStatus {
     lookups_ok: u64,
     lookups_failed: u64,
     names: Vec<ShownName>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 struct ShownName {
     host: String,
     addresses: Vec<IpAddr>,
@@ -460,13 +467,13 @@ struct ShownName {
     due: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct IoStatus {
     driver: &'static str,
     reason: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct WorkerStatus {
     index: usize,
     cpu: Option<usize>,
@@ -476,7 +483,7 @@ struct WorkerStatus {
     requests_active: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListenerStatus {
     name: String,
     address: SocketAddr,

@@ -14,14 +14,16 @@ use super::names::Answers;
 use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
+use super::put::{Keeping, Refused};
 use super::routes;
 use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
-use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded};
+use super::upgrade::{Inherited, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
+use super::written::Written;
 use crate::clock;
 use crate::config::Config;
 use crate::policy::LivePolicy;
@@ -30,8 +32,8 @@ use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
 const ADOPTION: Duration = Duration::from_secs(5);
-/// Pause between two looks at the sockets that workers accept from.
-const ACCEPT_POLL: Duration = Duration::from_millis(1);
+/// Pause between two looks at the workers' epochs.
+const ADOPTION_POLL: Duration = Duration::from_millis(1);
 
 /// What asked for a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(super) enum Trigger {
     Admin,
     /// The files changed.
     Files,
+    /// `PUT /config`.
+    Put,
 }
 
 impl Trigger {
@@ -50,6 +54,7 @@ impl Trigger {
             Self::Signal(name) => name,
             Self::Admin => "admin",
             Self::Files => "files",
+            Self::Put => "put",
         }
     }
 }
@@ -102,9 +107,11 @@ impl Gateway {
         if trigger == Trigger::Files && loaded.config == self.loaded.config {
             self.loaded = loaded;
             self.follow_files();
+            // Other words for the same.
+            self.board.on_written(self.written());
             return Ok(self.publisher.epoch());
         }
-        match self.publish(loaded).await {
+        match self.publish(loaded, None).await {
             Ok(epoch) => {
                 self.last_refusal = None;
                 self.board.on_reload(trigger.name(), None);
@@ -121,7 +128,7 @@ impl Gateway {
                 );
                 Ok(epoch)
             }
-            Err(report) => self.refuse(trigger, report),
+            Err(refused) => self.refuse(trigger, refused.why()),
         }
     }
 
@@ -136,20 +143,26 @@ impl Gateway {
         Err(report)
     }
 
-    /// Everything that can fail comes first; from `publish` on nothing does.
-    async fn publish(&mut self, loaded: Loaded) -> Result<u64, String> {
+    /// Everything that can fail comes first, `keeping` a new main file the last of it; from `publish` on nothing does.
+    pub(super) async fn publish(&mut self, loaded: Loaded, keeping: Option<Keeping>) -> Result<u64, Refused> {
         self.tables.look_for_roots(&loaded.config).await;
         let new = self.ask_for_new(&loaded.config).await;
         let epoch = self.publisher.epoch() + 1;
-        let mut snapshot = self.tables.compile(&loaded.config, epoch, new)?;
+        let mut snapshot = self.tables.compile(&loaded.config, epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
         let opened = match sockets::open_all(&changes.open, self.crew.len(), &mut Inherited::default()) {
             Ok(opened) => opened,
             Err(error) => {
                 self.tables.on_rejected(epoch);
-                return Err(error);
+                return Err(Refused::Invalid(error));
             }
         };
+        if let Some(keeping) = keeping
+            && let Err(refused) = keeping.commit().await
+        {
+            self.tables.on_rejected(epoch);
+            return Err(refused);
+        }
         self.policy.follow(loaded.config.live_policy.as_ref());
         snapshot.live = self.live();
         self.tables.on_publishing(&snapshot, &loaded.config);
@@ -205,9 +218,6 @@ impl Gateway {
                     News::Weight(cluster, endpoint) => {
                         tracing::info!(epoch, cluster, %endpoint, "changed weight published")
                     }
-                    News::Inherited(weights) => {
-                        tracing::info!(epoch, weights, "what operators gave the process before published")
-                    }
                     News::Tickets => tracing::info!(epoch, "new keys of session tickets published"),
                 }
             }
@@ -251,20 +261,15 @@ impl Gateway {
 
     /// Takes up what may have changed the live policy.
     pub(super) async fn take_policy(&mut self, news: PolicyNews) {
-        let seen = match news {
-            PolicyNews::File { seen_ns } => seen_ns,
-            PolicyNews::Shared(_) => clock::now_ns(),
-        };
-        let author = self.policy.take(news);
+        let seen = clock::now_ns();
+        let author = self.policy.take(news).await;
         self.publish_policy(author, seen).await;
-        self.policy.settle().await;
-        self.board.on_policy(self.policy.shown());
     }
 
     /// Looks whether the live policy was changed unseen.
     pub(super) async fn look_at_policy(&mut self) {
         let seen = clock::now_ns();
-        let author = self.policy.look();
+        let author = self.policy.look().await;
         self.publish_policy(author, seen).await;
     }
 
@@ -282,7 +287,7 @@ impl Gateway {
             Err(refusal) => {
                 let (Refusal::Invalid(why) | Refusal::Unkept(why)) = &refusal;
                 tracing::warn!(why, "posted policy refused, the last one stays");
-                self.board.on_policy_refused(self.policy.shown());
+                self.board.on_policy_refused();
                 Err(refusal)
             }
         }
@@ -354,32 +359,12 @@ impl Gateway {
 
     /// Waits until every worker serves by the epoch in force; `false` when that takes too long.
     pub(super) async fn adopted(&self) -> bool {
-        tokio::time::timeout(ADOPTION, self.publisher.adopted()).await.is_ok()
-    }
-
-    /// What operators gave this process that stands nowhere else.
-    fn given(&self) -> Given {
-        Given { weights: self.tables.weights(), policy: self.policy.homeless() }
-    }
-
-    /// Takes up what operators gave the process before, and waits until every worker serves by that.
-    ///
-    /// # Errors
-    /// A worker did not take it up in time.
-    pub(super) async fn inherit(&mut self, given: Given) -> Result<(), String> {
-        let is_policy_new = given.policy.is_some_and(|json| self.policy.inherit(&json));
-        let weighed = given
-            .weights
-            .into_iter()
-            .filter(|(cluster, address, weight)| self.tables.weigh(cluster, *address, Wanted::Weight(*weight)));
-        let weights = weighed.count();
-        if is_policy_new || weights > 0 {
-            self.take_news(&News::Inherited(weights));
-        }
-        match self.adopted().await {
-            true => Ok(()),
-            false => Err("a worker did not take up what was given to the process before".to_owned()),
-        }
+        let waiting = async {
+            while !self.publisher.is_adopted() {
+                tokio::time::sleep(ADOPTION_POLL).await;
+            }
+        };
+        tokio::time::timeout(ADOPTION, waiting).await.is_ok()
     }
 
     /// Hands over to a process that can serve: stops accepting, has it accept, and accepts again where it does not.
@@ -396,7 +381,7 @@ impl Gateway {
             self.crew.tell(|| Message::Release { name: name.clone() });
         }
         let outcome = if self.accepts_by(others).await {
-            successor.take_over(&self.given()).await
+            successor.take_over().await
         } else {
             Err("a worker does not stop accepting".to_owned())
         };
@@ -430,15 +415,21 @@ impl Gateway {
     pub(super) async fn accepts_by(&self, loops: u64) -> bool {
         let waiting = async {
             while self.board.listening() != loops {
-                tokio::time::sleep(ACCEPT_POLL).await;
+                tokio::time::sleep(ADOPTION_POLL).await;
             }
         };
         tokio::time::timeout(ADOPTION, waiting).await.is_ok()
     }
 
+    /// The configuration in force as it was written.
+    pub(super) fn written(&self) -> Written {
+        Written { texts: self.loaded.texts.clone(), sources: self.source.sources() }
+    }
+
     /// Puts what is in force on the board.
     pub(super) fn show(&self) {
         let [routes, clusters] = self.tables.series_names();
+        self.board.on_written(self.written());
         self.board.on_policy(self.policy.shown());
         self.board.on_published(Published {
             epoch: self.publisher.epoch(),

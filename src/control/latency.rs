@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::board::Seat;
@@ -31,7 +32,7 @@ struct Mark {
 }
 
 /// Percentiles of some exchanges, in microseconds; at most 3.2 % too long, never too short.
-#[derive(Debug, Clone, Copy, Default, Serialize, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, Serialize, JsonSchema, PartialEq)]
 pub(super) struct Percentiles {
     pub(super) count: u64,
     pub(super) p50_us: f64,
@@ -45,7 +46,7 @@ pub(super) struct Percentiles {
 }
 
 /// The page `/latency`.
-#[derive(Debug, Serialize, PartialEq)]
+#[derive(Debug, Serialize, JsonSchema, PartialEq)]
 pub(super) struct LatencyPage {
     /// Seconds that `minute` reaches back.
     window_seconds: f64,
@@ -55,13 +56,13 @@ pub(super) struct LatencyPage {
 }
 
 /// One series.
-#[derive(Debug, Serialize, PartialEq)]
+#[derive(Debug, Serialize, JsonSchema, PartialEq)]
 struct Shown {
     minute: Percentiles,
     since_start: Percentiles,
 }
 
-#[derive(Debug, Serialize, PartialEq)]
+#[derive(Debug, Serialize, JsonSchema, PartialEq)]
 struct Named {
     name: String,
     #[serde(flatten)]

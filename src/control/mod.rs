@@ -14,6 +14,7 @@ mod changes;
 mod cpus;
 mod crew;
 mod debounce;
+mod disk;
 mod doctor;
 mod driver;
 mod gateway;
@@ -30,6 +31,7 @@ mod policy;
 mod privileges;
 mod probes;
 mod pulse;
+mod put;
 mod roots;
 mod routes;
 mod sentinel;
@@ -46,6 +48,7 @@ mod tiers;
 mod upgrade;
 mod watch;
 mod weights;
+mod written;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -58,6 +61,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use admin::{AdminServer, Orders, PolicyRequest, ReloadRequest, WeightRequest};
 use gateway::{Gateway, Trigger};
 use policy::News as PolicyNews;
+use put::{PutRequest, Refused};
 use signals::{Signals, Wish};
 use tables::News;
 use upgrade::{Due, Inherited, Program, Successor, UpgradeRequest, Upgrades};
@@ -138,8 +142,6 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let inherited = inherited.map_err(Failure::Runtime)?;
     let program = if options.is_whole_process { Program::of_this_process() } else { None };
     net::map_buffers_apart();
-    // A change of the live policy is to be in force within milliseconds, however busy the workers are.
-    net::be_prompt();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
     let ended = runtime.block_on(serve(options, inherited, program));
@@ -216,6 +218,7 @@ struct Inbox {
     policies: mpsc::Receiver<PolicyRequest>,
     weights: mpsc::Receiver<WeightRequest>,
     upgrades: mpsc::Receiver<UpgradeRequest>,
+    puts: mpsc::Receiver<PutRequest>,
 }
 
 impl Inbox {
@@ -224,8 +227,15 @@ impl Inbox {
         let (to_policies, policies) = mpsc::channel(PENDING_ORDERS);
         let (to_weights, weights) = mpsc::channel(PENDING_ORDERS);
         let (to_upgrade, upgrades) = mpsc::channel(PENDING_ORDERS);
-        let orders = Orders { reloads: to_reload, policies: to_policies, weights: to_weights, upgrades: to_upgrade };
-        (orders, Self { reloads, policies, weights, upgrades })
+        let (to_put, puts) = mpsc::channel(PENDING_ORDERS);
+        let orders = Orders {
+            reloads: to_reload,
+            policies: to_policies,
+            weights: to_weights,
+            upgrades: to_upgrade,
+            puts: to_put,
+        };
+        (orders, Self { reloads, policies, weights, upgrades, puts })
     }
 }
 
@@ -234,6 +244,7 @@ enum Event {
     Reload(ReloadRequest),
     Chore(Chore),
     Upgrade(UpgradeRequest),
+    Put(PutRequest),
     /// A process that is to replace this one is ready, or there is none.
     Successor(Result<Successor, String>),
     Files,
@@ -267,6 +278,7 @@ async fn control_loop(
             Some(request) = inbox.policies.recv() => Event::Chore(Chore::Post(request)),
             Some(request) = inbox.weights.recv() => Event::Chore(Chore::Weigh(request)),
             Some(request) = inbox.upgrades.recv() => Event::Upgrade(request),
+            Some(request) = inbox.puts.recv() => Event::Put(request),
             started = upgrades.next() => Event::Successor(started),
             Some(()) = changes.recv() => Event::Files,
             news = gateway.tables.news() => Event::Chore(Chore::News(news)),
@@ -288,6 +300,10 @@ async fn control_loop(
                 upgrades.begin("admin", gateway, Some(request));
                 None
             }
+            Event::Put(request) => match put(gateway, signals, stop, upgrades, request).await {
+                Some(stopped) => return stopped,
+                None => None,
+            },
             Event::Successor(started) => match upgrades.conclude(gateway, started).await {
                 Ok(upgraded) => return Stopped::Replaced { keeps_admin: upgraded.keeps_admin },
                 Err(due) => due,
@@ -341,6 +357,30 @@ async fn reload(gateway: &mut Gateway, signals: &mut Signals, stop: &Stop, due: 
             for request in requests {
                 drop(request.send(result.clone()));
             }
+            None
+        }
+        name = signals.next_stop() => Some(Stopped::Asked(name)),
+        () = stop.0.notified() => Some(Stopped::Asked("stop")),
+    }
+}
+
+/// Takes up a configuration that was sent, unless an end is asked for.
+async fn put(
+    gateway: &mut Gateway,
+    signals: &mut Signals,
+    stop: &Stop,
+    upgrades: &Upgrades,
+    (order, reply): PutRequest,
+) -> Option<Stopped> {
+    if upgrades.is_under_way() {
+        // The new process has read the file already.
+        drop(reply.send(Err(Refused::Busy("an upgrade is under way"))));
+        return None;
+    }
+    tokio::select! {
+        result = gateway.put(order) => {
+            gateway.retire();
+            drop(reply.send(result));
             None
         }
         name = signals.next_stop() => Some(Stopped::Asked(name)),

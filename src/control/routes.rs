@@ -1,11 +1,12 @@
 //! Routes as `/routes` shows them.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{Action, Config, HostMatch, PathMatch, Route};
 
 /// One route.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Serialize, JsonSchema, PartialEq, Eq)]
 pub(super) struct ShownRoute {
     name: String,
     host: String,

@@ -1,9 +1,12 @@
 //! Where a configuration comes from, and reading it off the control thread.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{self, Config, Disk, Sources};
+use axum::body::Bytes;
+
+use crate::config::{self, Config, Disk, Sources, Texts};
 
 /// Where a configuration comes from.
 #[derive(Clone)]
@@ -17,6 +20,8 @@ pub struct Source {
 pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) files: Vec<PathBuf>,
+    /// As it was written.
+    pub(super) texts: Texts,
     /// What is legal and hardly meant, a text each.
     warnings: Vec<String>,
 }
@@ -49,6 +54,23 @@ impl Source {
         Self { path, sources }
     }
 
+    /// The main file.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Where files and variables come from.
+    pub(super) fn sources(&self) -> Arc<dyn Sources + Send + Sync> {
+        Arc::clone(&self.sources)
+    }
+
+    /// The same with another text in the place of the main file.
+    pub(super) fn with_main(&self, text: Bytes) -> Self {
+        let path = self.path.clone();
+        let over = Over { main: path.clone().unwrap_or_default(), text, under: self.sources() };
+        Self { path, sources: Arc::new(over) }
+    }
+
     /// Reads and checks everything on a thread of its own: a large configuration takes a while.
     ///
     /// # Errors
@@ -67,9 +89,39 @@ impl Source {
             Ok(loaded) => {
                 let problems = loaded.warnings.problems.iter();
                 let warnings = problems.map(|problem| problem.to_string().trim_end().to_owned()).collect();
-                Ok(Loaded { config: loaded.config, files: loaded.files, warnings })
+                let config::Loaded { config, files, texts, .. } = loaded;
+                Ok(Loaded { config, files, texts, warnings })
             }
             Err(report) => Err(report.to_string()),
         }
+    }
+}
+
+/// A text that stands for a file.
+struct Over {
+    main: PathBuf,
+    text: Bytes,
+    under: Arc<dyn Sources + Send + Sync>,
+}
+
+impl Sources for Over {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path == self.main { Ok(self.text.to_vec()) } else { self.under.read(path) }
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.under.env(name)
+    }
+
+    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+        self.under.glob(pattern)
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        self.under.mode(path)
+    }
+
+    fn unix_s(&self) -> u64 {
+        self.under.unix_s()
     }
 }

@@ -1,9 +1,10 @@
 //! Clusters and their endpoints at one moment, for `/metrics` and `/clusters`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One cluster.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, JsonSchema, PartialEq)]
 pub struct ClusterView {
     /// Its name.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct ClusterView {
 }
 
 /// A limit on requests in flight that follows their latency.
-#[derive(Debug, Clone, Copy, Serialize, PartialEq)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema, PartialEq)]
 pub struct AdmissionView {
     /// Most requests in flight of normal priority.
     pub limit: u32,
@@ -51,7 +52,7 @@ impl ClusterView {
 }
 
 /// One endpoint.
-#[derive(Debug, Clone, Serialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, JsonSchema, PartialEq)]
 pub struct EndpointView {
     /// Its address.
     pub address: String,

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::IntoResponse as _;
-use axum::routing::get;
 use data_encoding::BASE64;
+
+use super::page::{Page, get, text};
 
 const PAGE: &str = include_str!("dashboard/page.html");
 const STYLE: &str = include_str!("dashboard/page.css");
@@ -19,9 +19,14 @@ const SCRIPT: &str = include_str!("dashboard/page.js");
 const PLACES: [&str; 2] = ["/*style*/", "/*script*/"];
 
 /// The page at `/`, which needs no token, as there is nothing of the gateway in it.
-pub(super) fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(super) fn pages() -> Vec<Page> {
     let (page, fields) = (page(), fields());
-    Router::new().route("/", get(move || async move { (fields, page).into_response() }))
+    let serve = move || async move { (fields, page).into_response() };
+    vec![get("/", "The dashboard.", serve).open().answers(
+        200,
+        "A page that asks for a token where one is needed.",
+        &[text("text/html")],
+    )]
 }
 
 fn page() -> String {

@@ -2,20 +2,27 @@
 
 use std::convert::Infallible;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
 use futures_util::stream;
-use serde_json::json;
 
 use super::Shared;
+use super::answers::Failed;
+use super::page::{FAILED, Page, get, json, text};
+use crate::control::latency::LatencyPage;
 
-pub(super) fn pages() -> Router<Shared> {
-    Router::new().route("/latency", get(latency)).route("/events", get(events))
+pub(super) fn pages() -> Vec<Page> {
+    let told = "`past` once, then a `frame` for every second and every change, until the connection ends.";
+    vec![
+        get("/latency", "Percentiles by route and by cluster, of the last minute and since the start.", latency)
+            .answers(200, "In microseconds.", &[json::<LatencyPage>()]),
+        get("/events", "What the gateway does, as it does it: server-sent events.", events)
+            .answers(200, told, &[text("text/event-stream")])
+            .answers(503, "As many listen as may.", FAILED),
+    ]
 }
 
 async fn latency(State(shared): State<Shared>) -> Response {
@@ -25,7 +32,7 @@ async fn latency(State(shared): State<Shared>) -> Response {
 /// Server-sent events (WHATWG HTML section 9.2): `past` once, then a `frame` for every second and every change.
 async fn events(State(shared): State<Shared>) -> Response {
     let Some(listener) = shared.pulse.listen() else {
-        let full = json!({"error": "as many listen as may"});
+        let full = Failed { detail: None, error: "as many listen as may".to_owned(), status: None };
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], Json(full)).into_response();
     };
     let told = stream::unfold(listener, |mut listener| async move {

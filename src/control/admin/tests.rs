@@ -43,7 +43,8 @@ fn on(listen: AdminListen) -> Admin {
 /// Orders to reload go to `reloads`, others to nobody.
 fn orders(reloads: mpsc::Sender<ReloadRequest>) -> Orders {
     let upgrades = mpsc::channel(1).0;
-    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0, upgrades }
+    let puts = mpsc::channel(1).0;
+    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0, upgrades, puts }
 }
 
 fn ask(line: &str, fields: &str) -> String {

@@ -1,5 +1,6 @@
 //! The live policy document as JSON: reading, merging, writing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
@@ -14,7 +15,7 @@ const THRESHOLD_MAX: u64 = 65_535;
 const TIME_CHARS: usize = 64;
 
 /// A whole document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::control) struct Document {
     /// Does anything pass?
@@ -28,9 +29,9 @@ pub(in crate::control) struct Document {
 }
 
 /// Some members of a document, each of the right type.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Parts {
+pub(in crate::control) struct Parts {
     #[serde(default, deserialize_with = "given")]
     enabled: Option<bool>,
     #[serde(default, deserialize_with = "given")]

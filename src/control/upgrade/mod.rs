@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 pub(super) use page::upgrade;
 pub(super) use passed::{Inherited, admin_text};
-pub(super) use predecessor::{Given, Predecessor};
+pub(super) use predecessor::Predecessor;
 pub(super) use program::Program;
 pub(super) use successor::Successor;
 
@@ -87,6 +87,11 @@ impl Upgrades {
         if let Some(asked) = asked {
             drop(asked.send(Err(why.to_owned())));
         }
+    }
+
+    /// Is one under way?
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// The new process once it could serve, or why it cannot; may be abandoned.

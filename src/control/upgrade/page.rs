@@ -2,9 +2,9 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Json, Response};
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::admin::{HandedOver, failed};
 use super::{UpgradeRequest, Upgraded};
 
 /// Asks for an upgrade and answers when it is over.
@@ -16,7 +16,7 @@ pub(in crate::control) async fn upgrade(orders: &mpsc::Sender<UpgradeRequest>) -
         Err(_closed) => Err(stopping),
     };
     match outcome {
-        Ok(Upgraded { pid, epoch, .. }) => Json(json!({"status": "ok", "pid": pid, "epoch": epoch})).into_response(),
-        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"status": "error", "error": why}))).into_response(),
+        Ok(Upgraded { pid, epoch, .. }) => Json(HandedOver { status: "ok", pid, epoch }).into_response(),
+        Err(why) => failed(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
 }
