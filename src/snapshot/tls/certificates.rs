@@ -67,14 +67,20 @@ impl fmt::Debug for Certificates {
 pub struct Inbound {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    /// What everybody gets where there is only one.
+    single: Shown,
 }
 
-/// The certificate that one connection got, once it asked for it; nothing where a listener has only one.
+/// The certificate that one connection got, once it asked for it.
 pub type Shown = Option<Arc<OnceLock<Arc<Identity>>>>;
 
 impl Inbound {
-    pub(super) const fn new(config: Arc<ServerConfig>, certificates: Arc<Certificates>) -> Self {
-        Self { config, certificates }
+    pub(super) fn new(config: Arc<ServerConfig>, certificates: Arc<Certificates>) -> Self {
+        let single = match certificates.all.as_slice() {
+            [identity] => Some(Arc::new(OnceLock::from(Arc::clone(identity)))),
+            _ => None,
+        };
+        Self { config, certificates, single }
     }
 
     /// What secures every connection.
@@ -86,8 +92,9 @@ impl Inbound {
     /// What secures a new connection, and which certificate it gets.
     #[must_use]
     pub fn of_connection(&self) -> (Arc<ServerConfig>, Shown) {
-        if !self.makes_a_difference() {
-            return (Arc::clone(&self.config), None);
+        // A reload may bring others, and this connection lives on.
+        if let Some(single) = &self.single {
+            return (Arc::clone(&self.config), Some(Arc::clone(single)));
         }
         let shown = Arc::new(OnceLock::new());
         let mut config = ServerConfig::clone(&self.config);

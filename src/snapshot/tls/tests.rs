@@ -60,6 +60,27 @@ fn an_exact_name_wins_over_a_star_and_the_first_certificate_over_later_ones() {
     }
 }
 
+/// RFC 9110 section 7.4 holds for connections, however old.
+#[test]
+fn a_connection_remembers_its_certificate_over_reloads_that_bring_or_take_others() {
+    let mut keeper = TlsKeeper::new();
+    let [a, b] = [identity(&["a.example"]), identity(&["b.example"])];
+    let mut of = |certificates: &[&Identity]| {
+        let certificates = certificates.iter().copied().cloned().collect();
+        keeper.inbound(&ListenerTls { certificates, ..listener(None) }, &[Protocol::Http11]).unwrap()
+    };
+    let (single, both, renewed) = (of(&[&a]), of(&[&a, &b]), of(&[&identity(&["a.example"]), &b]));
+    for before in [&single, &both] {
+        let (config, shown) = before.of_connection();
+        assert_eq!(shakes_hands(&client(&TLS13), &config), HandshakeKind::Full);
+        for after in [&both, &renewed] {
+            let allowed = ["a.example", "unknown.example", "b.example"].map(|host| after.speaks_for(host, &shown));
+            assert_eq!(allowed, [true, true, false]);
+        }
+        assert!(single.speaks_for("b.example", &shown), "nobody has a better one");
+    }
+}
+
 #[test]
 fn keys_of_tickets_outlive_a_reload_and_are_not_shared_by_clients_that_are_verified_differently() {
     let mut keeper = TlsKeeper::new();
