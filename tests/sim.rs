@@ -73,6 +73,10 @@ mod stage;
 mod storm;
 #[path = "sim/streams.rs"]
 mod streams;
+#[path = "sim/talkers.rs"]
+mod talkers;
+#[path = "sim/talks.rs"]
+mod talks;
 #[path = "sim/traffic.rs"]
 mod traffic;
 #[path = "sim/tunnels.rs"]
@@ -96,6 +100,8 @@ const SEALED_SEEDS: u64 = 64;
 const SHARED_SEEDS: u64 = 64;
 /// Those with words of proxies, calls of gRPC and tunnels.
 const EDGE_SEEDS: u64 = 64;
+/// Those of calls that go both ways.
+const TALK_SEEDS: u64 = 64;
 /// The first of them.
 const BASE_SEED: u64 = 1;
 /// Failing seeds told in full.
@@ -118,12 +124,17 @@ fn run(play: Play, seed: u64) -> (Vec<String>, Reach) {
     })
 }
 
-/// Plays `seeds`, or those that the environment asks for, which must reach what is `wanted` unless they are fewer.
-fn play_seeds(play: Play, seeds: u64, wanted: &[(&str, u64)]) {
-    let (base, count) = match number("SIM_SEED") {
+/// The first seed and how many, `seeds` unless the environment asks for others.
+fn seeds_of(seeds: u64) -> (u64, u64) {
+    match number("SIM_SEED") {
         Some(seed) => (seed, 1),
         None => (number("SIM_BASE").unwrap_or(BASE_SEED), number("SIM_SEEDS").unwrap_or(seeds)),
-    };
+    }
+}
+
+/// Plays `seeds`, or those that the environment asks for, which must reach what is `wanted` unless they are fewer.
+fn play_seeds(play: Play, seeds: u64, wanted: &[(&str, u64)]) {
+    let (base, count) = seeds_of(seeds);
     eprintln!("base seed {base}, {count} seeds");
     let mut failed = Vec::new();
     let mut reached = Reach::default();
@@ -162,6 +173,30 @@ fn every_seed_with_endpoints_of_http2_keeps_the_invariants() {
 #[test]
 fn every_seed_with_proxies_calls_and_tunnels_keeps_the_invariants() {
     play_seeds(scenario::run_edge, EDGE_SEEDS, &reach::WANTED_EDGE);
+}
+
+#[test]
+fn every_call_that_goes_both_ways_keeps_its_messages_their_order_and_its_end() {
+    let (base, count) = seeds_of(TALK_SEEDS);
+    let (mut failed, mut whole, mut broken) = (Vec::new(), 0, 0);
+    for seed in base..base + count {
+        let outcome = talks::run(seed);
+        (whole, broken) = (whole + outcome.whole, broken + outcome.broken);
+        if !outcome.problems.is_empty() {
+            eprintln!("seed {seed}:\n  {}", outcome.problems.join("\n  "));
+            failed.push(seed);
+        }
+    }
+    eprintln!("{whole} calls whole, {broken} broken");
+    assert!(failed.is_empty(), "{} of {count} seeds failed: {failed:?}", failed.len());
+    assert!(count < TALK_SEEDS || whole > 200 && broken > 50, "{whole} whole, {broken} broken");
+}
+
+#[test]
+fn a_seed_of_calls_that_go_both_ways_tells_the_same_story_twice() {
+    let stories: Vec<u64> = [11, 11, 12].map(|seed| talks::run(seed).history).to_vec();
+    assert_eq!(stories[0], stories[1]);
+    assert_ne!(stories[0], stories[2]);
 }
 
 #[test]

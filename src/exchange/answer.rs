@@ -12,7 +12,7 @@ use super::pick::Attempt;
 use super::presence::{LOOK_MS, Watch};
 use super::relay::{Inbound, Portion};
 use super::retry::Tries;
-use super::wire::{Received, frame_chunk, read_once, received, write_all};
+use super::wire::{Received, frame_chunk, read_while, received, write_all};
 use crate::http1::{
     BodyLength, ChunkedDecoder, HeadError, HeadLimits, Progress, ResponseBody, ResponseHead, ResponseOut, Version,
     encode_interim, encode_response,
@@ -190,6 +190,7 @@ impl<E: Env> Exchange<'_, E> {
             buffer = self.write_client(buffer).await?;
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
             buffer = inbound.grow(buffer, &self.shard.buffers);
+            self.on_moved(awaited.sending);
             (buffer, portion) = self.read_portion(awaited, inbound, buffer).await?;
         }
     }
@@ -200,8 +201,13 @@ impl<E: Env> Exchange<'_, E> {
         inbound: &mut Inbound<'_>,
         buffer: Buffer,
     ) -> Result<(Buffer, Portion), Failure> {
-        let idle_ms = self.message_ms(&awaited.tries.route.timeouts, awaited.sending);
-        let mut reading = pin!(read_once(awaited.stream, buffer, self.alarm, idle_ms));
+        let timeouts = &awaited.tries.route.timeouts;
+        let left_ms = |again| match (self.is_grpc, again) {
+            (true, _) => self.message_ms(timeouts, awaited.sending),
+            (false, false) => timeouts.body_idle_ms,
+            (false, true) => 0,
+        };
+        let mut reading = pin!(read_while(awaited.stream, buffer, self.alarm, left_ms));
         // An upload under way reads from the client, and finds out by itself when it is gone.
         let received = match awaited.sending.done.get() {
             true => self.guarding(reading.as_mut()).await?,
@@ -209,6 +215,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         match received {
             Received::Bytes(mut buffer) => {
+                self.on_moved(awaited.sending);
                 let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
                 Ok((buffer, portion))
             }

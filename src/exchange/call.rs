@@ -18,15 +18,19 @@ impl<E: Env> Exchange<'_, E> {
         parse_grpc_timeout(self.head.find(self.bytes, FieldKind::GrpcTimeout)?)
     }
 
-    /// The longest wait for the next bytes of a body. The messages of a call may be as far apart as those of a tunnel, but
-    /// not beyond its time.
-    pub(super) fn message_ms(&self, timeouts: &Timeouts, sending: &Sending) -> u64 {
-        if !self.is_grpc {
-            return timeouts.body_idle_ms;
+    /// Either side of a call has sent something, or taken it.
+    pub(super) fn on_moved(&self, sending: &Sending) {
+        if self.is_grpc {
+            sending.moved_ms.set(self.shard.alarms.now_ms());
         }
+    }
+
+    /// How long the next bytes of a call may still be away. Its messages may be as far apart as those of a tunnel, where one
+    /// side may be silent while the other is not, but not beyond its time.
+    pub(super) fn message_ms(&self, timeouts: &Timeouts, sending: &Sending) -> u64 {
         let now_ms = self.shard.alarms.now_ms();
         let left_ms = sending.call_due_ms.get().map_or(u64::MAX, |due_ms| due_ms.saturating_sub(now_ms));
-        timeouts.tunnel_idle_ms.min(left_ms)
+        (sending.moved_ms.get() + timeouts.tunnel_idle_ms).saturating_sub(now_ms).min(left_ms)
     }
 
     /// What a wait for the bytes of a body failed by: nobody was too slow when the time of the call was over.

@@ -61,7 +61,7 @@ pub(super) struct Extra {
     _caller: Option<Caller>,
     /// What came behind the header of a proxy, until it is taken for the beginning of a request.
     received: Option<Buffer>,
-    /// The certificate it got, where that makes a difference.
+    /// The certificate it got, if it is secured.
     shown: Shown,
 }
 
@@ -239,6 +239,8 @@ pub(super) struct Sending {
     pub(super) due_ms: Cell<u64>,
     /// When a call of gRPC that has a time is over, whatever it is at.
     pub(super) call_due_ms: Cell<Option<u64>>,
+    /// When either side of a call of gRPC last sent something, or took something, in milliseconds of the worker's clock.
+    pub(super) moved_ms: Cell<u64>,
     /// Did all of the request go out?
     pub(super) done: Cell<bool>,
     /// Did it in any attempt? Then it was read to its end.

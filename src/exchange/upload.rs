@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::held::{Exchange, Sending};
 use super::relay::Inbound;
-use super::wire::{Received, WriteError, frame_chunk, read_once, write_all};
+use super::wire::{Received, WriteError, frame_chunk, read_while, write_all};
 use crate::http1::{BodyLength, ChunkedDecoder};
 use crate::limits;
 use crate::net::{Buffer, Env, Stream};
@@ -53,7 +53,6 @@ impl<E: Env> Exchange<'_, E> {
         // The messages of a call may be far apart.
         let rate = if self.is_grpc { 0 } else { listener.body_rate };
         let mut pace = Pace { rate, grace_ms: listener.body_grace_ms, waited_ms: 0, received: 0 };
-        let idle_ms = if self.is_grpc { self.message_ms(&route.timeouts, sending) } else { listener.idle_ms };
         let chunked = self.head.body() == BodyLength::Chunked;
         let mut inbound = Inbound::new(self.head.body(), sent, decoder);
         let mut buffer = self.shard.buffers.lend();
@@ -67,12 +66,14 @@ impl<E: Env> Exchange<'_, E> {
         let mut total = sent as u64;
         let began_ms = self.shard.alarms.now_ms();
         loop {
+            self.on_moved(sending);
             if buffer.is_empty() {
                 buffer = self
-                    .read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace, idle_ms)
+                    .read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace, route, sending)
                     .await
                     .map_err(|why| self.late(sending, why))?;
             }
+            self.on_moved(sending);
             let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadRequestBody)?;
             total += buffer.len() as u64;
             self.tally.on_body_in(buffer.len());
@@ -114,10 +115,21 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    async fn read_body(&self, buffer: Buffer, pace: &mut Pace, idle_ms: u64) -> Result<Buffer, Failure> {
+    async fn read_body(
+        &self,
+        buffer: Buffer,
+        pace: &mut Pace,
+        route: &Route,
+        sending: &Sending,
+    ) -> Result<Buffer, Failure> {
         let began_ms = self.shard.alarms.now_ms();
-        let patience_ms = pace.allowance_ms(idle_ms);
-        match read_once(self.client, buffer, self.client_alarm, patience_ms).await {
+        let patience_ms = pace.allowance_ms(self.listener.idle_ms);
+        let left_ms = |again| match (self.is_grpc, again) {
+            (true, _) => self.message_ms(&route.timeouts, sending),
+            (false, false) => patience_ms,
+            (false, true) => 0,
+        };
+        match read_while(self.client, buffer, self.client_alarm, left_ms).await {
             Received::Bytes(buffer) => {
                 pace.on_received(buffer.len(), self.shard.alarms.now_ms() - began_ms);
                 Ok(buffer)

@@ -74,6 +74,33 @@ pub(super) async fn read_once<S: Stream>(stream: &S, mut into: Buffer, alarm: &A
     }
 }
 
+/// Reads once; the wait may take as long as `left_ms` says when it begins, and again whenever that is over: true asks anew.
+pub(super) async fn read_while<S: Stream>(
+    stream: &S,
+    mut into: Buffer,
+    alarm: &Alarm,
+    left_ms: impl Fn(bool) -> u64,
+) -> Received {
+    let mut patience_ms = left_ms(false);
+    loop {
+        // What is under way is never begun anew: that would lose its bytes.
+        let mut reading = pin!(stream.read(into));
+        let completed = loop {
+            match alarm.within(patience_ms, reading.as_mut()).await {
+                Ok(completed) => break completed,
+                Err(Expired) => patience_ms = left_ms(true),
+            }
+            if patience_ms == 0 {
+                return Received::Expired;
+            }
+        };
+        match completed {
+            (Err(error), back) if error.kind() == io::ErrorKind::Interrupted => into = back,
+            completed => return received(completed),
+        }
+    }
+}
+
 pub(super) fn received((read, buffer): (io::Result<usize>, Buffer)) -> Received {
     match read {
         Ok(0) => Received::End(buffer),
