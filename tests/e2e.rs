@@ -230,6 +230,8 @@ mod rate_limits;
 mod redis;
 #[path = "e2e/reload.rs"]
 mod reload;
+#[path = "e2e/replay.rs"]
+mod replay;
 #[path = "e2e/requests.rs"]
 mod requests;
 #[path = "e2e/resolver.rs"]

@@ -13,6 +13,7 @@ mod explain;
 mod health;
 mod policy;
 mod reload;
+mod replay;
 mod run;
 mod schema;
 mod status;
@@ -49,6 +50,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Says which route a request takes, and why.
     Explain(explain::Explain),
+    /// Says which requests of an access log another configuration would decide otherwise.
+    Replay(replay::Replay),
     /// Asks a running gateway for its health; for container health checks.
     Health(health::Health),
     /// Tells what a running gateway does.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Dump(dump) => dump.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Health(health) => health.run(),
         Command::Status(status) => status.run(),
         Command::Top(top) => top.run(),
@@ -175,6 +179,8 @@ mod tests {
             "ringgate dump -c gateway.yaml",
             "ringgate dump --effective --json -c gateway.yaml",
             "ringgate doctor --offline -c gateway.yaml",
+            "ringgate replay --log access.jsonl --new b.yaml",
+            "ringgate replay --log - --new b.yaml --old a.yaml --json --examples 3",
             "ringgate health",
             "ringgate health --url http://127.0.0.1:9090/ready",
             "ringgate health -c gateway.yaml",
@@ -195,6 +201,7 @@ mod tests {
             "ringgate check",
             "ringgate run --nonsense",
             "ringgate explain GET",
+            "ringgate replay --log access.jsonl",
             "ringgate policy",
             "ringgate policy set --enabled maybe",
         ] {

@@ -16,6 +16,7 @@ mod hash;
 mod host;
 mod index;
 mod path;
+mod possible;
 mod rules;
 mod shadow;
 mod spec;
@@ -24,6 +25,7 @@ mod table;
 mod tests;
 
 pub use explain::{Outcome, Step};
+pub use possible::{Known, Trace};
 pub use shadow::{Shadow, shadowed};
 pub use spec::{HostPattern, PathPattern, Predicates, RouteId, RouteSpec};
 pub use table::Table;

@@ -5,7 +5,7 @@ use super::index::narrow;
 use super::path::{self, PathClass, Paths, PathsBuilder, Scope};
 use super::rules::{Choice, Rule, Rules, RulesBuilder};
 use super::spec::{HostPattern, PathPattern, Predicates, RouteId, RouteSpec};
-use super::{Step, explain};
+use super::{Step, Trace, explain, possible};
 
 /// All routes compiled for lookup; immutable.
 #[derive(Debug)]
@@ -65,6 +65,13 @@ impl Table {
             None
         });
         steps
+    }
+
+    /// Puts every route into `found` that a request may take of which only this is known, best first; true when one of
+    /// them takes it, whatever is not known.
+    pub fn possible(&self, host: &[u8], path: &[u8], request: &impl Trace, found: &mut Vec<RouteId>) -> bool {
+        let add = |_, _, choice| possible::add(&self.rules, choice, request, found).then_some(());
+        self.try_each(host, path, add).is_some()
     }
 
     /// Visits the routes whose host and path fit a request, best class first.

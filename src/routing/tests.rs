@@ -245,3 +245,62 @@ fn a_route_is_shadowed_when_earlier_ones_of_its_place_take_all_its_methods() {
     let shadows: Vec<_> = shadows.iter().map(|shadow| (shadow.route.0, shadow.by.0)).collect();
     assert_eq!(shadows, [(2, 0), (6, 5), (7, 7)]);
 }
+
+/// A request of which the method and whether there was a query are known.
+struct Traced<'a>(&'a Request);
+
+impl Trace for Traced<'_> {
+    fn method(&self) -> Known<'_> {
+        Known::Is(self.0.method.as_bytes())
+    }
+
+    fn header(&self, name: &str) -> Known<'_> {
+        if name == "x-known" { Known::Is(b"1") } else { Known::Unknown }
+    }
+
+    fn lacks_query(&self) -> bool {
+        self.0.query.is_none()
+    }
+}
+
+#[test]
+fn of_a_request_that_is_partly_known_every_route_is_named_that_it_may_take_and_no_other() {
+    let table = Table::compile(&[
+        route("* /*"),
+        with_header("a.com /x/*", "x-v", "2"),
+        with_methods("*.com /x", &["PUT", "POST"]),
+        with_query("* /x", "v", "1"),
+        with_header("a.com /*", "x-known", "1"),
+        with_header("b.com /*", "x-known", "2"),
+    ]);
+    for (host, path, expected, is_sure) in [
+        // Without a query, no route that asks for one.
+        ("a.com", "/x", &[1, 4][..], true),
+        ("b.com", "/x", &[0], true),
+        ("b.com", "/x?v=%31", &[3, 0], true),
+        ("c.org", "/y?v=1", &[0], true),
+    ] {
+        let asked = get(host, path);
+        let mut found = Vec::new();
+        let sure = table.possible(asked.host.as_bytes(), asked.path.as_bytes(), &Traced(&asked), &mut found);
+        let found: Vec<u32> = found.iter().map(|id| id.0).collect();
+        assert_eq!((&*found, sure), (expected, is_sure), "{host}{path}");
+        // Whatever was not known.
+        let mut taken: Vec<u32> = Vec::new();
+        for (version, query) in ["1", "2"].into_iter().flat_map(|version| ["v=1", "v=2"].map(|query| (version, query)))
+        {
+            let headers = [("x-known", "1"), ("x-v", version)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let query = asked.query.is_some().then(|| query.to_owned());
+            taken.extend(find(&table, &Request { headers: headers.to_vec(), query, ..asked.clone() }));
+        }
+        taken.sort_unstable();
+        taken.dedup();
+        let mut sorted = found;
+        sorted.sort_unstable();
+        assert_eq!(taken, sorted, "{host}{path}");
+    }
+    let table = Table::compile(&[with_header("* /*", "x-v", "2")]);
+    let (mut found, asked) = (Vec::new(), get("a.com", "/"));
+    assert!(!table.possible(b"a.com", b"/", &Traced(&asked), &mut found), "it may be refused");
+    assert_eq!(found, [RouteId(0)]);
+}

@@ -18,7 +18,7 @@ mod upstream;
 pub use callers::{Caller, Callers, Crowded};
 pub use clusters::{Registry, Weights};
 pub use compile::{CompileError, Resolved, compile, route_spec};
-pub use policies::Issued;
+pub use policies::{Issued, access};
 pub use publish::{Publisher, Reader};
 pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
 pub use tls::{Inbound, Shown, TlsError, client_config};

@@ -26,7 +26,7 @@ pub(super) struct Compiled {
 
 pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) -> Compiled {
     Compiled {
-        access: policy.access.as_ref().map(|access| Arc::new(Access::new(&access.allow, &access.deny))),
+        access: access(policy).map(Arc::new),
         limit: policy.rate_limit.as_ref().map(|limit| Arc::new(limiter(&policy.name, limit, workers))),
         cors: policy.cors.as_ref().map(|cors| Arc::new(Cors::new(cors))),
         bearers: policy.jwt.as_ref().map(|jwt| Arc::new(bearers(jwt, issued.get(&policy.name)))),
@@ -35,6 +35,12 @@ pub(super) fn compile(policy: &config::Policy, workers: usize, issued: &Issued) 
         external: (policy.external_auth.as_ref())
             .map(|asked| Arc::new(External::new(asked.rules.clone(), asked.cluster, &policy.name))),
     }
+}
+
+/// Which client addresses a policy lets pass, if it says so.
+#[must_use]
+pub fn access(policy: &config::Policy) -> Option<Access> {
+    policy.access.as_ref().map(|access| Access::new(&access.allow, &access.deny))
 }
 
 /// What the requests of a route must pass; `None` when it is nothing.
