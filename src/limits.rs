@@ -179,6 +179,8 @@ pub const WORKERS_MAX: usize = 256;
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// Bytes of one worker's ring of access-log records.
 pub const LOG_RING_BYTES: usize = 1024 * 1024;
+/// Bytes of one worker's ring of exchanges on their way to a collector of traces.
+pub const SPAN_RING_BYTES: usize = 1024 * 1024;
 /// Bytes of one logged field; longer ones are cut.
 pub const LOG_FIELD_BYTES: usize = 2048;
 /// Most bytes of each thing that is told of a client's certificate; what is longer is not told at all.

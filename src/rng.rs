@@ -51,6 +51,18 @@ impl Rng {
         }
     }
 
+    /// 64 random bits, not all of them 0.
+    pub fn id64(&mut self) -> [u8; 8] {
+        self.u64().max(1).to_be_bytes()
+    }
+
+    /// 128 random bits, not all of them 0.
+    pub fn id128(&mut self) -> [u8; 16] {
+        let mut bits = [0; 16];
+        self.core.fill_bytes(&mut bits);
+        if bits == [0; 16] { [1; 16] } else { bits }
+    }
+
     /// 128 random bits as 32 lower-case hexadecimal digits.
     pub fn hex128(&mut self) -> [u8; 32] {
         let mut bits = [0; 16];

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use ringgate::config::{self, Sources};
 use ringgate::net::{Driver, probe_io_uring};
 use ringgate::snapshot::{Publisher, Registry, compile};
-use ringgate::telemetry::{WorkerCounters, ring};
+use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Call, Credit, Loads, Message, Peers, Question, WorkerHandle, WorkerSpec, crew};
 
 #[allow(clippy::disallowed_methods, reason = "the deadline of a wait")]
@@ -138,7 +138,8 @@ fn gateway(driver: Driver) -> Gateway {
          policies: {{ token: {{ jwt: {{ audience: a, secret_file: secret, forward_claims: {{ sub: x-user }} }} }},\n\
          key: {{ api_key: {{ keys_file: keys, forward_identity: x-holder }} }},\n\
          password: {{ basic_auth: {{ users_file: users, forward_user: x-staff }} }},\n\
-         leased: {{ rate_limit: {{ limit: 1000000/1h }} }}, exact: {{ rate_limit: {{ limit: 100/1ms, key: [header.x-tenant, client_ip] }} }} }}\n"
+         leased: {{ rate_limit: {{ limit: 1000000/1h }} }}, exact: {{ rate_limit: {{ limit: 100/1ms, key: [header.x-tenant, client_ip] }} }} }}\n\
+         observability: {{ tracing: {{ otlp: \"http://127.0.0.1:4318\", sample: 50% }} }}\n"
     );
     let path = PathBuf::from("gateway.yaml");
     let files = Files(HashMap::from([
@@ -159,11 +160,13 @@ fn gateway(driver: Driver) -> Gateway {
     let address = listener.local_addr().expect("a bound address");
     let counters = Arc::new(WorkerCounters::new());
     let (log, mut drain) = ring();
+    let (spans, mut span_drain) = span_ring();
     std::thread::Builder::new()
         .spawn(move || {
             EXEMPT.with(|exempt| exempt.set(true));
             while !drain.is_abandoned() {
                 while drain.try_pop().is_some() {}
+                while span_drain.try_pop().is_some() {}
                 std::thread::yield_now();
             }
         })
@@ -176,6 +179,7 @@ fn gateway(driver: Driver) -> Gateway {
         driver,
         counters: Arc::clone(&counters),
         log,
+        spans,
         snapshots: publisher.reader(0),
         fleet: Arc::clone(registry.fleet()),
         listeners: vec![("web".to_owned(), listener)],

@@ -34,6 +34,8 @@ mod check_online;
 mod child_origin;
 #[path = "e2e/client.rs"]
 mod client;
+#[path = "e2e/collector.rs"]
+mod collector;
 #[allow(dead_code, reason = "the unit tests of names use the rest of it")]
 #[path = "../src/control/names/loopback/dns.rs"]
 mod dns;
@@ -178,6 +180,8 @@ mod h2_upstream_tls;
 mod h2_upstream_websockets;
 #[path = "e2e/h2_websockets.rs"]
 mod h2_websockets;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/idle_memory.rs"]
 mod idle_memory;
 #[path = "e2e/interop.rs"]
@@ -256,12 +260,16 @@ mod shared_policy;
 mod shares;
 #[path = "e2e/shutdown.rs"]
 mod shutdown;
+#[path = "e2e/spans.rs"]
+mod spans;
 #[path = "e2e/splits.rs"]
 mod splits;
 #[path = "e2e/streaming.rs"]
 mod streaming;
 #[path = "e2e/systemd.rs"]
 mod systemd;
+#[path = "e2e/timings.rs"]
+mod timings;
 #[path = "e2e/tls.rs"]
 mod tls;
 #[path = "e2e/tls_faults.rs"]
@@ -272,6 +280,8 @@ mod tls_traffic;
 mod tokens;
 #[path = "e2e/top.rs"]
 mod top;
+#[path = "e2e/traces.rs"]
+mod traces;
 #[path = "e2e/upgrade.rs"]
 mod upgrade;
 #[path = "e2e/upgrades.rs"]

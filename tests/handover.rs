@@ -14,7 +14,7 @@ use ringgate::config::{self, Sources};
 use ringgate::limits;
 use ringgate::net::{Driver, probe_io_uring};
 use ringgate::snapshot::{Publisher, Registry, compile};
-use ringgate::telemetry::{WorkerCounters, ring};
+use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Credit, Loads, Mailbox, Message, WorkerHandle, WorkerSpec, crew};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,6 +79,7 @@ impl Pair {
             driver,
             counters: Arc::clone(&counters),
             log: ring().0,
+            spans: span_ring().0,
             snapshots: publisher.reader(0),
             fleet: Arc::clone(&fleet),
             listeners: vec![("web".to_owned(), listener)],
@@ -98,6 +99,7 @@ impl Pair {
             driver: self.driver,
             counters: Arc::new(WorkerCounters::new()),
             log: ring().0,
+            spans: span_ring().0,
             snapshots: self.publisher.reader(1),
             fleet: Arc::clone(&self.fleet),
             listeners: Vec::new(),

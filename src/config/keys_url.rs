@@ -1,4 +1,4 @@
-//! The URL at which an issuer publishes its keys.
+//! URLs that the control side asks: where an issuer publishes its keys, where a collector takes spans.
 
 use super::addresses::origin_of;
 use super::leaf::{Kind, Refusal};
@@ -6,6 +6,25 @@ use super::model::{self, Scheme};
 
 /// `https://host:port/path?query`.
 pub(super) struct KeysUrl;
+
+/// `http://host:port/path` of a collector.
+pub(super) struct CollectorUrl;
+
+impl Kind for CollectorUrl {
+    type Out = model::KeysUrl;
+    const EXPECTED: &'static str = "a URL such as `http://127.0.0.1:4318`";
+    const PATTERN: Option<&'static str> = KeysUrl::PATTERN;
+
+    fn text(text: &str) -> Result<model::KeysUrl, Refusal> {
+        if text.contains(['@', '?', '#']) {
+            return Err(Refusal::new("the URL of a collector is a scheme, a host, a port and a path, nothing else"));
+        }
+        KeysUrl::text(text).map_err(|refusal| match refusal.hint {
+            None if refusal.message.starts_with("expected") => Refusal::expected::<Self>(),
+            Some(_) | None => refusal,
+        })
+    }
+}
 
 impl Kind for KeysUrl {
     type Out = model::KeysUrl;
@@ -35,6 +54,15 @@ impl Kind for KeysUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_collector_has_a_path_at_most() {
+        let url = CollectorUrl::text("http://otel.internal:4318/tenant").unwrap();
+        assert_eq!((&*url.host, url.port, &*url.path, url.is_secure), ("otel.internal", 4318, "/tenant", false));
+        for text in ["http://a/?key=1", "http://u:p@a/", "http://a/#b", "otel:4318", "grpc://a/"] {
+            assert!(CollectorUrl::text(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_url_is_taken_apart_and_shown_without_its_query() {

@@ -16,6 +16,7 @@ use super::names::{Counts, NameStatus};
 use super::overview::Overview;
 use super::policy::{Document, Shown};
 use super::routes::ShownRoute;
+use super::traces::Counts as SpanCounts;
 use super::upgrade::Outcome;
 use super::written::Written;
 use super::{Started, memory};
@@ -57,6 +58,8 @@ pub(super) struct Fixed {
     pub(super) store_failures: Vec<&'static str>,
     /// Lines the log writer lost.
     pub(super) log_lost: Arc<AtomicU64>,
+    /// What became of spans.
+    pub(super) span_counts: Arc<SpanCounts>,
     /// The endpoints as all cores see them.
     pub(super) fleet: Arc<Fleet>,
     /// What has been used of all rate limits.
@@ -95,6 +98,7 @@ struct Live {
     clusters: Vec<String>,
     max_connections: u64,
     top_clients: usize,
+    routes_omitted: u64,
     ready: bool,
     draining: bool,
     reloads: Reloads,
@@ -144,6 +148,8 @@ pub(super) struct Published {
     pub(super) max_connections: u64,
     /// Clients with series of their own.
     pub(super) top_clients: usize,
+    /// Routes that have no series of their own.
+    pub(super) routes_omitted: u64,
     /// Its clusters.
     pub(super) overview: Arc<Overview>,
     /// Its routes.
@@ -178,6 +184,7 @@ impl Board {
         live.clusters = published.clusters;
         live.max_connections = published.max_connections;
         live.top_clients = published.top_clients;
+        live.routes_omitted = published.routes_omitted;
         live.overview = published.overview;
         live.shown_routes = published.shown_routes;
         // An identity may be another endpoint's one day, and what is not probed any more has no last probe.
@@ -383,6 +390,9 @@ impl Board {
             lookups: (live.dns.lookups_ok, live.dns.lookups_failed),
             key_fetches: (live.key_counts.ok, live.key_counts.failed),
             log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
+            routes_omitted: live.routes_omitted,
+            spans_exported: self.fixed.span_counts.exported(),
+            spans_dropped: self.fixed.span_counts.dropped(),
         }
     }
 
@@ -528,6 +538,7 @@ pub(super) mod tests {
             tls_failures: Vec::new(),
             store_failures: Vec::new(),
             log_lost: Arc::default(),
+            span_counts: Arc::default(),
             fleet: Arc::new(Fleet::new(1)),
             limits: Arc::new(Limits::new([0; 16])),
         };
@@ -598,6 +609,7 @@ pub(super) mod tests {
                 clusters: Vec::new(),
                 max_connections: 9,
                 top_clients: 50,
+                routes_omitted: 0,
                 overview: Arc::new(std::mem::take(&mut scene.overview)),
                 shown_routes: Arc::default(),
             });
@@ -627,6 +639,7 @@ pub(super) mod tests {
             clusters: Vec::new(),
             max_connections: 9,
             top_clients: 50,
+            routes_omitted: 0,
             overview: Arc::default(),
             shown_routes: Arc::default(),
         });

@@ -90,6 +90,8 @@ mod tests {
             routes: Vec::new(),
             access_log: AccessLog { output: Output::Off, sample },
             reason_header: false,
+            server_timing: false,
+            tracing: None,
             top_clients: 0,
             watch: true,
         }

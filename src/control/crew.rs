@@ -9,7 +9,7 @@ use super::{passwords, store};
 use crate::cluster::Fleet;
 use crate::net::Driver;
 use crate::snapshot::Publisher;
-use crate::telemetry::LogRing;
+use crate::telemetry::{LogRing, SpanRing};
 use crate::worker::{self, Ask, Credit, Loads, Mailbox, Message, Peers, Question, WorkerHandle, WorkerSpec};
 
 /// Pause between two looks at threads that are to end.
@@ -49,7 +49,7 @@ impl Crew {
     pub(super) fn spawn(
         driver: Driver,
         seats: &[Seat],
-        rings: Vec<LogRing>,
+        rings: Vec<(LogRing, SpanRing)>,
         berths: Vec<Berth>,
         shared: &Shared<'_>,
     ) -> Result<Self, String> {
@@ -58,13 +58,14 @@ impl Crew {
         let ask = desks(peers)?;
         let mut crew = Self { workers: Vec::new() };
         let belongings = seats.iter().zip(rings).zip(berths).zip(mailboxes);
-        for (index, (((seat, log), listeners), mailbox)) in belongings.enumerate() {
+        for (index, (((seat, (log, spans)), listeners), mailbox)) in belongings.enumerate() {
             let spec = WorkerSpec {
                 index,
                 cpu: seat.cpu,
                 driver,
                 counters: Arc::clone(&seat.counters),
                 log,
+                spans,
                 snapshots: shared.publisher.reader(index),
                 fleet: Arc::clone(shared.fleet),
                 listeners,

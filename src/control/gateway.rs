@@ -20,12 +20,14 @@ use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
+use super::traces::Traces;
 use super::upgrade::{Inherited, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
 use super::written::Written;
 use crate::clock;
 use crate::config::Config;
+use crate::limits;
 use crate::policy::LivePolicy;
 use crate::snapshot::{Publisher, Snapshot};
 use crate::worker::{Credit, Loads, Message};
@@ -74,6 +76,7 @@ pub(super) struct Gateway {
     pub(super) loads: Arc<Loads>,
     pub(super) board: Arc<Board>,
     pub(super) writer: LogWriter,
+    pub(super) traces: Traces,
     pub(super) probes: Probes,
     pub(super) overview: Arc<Overview>,
     pub(super) policy: LivePolicies,
@@ -337,6 +340,7 @@ impl Gateway {
         if old.access_log.output != new.access_log.output {
             self.writer.reopen(&new.access_log.output);
         }
+        self.traces.follow(new);
         let restart = needs_restart(old, new);
         if !restart.is_empty() {
             tracing::warn!(settings = restart.join(", "), "changed settings that take effect at the next start");
@@ -438,9 +442,16 @@ impl Gateway {
             clusters,
             max_connections: self.config().runtime.max_connections as u64,
             top_clients: self.config().top_clients,
+            routes_omitted: self.routes_omitted(),
             overview: Arc::clone(&self.overview),
             shown_routes: routes::shown(self.config()).into(),
         });
+    }
+
+    /// Routes that have no series of their own.
+    fn routes_omitted(&self) -> u64 {
+        let snapshot = self.publisher.current();
+        snapshot.routes.iter().filter(|route| route.series >= limits::ROUTE_SERIES).count() as u64
     }
 
     /// Puts names and issuers on the board when anything was learnt of them.

@@ -13,6 +13,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// Wait for the last lines of the access log.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Wait for the last spans to be taken.
+const TRACE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How the wait for exchanges in flight ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Drained {
@@ -69,6 +72,9 @@ pub(super) async fn shut_down(
     gateway.crew.dismiss();
     if !gateway.writer.finish(LOG_PATIENCE) {
         tracing::warn!("the output of the access log is blocked, its last lines are lost");
+    }
+    if !gateway.traces.finish(TRACE_PATIENCE).await {
+        tracing::warn!("the collector of traces does not answer, the last spans are lost");
     }
     tracing::info!("gateway stopped");
     match (stopped, drained) {

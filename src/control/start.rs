@@ -19,6 +19,7 @@ use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::Tables;
+use super::traces::{Counts as SpanCounts, Traces};
 use super::upgrade::{Inherited, Predecessor};
 use super::watch::Watch;
 use super::{Failure, cpus, driver, memory, privileges};
@@ -26,7 +27,7 @@ use crate::config::Config;
 use crate::net::{Driver, TlsFailure};
 use crate::policy::limit::StoreError;
 use crate::snapshot::{Publisher, Snapshot};
-use crate::telemetry::{LogRing, ring};
+use crate::telemetry::{LogRing, SpanRing, ring, span_ring};
 use crate::worker::{self, Credit, Loads};
 
 /// Descriptors that a gateway needs beside its connections: those of probes for the most part.
@@ -45,9 +46,10 @@ struct Prepared {
     policy: LivePolicies,
     opened: Vec<Opened>,
     seats: Vec<Seat>,
-    rings: Vec<LogRing>,
+    rings: Vec<(LogRing, SpanRing)>,
     board: Arc<Board>,
     writer: LogWriter,
+    traces: Traces,
 }
 
 /// Loads, compiles, binds or takes up what was inherited, and starts; returns once every worker serves.
@@ -145,12 +147,16 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let wanted = listener_changes(&[], &config.listeners).open;
     inherited.fit(&config.listeners).map_err(refused)?;
     let opened = sockets::open_all(&wanted, placement.len(), inherited).map_err(refused)?;
-    let (rings, drains) = placement.iter().map(|_| ring()).unzip();
-    let writer = LogWriter::start(&config.access_log.output, drains);
+    let (logs, log_drains): (Vec<_>, Vec<_>) = placement.iter().map(|_| ring()).unzip();
+    let (spans, span_drains): (Vec<_>, Vec<_>) = placement.iter().map(|_| span_ring()).unzip();
+    let rings = logs.into_iter().zip(spans).collect();
+    let writer = LogWriter::start(&config.access_log.output, log_drains);
     let writer = writer.map_err(|error| refused(error.to_string()))?;
     let seats: Vec<Seat> = placement.into_iter().map(Seat::new).collect();
     let reasons = worker::reasons();
     let log_lost = writer.lost_cell();
+    let span_counts = Arc::<SpanCounts>::default();
+    let traces = Traces::start(config, span_drains, Arc::clone(&span_counts));
     let board = Arc::new(Board::new(Fixed {
         driver,
         driver_why,
@@ -159,10 +165,11 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
         tls_failures: TlsFailure::ALL.map(TlsFailure::label).to_vec(),
         store_failures: StoreError::ALL.map(StoreError::name).to_vec(),
         log_lost,
+        span_counts,
         fleet: Arc::clone(tables.fleet()),
         limits: Arc::clone(tables.limits()),
     }));
-    Ok(Prepared { source, loaded, driver, tables, snapshot, policy, opened, seats, rings, board, writer })
+    Ok(Prepared { source, loaded, driver, tables, snapshot, policy, opened, seats, rings, board, writer, traces })
 }
 
 impl Prepared {
@@ -207,6 +214,7 @@ impl Prepared {
             loads,
             board: self.board,
             writer: self.writer,
+            traces: self.traces,
             policy: self.policy,
         };
         gateway.follow_files();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cluster::{Balancer, InFlightView, RetryBudget, Split};
 use crate::rng::Rng;
 use crate::snapshot::{Cluster, Snapshot};
-use crate::telemetry::Sampler;
+use crate::telemetry::{Sampler, Share};
 
 /// One worker's side of a cluster; it survives reloads that keep the cluster.
 pub(super) struct Lane {
@@ -25,6 +25,8 @@ pub(super) struct Adopted {
     /// By number of the split.
     pub(super) splits: Vec<Rc<RefCell<Split>>>,
     pub(super) sampler: Sampler,
+    /// Of the traces that begin here those that are recorded, where requests are traced.
+    pub(super) traced: Option<Share>,
 }
 
 impl Adopted {
@@ -55,7 +57,9 @@ impl Adopted {
                 }
             })
             .collect();
-        Self { lanes, splits, sampler: Sampler::new(log.ok, log.slow_over, log.slow, log.errors), snapshot }
+        let sampler = Sampler::new(log.ok, log.slow_over, log.slow, log.errors);
+        let traced = snapshot.tracing.map(|tracing| Share::new(tracing.share));
+        Self { lanes, splits, sampler, traced, snapshot }
     }
 
     fn lane_of(&self, cluster: &Cluster) -> Option<Rc<RefCell<Lane>>> {

@@ -95,6 +95,7 @@ impl<E: Env> Exchange<'_, E> {
         let close = early || !self.may_persist() || body == ResponseBody::UntilClose;
         let mut head = out.take().unwrap_or_else(|| self.shard.buffers.lend());
         head.rewind(0, 0);
+        self.tell_timing();
         let added = self.added.response.borrow_mut().take();
         let how = ResponseOut {
             version: self.head.version(),
@@ -123,6 +124,7 @@ impl<E: Env> Exchange<'_, E> {
     fn on_answer(&self, awaited: &Awaited<'_, E>, response: &ResponseHead, bytes: &[u8]) {
         let first_byte_ns = self.tally.first_byte_ns.get();
         let status = response.status();
+        self.tally.upstream_status.set(status);
         awaited.attempt.on_answered(status, first_byte_ns, self.tally.sent_ns.get() + first_byte_ns);
         self.on_call_answered(response, bytes);
         // RFC 9110 section 10.2.3: how long the service expects to be unavailable. A date is not worth a clock here.

@@ -122,6 +122,7 @@ impl<E: Env> Exchange<'_, E> {
             let tried = tries.tried();
             let is_first = self.tally.attempts.get() == 0;
             let now_ns = if is_first { self.tally.ready_ns.get() } else { self.shard.env.now_ns() };
+            self.tally.ready_ns.set(now_ns);
             let (pause_ms, why) = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
                     let (reused, rested_ms) = (upstream.reused, upstream.rested_ms);
@@ -194,6 +195,8 @@ impl<E: Env> Exchange<'_, E> {
         self.tally.endpoint.set(Some(attempt.endpoint().address));
         self.tally.upstream_protocol.set(None);
         self.tally.first_byte_ns.set(0);
+        self.tally.upstream_status.set(0);
+        self.on_attempt_traced();
     }
 
     fn none_fit(&self, cluster: &Cluster) -> Failure {

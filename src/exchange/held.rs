@@ -9,6 +9,7 @@ use super::authenticate::Identities;
 use super::external::Relayed;
 use super::shard::Shard;
 use super::tally::Tally;
+use super::trace::Trace;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Channel, Env};
 use crate::snapshot::{Caller, Listener, Route, Shown};
@@ -145,6 +146,8 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) own_id: Option<[u8; 32]>,
     /// Is it a call of gRPC?
     pub(super) is_grpc: bool,
+    /// The trace it is part of, where requests are traced.
+    pub(super) trace: Option<Trace>,
     pub(super) tally: Tally,
     pub(super) added: Added,
     pub(super) identities: Identities<'a>,

@@ -82,10 +82,12 @@ impl<E: Env> Exchange<'_, E> {
             }
         }
         drop(attempt);
-        let turn = self.wait_for_connection(wanted).await.map_err(Refused::Other)?;
+        let joined_ns = shard.env.now_ns();
+        let turn = self.wait_for_connection(wanted).await;
         wanted.now_ns.set(shard.env.now_ns());
         self.tally.ready_ns.set(wanted.now_ns.get());
-        match turn {
+        self.tally.queue_ns.set(self.tally.queue_ns.get() + wanted.now_ns.get().saturating_sub(joined_ns).max(1));
+        match turn.map_err(Refused::Other)? {
             Turn::Credit(credit) => match self.pick(wanted) {
                 Some(attempt) => self.connect(wanted, attempt, credit).await,
                 None => Err(Refused::NoneFit),

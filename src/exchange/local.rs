@@ -121,6 +121,7 @@ impl<E: Env> Exchange<'_, E> {
         if let Some(failure) = local.failure().filter(|_| self.adopted.snapshot.reason_header) {
             add("X-Gateway-Reason", failure.verdict().label.as_bytes());
         }
+        self.tell_timing();
         let added = self.added.response.borrow_mut().take();
         let reply = LocalReply {
             status,

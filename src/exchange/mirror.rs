@@ -77,7 +77,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         let endpoint = shard.pick(&wanted)?.index;
         let mut message = shard.buffers.lend();
-        self.encode(route, cluster, &cluster.endpoints[endpoint], sending, message.sink());
+        self.encode(route, cluster, &cluster.endpoints[endpoint], sending, self.trace_of_copy(), message.sink());
         let start = sending.start.get();
         if message.spare() < start {
             return None;

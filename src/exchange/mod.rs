@@ -44,6 +44,8 @@ mod spares;
 mod store;
 mod streams;
 mod tally;
+mod timing;
+mod trace;
 mod tunnel;
 mod upload;
 mod websocket;

@@ -12,7 +12,7 @@ use super::held::{Client, Extra, Gauge, Next};
 use super::shard::Shard;
 use crate::net::{Accepted, Alarm, Buffer, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
 use crate::snapshot::{Caller, Inbound};
-use crate::telemetry::TLS_FAILURES;
+use crate::telemetry::{Stage, TLS_FAILURES};
 
 /// A connection that has yet to be secured.
 pub(super) struct Unsecured<E: Env> {
@@ -46,6 +46,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
         }
     }
     let (config, shown) = tls.of_connection();
+    let hello_ns = shard.env.now_ns();
     let accepted = {
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
         let underway = shard.handshakes.begin();
@@ -62,6 +63,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
             let full = tls.kind() != Some(HandshakeKind::Resumed);
             let count = if full { &shard.counters.tls_handshakes_full } else { &shard.counters.tls_handshakes_resumed };
             count.add(1);
+            shard.counters.stages.observe(Stage::Tls, shard.env.now_ns().saturating_sub(hello_ns));
             Some(Box::new(Client::new(
                 Rc::clone(&shard),
                 Channel::Tls(tls),

@@ -5,7 +5,7 @@ use super::forward::Parts;
 use super::held::{Exchange, Sending};
 use super::pick::Attempt;
 use super::wire::{WriteError, write_all, write_front};
-use crate::http1::{BodyLength, Forwarded, RequestOut, encode_request};
+use crate::http1::{BodyLength, Forwarded, RequestOut, TraceOut, encode_request};
 use crate::net::{Buffer, Env, Stream};
 use crate::snapshot::{Cluster, Endpoint, Route};
 
@@ -22,7 +22,7 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Result<usize, Failure> {
         let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
         out.rewind(0, 0);
-        self.encode(route, attempt.cluster, attempt.endpoint(), sending, out.sink());
+        self.encode(route, attempt.cluster, attempt.endpoint(), sending, self.trace_of_attempt(), out.sink());
         let (head, mut start) = (out.len(), self.start_of_body(out.spare()));
         // What was kept of an upload begins where the first attempt left off.
         let is_again = sending.kept.borrow().is_some();
@@ -103,6 +103,7 @@ impl<E: Env> Exchange<'_, E> {
         cluster: &Cluster,
         endpoint: &Endpoint,
         sending: &Sending,
+        trace: Option<TraceOut>,
         out: &mut Vec<u8>,
     ) {
         let path = self.head.path(self.bytes);
@@ -130,6 +131,7 @@ impl<E: Env> Exchange<'_, E> {
                 trusted: self.listener.trusts(self.peer.ip()),
             },
             request_id: self.request_id(),
+            trace,
             via: &self.shard.via,
             by_h2: self.client.is_h2(),
             edits: &route.request_edits,

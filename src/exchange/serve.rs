@@ -8,6 +8,7 @@ use super::held::{Added, Arrival, Client, Exchange, Gauge, Next, unread_after};
 use super::local::Local;
 use super::shard::{Scratch, Shard};
 use super::tally::Tally;
+use super::trace::Trace;
 use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_grpc, is_valid_request_id, via_names};
 use crate::net::{Buffer, Env};
 use crate::routing::{Predicates, RouteId};
@@ -49,6 +50,7 @@ pub(super) async fn serve_exchange<E: Env>(
         adopted: &adopted,
         own_id: own_id(shard, request, unread.filled()),
         is_grpc: is_call(request, unread.filled()),
+        trace: Trace::begin(shard, &adopted, request, unread.filled()),
         head: request,
         bytes: unread.filled(),
         tally: Tally { started_ns, head_ns, ready_ns: Cell::new(started_ns + head_ns), ..Tally::default() },
@@ -106,10 +108,12 @@ impl<'a, E: Env> Exchange<'a, E> {
         if route.needs_certificate && self.certificate().is_none() {
             return Decision::Answer(Local::Failed(Failure::CertificateMissing));
         }
-        if (route.policies.is_some() || snapshot.live.is_some())
-            && let Err(refusal) = self.admit(route, snapshot.live.as_deref()).await
-        {
-            return Decision::Answer(refusal);
+        if route.policies.is_some() || snapshot.live.is_some() {
+            let admitted = self.admit(route, snapshot.live.as_deref()).await;
+            self.on_policies_asked();
+            if let Err(refusal) = admitted {
+                return Decision::Answer(refusal);
+            }
         }
         // An answer of the gateway's own would look like the tunnel that was asked for (RFC 8441 section 4).
         let is_forwarded = matches!(route.action, Action::Forward(_) | Action::Split(_));

@@ -6,9 +6,9 @@ use super::adopted::Adopted;
 use super::failure::{Failure, Fault};
 use super::held::Exchange;
 use super::shard::Shard;
-use crate::http1::{FieldKind, Version};
+use crate::http1::{FieldKind, Version, trace_id_text};
 use crate::net::Env;
-use crate::telemetry::{Record, method_index};
+use crate::telemetry::{Class, Record, method_index};
 
 impl<E: Env> Exchange<'_, E> {
     /// Notes how the exchange failed, for its log line and its counters.
@@ -28,6 +28,7 @@ impl<E: Env> Exchange<'_, E> {
         if failure.verdict().fault == Fault::Upstream {
             self.shard.counters.upstream_errors[failure.index()].add(1);
         }
+        self.on_attempt_over(Some(failure), None);
     }
 
     /// The last step of every exchange: one count, and one record if it is sampled.
@@ -48,19 +49,23 @@ impl<E: Env> Exchange<'_, E> {
             switched_ns => switched_ns.saturating_sub(tally.started_ns),
         };
         self.shard.counters.on_exchange(method_index(method), status, series, cluster, answered_ns);
+        self.count_stages(duration_ns);
         let cut = tally.failure.get().is_some();
         let class = self.adopted.sampler.class(status, cut, duration_ns);
-        if self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64()) {
-            self.log(status, duration_ns);
+        let is_logged = self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64());
+        if is_logged || self.trace.is_some() {
+            self.tell(status, duration_ns, class, is_logged);
         }
     }
 
-    fn log(&self, status: u16, duration_ns: u64) {
+    /// Tells the log, if it is to know, and the trace what there is to tell.
+    fn tell(&self, status: u16, duration_ns: u64, class: Class, is_logged: bool) {
         let tally = &self.tally;
         let failure = tally.failure.get();
         let snapshot = &self.adopted.snapshot;
         let route = tally.route.get().map(|id| snapshot.route(id));
         let cluster = tally.cluster.get().map(|cluster| snapshot.clusters[cluster].name.as_bytes());
+        let trace_id = self.trace_id().map(|id| trace_id_text(&id));
         let record = Record {
             unix_ms: self.shard.unix_ms(),
             protocol: Some(self.protocol()),
@@ -72,6 +77,7 @@ impl<E: Env> Exchange<'_, E> {
             duration_ns,
             client: self.client_ip(),
             request_id: self.request_id(),
+            trace_id: trace_id.as_ref().map_or(&[], |id| &id[..]),
             route: route.map_or(&[], |route| route.name.as_bytes()),
             cluster: cluster.unwrap_or_default(),
             endpoint: tally.endpoint.get(),
@@ -88,12 +94,18 @@ impl<E: Env> Exchange<'_, E> {
             client_cert: self.certificate().map_or(&[], |certificate| &certificate.subject),
             identity: self.identities.name().unwrap_or_default().as_bytes(),
             head_ns: tally.head_ns,
+            admit_ns: tally.admit_ns.get(),
+            queue_ns: tally.queue_ns.get(),
             connect_ns: tally.connect_ns.get(),
             first_byte_ns: tally.first_byte_ns.get(),
+            body_ns: self.body_ns(duration_ns),
             reused: tally.reused.get(),
             epoch: snapshot.epoch,
         };
-        self.shard.push(&record);
+        self.trace_out(class, &record);
+        if is_logged {
+            self.shard.push(&record);
+        }
     }
 
     /// What the client speaks, as its place in [`crate::telemetry::PROTOCOLS`].
@@ -138,6 +150,7 @@ impl<E: Env> Shard<E> {
             duration_ns,
             client: peer.ip(),
             request_id: b"",
+            trace_id: b"",
             route: b"",
             cluster: b"",
             endpoint: None,
@@ -154,8 +167,11 @@ impl<E: Env> Shard<E> {
             client_cert: b"",
             identity: b"",
             head_ns: duration_ns,
+            admit_ns: 0,
+            queue_ns: 0,
             connect_ns: 0,
             first_byte_ns: 0,
+            body_ns: 0,
             reused: false,
             epoch: adopted.snapshot.epoch,
         };
@@ -164,7 +180,7 @@ impl<E: Env> Shard<E> {
 
     fn push(&self, record: &Record<'_>) {
         if !self.log.borrow_mut().try_push(record) {
-            self.counters.log_dropped.add(1);
+            self.counters.rings_full[0].add(1);
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::policy::auth::Cache;
 use crate::policy::limit::Shard as Leases;
 use crate::rng::Rng;
 use crate::snapshot::{Cluster, Reader, Snapshot};
-use crate::telemetry::{LogRing, WorkerCounters};
+use crate::telemetry::{LogRing, SpanRing, WorkerCounters};
 
 /// A connection to an endpoint.
 pub struct Upstream<S: Stream> {
@@ -60,6 +60,8 @@ pub struct Belongings<E> {
     pub counters: Arc<WorkerCounters>,
     /// Where its access-log records go.
     pub log: LogRing,
+    /// Where its exchanges go as parts of traces.
+    pub spans: SpanRing,
     /// Its randomness.
     pub rng: Rng,
     /// The name of this process in `Via`.
@@ -77,6 +79,7 @@ pub struct Shard<E: Env> {
     pub(super) buffers: BufferPool,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: RefCell<LogRing>,
+    pub(super) spans: RefCell<SpanRing>,
     pub(super) rng: RefCell<Rng>,
     pub(super) worker: usize,
     pub(super) fleet: Arc<Fleet>,
@@ -116,7 +119,7 @@ impl<E: Env> Shard<E> {
     /// A worker's shard, on the snapshot in force.
     #[must_use]
     pub fn new(belongings: Belongings<E>) -> Self {
-        let Belongings { env, worker, reader, fleet, counters, log, mut rng, via, tell, ask } = belongings;
+        let Belongings { env, worker, reader, fleet, counters, log, spans, mut rng, via, tell, ask } = belongings;
         let alarms = Alarms::new(env.now_ns() / 1_000_000);
         let adopted = Rc::new(Adopted::new(reader.load(), None, fleet.workers(), &mut rng));
         let epoch = adopted.snapshot.epoch;
@@ -128,6 +131,7 @@ impl<E: Env> Shard<E> {
             buffers: BufferPool::new(),
             counters,
             log: RefCell::new(log),
+            spans: RefCell::new(spans),
             rng: RefCell::new(rng),
             worker,
             fleet,
@@ -303,6 +307,13 @@ impl<E: Env> Shard<E> {
     /// Does this worker wait for no request any more?
     pub(super) fn waits_for_nobody(&self) -> bool {
         self.alarms.now_ms() >= self.rests_until_ms.get()
+    }
+
+    /// Wall-clock nanoseconds at a time of the monotonic clock that is about now.
+    pub(super) fn unix_ns(&self, at_ns: u64) -> u64 {
+        // Both clocks were read at the last tick.
+        let ticked_ns = self.alarms.now_ms() * 1_000_000;
+        (self.unix_ms.get() * 1_000_000 + at_ns).saturating_sub(ticked_ns)
     }
 
     /// Is this worker draining?

@@ -11,7 +11,12 @@ use crate::routing::RouteId;
 pub(super) struct Tally {
     pub(super) started_ns: u64,
     pub(super) head_ns: u64,
-    /// The clock when the request was last seen to be ready for its first attempt: its head was whole, or its turn had come.
+    /// What its policies took; 0 when it has none.
+    pub(super) admit_ns: Cell<u64>,
+    /// What it waited for a connection of a cluster at its cap.
+    pub(super) queue_ns: Cell<u64>,
+    /// The clock when the request was last seen to be ready for an attempt: its head was whole, its policies had let it pass,
+    /// its turn had come, or another attempt was granted.
     pub(super) ready_ns: Cell<u64>,
     pub(super) route: Cell<Option<RouteId>>,
     /// Status on its way to the client; 0 before there is one.
@@ -41,6 +46,8 @@ pub(super) struct Tally {
     pub(super) connect_ns: Cell<u64>,
     pub(super) sent_ns: Cell<u64>,
     pub(super) first_byte_ns: Cell<u64>,
+    /// Status of the endpoint's response in the attempt under way; 0 before there is one.
+    pub(super) upstream_status: Cell<u16>,
     /// When the protocol was switched; 0 when it was not.
     pub(super) switched_ns: Cell<u64>,
 }

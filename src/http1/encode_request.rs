@@ -8,6 +8,7 @@ use super::framing::BodyLength;
 use super::grpc::push_grpc_timeout;
 use super::method::{Method, Version};
 use super::request::RequestHead;
+use super::traceparent::TraceOut;
 
 /// What the gateway says about the client in the forwarding fields.
 #[derive(Copy, Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct RequestOut<'a> {
     pub forwarded: Forwarded<'a>,
     /// Value of X-Request-ID; empty for none.
     pub request_id: &'a [u8],
+    /// What to say of the trace; what came goes on where nothing is said.
+    pub trace: Option<TraceOut>,
     /// Our pseudonym in Via.
     pub via: &'a [u8],
     /// Did the request come by HTTP/2?
@@ -90,6 +93,8 @@ const UNTRUSTED: KindSet = KindSet::of(&[
 /// | Via | appended (RFC 9110 section 7.6.3) |
 /// | Forwarded, X-Forwarded-*, X-Real-IP | the client's only if the peer is trusted, else our own |
 /// | X-Request-ID | `how.request_id` |
+/// | traceparent | `how.trace`, else as received |
+/// | tracestate | as received, if the trace is the one it came with (W3C Trace Context section 3.3) |
 /// | all others | as received, in their order |
 ///
 /// Edits act last. Nothing is allocated but room in `out`.
@@ -136,6 +141,12 @@ fn dropped_kinds(head: &RequestHead, how: &RequestOut<'_>) -> KindSet {
     }
     if how.grpc_timeout_ms.is_some() {
         dropped = dropped.with(FieldKind::GrpcTimeout);
+    }
+    if let Some(trace) = how.trace {
+        dropped = dropped.with(FieldKind::Traceparent);
+        if !trace.is_continued {
+            dropped = dropped.with(FieldKind::Tracestate);
+        }
     }
     dropped
 }
@@ -199,6 +210,13 @@ fn push_via(out: &mut Vec<u8>, received: Version, how: &RequestOut<'_>) {
 fn push_own(out: &mut Vec<u8>, head: &RequestHead, how: &RequestOut<'_>) {
     if !how.request_id.is_empty() && !how.edits.drops(FieldKind::XRequestId, b"x-request-id") {
         push_line(out, b"X-Request-ID", how.request_id);
+    }
+    if let Some(trace) = how.trace
+        && !how.edits.drops(FieldKind::Traceparent, b"traceparent")
+    {
+        out.extend_from_slice(b"traceparent: ");
+        trace.parent.push(out);
+        out.extend_from_slice(b"\r\n");
     }
     if let (Some(hops), Method::Options | Method::Trace) = (head.max_forwards(), head.method()) {
         out.extend_from_slice(b"Max-Forwards: ");

@@ -73,10 +73,10 @@ pub enum FieldKind {
     Cookie,
     /// User-Agent.
     UserAgent,
-    /// Referer.
-    Referer,
     /// Traceparent (W3C Trace Context).
     Traceparent,
+    /// Tracestate (W3C Trace Context).
+    Tracestate,
     /// Content-Type.
     ContentType,
     /// grpc-timeout.
@@ -173,8 +173,8 @@ const END_TO_END: [&[u8]; 33] = [
     b"range",
     b"retry-after",
     b"set-cookie",
+    b"referer",
     b"strict-transport-security",
-    b"tracestate",
     b"vary",
     b"warning",
     b"www-authenticate",
@@ -229,10 +229,10 @@ impl FieldKind {
             (b'p', 16) if is(name, b"proxy-connection") => Self::ProxyConnection,
             (b'p', 18) if is(name, b"proxy-authenticate") => Self::ProxyAuthenticate,
             (b'p', 19) if is(name, b"proxy-authorization") => Self::ProxyAuthorization,
-            (b'r', 7) if is(name, b"referer") => Self::Referer,
             (b's', 6) if is(name, b"server") => Self::Server,
             (b't', 2) if is(name, b"te") => Self::Te,
             (b't', 7) if is(name, b"trailer") => Self::Trailer,
+            (b't', 10) if is(name, b"tracestate") => Self::Tracestate,
             (b't', 11) if is(name, b"traceparent") => Self::Traceparent,
             (b't', 17) if is(name, b"transfer-encoding") => Self::TransferEncoding,
             (b'u', 7) if is(name, b"upgrade") => Self::Upgrade,

@@ -29,6 +29,7 @@ mod scan;
 mod span;
 mod status;
 mod target;
+mod traceparent;
 mod trailers;
 mod upgrade;
 
@@ -52,6 +53,7 @@ pub use request::{RequestHead, via_names};
 pub use response::ResponseHead;
 pub use span::Span;
 pub use status::reason_phrase;
+pub use traceparent::{TraceOut, TraceParent, trace_id_text};
 pub use trailers::encode_trailers;
 pub use upgrade::{is_switched_to, offered_protocols};
 

@@ -230,6 +230,7 @@ fn whatever_is_accepted_is_forwarded_as_one_unambiguous_message() {
             host: b"up.example",
             forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted: cases.below(2) == 0 },
             request_id: b"id",
+            trace: None,
             via: b"ringgate",
             by_h2: false,
             edits: &edits,

@@ -11,7 +11,7 @@ use super::policies::{self, Compiled};
 use super::tls::TlsError;
 use super::{
     Action, Cluster, Listener, LogSample, Mirror, Piece, ProxyProtocol, Retry, Rewrite, Route, Snapshot, SplitRoute,
-    Statuses, Timeouts,
+    Statuses, Timeouts, TraceSample,
 };
 use crate::config;
 use crate::http1::{FieldEdits, HeadLimits};
@@ -105,6 +105,11 @@ pub fn compile(
         endpoints: endpoints.into(),
         log: log_sample(&config.access_log),
         reason_header: config.reason_header,
+        server_timing: config.server_timing,
+        tracing: config
+            .tracing
+            .as_ref()
+            .map(|tracing| TraceSample { share: tracing.sample, exports: tracing.otlp.is_some() }),
         limits: Arc::clone(registry.limits()),
         live: None,
     })

@@ -20,7 +20,7 @@ pub use clusters::{Registry, Weights};
 pub use compile::{CompileError, Resolved, compile, route_spec};
 pub use policies::{Issued, access};
 pub use publish::{Publisher, Reader};
-pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts};
+pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample};
 pub use tls::{Inbound, Shown, TlsError, client_config};
 pub use upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute,

@@ -156,6 +156,8 @@ mod tests {
             endpoints: Arc::default(),
             log: LogSample { ok: 0.0, slow_over: std::time::Duration::ZERO, slow: 0.0, errors: 0.0 },
             reason_header: false,
+            server_timing: false,
+            tracing: None,
             limits: Arc::new(crate::policy::limit::Limits::new([0; 16])),
             live: None,
         }

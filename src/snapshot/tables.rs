@@ -35,6 +35,10 @@ pub struct Snapshot {
     pub log: LogSample,
     /// Does a local reply carry its reason in `X-Gateway-Reason`?
     pub reason_header: bool,
+    /// Does a response tell trusted peers in `Server-Timing` what took how long?
+    pub server_timing: bool,
+    /// How requests are traced; without it what they say of their trace goes on as it came.
+    pub tracing: Option<TraceSample>,
     /// What has been used of all rate limits.
     pub limits: Arc<Limits>,
     /// What holds over all routes, if anything does.
@@ -55,6 +59,8 @@ impl Snapshot {
             endpoints: Arc::clone(&self.endpoints),
             log: self.log,
             reason_header: self.reason_header,
+            server_timing: self.server_timing,
+            tracing: self.tracing,
             limits: Arc::clone(&self.limits),
             live,
         }
@@ -236,6 +242,15 @@ pub struct Rewrite {
     pub strip: usize,
     /// What takes their place.
     pub prefix: Vec<u8>,
+}
+
+/// Which exchanges are recorded for their traces.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TraceSample {
+    /// Share of the traces that begin here, 0 to 1.
+    pub share: f64,
+    /// Does anybody take the records?
+    pub exports: bool,
 }
 
 /// Shares of exchanges that are logged.

@@ -6,6 +6,7 @@ use crossbeam_utils::CachePadded;
 
 use super::latency::Latencies;
 use super::retries::{NotRetried, Retried};
+use super::stages::Stages;
 use super::top_clients::TopClients;
 use crate::limits;
 
@@ -213,8 +214,8 @@ pub struct Cells {
     pub accept_errors: Counter,
     /// Panics caught around a connection.
     pub panics: Counter,
-    /// Access-log records dropped because the ring was full.
-    pub log_dropped: Counter,
+    /// Records of the access log, and spans, dropped because their ring was full, in this order.
+    pub rings_full: [Counter; 2],
     /// Legal but odd messages from clients.
     pub client_glitches: Counter,
     /// Idle upstream connections that their endpoint had closed, and those with bytes nobody asked for, in this order.
@@ -291,6 +292,8 @@ pub struct Cells {
     pub ticks: Counter,
     /// Duration of exchanges from the first byte of the request to the last byte of the response.
     pub durations: Histogram,
+    /// Durations of the stages of exchanges.
+    pub stages: Stages,
     /// Local replies that refuse a request, by reason index.
     pub rejected: [Counter; REASONS_MAX],
     /// Questions to the stores of rate limits.
@@ -333,7 +336,7 @@ impl WorkerCounters {
                 client_aborts: Counter::new(),
                 accept_errors: Counter::new(),
                 panics: Counter::new(),
-                log_dropped: Counter::new(),
+                rings_full: [const { Counter::new() }; 2],
                 client_glitches: Counter::new(),
                 upstream_stale: [const { Counter::new() }; 2],
                 retries: [const { Counter::new() }; Retried::ALL.len()],
@@ -372,6 +375,7 @@ impl WorkerCounters {
                 listening: Counter::new(),
                 ticks: Counter::new(),
                 durations: Histogram::new(),
+                stages: Stages::default(),
                 rejected: std::array::from_fn(|_| Counter::new()),
                 store_requests: Counter::new(),
                 store_waits: Counter::new(),

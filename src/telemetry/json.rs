@@ -65,6 +65,7 @@ pub fn render_line(out: &mut Vec<u8>, record: &Record<'_>) {
     address(out, record.client);
     out.push(b'"');
     text(out, ",\"request_id\":\"", record.request_id);
+    text(out, ",\"trace_id\":\"", record.trace_id);
     text(out, ",\"route\":\"", record.route);
     text(out, ",\"cluster\":\"", record.cluster);
     if let Some(endpoint) = record.endpoint {
@@ -88,9 +89,16 @@ pub fn render_line(out: &mut Vec<u8>, record: &Record<'_>) {
     text(out, ",\"client_cert\":\"", record.client_cert);
     text(out, ",\"identity\":\"", record.identity);
     millis(out, ",\"head_ms\":", record.head_ns);
+    if record.admit_ns > 0 {
+        millis(out, ",\"admit_ms\":", record.admit_ns);
+    }
+    if record.queue_ns > 0 {
+        millis(out, ",\"queue_ms\":", record.queue_ns);
+    }
     if record.attempts > 0 {
         millis(out, ",\"connect_ms\":", record.connect_ns);
         millis(out, ",\"first_byte_ms\":", record.first_byte_ns);
+        millis(out, ",\"body_ms\":", record.body_ns);
     }
     number(out, ",\"epoch\":", record.epoch);
     out.extend_from_slice(b"}\n");
@@ -214,10 +222,10 @@ mod tests {
         let expected = serde_json::json!({
             "time": "1994-11-06T08:49:37.123Z", "protocol": "HTTP/2", "method": "GET", "host": "example.com", "path": "/a", "query": true,
             "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
-            "request_id": "0123456789abcdef0123456789abcdef", "route": "everything", "cluster": "app",
+            "request_id": "0123456789abcdef0123456789abcdef", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "route": "everything", "cluster": "app",
             "endpoint": "10.0.0.7:3000", "upstream_protocol": "HTTP/1.1", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
-            "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "identity": "alice", "head_ms": 0.0, "connect_ms": 0.0,
-            "first_byte_ms": 0.0, "epoch": 9,
+            "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "identity": "alice", "head_ms": 0.001, "admit_ms": 0.002, "queue_ms": 0.003,
+            "connect_ms": 0.004, "first_byte_ms": 0.005, "body_ms": 0.006, "epoch": 9,
         });
         assert_eq!(json, expected);
     }
@@ -245,6 +253,9 @@ mod tests {
             endpoint: None,
             upstream_protocol: None,
             attempts: 0,
+            admit_ns: 0,
+            queue_ns: 0,
+            trace_id: b"",
             cluster: b"",
             user_agent: b"",
             client_cert: b"",
@@ -263,6 +274,10 @@ mod tests {
             "identity",
             "connect_ms",
             "first_byte_ms",
+            "body_ms",
+            "admit_ms",
+            "queue_ms",
+            "trace_id",
             "query",
         ] {
             assert!(json.get(key).is_none(), "{key}");

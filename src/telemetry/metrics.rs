@@ -73,6 +73,8 @@ pub struct Scrape {
     pub store_failures: Vec<&'static str>,
     /// Route names by series slot.
     pub routes: Vec<String>,
+    /// Routes that have no series of their own.
+    pub routes_omitted: u64,
     /// Clients with series of their own.
     pub top_clients: usize,
     /// Keys of rate limits that lost their count for want of room.
@@ -97,6 +99,10 @@ pub struct Scrape {
     pub key_fetches: (u64, u64),
     /// Log lines lost by the writer, beside the records dropped by workers.
     pub log_dropped: u64,
+    /// Spans that the collector of traces took.
+    pub spans_exported: u64,
+    /// Spans that it did not take, by why.
+    pub spans_dropped: Vec<(&'static str, u64)>,
 }
 
 /// The text of a scrape in the format asked for.
@@ -166,6 +172,7 @@ impl Scrape {
             count_in(&mut family, &[("protocol", *protocol)], self.sum(|worker| worker.protocols[index].value()))?;
         }
         self.encode_durations(page)?;
+        self.encode_stages(page)?;
         page.gauge("http_requests_active", "Requests in progress.", self.sum(|w| w.requests_active.value()))?;
         let help = "Finished requests by route and class of the status code.";
         let mut family = page.open("http_route_requests", help, MetricType::Counter)?;
@@ -178,6 +185,8 @@ impl Scrape {
                 }
             }
         }
+        let help = "Routes that have no series of their own, and share that of other.";
+        page.gauge("http_routes_omitted", help, self.routes_omitted)?;
         let mut family = page.open(
             "gateway_rejected_requests",
             "Requests the gateway itself answered with an error, by reason.",
@@ -461,8 +470,9 @@ impl Scrape {
         page.counter("worker_stalls", "Ticks of workers that came too late.", sum(|w| &w.stalls))?;
         page.counter("worker_panics", "Panics caught; each closed one connection.", sum(|w| &w.panics))?;
         page.gauge("worker_buffers", "Buffers lent to connections.", sum(|w| &w.buffers_out))?;
-        let dropped = sum(|w| &w.log_dropped) + self.log_dropped;
+        let dropped = sum(|w| &w.rings_full[0]) + self.log_dropped;
         page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;
+        self.encode_spans(page)?;
         page.gauge("config_epoch", "Epoch of the published configuration.", self.epoch)?;
         self.encode_policy(page)?;
         let mut family = page.open("config_reloads", "Reloads by result.", MetricType::Counter)?;
@@ -526,5 +536,6 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+mod stages;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ mod record;
 mod retries;
 mod ring;
 mod sampler;
+mod spans;
+mod stages;
 mod top_clients;
 
 pub use clusters::{AdmissionView, ClusterView, EndpointView};
@@ -30,5 +32,7 @@ pub use policy_syncs::PolicySyncs;
 pub use record::Record;
 pub use retries::{NotRetried, Retried};
 pub use ring::{LogDrain, LogRing, ring};
-pub use sampler::{Class, Sampler};
+pub use sampler::{Class, Sampler, Share};
+pub use spans::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, ExchangeSpan, SpanDrain, SpanRing, span_ring};
+pub use stages::{STAGE_BOUNDS_NS, STAGES, Stage, Stages};
 pub use top_clients::TopClients;

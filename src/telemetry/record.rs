@@ -31,6 +31,8 @@ pub struct Record<'a> {
     pub client: IpAddr,
     /// Identifier sent as `X-Request-ID`.
     pub request_id: &'a [u8],
+    /// Identity of the trace; empty when it is part of none.
+    pub trace_id: &'a [u8],
     /// Name of the route; empty when none matched.
     pub route: &'a [u8],
     /// Name of the cluster; empty when the exchange was not forwarded.
@@ -63,10 +65,16 @@ pub struct Record<'a> {
     pub identity: &'a [u8],
     /// First byte to the end of the request head.
     pub head_ns: u64,
+    /// What the request waited for its policies; 0 when none of them takes time.
+    pub admit_ns: u64,
+    /// What it waited for a connection of a cluster at its cap.
+    pub queue_ns: u64,
     /// Opening the upstream connection; 0 when it was reused.
     pub connect_ns: u64,
     /// Request sent to the first byte of the upstream response; 0 when there was none.
     pub first_byte_ns: u64,
+    /// First byte of the upstream response to the end of the exchange; 0 when there was none.
+    pub body_ns: u64,
     /// Whether the upstream connection came from the pool.
     pub reused: bool,
     /// Epoch of the configuration the exchange ran on.
@@ -74,7 +82,9 @@ pub struct Record<'a> {
 }
 
 /// Texts of one record.
-const TEXTS: usize = 13;
+const TEXTS: usize = 14;
+/// Numbers of one record that take eight bytes.
+const NUMBERS: usize = 11;
 /// Most bytes of one record in the ring.
 pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
 
@@ -107,8 +117,11 @@ impl Record<'_> {
             self.bytes_in,
             self.bytes_out,
             self.head_ns,
+            self.admit_ns,
+            self.queue_ns,
             self.connect_ns,
             self.first_byte_ns,
+            self.body_ns,
             self.epoch,
         ] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -121,6 +134,7 @@ impl Record<'_> {
             self.path,
             self.host,
             self.request_id,
+            self.trace_id,
             self.route,
             self.cluster,
             self.user_agent,
@@ -143,7 +157,7 @@ const _: () = assert!(limits::LOG_FIELD_BYTES <= u16::MAX as usize);
 // Each of them and none.
 const _: () = assert!(PROTOCOLS.len() <= PROTOCOL_MASK as usize);
 
-fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
+pub(super) fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
     match ip {
         None => out.push(0),
         Some(IpAddr::V4(ip)) => {
@@ -165,79 +179,87 @@ impl<'a> Record<'a> {
         let status = u16::from_le_bytes(take(input)?);
         let attempts = u32::from_le_bytes(take(input)?);
         let grpc_status = u16::from_le_bytes(take(input)?);
-        let mut numbers = [0; 8];
+        let mut numbers = [0; NUMBERS];
         for number in &mut numbers {
             *number = u64::from_le_bytes(take(input)?);
         }
-        let [unix_ms, duration_ns, bytes_in, bytes_out, head_ns, connect_ns, first_byte_ns, epoch] = numbers;
+        let [
+            unix_ms,
+            duration_ns,
+            bytes_in,
+            bytes_out,
+            head_ns,
+            admit_ns,
+            queue_ns,
+            connect_ns,
+            first_byte_ns,
+            body_ns,
+            epoch,
+        ] = numbers;
         let client = take_ip(input)??;
         let endpoint_ip = take_ip(input)?;
         let port = u16::from_le_bytes(take(input)?);
-        let mut texts: [&[u8]; TEXTS] = [&[]; TEXTS];
-        for text in &mut texts {
-            let length = u16::from_le_bytes(take(input)?);
-            *text = input.split_off(..usize::from(length))?;
-        }
-        let [
-            method,
-            path,
-            host,
-            request_id,
-            route,
-            cluster,
-            user_agent,
-            client_cert,
-            identity,
-            reason,
-            fault,
-            stage,
-            detail,
-        ] = texts;
+        // In the order of `encode`, which is that of the literal below.
+        let mut texts = take_texts(input)?.into_iter();
+        let mut text = || texts.next().unwrap_or_default();
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
             protocol: protocol(flags, PROTOCOL_SHIFT),
-            method,
-            path,
+            method: text(),
+            path: text(),
             query: flags & FLAG_QUERY != 0,
-            host,
+            host: text(),
             status,
             duration_ns,
             client,
-            request_id,
-            route,
-            cluster,
+            request_id: text(),
+            trace_id: text(),
+            route: text(),
+            cluster: text(),
             endpoint: endpoint_ip.map(|ip| SocketAddr::new(ip, port)),
             upstream_protocol: protocol(flags, UPSTREAM_PROTOCOL_SHIFT),
             attempts,
             grpc_status: u8::try_from(grpc_status).ok(),
             bytes_in,
             bytes_out,
-            reason: if flags & FLAG_REASON != 0 { Some(str::from_utf8(reason).ok()?) } else { None },
-            fault: str::from_utf8(fault).ok()?,
-            stage: str::from_utf8(stage).ok()?,
-            detail: str::from_utf8(detail).ok()?,
-            user_agent,
-            client_cert,
-            identity,
+            user_agent: text(),
+            client_cert: text(),
+            identity: text(),
+            reason: Some(str::from_utf8(text()).ok()?).filter(|_| flags & FLAG_REASON != 0),
+            fault: str::from_utf8(text()).ok()?,
+            stage: str::from_utf8(text()).ok()?,
+            detail: str::from_utf8(text()).ok()?,
             head_ns,
+            admit_ns,
+            queue_ns,
             connect_ns,
             first_byte_ns,
+            body_ns,
             reused: flags & FLAG_REUSED != 0,
             epoch,
         })
     }
 }
 
+fn take_texts<'a>(input: &mut &'a [u8]) -> Option<[&'a [u8]; TEXTS]> {
+    let mut texts: [&[u8]; TEXTS] = [&[]; TEXTS];
+    for text in &mut texts {
+        let length = u16::from_le_bytes(take(input)?);
+        *text = input.split_off(..usize::from(length))?;
+    }
+    Some(texts)
+}
+
 const fn protocol(flags: u8, shift: u8) -> Option<u8> {
     (flags >> shift & PROTOCOL_MASK).checked_sub(1)
 }
 
-fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
     input.split_off(..N)?.try_into().ok()
 }
 
-fn take_ip(input: &mut &[u8]) -> Option<Option<IpAddr>> {
+pub(super) fn take_ip(input: &mut &[u8]) -> Option<Option<IpAddr>> {
     Some(match take::<1>(input)?[0] {
         0 => None,
         4 => Some(IpAddr::from(take::<4>(input)?)),
@@ -262,6 +284,7 @@ pub(super) mod tests {
             duration_ns: 1_234_567,
             client: "2001:db8::1".parse().unwrap(),
             request_id: b"0123456789abcdef0123456789abcdef",
+            trace_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
             route: b"everything",
             cluster: b"app",
             endpoint: Some("10.0.0.7:3000".parse().unwrap()),
@@ -277,9 +300,12 @@ pub(super) mod tests {
             user_agent: b"curl/8",
             client_cert: b"CN=a",
             identity: b"alice",
-            head_ns: 1,
-            connect_ns: 2,
-            first_byte_ns: 3,
+            head_ns: 1_000,
+            admit_ns: 2_000,
+            queue_ns: 3_000,
+            connect_ns: 4_000,
+            first_byte_ns: 5_000,
+            body_ns: 6_000,
             reused: false,
             epoch: 9,
         }

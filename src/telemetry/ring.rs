@@ -9,19 +9,74 @@ const PREFIX: usize = size_of::<u32>();
 
 const _: () = assert!(RECORD_BYTES_MAX + PREFIX < limits::LOG_RING_BYTES);
 
-/// The worker's end: records go in, and are dropped when there is no room.
+/// The end where messages go in.
 #[derive(Debug)]
-pub struct LogRing {
+pub(super) struct ByteRing {
     producer: Producer<u8>,
     scratch: Vec<u8>,
 }
 
-/// The writer's end.
+/// The end where they come out.
 #[derive(Debug)]
-pub struct LogDrain {
+pub(super) struct ByteDrain {
     consumer: Consumer<u8>,
     scratch: Vec<u8>,
 }
+
+/// Both ends of a ring of `bytes` for messages of `most` bytes each.
+pub(super) fn byte_ring(bytes: usize, most: usize) -> (ByteRing, ByteDrain) {
+    let (producer, consumer) = RingBuffer::new(bytes);
+    (
+        ByteRing { producer, scratch: Vec::with_capacity(most + PREFIX) },
+        ByteDrain { consumer, scratch: Vec::with_capacity(most) },
+    )
+}
+
+impl ByteRing {
+    /// Copies what `encode` appends into the ring; `false` when it does not fit now.
+    ///
+    /// Neither allocates nor waits.
+    pub(super) fn try_push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&[0; PREFIX]);
+        let room = self.scratch.capacity();
+        encode(&mut self.scratch);
+        debug_assert!(self.scratch.len() <= room, "a message is longer than its bound");
+        let length = u32::try_from(self.scratch.len() - PREFIX).expect("a message fits in its ring");
+        self.scratch[..PREFIX].copy_from_slice(&length.to_le_bytes());
+        self.producer.push_entire_slice(&self.scratch).is_ok()
+    }
+}
+
+impl ByteDrain {
+    /// Takes the oldest message, if there is one.
+    pub(super) fn try_pop(&mut self) -> Option<&[u8]> {
+        let mut prefix = [0; PREFIX];
+        self.consumer.pop_entire_slice(&mut prefix).ok()?;
+        // The producer publishes prefix and message in one step, so the message is there with its prefix.
+        self.scratch.resize(u32::from_le_bytes(prefix) as usize, 0);
+        self.consumer.pop_entire_slice(&mut self.scratch).expect("a message is published with its length");
+        Some(&self.scratch)
+    }
+
+    /// Whether the other end is gone and nothing can follow.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.consumer.is_abandoned()
+    }
+
+    /// Whether nothing waits now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.consumer.is_empty()
+    }
+}
+
+/// The worker's end: records go in, and are dropped when there is no room.
+#[derive(Debug)]
+pub struct LogRing(ByteRing);
+
+/// The writer's end.
+#[derive(Debug)]
+pub struct LogDrain(ByteDrain);
 
 /// Both ends of a ring of `LOG_RING_BYTES`.
 #[must_use]
@@ -30,11 +85,8 @@ pub fn ring() -> (LogRing, LogDrain) {
 }
 
 fn ring_of(bytes: usize) -> (LogRing, LogDrain) {
-    let (producer, consumer) = RingBuffer::new(bytes);
-    (
-        LogRing { producer, scratch: Vec::with_capacity(RECORD_BYTES_MAX + PREFIX) },
-        LogDrain { consumer, scratch: Vec::with_capacity(RECORD_BYTES_MAX) },
-    )
+    let (ring, drain) = byte_ring(bytes, RECORD_BYTES_MAX);
+    (LogRing(ring), LogDrain(drain))
 }
 
 impl LogRing {
@@ -42,37 +94,27 @@ impl LogRing {
     ///
     /// Neither allocates nor waits.
     pub fn try_push(&mut self, record: &Record<'_>) -> bool {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&[0; PREFIX]);
-        record.encode(&mut self.scratch);
-        debug_assert!(self.scratch.len() <= RECORD_BYTES_MAX + PREFIX);
-        let length = u32::try_from(self.scratch.len() - PREFIX).expect("RECORD_BYTES_MAX fits in 32 bits");
-        self.scratch[..PREFIX].copy_from_slice(&length.to_le_bytes());
-        self.producer.push_entire_slice(&self.scratch).is_ok()
+        self.0.try_push(|out| record.encode(out))
     }
 }
 
 impl LogDrain {
     /// Takes the oldest record, if there is one.
     pub fn try_pop(&mut self) -> Option<Record<'_>> {
-        let mut prefix = [0; PREFIX];
-        self.consumer.pop_entire_slice(&mut prefix).ok()?;
-        // The producer publishes prefix and record in one step, so the record is there with its prefix.
-        self.scratch.resize(u32::from_le_bytes(prefix) as usize, 0);
-        self.consumer.pop_entire_slice(&mut self.scratch).expect("a record is published with its length");
-        Some(Record::decode(&self.scratch).expect("the ring carries only what Record::encode wrote"))
+        let bytes = self.0.try_pop()?;
+        Some(Record::decode(bytes).expect("the ring carries only what Record::encode wrote"))
     }
 
     /// Whether the worker is gone and nothing can follow.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.consumer.is_abandoned()
+        self.0.is_abandoned()
     }
 
     /// Whether nothing waits now.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.consumer.is_empty()
+        self.0.is_empty()
     }
 }
 
@@ -110,10 +152,10 @@ mod tests {
     #[test]
     fn a_push_does_not_grow_the_scratch_space() {
         let (mut ring, _drain) = ring();
-        let capacity = ring.scratch.capacity();
+        let capacity = ring.0.scratch.capacity();
         let long = vec![b'x'; 2 * limits::LOG_FIELD_BYTES];
         assert!(ring.try_push(&Record { path: &long, host: &long, user_agent: &long, method: &long, ..full() }));
-        assert_eq!(ring.scratch.capacity(), capacity);
+        assert_eq!(ring.0.scratch.capacity(), capacity);
     }
 
     #[test]

@@ -13,12 +13,34 @@ pub enum Class {
     Error,
 }
 
+/// A share of all there is, taken at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(u64);
+
+impl Share {
+    /// A share between 0.0 (none) and 1.0 (all).
+    #[must_use]
+    pub fn new(share: f64) -> Self {
+        Self(threshold(share))
+    }
+
+    /// Is this one of them? Draws 64 random bits only when the share is neither none nor all.
+    #[inline]
+    pub fn takes(self, random: impl FnOnce() -> u64) -> bool {
+        match self.0 {
+            u64::MAX => true,
+            0 => false,
+            share => random() < share,
+        }
+    }
+}
+
 /// The shares of the three classes; pure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampler {
-    ok: u64,
-    slow: u64,
-    errors: u64,
+    ok: Share,
+    slow: Share,
+    errors: Share,
     slow_over_ns: u64,
 }
 
@@ -27,9 +49,9 @@ impl Sampler {
     #[must_use]
     pub fn new(ok: f64, slow_over: Duration, slow: f64, errors: f64) -> Self {
         Self {
-            ok: threshold(ok),
-            slow: threshold(slow),
-            errors: threshold(errors),
+            ok: Share::new(ok),
+            slow: Share::new(slow),
+            errors: Share::new(errors),
             slow_over_ns: u64::try_from(slow_over.as_nanos()).unwrap_or(u64::MAX),
         }
     }
@@ -54,11 +76,7 @@ impl Sampler {
             Class::Slow => self.slow,
             Class::Error => self.errors,
         };
-        match share {
-            u64::MAX => true,
-            0 => false,
-            share => random() < share,
-        }
+        share.takes(random)
     }
 }
 

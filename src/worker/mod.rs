@@ -22,7 +22,7 @@ use crate::cluster::Fleet;
 use crate::exchange::Failure;
 use crate::net::Driver;
 use crate::snapshot::Reader;
-use crate::telemetry::{LogRing, WorkerCounters};
+use crate::telemetry::{LogRing, SpanRing, WorkerCounters};
 
 pub use crate::exchange::{Ask, Call, PasswordAsk, Question, StoreAsk};
 pub use credit::{Credit, Taken};
@@ -41,6 +41,8 @@ pub struct WorkerSpec {
     pub counters: Arc<WorkerCounters>,
     /// Where its access-log records go.
     pub log: LogRing,
+    /// Where its exchanges go as parts of traces.
+    pub spans: SpanRing,
     /// The snapshots, by epoch.
     pub snapshots: Reader,
     /// The endpoints as all cores see them.

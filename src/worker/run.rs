@@ -38,6 +38,7 @@ async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result
         fleet: spec.fleet,
         counters: spec.counters,
         log: spec.log,
+        spans: spec.spans,
         rng: Rng::from_os()?,
         via: pseudonym()?.as_bytes().to_vec(),
         tell: Box::new(move |worker, call| {

@@ -183,6 +183,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
         host: b"up.example",
         forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted },
         request_id: b"id",
+        trace: None,
         via: b"ringgate",
         by_h2: false,
         edits,

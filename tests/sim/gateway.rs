@@ -14,7 +14,7 @@ use ringgate::exchange::{Belongings, Shard, serve_connection};
 use ringgate::limits;
 use ringgate::rng::Rng;
 use ringgate::snapshot::{Publisher, Registry, Resolved, Snapshot, compile};
-use ringgate::telemetry::{LogDrain, LogRing, WorkerCounters, ring};
+use ringgate::telemetry::{LogDrain, LogRing, WorkerCounters, ring, span_ring};
 
 use crate::entry::Entry;
 use crate::env::{Network, SimEnv};
@@ -398,6 +398,7 @@ impl Shared<'_> {
             fleet: Arc::clone(registry.fleet()),
             counters: Arc::clone(counters),
             log,
+            spans: span_ring().0,
             rng: Rng::from_seed(self.inspector.world.chance().next()),
             via: b"ringgate-sim".to_vec(),
             tell: Box::new(move |worker, call| {

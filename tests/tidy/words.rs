@@ -8,6 +8,8 @@ const WORDS: [&str; 14] = [
     "manager", "managers", "helper", "helpers", "util", "utils", "common", "misc", "context", "contexts", "ctx",
     "data", "info", "infos",
 ];
+/// Fields of structs of other crates that can only be made by naming them.
+const FOREIGN_FIELDS: [&str; 1] = ["span_context"];
 /// Banned at the front of a snake_case identifier.
 const PREFIXES: [&str; 4] = ["process_", "handle_", "do_", "get_"];
 
@@ -16,7 +18,8 @@ pub(crate) fn problems(source: &Source) -> Vec<String> {
     let foreign = foreign_names(source);
     let mut problems = Vec::new();
     for (index, token) in source.words() {
-        if foreign.contains(token.text.as_str()) || is_foreign(source, index, token) {
+        let is_field = FOREIGN_FIELDS.contains(&token.text.as_str()) && source.text_of(index + 1) == ":";
+        if is_field || foreign.contains(token.text.as_str()) || is_foreign(source, index, token) {
             continue;
         }
         // A test is named by a sentence, which may be about data or begin with a method.

@@ -300,6 +300,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     let dns = dns::check(check, main);
     let admin = admin::check(check, main);
     let (access_log, reason_header) = process::check_observability(check, main);
+    let (tracing, server_timing) = process::check_tracing(check, main);
     let top_clients = process::check_top_clients(check, main);
     let watch = process::check_watch(check, main);
     let live_policy = live_policy::check(check, main);
@@ -327,6 +328,8 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
         routes,
         access_log,
         reason_header,
+        server_timing,
+        tracing,
         top_clients,
         watch,
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::choices::OutputWritten;
 use super::super::file::{KeepaliveFile, SampleFile, ScalarOr, TimeoutsFile, WorkersFile};
-use super::super::model::{AccessLog, Io, Keepalive, Output, Retry, Runtime, Sample, Timeouts, Workers};
+use super::super::model::{AccessLog, Io, Keepalive, Output, Retry, Runtime, Sample, Timeouts, Tracing, Workers};
 use super::super::place::At;
 use super::{Check, Written, retry};
 use crate::limits::{TOP_CLIENTS_DEFAULT, TOP_CLIENTS_MAX, WORKERS_MAX};
@@ -13,6 +13,8 @@ use crate::limits::{TOP_CLIENTS_DEFAULT, TOP_CLIENTS_MAX, WORKERS_MAX};
 const WEBSOCKET: &str = "websocket";
 /// Accepted connections of the process when the file does not say.
 const MAX_CONNECTIONS: usize = 50_000;
+/// Share of the traces that begin here and are recorded.
+const TRACE_SHARE: f64 = 0.05;
 /// Highest number of a CPU (`CPU_SETSIZE` of sched_setaffinity(2)).
 const CPU_MAX: usize = 1023;
 
@@ -185,6 +187,20 @@ pub(super) fn check_top_clients(check: &mut Check<'_>, main: &Written) -> usize 
     let most = u32::try_from(TOP_CLIENTS_MAX).unwrap_or(u32::MAX);
     let leaf = metrics.and_then(|metrics| metrics.top_clients.as_ref());
     check.number(at.key("top_clients"), leaf, 0..=most).map_or(TOP_CLIENTS_DEFAULT, |count| count as usize)
+}
+
+/// Whether and how requests are traced, and whether responses tell what took how long.
+pub(super) fn check_tracing(check: &mut Check<'_>, main: &Written) -> (Option<Tracing>, bool) {
+    let root = At::root(main.file);
+    let at_observability = root.key("observability");
+    let Some(file) = &main.document.observability else { return (None, false) };
+    let server_timing = check.value(at_observability.key("server_timing"), file.server_timing.as_ref());
+    let at = at_observability.key("tracing");
+    let tracing = file.tracing.as_ref().map(|tracing| Tracing {
+        otlp: check.value(at.key("otlp"), tracing.otlp.as_ref()),
+        sample: check.value(at.key("sample"), tracing.sample.as_ref()).unwrap_or(TRACE_SHARE),
+    });
+    (tracing, server_timing.unwrap_or(false))
 }
 
 pub(super) fn check_observability(check: &mut Check<'_>, main: &Written) -> (AccessLog, bool) {

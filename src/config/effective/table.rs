@@ -370,6 +370,9 @@ pub(super) const TABLE: &[(&str, Fallback)] = &[
     ("observability.access_log.sample.slow.share", Is("100%")),
     ("observability.access_log.sample.errors", Is("100%")),
     ("observability.reason_header", Is("false")),
+    ("observability.server_timing", Is("false")),
+    ("observability.tracing?.otlp", Nothing),
+    ("observability.tracing?.sample", Is("5%")),
     ("observability.metrics.top_clients", Is("50")),
     ("reload.watch", Is("true")),
 ];

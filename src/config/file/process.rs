@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::super::addresses::{AdminListen, NameServer};
 use super::super::choices::{IoName, OutputName, UserName, WorkerCount};
+use super::super::keys_url::CollectorUrl;
 use super::super::leaf::Leaf;
 use super::super::units::{Count, Percent, Span, Switch, Text, Wait};
 use super::compound::ScalarOr;
@@ -88,8 +89,24 @@ pub(in crate::config) struct ObservabilityFile {
     pub(in crate::config) access_log: Option<AccessLogFile>,
     /// Whether local replies carry `x-gateway-reason`, off.
     pub(in crate::config) reason_header: Option<Leaf<Switch>>,
+    /// Whether responses tell trusted peers (`trusted_proxies`) in `server-timing` what took how long, off.
+    pub(in crate::config) server_timing: Option<Leaf<Switch>>,
     /// What `/metrics` tells.
     pub(in crate::config) metrics: Option<MetricsFile>,
+    /// Requests are part of traces (W3C Trace Context); without it, `traceparent` goes on as it came.
+    pub(in crate::config) tracing: Option<TracingFile>,
+}
+
+/// How requests are traced.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping with `otlp` and `sample`")]
+pub(in crate::config) struct TracingFile {
+    /// The collector that gets spans by OTLP (HTTP, protobuf); `/v1/traces` is added. Without it there are no spans, but
+    /// traces go on.
+    pub(in crate::config) otlp: Option<Leaf<CollectorUrl>>,
+    /// Share of the traces that begin here and are recorded, 5%. Those that come with requests say so themselves; failed and
+    /// slow requests are always recorded.
+    pub(in crate::config) sample: Option<Leaf<Percent>>,
 }
 
 /// What `/metrics` tells.

@@ -50,6 +50,10 @@ pub struct Config {
     pub access_log: AccessLog,
     /// Whether local replies carry their reason in a header.
     pub reason_header: bool,
+    /// Whether responses tell trusted peers what took how long.
+    pub server_timing: bool,
+    /// How requests are traced; `None` when their `traceparent` goes on as it came.
+    pub tracing: Option<Tracing>,
     /// Clients with series of their own on `/metrics`.
     pub top_clients: usize,
     /// Whether the configuration files are watched and reloaded when they change.
@@ -196,6 +200,15 @@ pub struct AccessLog {
     pub output: Output,
     /// Which exchanges get a line.
     pub sample: Sample,
+}
+
+/// How requests are traced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// Where spans go, if they go anywhere: scheme, host, port and path, without a query.
+    pub otlp: Option<KeysUrl>,
+    /// Share of the traces that begin here and are recorded, 0.0 to 1.0.
+    pub sample: f64,
 }
 
 /// Where access log lines go.

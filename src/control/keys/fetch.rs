@@ -1,7 +1,6 @@
 //! One GET of a set of keys.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -10,17 +9,12 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use hyper_util::rt::TokioIo;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
-use tokio_rustls::TlsConnector;
 
-use crate::config::{ClusterTls, KeySource, KeysUrl, UpstreamProtocol};
-use crate::control::roots;
+use crate::config::{KeySource, KeysUrl};
+use crate::control::outbound;
 use crate::limits;
 use crate::policy::auth::{Jwks, Origin};
-use crate::snapshot::client_config;
 
 /// Time for everything: name, connection, handshake, answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,35 +31,7 @@ pub(super) async fn fetch(source: &KeySource) -> Found {
 }
 
 async fn ask(source: &KeySource) -> Found {
-    let url = &source.url;
-    let stream = connect(url).await?;
-    if !url.is_secure {
-        return get(stream, url).await;
-    }
-    let name = ServerName::try_from(url.host.clone()).map_err(|_| "its host is no name of a certificate".to_owned())?;
-    let stream = connector(source).await?.connect(name, stream).await;
-    get(stream.map_err(|error| format!("TLS: {error}"))?, url).await
-}
-
-/// The first of its addresses that answers.
-async fn connect(url: &KeysUrl) -> Result<TcpStream, String> {
-    let addresses = lookup_host((url.host.as_str(), url.port)).await;
-    let mut why = "its host has no address".to_owned();
-    for address in addresses.map_err(|error| format!("its host has no address: {error}"))? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => why = format!("{address}: {error}"),
-        }
-    }
-    Err(why)
-}
-
-async fn connector(source: &KeySource) -> Result<TlsConnector, String> {
-    let tls = ClusterTls { ca: source.ca.clone(), ..ClusterTls::default() };
-    let system = if tls.trusts_system() { Some(roots::system().await?) } else { None };
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = client_config(&provider, &tls, UpstreamProtocol::Http1, system.as_ref());
-    Ok(TlsConnector::from(Arc::new(config.map_err(|error| error.to_string())?)))
+    get(outbound::open(&source.url, source.ca.as_ref()).await?, &source.url).await
 }
 
 async fn get<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: S, url: &KeysUrl) -> Found {

@@ -1,5 +1,6 @@
 use super::super::tests::request;
 use super::*;
+use crate::http1::TraceParent;
 
 /// How a request is forwarded when nothing is said about it.
 fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> RequestOut<'a> {
@@ -9,6 +10,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         host: head.authority(),
         forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted: false },
         request_id: b"id-1",
+        trace: None,
         via: b"ringgate",
         by_h2: false,
         edits,
@@ -177,4 +179,19 @@ fn what_is_left_of_a_call_stands_in_place_of_what_the_client_gave_it() {
     assert!(kept.contains("|grpc-timeout: 5S|GRPC-Timeout: 9S|"), "{kept}");
     let cut = sent(text, |how| how.grpc_timeout_ms = Some(1_234));
     assert!(cut.contains("|grpc-timeout: 1234m|") && cut.to_lowercase().matches("grpc-timeout").count() == 1, "{cut}");
+}
+
+/// W3C Trace Context sections 3.2 and 3.3: one `traceparent`, ours; and `tracestate` only with the trace it came with.
+#[test]
+fn a_trace_goes_on_with_our_span_and_a_new_one_without_the_state_of_another() {
+    let parent = TraceParent { trace_id: [0xab; 16], span_id: [1; 8], sampled: true };
+    let ours = "traceparent: 00-abababababababababababababababab-0101010101010101-01";
+    let received = "GET / HTTP/1.1|Host: a|Traceparent: rubbish|TraceState: a=1|traceparent: again";
+    let told = |is_continued| sent(received, |how| how.trace = Some(TraceOut { parent, is_continued }));
+    assert_eq!(told(true), format!("GET / HTTP/1.1|Host: a|TraceState: a=1|{OURS}|{ours}"));
+    assert_eq!(told(false), format!("GET / HTTP/1.1|Host: a|{OURS}|{ours}"));
+    assert_eq!(
+        sent(received, |_| {}),
+        format!("GET / HTTP/1.1|Host: a|Traceparent: rubbish|TraceState: a=1|traceparent: again|{OURS}")
+    );
 }

@@ -27,8 +27,8 @@ const KNOWN: [(&str, FieldKind); 29] = [
     ("Authorization", FieldKind::Authorization),
     ("Cookie", FieldKind::Cookie),
     ("User-Agent", FieldKind::UserAgent),
-    ("Referer", FieldKind::Referer),
     ("Traceparent", FieldKind::Traceparent),
+    ("Tracestate", FieldKind::Tracestate),
     ("Content-Type", FieldKind::ContentType),
 ];
 

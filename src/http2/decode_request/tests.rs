@@ -20,6 +20,7 @@ fn forwarded(text: &str) -> Vec<u8> {
         host: head.authority(),
         forwarded: Forwarded { peer_ip: b"192.0.2.1", proto: "https", trusted: false },
         request_id: b"id",
+        trace: None,
         via: b"ringgate-1",
         by_h2: false,
         edits: &FieldEdits::default(),

@@ -20,6 +20,7 @@ fn scrape() -> Scrape {
         store_failures: vec!["resting"],
         routes: vec!["everything".to_owned(), "a\"b".to_owned()],
         max_connections: 50_000,
+        routes_omitted: 3,
         top_clients: 1,
         limits_stolen: 7,
         memory_bytes: 1 << 20,
@@ -55,6 +56,8 @@ fn scrape() -> Scrape {
         probes: (11, 2),
         lookups: (5, 1),
         key_fetches: (6, 2),
+        spans_exported: 5,
+        spans_dropped: vec![("timeout", 2)],
         log_dropped: 7,
     }
 }
@@ -100,6 +103,11 @@ fn workers_are_summed_under_the_documented_names() {
         "worker_stall_seconds_max 1.5",
         "worker_panics_total 0",
         "access_log_dropped_total 7",
+        "traces_exported_total 5",
+        "http_routes_omitted 3",
+        "traces_dropped_total{reason=\"ring_full\"} 0",
+        "traces_dropped_total{reason=\"timeout\"} 2",
+        "http_stage_duration_seconds_count{stage=\"first_byte\"} 0",
         "accept_errors_total 0",
         "client_aborts_total 0",
         "config_epoch 4",

@@ -1,0 +1,243 @@
+//! Spans to a collector, by OTLP over HTTP.
+//!
+//! Owns: the exporters' ends of the workers' rings, the connection to the collector, the counts of what became of spans.
+//! Never: makes anybody wait. While a collector is slow or away the rings fill and their owners drop; a batch that it does
+//! not take is dropped, and the next one is tried after a growing pause. All of it is counted.
+
+mod counts;
+mod sender;
+mod span;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter as Exporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub(super) use counts::Counts;
+
+use self::counts::Dropped;
+use self::sender::{Last, Sender};
+use crate::config::{Config, KeysUrl};
+use crate::telemetry::SpanDrain;
+
+/// Pause after a round that left nothing.
+const POLL: Duration = Duration::from_millis(100);
+/// Spans sent at once; the last exchange may bring a few more.
+const BATCH: usize = 512;
+/// Pause after the first batch in a row that was lost, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Time for one export that our own client does not keep to; it never should be.
+const EXPORT_PATIENCE: Duration = Duration::from_secs(10);
+/// What spans are said to be made by, unless the environment says otherwise (`OTEL_SERVICE_NAME`).
+const SERVICE: &str = "ringgate";
+
+/// What the exporter is to do.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Wanted {
+    collector: Option<KeysUrl>,
+    /// Is nothing to follow what is in the rings?
+    is_over: bool,
+}
+
+/// The gateway's side of the exporter, which is a task of the control thread.
+#[derive(Debug)]
+pub(super) struct Traces {
+    wanted: watch::Sender<Wanted>,
+    task: JoinHandle<()>,
+}
+
+impl Traces {
+    /// Starts the exporter for what `config` says.
+    pub(super) fn start(config: &Config, drains: Vec<SpanDrain>, counts: Arc<Counts>) -> Self {
+        let (wanted, orders) = watch::channel(Wanted { collector: collector_of(config), is_over: false });
+        let scope = InstrumentationScope::builder(SERVICE).with_version(env!("CARGO_PKG_VERSION")).build();
+        let export =
+            Export { orders, drains, counts, scope, url: None, collector: None, pause: FIRST_PAUSE, is_failing: false };
+        Self { wanted, task: tokio::spawn(export.run()) }
+    }
+
+    /// Takes up another configuration.
+    pub(super) fn follow(&self, config: &Config) {
+        let collector = collector_of(config);
+        self.wanted.send_if_modified(|wanted| {
+            let is_other = wanted.collector != collector;
+            wanted.collector = collector;
+            is_other
+        });
+    }
+
+    /// Sends what is left and ends the exporter; waits at most `patience`, and `false` says that it was not enough.
+    pub(super) async fn finish(mut self, patience: Duration) -> bool {
+        self.wanted.send_modify(|wanted| wanted.is_over = true);
+        let ended = tokio::time::timeout(patience, &mut self.task).await.is_ok();
+        self.task.abort();
+        ended
+    }
+}
+
+fn collector_of(config: &Config) -> Option<KeysUrl> {
+    config.tracing.as_ref()?.otlp.clone()
+}
+
+/// What came of one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Empty,
+    /// All that there was is the collector's.
+    Taken,
+    /// There may be more.
+    Full,
+    Lost,
+}
+
+/// What the task owns.
+struct Export {
+    orders: watch::Receiver<Wanted>,
+    drains: Vec<SpanDrain>,
+    counts: Arc<Counts>,
+    scope: InstrumentationScope,
+    url: Option<KeysUrl>,
+    collector: Option<Collector>,
+    /// The next pause after a batch that is lost.
+    pause: Duration,
+    /// The last batch was lost; reported once, not per batch.
+    is_failing: bool,
+}
+
+impl Export {
+    async fn run(mut self) {
+        loop {
+            let Wanted { collector, is_over } = self.orders.borrow_and_update().clone();
+            if self.url != collector {
+                self.collector = collector.as_ref().and_then(Collector::new);
+                self.url = collector;
+                (self.pause, self.is_failing) = (FIRST_PAUSE, false);
+            }
+            let round = self.round().await;
+            let pause = match round {
+                Round::Full => continue,
+                Round::Taken if is_over => continue,
+                Round::Taken | Round::Empty => POLL,
+                Round::Lost => self.pause,
+            };
+            if is_over {
+                self.drop_all();
+                return;
+            }
+            if round == Round::Lost {
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+            // Without a collector nothing comes but what exchanges of the epoch before leave.
+            let is_idle = self.collector.is_none() && self.drains.iter().all(SpanDrain::is_empty);
+            let gone = tokio::select! {
+                changed = self.orders.changed() => changed.is_err(),
+                () = tokio::time::sleep(pause), if !is_idle => false,
+            };
+            if gone {
+                return;
+            }
+        }
+    }
+
+    /// Takes a batch in turns from every ring and sends it.
+    async fn round(&mut self) -> Round {
+        let Some(collector) = &self.collector else {
+            self.drop_all();
+            return Round::Empty;
+        };
+        let mut spans = Vec::new();
+        for drain in &mut self.drains {
+            while spans.len() < BATCH
+                && let Some(exchange) = drain.try_pop()
+            {
+                span::append(&mut spans, &exchange, &self.scope);
+            }
+        }
+        if spans.is_empty() {
+            return Round::Empty;
+        }
+        let count = spans.len() as u64;
+        match collector.export(spans).await {
+            Ok(rejected) => {
+                let rejected = rejected.min(count);
+                self.counts.on_exported(count - rejected);
+                self.counts.on_dropped(Dropped::Rejected, rejected);
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("the collector takes spans again");
+                }
+                self.pause = FIRST_PAUSE;
+                if count < BATCH as u64 { Round::Taken } else { Round::Full }
+            }
+            Err((why, error)) => {
+                self.counts.on_dropped(why, count);
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    tracing::warn!(why = why.name(), error, "the collector takes no spans, they are lost and counted");
+                }
+                Round::Lost
+            }
+        }
+    }
+
+    /// Counts what is left as lost.
+    fn drop_all(&mut self) {
+        let mut spans = 0;
+        for drain in &mut self.drains {
+            while let Some(exchange) = drain.try_pop() {
+                spans += 1 + exchange.attempts().count() as u64;
+            }
+        }
+        self.counts.on_dropped(Dropped::Shutdown, spans);
+    }
+}
+
+/// Where spans go.
+struct Collector {
+    exporter: Exporter,
+    last: Arc<Last>,
+}
+
+impl Collector {
+    /// The collector at `url`; `None`, which is told, when the environment has settings of OTLP that are none.
+    fn new(url: &KeysUrl) -> Option<Self> {
+        let last = Arc::new(Last::default());
+        let built = Exporter::builder()
+            .with_http()
+            .with_http_client(Sender::new(url.clone(), Arc::clone(&last)))
+            .with_retry_policy(RetryPolicy::disabled())
+            .with_protocol(Protocol::HttpBinary)
+            .with_timeout(EXPORT_PATIENCE)
+            .with_endpoint(format!("{}/v1/traces", url.to_string().trim_end_matches('/')))
+            .build();
+        let mut exporter = match built {
+            Ok(exporter) => exporter,
+            Err(error) => {
+                tracing::error!(%error, "no spans are sent");
+                return None;
+            }
+        };
+        exporter.set_resource(&resource());
+        Some(Self { exporter, last })
+    }
+
+    /// Sends a batch; how many of its spans were not wanted.
+    async fn export(&self, spans: Vec<SpanData>) -> Result<u64, (Dropped, String)> {
+        match self.exporter.export(spans).await {
+            Ok(()) => Ok(self.last.take_rejected()),
+            Err(error) => Err((self.last.why(), error.to_string())),
+        }
+    }
+}
+
+/// Who makes the spans.
+fn resource() -> Resource {
+    let builder = Resource::builder();
+    let is_named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+    let builder = if is_named { builder } else { builder.with_service_name(SERVICE) };
+    builder.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build()
+}

@@ -1,0 +1,145 @@
+//! Records of exchanges as spans of OpenTelemetry, named by its semantic conventions for HTTP.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use crate::telemetry::{AttemptSpan, ExchangeSpan, PROTOCOLS};
+
+/// Appends the spans of an exchange, its own first; how many they are.
+pub(super) fn append(spans: &mut Vec<SpanData>, exchange: &ExchangeSpan<'_>, scope: &InstrumentationScope) -> u64 {
+    let before = spans.len();
+    spans.push(of_exchange(exchange, scope));
+    spans
+        .extend(exchange.attempts().enumerate().map(|(number, attempt)| of_attempt(exchange, number, &attempt, scope)));
+    (spans.len() - before) as u64
+}
+
+fn of_exchange(exchange: &ExchangeSpan<'_>, scope: &InstrumentationScope) -> SpanData {
+    let record = &exchange.record;
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", text(record.method)),
+        KeyValue::new("url.path", text(record.path)),
+        KeyValue::new("http.response.status_code", i64::from(record.status)),
+        KeyValue::new("client.address", record.client.to_string()),
+        KeyValue::new("http.request.body.size", number(record.bytes_in)),
+        KeyValue::new("http.response.body.size", number(record.bytes_out)),
+        KeyValue::new("gateway.attempts", i64::from(record.attempts)),
+        KeyValue::new("gateway.epoch", number(record.epoch)),
+    ];
+    for (key, value) in [
+        ("server.address", record.host),
+        ("user_agent.original", record.user_agent),
+        ("http.route", record.route),
+        ("gateway.request_id", record.request_id),
+        ("gateway.cluster", record.cluster),
+    ] {
+        if !value.is_empty() {
+            attributes.push(KeyValue::new(key, text(value)));
+        }
+    }
+    if let Some(version) = record.protocol.and_then(|place| PROTOCOLS.get(usize::from(place))) {
+        attributes.push(KeyValue::new("network.protocol.version", version.trim_start_matches("HTTP/")));
+    }
+    if let Some(status) = record.grpc_status {
+        attributes.push(KeyValue::new("rpc.grpc.status_code", i64::from(status)));
+    }
+    if let Some(reason) = record.reason {
+        attributes.push(KeyValue::new("gateway.reason", reason.to_owned()));
+        attributes.push(KeyValue::new("error.type", reason.to_owned()));
+    } else if record.status >= 500 {
+        attributes.push(KeyValue::new("error.type", record.status.to_string()));
+    }
+    let name = match record.route {
+        [] => text(record.method),
+        route => format!("{} {}", text(record.method), text(route)),
+    };
+    let began = at(exchange.began_unix_ns);
+    SpanData {
+        span_context: identity(exchange, exchange.span_id),
+        parent_span_id: SpanId::from_bytes(exchange.parent.unwrap_or_default()),
+        parent_span_is_remote: exchange.parent.is_some(),
+        span_kind: SpanKind::Server,
+        name: name.into(),
+        start_time: began,
+        end_time: began + Duration::from_nanos(record.duration_ns),
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: status(exchange.is_error, record.reason.unwrap_or_default()),
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn of_attempt(
+    exchange: &ExchangeSpan<'_>,
+    number: usize,
+    attempt: &AttemptSpan<'_>,
+    scope: &InstrumentationScope,
+) -> SpanData {
+    let record = &exchange.record;
+    let mut attributes = vec![
+        KeyValue::new("http.request.method", text(record.method)),
+        KeyValue::new("url.path", text(record.path)),
+        KeyValue::new("server.address", attempt.endpoint.ip().to_string()),
+        KeyValue::new("server.port", i64::from(attempt.endpoint.port())),
+        KeyValue::new("gateway.cluster", text(record.cluster)),
+        KeyValue::new("gateway.connection_reused", attempt.reused),
+    ];
+    if attempt.status > 0 {
+        attributes.push(KeyValue::new("http.response.status_code", i64::from(attempt.status)));
+    }
+    if number > 0 {
+        attributes.push(KeyValue::new("http.request.resend_count", i64::try_from(number).unwrap_or(i64::MAX)));
+    }
+    if !attempt.reason.is_empty() {
+        attributes.push(KeyValue::new("gateway.reason", attempt.reason.to_owned()));
+        attributes.push(KeyValue::new("error.type", attempt.reason.to_owned()));
+    } else if attempt.status >= 400 {
+        // The conventions: to a client 4xx are errors as well.
+        attributes.push(KeyValue::new("error.type", attempt.status.to_string()));
+    }
+    let began = at(exchange.began_unix_ns);
+    SpanData {
+        span_context: identity(exchange, attempt.span_id),
+        parent_span_id: SpanId::from_bytes(exchange.span_id),
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Client,
+        name: Cow::from(format!("{} {}", text(record.method), text(record.cluster))),
+        start_time: began + Duration::from_nanos(attempt.began_ns),
+        end_time: began + Duration::from_nanos(attempt.ended_ns.max(attempt.began_ns)),
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: status(!attempt.reason.is_empty() || attempt.status >= 400, attempt.reason),
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn identity(exchange: &ExchangeSpan<'_>, span_id: [u8; 8]) -> SpanContext {
+    let flags = if exchange.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+    let (trace_id, span_id) = (TraceId::from_bytes(exchange.trace_id), SpanId::from_bytes(span_id));
+    SpanContext::new(trace_id, span_id, flags, false, TraceState::default())
+}
+
+fn status(is_error: bool, reason: &str) -> Status {
+    if is_error { Status::error(reason.to_owned()) } else { Status::Unset }
+}
+
+/// What a peer sent may be no text.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn at(unix_ns: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(unix_ns)
+}

@@ -1,0 +1,80 @@
+//! What an exchange spent its time on: its stages as they are counted, and as a trusted peer is told of them.
+
+use std::io::Write as _;
+
+use super::held::Exchange;
+use crate::net::Env;
+use crate::telemetry::Stage;
+
+impl<E: Env> Exchange<'_, E> {
+    /// Whatever the policies asked, they let the request pass or refused it now.
+    pub(super) fn on_policies_asked(&self) {
+        let (now_ns, tally) = (self.shard.env.now_ns(), &self.tally);
+        tally.admit_ns.set(now_ns.saturating_sub(tally.started_ns + tally.head_ns).max(1));
+        // What was waited for so far was theirs.
+        tally.queue_ns.set(0);
+        tally.ready_ns.set(now_ns);
+    }
+
+    /// From the first byte of the answer to the end of an exchange that took so long; 0 without an answer.
+    pub(super) fn body_ns(&self, duration_ns: u64) -> u64 {
+        let tally = &self.tally;
+        match tally.first_byte_ns.get() {
+            0 => 0,
+            first_byte_ns => {
+                (tally.started_ns + duration_ns).saturating_sub(tally.sent_ns.get() + first_byte_ns).max(1)
+            }
+        }
+    }
+
+    /// Counts the stages of an exchange that took so long: those that there were.
+    pub(super) fn count_stages(&self, duration_ns: u64) {
+        let (tally, stages) = (&self.tally, &self.shard.counters.stages);
+        // A tunnel says nothing about how long bodies take.
+        let body_ns = if tally.switched_ns.get() == 0 { self.body_ns(duration_ns) } else { 0 };
+        for (stage, ns) in [
+            (Stage::Head, tally.head_ns),
+            (Stage::Admit, tally.admit_ns.get()),
+            (Stage::Queue, tally.queue_ns.get()),
+            (Stage::Connect, if tally.reused.get() { 0 } else { tally.connect_ns.get() }),
+            (Stage::FirstByte, tally.first_byte_ns.get()),
+            (Stage::Body, body_ns),
+        ] {
+            if ns > 0 {
+                stages.observe(stage, ns);
+            }
+        }
+    }
+
+    /// Tells a trusted peer, if it is to be told, what took how long (<https://www.w3.org/TR/server-timing/>).
+    pub(super) fn tell_timing(&self) {
+        if !self.adopted.snapshot.server_timing || !self.listener.trusts(self.peer.ip()) {
+            return;
+        }
+        let tally = &self.tally;
+        let mut added = self.added.response.borrow_mut();
+        let out = added.get_or_insert_with(|| self.shard.buffers.lend()).sink();
+        out.extend_from_slice(b"Server-Timing: head;dur=");
+        push_millis(out, tally.head_ns);
+        for (name, ns) in [
+            ("admit", tally.admit_ns.get()),
+            ("queue", tally.queue_ns.get()),
+            ("connect", tally.connect_ns.get()),
+            ("upstream", tally.first_byte_ns.get()),
+        ] {
+            if ns > 0 {
+                out.extend_from_slice(b", ");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b";dur=");
+                push_millis(out, ns);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Milliseconds with three decimals.
+fn push_millis(out: &mut Vec<u8>, ns: u64) {
+    // Writing to memory cannot fail.
+    let _written = write!(out, "{}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000);
+}

@@ -1,0 +1,128 @@
+//! The trace that an exchange belongs to (W3C Trace Context): its identity, those of its spans, and whether it is recorded.
+
+use std::cell::{Cell, RefCell};
+
+use super::adopted::Adopted;
+use super::failure::{Failure, Fault};
+use super::held::Exchange;
+use super::shard::Shard;
+use crate::http1::{RequestHead, TraceOut, TraceParent};
+use crate::net::{Buffer, Env};
+use crate::telemetry::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, Class, ExchangeSpan, Record};
+
+/// One exchange as part of a trace.
+pub(super) struct Trace {
+    /// The trace, and the span of the exchange.
+    own: TraceParent,
+    /// The span that it is part of, if the trace came with the request.
+    parent: Option<[u8; 8]>,
+    /// The span of the attempt under way.
+    attempt: Cell<[u8; 8]>,
+    /// Is there an attempt whose end is not noted?
+    is_open: Cell<bool>,
+    /// Attempts that have ended, in a buffer of the pool: most exchanges end with their first one.
+    ended: RefCell<Option<Buffer>>,
+}
+
+impl Trace {
+    /// The trace of a request: the one that it came with, or else a new one; `None` when requests are not traced.
+    pub(super) fn begin<E: Env>(shard: &Shard<E>, adopted: &Adopted, head: &RequestHead, bytes: &[u8]) -> Option<Self> {
+        let share = adopted.traced?;
+        let received = TraceParent::of(head, bytes);
+        let mut rng = shard.rng.borrow_mut();
+        let span_id = rng.id64();
+        let own = match received {
+            Some(parent) => TraceParent { span_id, ..parent },
+            None => TraceParent { trace_id: rng.id128(), span_id, sampled: share.takes(|| rng.u64()) },
+        };
+        Some(Self {
+            own,
+            parent: received.map(|parent| parent.span_id),
+            attempt: Cell::new(span_id),
+            is_open: Cell::new(false),
+            ended: RefCell::default(),
+        })
+    }
+
+    /// What a request is told whose sender is the span `span_id`.
+    fn told(&self, span_id: [u8; 8]) -> TraceOut {
+        TraceOut { parent: TraceParent { span_id, ..self.own }, is_continued: self.parent.is_some() }
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// Another attempt is another span.
+    pub(super) fn on_attempt_traced(&self) {
+        if let Some(trace) = &self.trace {
+            trace.attempt.set(self.shard.rng.borrow_mut().id64());
+            trace.is_open.set(true);
+        }
+    }
+
+    /// Notes that the attempt under way is over, now or at a time that is known.
+    pub(super) fn on_attempt_over(&self, failure: Option<Failure>, ended_ns: Option<u64>) {
+        let Some(trace) = self.trace.as_ref().filter(|trace| trace.is_open.take()) else { return };
+        let Some(endpoint) = self.tally.endpoint.get() else { return };
+        let mut ended = trace.ended.borrow_mut();
+        let out = ended.get_or_insert_with(|| self.shard.buffers.lend()).sink();
+        if out.len() + ATTEMPT_BYTES_MAX > ATTEMPTS_BYTES_MAX {
+            return;
+        }
+        let since_start = |at_ns: u64| at_ns.saturating_sub(self.tally.started_ns);
+        let span = AttemptSpan {
+            span_id: trace.attempt.get(),
+            began_ns: since_start(self.tally.ready_ns.get()),
+            ended_ns: since_start(ended_ns.unwrap_or_else(|| self.shard.env.now_ns())),
+            endpoint,
+            reused: self.tally.reused.get(),
+            status: self.tally.upstream_status.get(),
+            reason: failure.map_or("", |failure| failure.verdict().label),
+        };
+        span.encode(out);
+    }
+
+    /// Hands the exchange over to its trace's collector, if it is recorded: where its trace is, and wherever something failed
+    /// or was slow.
+    pub(super) fn trace_out(&self, class: Class, record: &Record<'_>) {
+        let exports = self.adopted.snapshot.tracing.is_some_and(|tracing| tracing.exports);
+        let Some(trace) = self.trace.as_ref().filter(|_| exports) else { return };
+        // What a client did wrong is no error of anybody who would look for it here.
+        let failure = self.tally.failure.get();
+        let is_error = record.status >= 500 || failure.is_some_and(|failure| failure.verdict().fault != Fault::Client);
+        if !trace.own.sampled && !is_error && class != Class::Slow {
+            return;
+        }
+        let shard = self.shard;
+        self.on_attempt_over(None, Some(self.tally.started_ns + record.duration_ns));
+        let ended = trace.ended.borrow();
+        let span = ExchangeSpan {
+            trace_id: trace.own.trace_id,
+            span_id: trace.own.span_id,
+            parent: trace.parent,
+            sampled: trace.own.sampled,
+            is_error,
+            began_unix_ns: shard.unix_ns(self.tally.started_ns),
+            attempts: ended.as_ref().map_or(&[], Buffer::filled),
+            record: *record,
+        };
+        if !shard.spans.borrow_mut().try_push(&span) {
+            shard.counters.rings_full[1].add(1 + u64::from(record.attempts));
+        }
+    }
+
+    /// What an attempt tells its endpoint.
+    pub(super) fn trace_of_attempt(&self) -> Option<TraceOut> {
+        self.trace.as_ref().map(|trace| trace.told(trace.attempt.get()))
+    }
+
+    /// What a copy tells its endpoint: it is no attempt of the exchange.
+    pub(super) fn trace_of_copy(&self) -> Option<TraceOut> {
+        self.trace.as_ref().map(|trace| trace.told(trace.own.span_id))
+    }
+
+    /// The trace that the request belongs to, whether or not the gateway has a part in it.
+    pub(super) fn trace_id(&self) -> Option<[u8; 16]> {
+        let own = self.trace.as_ref().map(|trace| trace.own);
+        own.or_else(|| TraceParent::of(self.head, self.bytes)).map(|parent| parent.trace_id)
+    }
+}
