@@ -214,6 +214,8 @@ mod pairs;
 mod pairs_streaming;
 #[path = "e2e/passwords.rs"]
 mod passwords;
+#[path = "e2e/policy_faults.rs"]
+mod policy_faults;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/privileges.rs"]
@@ -234,6 +236,10 @@ mod rate_limits;
 mod redis;
 #[path = "e2e/reload.rs"]
 mod reload;
+#[path = "e2e/reload_faults.rs"]
+mod reload_faults;
+#[path = "e2e/reload_storm.rs"]
+mod reload_storm;
 #[path = "e2e/replay.rs"]
 mod replay;
 #[path = "e2e/requests.rs"]
@@ -284,6 +290,8 @@ mod top;
 mod traces;
 #[path = "e2e/upgrade.rs"]
 mod upgrade;
+#[path = "e2e/upgrade_faults.rs"]
+mod upgrade_faults;
 #[path = "e2e/upgrades.rs"]
 mod upgrades;
 #[path = "e2e/upstream_faults.rs"]

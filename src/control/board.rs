@@ -24,7 +24,7 @@ use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
 use crate::policy::limit::Limits;
-use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, WorkerCounters};
+use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts, WorkerCounters};
 
 /// One worker as shown.
 #[derive(Debug, Clone)]
@@ -104,6 +104,7 @@ struct Live {
     reloads: Reloads,
     last_reload: Option<LastReload>,
     last_upgrade: Option<LastUpgrade>,
+    upgrades: UpgradeCounts,
     /// The process whose place this one took.
     replaced: Option<u32>,
     policy: Option<Shown>,
@@ -278,12 +279,15 @@ impl Board {
     /// An upgrade of this process ended.
     pub(super) fn on_upgrade(&self, outcome: &Outcome) {
         let (pid, error) = (outcome.as_ref().ok().map(|upgraded| upgraded.pid), outcome.as_ref().err().cloned());
-        self.live().last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
+        let mut live = self.live();
+        live.upgrades.failed += u64::from(error.is_some());
+        live.last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
     }
 
     /// This process took the place of another.
     pub(super) fn on_replacing(&self, pid: u32) {
-        self.live().replaced = Some(pid);
+        let mut live = self.live();
+        (live.replaced, live.upgrades.ok) = (Some(pid), 1);
     }
 
     /// Sockets that the workers accept from.
@@ -318,8 +322,10 @@ impl Board {
     }
 
     /// A live policy that was posted was not taken.
-    pub(super) fn on_policy_refused(&self) {
-        self.live().policy_syncs.refused += 1;
+    pub(super) fn on_policy_refused(&self, shown: Shown) {
+        let mut live = self.live();
+        live.policy_syncs.refused += 1;
+        live.policy = Some(shown);
     }
 
     /// The live policy document.
@@ -385,6 +391,7 @@ impl Board {
             epoch: live.epoch,
             policy_syncs: live.policy_syncs,
             reloads: live.reloads,
+            upgrades: live.upgrades,
             clusters: live.overview.views(&self.fixed.fleet, clock::now_ns() / 1_000_000, &live.probe_details),
             probes: live.probes,
             lookups: (live.dns.lookups_ok, live.dns.lookups_failed),

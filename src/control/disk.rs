@@ -6,15 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-/// Replaces a file: written beside it, forced to the disk, renamed, and the directory forced to the disk.
-///
-/// # Errors
-/// Nothing has changed then.
-pub(super) fn replace(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
-    Prepared::new(path, text)?.commit()
-}
-
-/// What is to replace a file, beside it and forced to the disk; removed when it is dropped without that.
+/// What is to replace a file: it is written beside the file and forced to the disk, then renamed, and the directory forced to
+/// the disk. Dropped before that, it is removed.
 #[derive(Debug)]
 pub(super) struct Prepared {
     path: PathBuf,
@@ -102,6 +95,10 @@ pub(super) mod tests {
         fn drop(&mut self) {
             fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    pub(in crate::control) fn replace(path: &Path, text: impl AsRef<[u8]>) -> io::Result<()> {
+        Prepared::new(path, text)?.commit()
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
 use super::traces::Traces;
-use super::upgrade::{Inherited, Outcome, Successor, Upgraded};
+use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
 use super::written::Written;
@@ -34,8 +34,8 @@ use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
 const ADOPTION: Duration = Duration::from_secs(5);
-/// Pause between two looks at the workers' epochs.
-const ADOPTION_POLL: Duration = Duration::from_millis(1);
+/// Pause between two looks at the sockets that workers accept from.
+const ACCEPT_POLL: Duration = Duration::from_millis(1);
 
 /// What asked for a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,6 +221,9 @@ impl Gateway {
                     News::Weight(cluster, endpoint) => {
                         tracing::info!(epoch, cluster, %endpoint, "changed weight published")
                     }
+                    News::Inherited(weights) => {
+                        tracing::info!(epoch, weights, "what operators gave the process before published")
+                    }
                     News::Tickets => tracing::info!(epoch, "new keys of session tickets published"),
                 }
             }
@@ -264,15 +267,20 @@ impl Gateway {
 
     /// Takes up what may have changed the live policy.
     pub(super) async fn take_policy(&mut self, news: PolicyNews) {
-        let seen = clock::now_ns();
-        let author = self.policy.take(news).await;
+        let seen = match news {
+            PolicyNews::File { seen_ns } => seen_ns,
+            PolicyNews::Shared(_) => clock::now_ns(),
+        };
+        let author = self.policy.take(news);
         self.publish_policy(author, seen).await;
+        self.policy.settle().await;
+        self.board.on_policy(self.policy.shown());
     }
 
     /// Looks whether the live policy was changed unseen.
     pub(super) async fn look_at_policy(&mut self) {
         let seen = clock::now_ns();
-        let author = self.policy.look().await;
+        let author = self.policy.look();
         self.publish_policy(author, seen).await;
     }
 
@@ -290,7 +298,7 @@ impl Gateway {
             Err(refusal) => {
                 let (Refusal::Invalid(why) | Refusal::Unkept(why)) = &refusal;
                 tracing::warn!(why, "posted policy refused, the last one stays");
-                self.board.on_policy_refused();
+                self.board.on_policy_refused(self.policy.shown());
                 Err(refusal)
             }
         }
@@ -363,12 +371,32 @@ impl Gateway {
 
     /// Waits until every worker serves by the epoch in force; `false` when that takes too long.
     pub(super) async fn adopted(&self) -> bool {
-        let waiting = async {
-            while !self.publisher.is_adopted() {
-                tokio::time::sleep(ADOPTION_POLL).await;
-            }
-        };
-        tokio::time::timeout(ADOPTION, waiting).await.is_ok()
+        tokio::time::timeout(ADOPTION, self.publisher.adopted()).await.is_ok()
+    }
+
+    /// What operators gave this process that stands nowhere else.
+    fn given(&self) -> Given {
+        Given { weights: self.tables.weights(), policy: self.policy.homeless() }
+    }
+
+    /// Takes up what operators gave the process before, and waits until every worker serves by that.
+    ///
+    /// # Errors
+    /// A worker did not take it up in time.
+    pub(super) async fn inherit(&mut self, given: Given) -> Result<(), String> {
+        let is_policy_new = given.policy.is_some_and(|json| self.policy.inherit(&json));
+        let weighed = given
+            .weights
+            .into_iter()
+            .filter(|(cluster, address, weight)| self.tables.weigh(cluster, *address, Wanted::Weight(*weight)));
+        let weights = weighed.count();
+        if is_policy_new || weights > 0 {
+            self.take_news(&News::Inherited(weights));
+        }
+        match self.adopted().await {
+            true => Ok(()),
+            false => Err("a worker did not take up what was given to the process before".to_owned()),
+        }
     }
 
     /// Hands over to a process that can serve: stops accepting, has it accept, and accepts again where it does not.
@@ -385,7 +413,7 @@ impl Gateway {
             self.crew.tell(|| Message::Release { name: name.clone() });
         }
         let outcome = if self.accepts_by(others).await {
-            successor.take_over().await
+            successor.take_over(&self.given()).await
         } else {
             Err("a worker does not stop accepting".to_owned())
         };
@@ -419,7 +447,7 @@ impl Gateway {
     pub(super) async fn accepts_by(&self, loops: u64) -> bool {
         let waiting = async {
             while self.board.listening() != loops {
-                tokio::time::sleep(ADOPTION_POLL).await;
+                tokio::time::sleep(ACCEPT_POLL).await;
             }
         };
         tokio::time::timeout(ADOPTION, waiting).await.is_ok()

@@ -144,6 +144,8 @@ pub fn run(options: Options) -> Result<(), Failure> {
     let inherited = inherited.map_err(Failure::Runtime)?;
     let program = if options.is_whole_process { Program::of_this_process() } else { None };
     net::map_buffers_apart();
+    // A change of the live policy is to be in force within milliseconds, however busy the workers are.
+    net::be_prompt();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
     let ended = runtime.block_on(serve(options, inherited, program));

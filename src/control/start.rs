@@ -88,8 +88,12 @@ async fn start_after(
         return serves(gateway).await.map(|gateway| (gateway, server));
     };
     let (gateway, later) = prepared.launch(true).map_err(Failure::Runtime)?;
-    let gateway = launched(gateway).await?;
-    predecessor.relieve(inherited.kept, socket.is_some()).await?;
+    let mut gateway = launched(gateway).await?;
+    let given = predecessor.relieve(inherited.kept, socket.is_some()).await?;
+    if let Err(why) = gateway.inherit(given).await {
+        gateway.crew.tell(|| worker::Message::Stop);
+        return Err(Failure::Runtime(why));
+    }
     let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
     gateway.board.on_replacing(predecessor.pid);
     gateway.accept_on(later);

@@ -40,6 +40,8 @@ pub(super) enum News {
     Keys(String),
     /// This endpoint of this cluster has another weight.
     Weight(String, SocketAddr),
+    /// The process before handed over so many weights, or a live policy.
+    Inherited(usize),
     /// The keys of session tickets are as old as they may be.
     Tickets,
 }
@@ -133,6 +135,12 @@ impl Tables {
     /// Gives an endpoint another weight in snapshots to come; whether that is anything new.
     pub(super) fn weigh(&mut self, cluster: &str, address: SocketAddr, wanted: Wanted) -> bool {
         self.weights.set(cluster, address, wanted)
+    }
+
+    /// Every weight that was given.
+    pub(super) fn weights(&self) -> Vec<(String, SocketAddr, u32)> {
+        let all = self.weights.all().into_iter();
+        all.map(|((cluster, address), weight)| (cluster, address, weight)).collect()
     }
 
     /// Told that `snapshot`, compiled from `config`, is about to be published: what all cores share takes up its settings.

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::debounce::Debounce;
 use crate::clock;
+use crate::net::be_prompt;
 
 /// Silence after a change before it counts.
 const QUIET_MS: u64 = 50;
@@ -24,6 +27,8 @@ pub(super) struct Watch {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
     changed: Arc<Notify>,
+    /// When the first change was seen that nobody has asked about; 0 without one.
+    since_ns: Arc<AtomicU64>,
     scope: Arc<Mutex<Scope>>,
 }
 
@@ -35,20 +40,35 @@ impl Watch {
     pub(super) fn new() -> notify::Result<Self> {
         let changed = Arc::new(Notify::new());
         let scope = Arc::<Mutex<Scope>>::default();
-        let (told, seen) = (Arc::clone(&changed), Arc::clone(&scope));
+        let since_ns = Arc::<AtomicU64>::default();
+        let (told, since, seen) = (Arc::clone(&changed), Arc::clone(&since_ns), Arc::clone(&scope));
+        let mut is_prompt = false;
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if !mem::replace(&mut is_prompt, true) {
+                be_prompt();
+            }
             let scope = seen.lock().unwrap_or_else(PoisonError::into_inner);
             // An error means that events were lost, so something may have changed.
             if event.map_or(true, |event| is_change(&event.kind) && scope.concerns(&event)) {
+                // Whoever is told asks for the time after that.
+                let _first = since.compare_exchange(0, clock::now_ns(), Ordering::AcqRel, Ordering::Relaxed);
                 told.notify_one();
             }
         })?;
-        Ok(Self { watcher, watched: BTreeSet::new(), changed, scope })
+        Ok(Self { watcher, watched: BTreeSet::new(), changed, since_ns, scope })
     }
 
     /// Told of every change at once, also of those that are one of many.
     pub(super) fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
+    }
+
+    /// When the first change was seen since this was asked last; now, if it was none of a file.
+    pub(super) fn take_since_ns(&self) -> u64 {
+        match self.since_ns.swap(0, Ordering::AcqRel) {
+            0 => clock::now_ns(),
+            since_ns => since_ns,
+        }
     }
 
     /// Takes no notice of changes of these files, which are the gateway's own.
@@ -61,7 +81,7 @@ impl Watch {
     /// that does not exist (a built-in file) is left out. What changed before counts as a change, too.
     pub(super) fn follow(&mut self, files: &[PathBuf]) {
         let mut scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = std::mem::take(&mut scope.own);
+        let own = mem::take(&mut scope.own);
         *scope = Scope { own, ..Scope::of(files) };
         drop(scope);
         let mut wanted = directories(files);

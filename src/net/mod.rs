@@ -35,4 +35,4 @@ pub use proxy_protocol::{
 };
 pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
 pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};
-pub use way::give_way;
+pub use way::{be_prompt, give_way};

@@ -5,10 +5,13 @@
 
 #![allow(clippy::disallowed_types, reason = "the lock of the control side, which a worker takes once per epoch")]
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use crossbeam_utils::CachePadded;
+use futures_util::task::AtomicWaker;
 
 use super::Snapshot;
 
@@ -16,6 +19,8 @@ struct Shared {
     epoch: CachePadded<AtomicU64>,
     newest: Mutex<Arc<Snapshot>>,
     workers: Vec<CachePadded<Progress>>,
+    /// Woken at each adoption, if somebody waits for one.
+    waits: AtomicWaker,
 }
 
 /// How far one worker has come.
@@ -48,6 +53,7 @@ impl Publisher {
             epoch: CachePadded::new(AtomicU64::new(first.epoch)),
             newest: Mutex::new(Arc::clone(&first)),
             workers: (0..workers).map(|_| CachePadded::default()).collect(),
+            waits: AtomicWaker::new(),
         };
         Self { shared: Arc::new(shared), kept: vec![first] }
     }
@@ -94,6 +100,20 @@ impl Publisher {
         })
     }
 
+    /// Waits until every worker has adopted the epoch in force. One caller at a time: of several, the last is woken.
+    pub async fn adopted(&self) {
+        poll_fn(|asking| {
+            // First, so that an adoption after the look wakes.
+            self.shared.waits.register(asking.waker());
+            if !self.is_adopted() {
+                return Poll::Pending;
+            }
+            drop(self.shared.waits.take());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// The oldest epoch that a worker may still use.
     #[must_use]
     pub fn oldest_in_use(&self) -> u64 {
@@ -129,13 +149,16 @@ impl Reader {
         let progress = &self.shared.workers[self.worker];
         // Release: whatever the worker did with an older snapshot happened before control drops it.
         progress.oldest.store(oldest, Ordering::Release);
-        progress.adopted.store(adopted, Ordering::Release);
+        if progress.adopted.swap(adopted, Ordering::AcqRel) != adopted {
+            self.shared.waits.wake();
+        }
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         self.shared.workers[self.worker].oldest.store(u64::MAX, Ordering::Release);
+        self.shared.waits.wake();
     }
 }
 
@@ -204,6 +227,42 @@ mod tests {
         drop(reader);
         assert!(publisher.is_adopted());
         assert_eq!(publisher.oldest_in_use(), 2);
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_waits_for_adoption_is_woken_by_the_last_worker_and_by_the_end_of_one() {
+        let mut publisher = Publisher::new(snapshot(1), 3);
+        let [one, two, ended] = [0, 1, 2].map(|worker| publisher.reader(worker));
+        [&one, &two, &ended].iter().for_each(|reader| reader.on_adopted(1, 1));
+        publisher.publish(snapshot(2));
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut adopted = Box::pin(publisher.adopted());
+        let mut is_adopted = || adopted.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_ready();
+        let times = || woken.0.load(Ordering::Relaxed);
+        assert!(!is_adopted() && times() == 0);
+        one.on_adopted(2, 1);
+        assert_eq!(times(), 1);
+        assert!(!is_adopted());
+        one.on_adopted(2, 2);
+        assert_eq!(times(), 1, "what it had adopted before is no news");
+        two.on_adopted(2, 2);
+        assert_eq!(times(), 2);
+        assert!(!is_adopted());
+        drop(ended);
+        assert!(is_adopted() && times() == 3);
+        two.on_adopted(3, 3);
+        assert_eq!(times(), 3, "nobody waits any more");
     }
 
     #[test]

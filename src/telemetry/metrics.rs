@@ -49,6 +49,15 @@ impl Format {
     }
 }
 
+/// How upgrades went that this process was part of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpgradeCounts {
+    /// 1 when it took the place of another process.
+    pub ok: u64,
+    /// Attempts to replace it that came to nothing.
+    pub failed: u64,
+}
+
 /// How reloads went since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reloads {
@@ -89,6 +98,8 @@ pub struct Scrape {
     pub policy_syncs: PolicySyncs,
     /// Reloads so far.
     pub reloads: Reloads,
+    /// Upgrades so far.
+    pub upgrades: UpgradeCounts,
     /// Clusters of the configuration in force.
     pub clusters: Vec<ClusterView>,
     /// Active checks that were passed and that failed.
@@ -479,7 +490,12 @@ impl Scrape {
         count_in(&mut family, &[("result", "ok")], self.reloads.ok)?;
         count_in(&mut family, &[("result", "error")], self.reloads.failed)?;
         let help = "1 when the last reload was published, 0 when it was refused.";
-        page.gauge("config_last_reload_success", help, u64::from(self.reloads.last_ok))
+        page.gauge("config_last_reload_success", help, u64::from(self.reloads.last_ok))?;
+        let help =
+            "Upgrades by result: ok when this process took over from another, error when none could take over from it.";
+        let mut family = page.open("upgrades", help, MetricType::Counter)?;
+        count_in(&mut family, &[("result", "ok")], self.upgrades.ok)?;
+        count_in(&mut family, &[("result", "error")], self.upgrades.failed)
     }
 
     /// One sample for every reason that occurred.

@@ -27,7 +27,7 @@ pub use counters::{
 };
 pub use json::{escape, render_line};
 pub use latency::{LATENCY_BUCKETS, LATENCY_SERIES, Latencies, LatencySeries, Spread, latency_bound_ns};
-pub use metrics::{Format, Reloads, Scrape, render_metrics};
+pub use metrics::{Format, Reloads, Scrape, UpgradeCounts, render_metrics};
 pub use policy_syncs::PolicySyncs;
 pub use record::Record;
 pub use retries::{NotRetried, Retried};

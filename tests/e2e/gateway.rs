@@ -131,6 +131,11 @@ impl Gateway {
         self.folder
     }
 
+    /// What is left of one that has ended: its directory.
+    pub(crate) fn into_folder(self) -> Folder {
+        self.folder
+    }
+
     /// The page `/status`.
     pub(crate) fn status(&self) -> Value {
         json(self.asks_admin("GET", "/status").text())

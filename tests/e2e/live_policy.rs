@@ -315,7 +315,7 @@ fn a_crash_leaves_a_whole_document(io: Io) {
 }
 
 /// Posts to an admin server that may be gone.
-fn is_posted(admin: SocketAddr, body: &str) -> bool {
+pub(crate) fn is_posted(admin: SocketAddr, body: &str) -> bool {
     let Ok(stream) = TcpStream::connect(admin) else { return false };
     let mut wire = Wire::new(stream);
     let head = format!(

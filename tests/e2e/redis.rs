@@ -1,6 +1,6 @@
 //! A server of Redis of the test's own, on a socket in a folder.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -29,13 +29,33 @@ impl Redis {
 
     /// Sets a key to a value, and tells nobody.
     pub(crate) fn sets(&self, key: &str, value: &str) {
+        self.obeys(&["SET", key, value]);
+    }
+
+    /// The value of a key.
+    pub(crate) fn gets(&self, key: &str) -> Option<String> {
+        let mut reader = self.asked(&["GET", key]);
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("it answers");
+        let length = line.trim_end().strip_prefix('$').expect("a string").parse::<i64>().expect("a length");
+        let mut value = vec![0; usize::try_from(length).ok()?];
+        reader.read_exact(&mut value).expect("it answers");
+        Some(String::from_utf8(value).expect("text"))
+    }
+
+    /// Has it carry out a command that is answered with OK.
+    pub(crate) fn obeys(&self, words: &[&str]) {
+        let mut line = String::new();
+        self.asked(words).read_line(&mut line).expect("it answers");
+        assert_eq!(line, "+OK\r\n", "{words:?}");
+    }
+
+    fn asked(&self, words: &[&str]) -> BufReader<UnixStream> {
         let mut stream = UnixStream::connect(self.folder.path("s")).expect("it listens");
-        let length = value.len();
-        let command = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${length}\r\n{value}\r\n", key.len());
-        stream.write_all(command.as_bytes()).expect("it reads");
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).expect("it answers");
-        assert_eq!(&answer, b"+OK\r\n");
+        let count = words.len();
+        let words: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        stream.write_all(format!("*{count}\r\n{words}").as_bytes()).expect("it reads");
+        BufReader::new(stream)
     }
 
     /// Stops it in its tracks: connections stay, nothing is answered.
@@ -58,6 +78,15 @@ impl Redis {
     /// Starts it again where it was, empty.
     pub(crate) fn returns(&mut self) {
         self.process = run(&self.folder);
+    }
+
+    /// Starts it again where it was, with one key before anybody can find it.
+    pub(crate) fn starts_with(&mut self, key: &str, value: &str) {
+        let elsewhere = Self::start();
+        elsewhere.sets(key, value);
+        elsewhere.obeys(&["SAVE"]);
+        std::fs::rename(elsewhere.folder.path("dump.rdb"), self.folder.path("dump.rdb")).expect("one file system");
+        self.returns();
     }
 }
 

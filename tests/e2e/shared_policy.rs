@@ -34,8 +34,11 @@ fn gateways_share_what_is_posted_to_one(io: Io) {
     assert_eq!(one.posts("/policy", r#"{"enabled": false, "rateLimit": 300}"#).status(), 200);
     until_true("the other gateway", || whole(&other) == whole(&one));
     assert_eq!(other.client().asks("/").expects(429).reason(), "policy_enforced");
-    let kept = std::fs::read_to_string(other.folder.path("policy.json")).expect("it is kept");
-    assert_eq!(json(&kept), json(&whole(&one)));
+    // It is in force before it is kept.
+    until_true("that it is kept", || {
+        let kept = std::fs::read_to_string(other.folder.path("policy.json"));
+        kept.is_ok_and(|kept| json(&kept) == json(&whole(&one)))
+    });
     let late = sharing(io, &redis, "");
     until_true("one that came later", || whole(&late) == whole(&one));
     other.folder.write("policy.json", r#"{"rateLimit": 400}"#);

@@ -17,8 +17,10 @@ const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-/// Answers between two upgrades.
+/// Answers between two upgrades, where each is looked at.
 const SPAN: u64 = 250;
+/// Upgrades in a row.
+const ROW: u64 = 20;
 
 /// A new connection for every request: none is refused, reset or left without its answer, and every process that was
 /// replaced ends by itself.
@@ -26,13 +28,12 @@ fn nobody_notices_upgrades_in_a_row(io: Io) {
     let origin = Origin::echo();
     let mut heirs = Heirs::start(&Plan::to(io, &[origin.address()]).workers("2").log("off").yaml());
     let load = Load::plain(4, heirs.gateway.address());
-    for _ in 0..3 {
-        load.goes_on(SPAN);
+    for _ in 0..ROW {
         let old = heirs.upgrades();
-        load.goes_on(SPAN);
+        load.goes_on(50);
         assert_eq!(heirs.exit_code_of(old), Some(0), "{}", heirs.gateway.notices.all().join("\n"));
     }
-    assert!(load.ends_whole() >= 6 * SPAN);
+    assert!(load.ends_whole() >= ROW * 50);
     heirs.stop();
 }
 

@@ -33,17 +33,17 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::disk::{self, tests::Folder};
+    use crate::control::disk::tests::{Folder, replace};
 
     #[test]
     fn another_file_of_the_same_size_has_another_mark() {
         let folder = Folder::new("mark");
         let path = folder.0.join("policy.json");
         assert_eq!((read(&path), mark(&path)), (Ok(None), None));
-        disk::replace(&path, "two").unwrap();
+        replace(&path, "two").unwrap();
         assert_eq!(read(&path), Ok(Some(b"two".to_vec())));
         let before = mark(&path);
-        disk::replace(&path, "six").unwrap();
+        replace(&path, "six").unwrap();
         assert_ne!(mark(&path), before);
         assert!(read(&folder.0).is_err(), "a directory is no file");
     }

@@ -2,19 +2,20 @@
 //!
 //! Owns the document, its file and its key of Redis. Never: publishes; it says that something changed, and the gateway
 //! does. Invariants: a document is in force whole or not at all; a broken or missing one changes nothing but the trouble
-//! that is shown; what is told to be stored is on the disk.
+//! that is shown; what is told to be stored is on the disk, and in Redis, or in neither.
 
 mod document;
 mod file;
 mod shared;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use self::document::{Document, Parts};
 use self::file::Mark;
 use self::shared::Link;
-use super::disk;
+use super::disk::{self, Prepared};
 use super::watch::Watch;
 use crate::clock;
 use crate::config::{self, PolicyKey};
@@ -27,8 +28,8 @@ const STORE_TIMEOUT_MS: u64 = 50;
 /// What may have changed the document.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The file, or something beside it.
-    File,
+    /// The file, or something beside it; when that was seen.
+    File { seen_ns: u64 },
     /// The key, or what is known of it.
     Shared(shared::Told),
 }
@@ -85,6 +86,12 @@ pub(super) struct LivePolicies {
     /// The file was no document when it was read; that may have been in the middle of a write.
     is_suspect: bool,
     trouble: Option<String>,
+    /// What the file held when it was read or written last.
+    in_file: Option<Document>,
+    /// It came from elsewhere and is not in the file yet.
+    is_unkept: bool,
+    /// Why the last document that was to be kept in the file is not.
+    unkept: Option<String>,
     watch: Option<Watch>,
     link: Option<Link>,
 }
@@ -101,6 +108,9 @@ impl LivePolicies {
             mark: None,
             is_suspect: false,
             trouble: None,
+            in_file: None,
+            is_unkept: false,
+            unkept: None,
             watch: None,
             link: None,
         }
@@ -113,7 +123,8 @@ impl LivePolicies {
 
     /// What is shown of it.
     pub(super) fn shown(&self) -> Shown {
-        Shown { document: self.document.clone(), in_force: self.compiled.is_some(), trouble: self.trouble.clone() }
+        let trouble = self.trouble.as_ref().or(self.unkept.as_ref()).cloned();
+        Shown { document: self.document.clone(), in_force: self.compiled.is_some(), trouble }
     }
 
     /// Takes up the place that a configuration names. The document there is in force from the next snapshot on; the same
@@ -128,7 +139,10 @@ impl LivePolicies {
         if let Some(path) = &place.file {
             self.set_mark(file::mark(path));
             match load(path) {
-                Ok(Some(document)) => self.document = document,
+                Ok(Some(document)) => {
+                    self.in_file = Some(document.clone());
+                    self.document = document;
+                }
                 Ok(None) => {}
                 Err(why) => self.on_trouble(why),
             }
@@ -148,6 +162,18 @@ impl LivePolicies {
         path.iter().flat_map(|path| [path.clone(), disk::beside(path)]).collect()
     }
 
+    /// The document, if it was posted and stands nowhere but here.
+    pub(super) fn homeless(&self) -> Option<String> {
+        let is_homeless = self.place.is_none() && self.compiled.is_some();
+        is_homeless.then(|| self.document.to_json())
+    }
+
+    /// Takes up the homeless document of another process, unless there is a place for one; whether it is in force.
+    pub(super) fn inherit(&mut self, json: &str) -> bool {
+        let document = Document::parse(json.as_bytes(), now()).ok().filter(|_| self.place.is_none());
+        document.map(|document| self.adopt(document)).is_some()
+    }
+
     /// Something that may have changed the document; may be abandoned at any time.
     pub(super) async fn news(&mut self) -> News {
         let file = self.watch.as_ref().map(Watch::changed);
@@ -164,20 +190,21 @@ impl LivePolicies {
             }
         };
         tokio::select! {
-            () = changed => News::File,
+            () = changed => News::File { seen_ns: self.watch.as_ref().map_or_else(clock::now_ns, Watch::take_since_ns) },
             told = heard => News::Shared(told),
         }
     }
 
-    /// Takes up what changed; whose document is in force now, if it is another one than before.
-    pub(super) async fn take(&mut self, news: News) -> Option<Author> {
+    /// Takes up what changed; whose document is in force now, if it is another one than before. Follow it by
+    /// [`LivePolicies::settle`] once it is published.
+    pub(super) fn take(&mut self, news: News) -> Option<Author> {
         match news {
-            News::File => self.take_file().await,
+            News::File { .. } => self.take_file(),
             News::Shared(shared::Told::Value(Some(bytes))) => {
                 match Document::parse(&bytes, self.document.updated_at.clone()) {
                     Ok(document) => {
                         self.trouble.take_if(|trouble| trouble.starts_with("Redis"));
-                        self.take_shared(document).await
+                        self.take_shared(document)
                     }
                     Err(why) => {
                         self.on_trouble(format!("Redis: {why}"));
@@ -197,12 +224,33 @@ impl LivePolicies {
     }
 
     /// Looks at the file, should what watches it have missed something; as [`LivePolicies::take`].
-    pub(super) async fn look(&mut self) -> Option<Author> {
+    pub(super) fn look(&mut self) -> Option<Author> {
         let path = self.path()?;
         if file::mark(&path) == self.mark && !self.is_suspect {
             return None;
         }
-        self.take_file().await
+        self.take_file()
+    }
+
+    /// Keeps a document that came from elsewhere in the file, which is what a start without Redis has.
+    pub(super) async fn settle(&mut self) {
+        if std::mem::take(&mut self.is_unkept) {
+            let document = self.document.clone();
+            let kept = match self.prepare(&document).await {
+                Ok(prepared) => self.commit(prepared, &document).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = kept {
+                tracing::error!(why, "the live policy is in force and not kept");
+                self.unkept = Some(why);
+            }
+        }
+    }
+
+    /// What was posted is not kept, for this reason.
+    fn on_unkept(&mut self, why: String) -> Refusal {
+        self.unkept = Some(why.clone());
+        Refusal::Unkept(why)
     }
 
     /// Merges a document that was posted into the one in force, and keeps it; when it was kept.
@@ -211,39 +259,50 @@ impl LivePolicies {
     /// Why not; then nothing has changed.
     pub(super) async fn post(&mut self, bytes: &[u8]) -> Result<u64, Refusal> {
         let document = self.document.merged(bytes, now()).map_err(Refusal::Invalid)?;
-        if let Some(link) = &self.link {
-            let told = link.write(&document.to_json()).await;
-            told.map_err(|why| Refusal::Unkept(format!("the policy cannot be written to Redis: {why}")))?;
+        // Whatever may well fail comes before Redis is asked: what it has taken comes back from there.
+        let prepared = self.prepare(&document).await.map_err(|why| self.on_unkept(why))?;
+        if let Some(link) = &self.link
+            && let Err(why) = link.write(&document.to_json()).await
+        {
+            let why = format!("Redis: the policy cannot be written: {why}");
+            self.trouble = Some(why.clone());
+            return Err(Refusal::Unkept(why));
         }
-        self.keep(&document).await.map_err(Refusal::Unkept)?;
-        let kept = clock::now_ns();
+        let kept = self.commit(prepared, &document).await.map_err(|why| self.on_unkept(why));
+        let kept_ns = clock::now_ns();
+        if self.link.is_none() {
+            kept?;
+        }
         if self.place.is_none() {
             tracing::warn!("the configuration has no `policy`: what was posted is gone with this process");
         }
         self.adopt(document);
-        Ok(kept)
+        Ok(kept_ns)
     }
 
-    async fn take_file(&mut self) -> Option<Author> {
+    fn take_file(&mut self) -> Option<Author> {
         let path = self.path()?;
         self.follow_file();
+        let before = self.mark;
         self.set_mark(file::mark(&path));
         let was_suspect = std::mem::take(&mut self.is_suspect);
         let why = match load(&path) {
             Ok(Some(document)) if document == self.document => {
-                self.trouble = None;
+                (self.trouble, self.in_file) = (None, Some(document));
+                if self.mark != before {
+                    self.unkept = None;
+                }
                 return None;
             }
+            // Another one came from elsewhere and could not be kept: that the file is old is known.
+            Ok(Some(document)) if self.mark == before && self.in_file.as_ref() == Some(&document) => return None,
             Ok(Some(document)) => {
-                // Others are told; if they cannot be, they will be told of the next change.
-                let told = match &self.link {
-                    Some(link) => link.write(&document.to_json()).await,
-                    None => Ok(()),
-                };
-                self.adopt(document);
-                if let Err(why) = told {
-                    self.on_trouble(format!("Redis: {why}"));
+                self.in_file = Some(document.clone());
+                self.unkept = None;
+                if let Some(link) = &self.link {
+                    link.tell(document.to_json());
                 }
+                self.adopt(document);
                 return Some(Author::File);
             }
             // Until there is a document the standard one is in force, and that is no trouble.
@@ -259,33 +318,31 @@ impl LivePolicies {
         None
     }
 
-    async fn take_shared(&mut self, document: Document) -> Option<Author> {
+    fn take_shared(&mut self, document: Document) -> Option<Author> {
         if document == self.document {
             return None;
         }
-        // The file is what a start without Redis has.
-        let kept = self.keep(&document).await;
         self.adopt(document);
-        if let Err(why) = kept {
-            self.on_trouble(why);
-        }
+        self.is_unkept = true;
         Some(Author::Redis)
     }
 
-    /// Writes a document to its file, if it has one.
-    async fn keep(&mut self, document: &Document) -> Result<(), String> {
-        let Some(path) = self.path() else { return Ok(()) };
-        let (shown, json) = (path.display().to_string(), document.to_json());
-        let writing = tokio::task::spawn_blocking(move || disk::replace(&path, &json).map(|()| file::mark(&path)));
-        match writing.await {
-            Ok(Ok(mark)) => {
-                self.set_mark(mark);
-                self.is_suspect = false;
-                Ok(())
-            }
-            Ok(Err(error)) => Err(format!("the policy cannot be written to {shown}: {error}")),
-            Err(error) => Err(format!("the policy cannot be written to {shown}: {error}")),
-        }
+    /// Lays a document beside the file, if it has one.
+    async fn prepare(&self, document: &Document) -> Result<Option<Prepared>, String> {
+        let Some(path) = self.path() else { return Ok(None) };
+        let json = document.to_json();
+        written(path.clone(), move || Prepared::new(&path, &json)).await.map(Some)
+    }
+
+    /// Puts a document in its place.
+    async fn commit(&mut self, prepared: Option<Prepared>, document: &Document) -> Result<(), String> {
+        let (Some(path), Some(prepared)) = (self.path(), prepared) else { return Ok(()) };
+        let mark = written(path.clone(), move || prepared.commit().map(|()| file::mark(&path))).await?;
+        self.set_mark(mark);
+        self.is_suspect = false;
+        self.in_file = Some(document.clone());
+        self.unkept = None;
+        Ok(())
     }
 
     fn adopt(&mut self, document: Document) {
@@ -324,6 +381,15 @@ impl LivePolicies {
             watch.follow(&[path]);
         }
     }
+}
+
+/// Writes to a file on a thread of its own.
+async fn written<T: Send + 'static>(
+    path: PathBuf,
+    write: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    written.map_err(|error| format!("the policy cannot be written to {}: {error}", path.display()))
 }
 
 /// The document in a file; `None` without the file.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, AsyncConnectionConfig, Client, RedisResult};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::PolicyKey;
@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(1);
 /// First and longest pause before another attempt to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Answers of a server that will take a document later.
+const NOT_YET: [&str; 5] = ["LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN"];
 /// Messages that wait for the control loop.
 const TOLD: usize = 4;
 
@@ -28,11 +30,22 @@ pub(in crate::control) enum Told {
     Lost(String),
 }
 
+/// What was written last, or is to be.
+#[derive(Debug, Clone, Default)]
+struct Order {
+    /// It rises with each.
+    number: u64,
+    /// What is still to be written.
+    json: Option<String>,
+}
+
 /// Follows one key of one server, for as long as it is kept.
 pub(super) struct Link {
     place: PolicyKey,
     client: Client,
-    told: mpsc::Receiver<Told>,
+    /// What is heard, with the number of the last order that it is later than.
+    told: mpsc::Receiver<(u64, Told)>,
+    orders: watch::Sender<Order>,
     task: JoinHandle<()>,
 }
 
@@ -44,16 +57,27 @@ impl Link {
     pub(super) fn new(place: &PolicyKey) -> Result<Self, String> {
         let client = Client::open(place.url.as_str()).map_err(|_error| "not a URL of Redis".to_owned())?;
         let (tell, told) = mpsc::channel(TOLD);
-        let task = tokio::spawn(follow(client.clone(), place.key.clone(), tell));
-        Ok(Self { place: place.clone(), client, told, task })
+        let (orders, inbox) = watch::channel(Order::default());
+        let line = Line { client: client.clone(), key: place.key.clone(), tell, orders: inbox, written: 0 };
+        let task = tokio::spawn(line.follow());
+        Ok(Self { place: place.clone(), client, told, orders, task })
     }
 
-    /// The next that is heard.
+    /// The next that is heard. Values from before the last write say nothing any more.
     pub(super) async fn hear(&mut self) -> Told {
-        match self.told.recv().await {
-            Some(told) => told,
-            None => std::future::pending().await,
+        loop {
+            match self.told.recv().await {
+                Some((after, Told::Value(_))) if after < self.orders.borrow().number => {}
+                Some((_, told)) => return told,
+                None => std::future::pending().await,
+            }
         }
+    }
+
+    /// Has the document written for all gateways, now or when the server is there again. Until then what it has says nothing,
+    /// unless it refuses.
+    pub(super) fn tell(&self, json: String) {
+        self.orders.send_modify(|order| *order = Order { number: order.number + 1, json: Some(json) });
     }
 
     /// Writes the document for all gateways and tells them.
@@ -61,15 +85,12 @@ impl Link {
     /// # Errors
     /// The server did not take it; whether it has it all the same is then not known.
     pub(super) async fn write(&self, json: &str) -> Result<(), String> {
-        let key = &self.place.key;
-        let writing = async {
-            let mut connection = connect(&self.client).await?;
-            let mut both = redis::pipe();
-            both.atomic().set(key, json).ignore().publish(key, "changed").ignore();
-            both.query_async::<()>(&mut connection).await
-        };
+        let writing = async { publish(&mut connect(&self.client).await?, &self.place.key, json).await };
         match tokio::time::timeout(PATIENCE, writing).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.orders.send_modify(|order| *order = Order { number: order.number + 1, json: None });
+                Ok(())
+            }
             Ok(Err(error)) => Err(explain(&error)),
             Err(_elapsed) => Err("no answer within a second".to_owned()),
         }
@@ -88,44 +109,90 @@ async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
-async fn follow(client: Client, key: String, tell: mpsc::Sender<Told>) {
-    let mut pause = PAUSES.0;
-    loop {
-        let mut heard = false;
-        let Err(error) = listen(&client, &key, &tell, &mut heard).await else { return };
-        if heard {
-            pause = PAUSES.0;
+async fn publish(connection: &mut MultiplexedConnection, key: &str, json: &str) -> RedisResult<()> {
+    let mut both = redis::pipe();
+    both.atomic().set(key, json).ignore().publish(key, "changed").ignore();
+    both.query_async::<()>(connection).await
+}
+
+/// The task's side of a link.
+struct Line {
+    client: Client,
+    key: String,
+    tell: mpsc::Sender<(u64, Told)>,
+    orders: watch::Receiver<Order>,
+    /// The number of the last order that was carried out, or refused.
+    written: u64,
+}
+
+impl Line {
+    async fn follow(mut self) {
+        let mut pause = PAUSES.0;
+        loop {
+            let mut heard = false;
+            let Err(error) = self.listen(&mut heard).await else { return };
+            if heard {
+                pause = PAUSES.0;
+            }
+            if self.tell.send((0, Told::Lost(explain(&error)))).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
         }
-        if tell.send(Told::Lost(explain(&error))).await.is_err() {
-            return;
+    }
+
+    /// Subscribes first and reads then, so that no change falls in between; returns when nobody listens any more.
+    async fn listen(&mut self, heard: &mut bool) -> RedisResult<()> {
+        let subscribing = async {
+            let mut messages = self.client.get_async_pubsub().await?;
+            messages.subscribe(&self.key).await?;
+            Ok(messages)
+        };
+        let messages = tokio::time::timeout(PATIENCE, subscribing).await;
+        let mut messages = messages.unwrap_or_else(|_elapsed| Err(timed_out()))?;
+        let mut connection = connect(&self.client).await?;
+        let mut messages = messages.on_message();
+        loop {
+            self.obey(&mut connection).await?;
+            let value: Option<Vec<u8>> = connection.get(&self.key).await?;
+            *heard = true;
+            if self.tell.send((self.written, Told::Value(value))).await.is_err() {
+                return Ok(());
+            }
+            // A message says only that something changed; what there is now is read above.
+            tokio::select! {
+                message = tokio::time::timeout(LOOK, messages.next()) => {
+                    if let Ok(None) = message {
+                        return Err(redis::RedisError::from((redis::ErrorKind::Io, "the subscription ended")));
+                    }
+                }
+                ordered = self.orders.changed() => if ordered.is_err() {
+                    return Ok(());
+                }
+            }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+    }
+
+    /// Writes what is to be written, before the value is read again.
+    async fn obey(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        let Order { number, json } = self.orders.borrow_and_update().clone();
+        if let Some(json) = json.filter(|_| number > self.written) {
+            match publish(connection, &self.key, &json).await {
+                Err(error) if !is_refusal(&error) => return Err(error),
+                // It is not going to take it, so what it has holds.
+                Err(error) => drop(self.tell.send((0, Told::Lost(explain(&error)))).await),
+                Ok(()) => {}
+            }
+        }
+        self.written = number;
+        Ok(())
     }
 }
 
-/// Subscribes first and reads then, so that no change falls in between; returns when nobody listens any more.
-async fn listen(client: &Client, key: &str, tell: &mpsc::Sender<Told>, heard: &mut bool) -> RedisResult<()> {
-    let subscribing = async {
-        let mut messages = client.get_async_pubsub().await?;
-        messages.subscribe(key).await?;
-        Ok(messages)
-    };
-    let messages = tokio::time::timeout(PATIENCE, subscribing).await;
-    let mut messages = messages.unwrap_or_else(|_elapsed| Err(timed_out()))?;
-    let mut connection = connect(client).await?;
-    let mut messages = messages.on_message();
-    loop {
-        let value: Option<Vec<u8>> = connection.get(key).await?;
-        *heard = true;
-        if tell.send(Told::Value(value)).await.is_err() {
-            return Ok(());
-        }
-        // A message says only that something changed; what there is now is read above.
-        if let Ok(None) = tokio::time::timeout(LOOK, messages.next()).await {
-            return Err(redis::RedisError::from((redis::ErrorKind::Io, "the subscription ended")));
-        }
-    }
+/// Did the server answer that it will not, and not only not yet?
+fn is_refusal(error: &redis::RedisError) -> bool {
+    error.code().is_some_and(|code| !NOT_YET.contains(&code))
 }
 
 fn timed_out() -> redis::RedisError {

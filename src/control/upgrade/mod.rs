@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 pub(super) use page::upgrade;
 pub(super) use passed::{Inherited, admin_text};
-pub(super) use predecessor::Predecessor;
+pub(super) use predecessor::{Given, Predecessor};
 pub(super) use program::Program;
 pub(super) use successor::Successor;
 

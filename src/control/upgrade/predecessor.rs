@@ -1,6 +1,7 @@
 //! The process that is to be replaced, as the new one sees it; and the words that pass between them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream as Channel;
 
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,23 @@ pub(super) enum Word {
     /// The new process: everything is done but accepting. Listeners of the old one that it goes on with, and whether it
     /// has the admin server's socket.
     Ready { listeners: Vec<String>, admin: bool },
+    /// The old process, before `Go`: what operators gave it, if they did.
+    Given(Given),
     /// The old process: it does not accept any more.
     Go,
     /// The new process: it accepts, by this epoch.
     Serving { epoch: u64 },
     /// The new process: it cannot serve.
     Failed { why: String },
+}
+
+/// What operators gave a process that stands in none of its files.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::control) struct Given {
+    /// Weights of endpoints, by cluster and address.
+    pub(in crate::control) weights: Vec<(String, SocketAddr, u32)>,
+    /// The live policy document, if it is kept nowhere.
+    pub(in crate::control) policy: Option<String>,
 }
 
 /// One end of the way between the two processes.
@@ -74,18 +86,23 @@ impl Predecessor {
         self.talk.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Says that all is ready but accepting, and waits until the other process has stopped doing that.
+    /// Says that all is ready but accepting, and waits until the other process has stopped doing that; what it was given.
     ///
     /// # Errors
     /// It gave the upgrade up.
-    pub(in crate::control) async fn relieve(&mut self, listeners: Vec<String>, admin: bool) -> Result<(), Failure> {
+    pub(in crate::control) async fn relieve(&mut self, listeners: Vec<String>, admin: bool) -> Result<Given, Failure> {
+        let mut given = Given::default();
         let asked = async {
             let talk = self.talk()?;
             talk.say(&Word::Ready { listeners, admin }).await?;
+            match talk.hear().await? {
+                Some(Word::Given(all)) => given = all,
+                other => return Ok(other),
+            }
             talk.hear().await
         };
         match asked.await {
-            Ok(Some(Word::Go)) => Ok(()),
+            Ok(Some(Word::Go)) => Ok(given),
             Ok(_) | Err(_) => Err(Failure::Runtime("the process to be replaced gave the upgrade up".to_owned())),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::passed::{Passing, VARIABLE};
-use super::predecessor::{Talk, Word};
+use super::predecessor::{Given, Talk, Word};
 use super::program::Program;
 
 /// Longest wait for the new process to accept once it was told to; it has nothing else to do any more.
@@ -47,7 +47,7 @@ impl Successor {
                 successor.keeps_admin = admin;
                 Ok(successor)
             }
-            word @ (Word::Go | Word::Serving { .. } | Word::Failed { .. }) => Err(unasked(&word)),
+            word @ (Word::Given(_) | Word::Go | Word::Serving { .. } | Word::Failed { .. }) => Err(unasked(&word)),
         }
     }
 
@@ -62,16 +62,21 @@ impl Successor {
         Ok(Self { child, talk: Talk::new(near)?, listeners: Vec::new(), keeps_admin: false })
     }
 
-    /// Has it accept, now that this process does not; the epoch that it serves by.
+    /// Has it accept, now that this process does not, with what this process was given; the epoch that it serves by.
     ///
     /// # Errors
     /// It cannot.
-    pub(in crate::control) async fn take_over(&mut self) -> Result<u64, String> {
-        let told = self.talk.say(&Word::Go).await;
-        told.map_err(|error| format!("the new process cannot be told to accept: {error}"))?;
+    pub(in crate::control) async fn take_over(&mut self, given: &Given) -> Result<u64, String> {
+        let told = async {
+            if *given != Given::default() {
+                self.talk.say(&Word::Given(given.clone())).await?;
+            }
+            self.talk.say(&Word::Go).await
+        };
+        told.await.map_err(|error| format!("the new process cannot be told to accept: {error}"))?;
         match self.hear_within(TAKE_OVER).await? {
             Word::Serving { epoch } => Ok(epoch),
-            word @ (Word::Go | Word::Ready { .. } | Word::Failed { .. }) => Err(unasked(&word)),
+            word @ (Word::Given(_) | Word::Go | Word::Ready { .. } | Word::Failed { .. }) => Err(unasked(&word)),
         }
     }
 

@@ -26,6 +26,7 @@ fn scrape() -> Scrape {
         memory_bytes: 1 << 20,
         epoch: 4,
         reloads: Reloads { ok: 3, failed: 1, last_ok: false },
+        upgrades: UpgradeCounts { ok: 1, failed: 2 },
         clusters: vec![ClusterView {
             name: "app".to_owned(),
             balance: "p2c",
@@ -114,6 +115,8 @@ fn workers_are_summed_under_the_documented_names() {
         "config_reloads_total{result=\"ok\"} 3",
         "config_reloads_total{result=\"error\"} 1",
         "config_last_reload_success 0",
+        "upgrades_total{result=\"ok\"} 1",
+        "upgrades_total{result=\"error\"} 2",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
