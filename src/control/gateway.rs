@@ -103,7 +103,7 @@ impl Gateway {
 
     async fn take_up_files(&mut self, trigger: Trigger) -> Result<u64, String> {
         let began = clock::now_ns();
-        let loaded = match self.source.clone().load().await {
+        let loaded = match self.load().await {
             Ok(loaded) => loaded,
             Err(report) => return self.refuse(trigger, report),
         };
@@ -132,6 +132,17 @@ impl Gateway {
                 Ok(epoch)
             }
             Err(refused) => self.refuse(trigger, refused.why()),
+        }
+    }
+
+    /// Reads the configuration; the live policy is not to wait for ten thousand routes.
+    async fn load(&mut self) -> Result<Loaded, String> {
+        let mut loading = pin!(self.source.clone().load());
+        loop {
+            tokio::select! {
+                loaded = loading.as_mut() => return loaded,
+                news = self.policy.news() => self.take_policy(news).await,
+            }
         }
     }
 
