@@ -22,13 +22,18 @@ fn decide(ledger: &Ledger, shard: &mut Shard, rule: &Rule, client: u64, now_ns: 
     shard.decide(ledger, key, rule, now_ns).allowed
 }
 
-/// Nanoseconds of a decision, of clients that come in turn.
-fn measure(ledger: &Ledger, rule: &Rule, clients: u64) -> f64 {
-    let mut shard = Shard::default();
+/// From 64 bits to a number below `end`, without a division.
+fn scale(bits: u64, end: u64) -> u64 {
+    ((u128::from(bits) * u128::from(end)) >> 64) as u64
+}
+
+/// Nanoseconds of a decision, of clients that come in turn, in a ledger that knows nobody else.
+fn measure(rule: &Rule, clients: u64) -> f64 {
+    let (ledger, mut shard) = (Ledger::new(RATE_LEDGER_SETS), Shard::default());
     let start = Instant::now();
     for number in 0..DECISIONS {
-        let client = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % clients;
-        black_box(decide(ledger, &mut shard, rule, client, 1 + number * GAP_NS));
+        let client = scale(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), clients);
+        black_box(decide(&ledger, &mut shard, rule, client, 1 + number * GAP_NS));
     }
     start.elapsed().as_secs_f64() * 1e9 / DECISIONS as f64
 }
@@ -47,12 +52,12 @@ fn main() {
         ("sliding_window 1000000/1s", Rule::sliding_window(1_000_000, second, WORKERS)),
         ("token_bucket 1000000/1s", Rule::token_bucket(1_000_000, second, 1_000_000, WORKERS)),
     ];
-    let ledger = Ledger::new(RATE_LEDGER_SETS);
     for (name, rule) in &rules {
         for clients in [1, 1_000, 100_000] {
-            println!("{name:<26} {clients:>7} clients {:>6.0} ns/decision", measure(&ledger, rule, clients));
+            println!("{name:<26} {clients:>7} clients {:>6.0} ns/decision", measure(rule, clients));
         }
     }
+    let ledger = Ledger::new(RATE_LEDGER_SETS);
     let before = resident_kib();
     let mut shard = Shard::default();
     let start = Instant::now();

@@ -18,7 +18,7 @@ pub struct Ledger {
     stolen: CachePadded<AtomicU64>,
 }
 
-/// One set: two cache lines, the first of which is hardly ever written.
+/// One set: two cache lines. In the first one are the ways that are taken first, so that a decision mostly touches one.
 ///
 /// Entries come about in one order, that of `latest`. Who wants one evicts an owner (the state goes an era ahead), swaps
 /// `latest` to the new owner and stores it at its way. Everybody else does that last step for it before looking, so a key
@@ -27,8 +27,15 @@ pub struct Ledger {
 #[repr(C, align(128))]
 struct Set {
     latest: AtomicU64,
-    owners: [AtomicU64; WAYS],
-    states: [AtomicU64; WAYS],
+    ways: [Way; WAYS],
+}
+
+/// An owner, and what it has used.
+#[derive(Debug)]
+#[repr(C, align(16))]
+struct Way {
+    owner: AtomicU64,
+    state: AtomicU64,
 }
 
 /// An entry that may be had, and what it is worth: those that are worth least come first.
@@ -84,14 +91,13 @@ impl Set {
     fn new() -> Self {
         Self {
             latest: AtomicU64::new(0),
-            owners: std::array::from_fn(|_| AtomicU64::new(0)),
-            states: std::array::from_fn(|_| AtomicU64::new(0)),
+            ways: std::array::from_fn(|_| Way { owner: AtomicU64::new(0), state: AtomicU64::new(0) }),
         }
     }
 
     /// Stores the latest owner at its way, unless that has been done.
     fn settle(&self, latest: Owner) {
-        let word = &self.owners[latest.way() % WAYS];
+        let word = &self.ways[latest.way() % WAYS].owner;
         let seen = Owner(word.load(Ordering::Acquire));
         if seen != latest && seen.precedes(latest) {
             // Who fails here finds it done.
@@ -101,18 +107,18 @@ impl Set {
 
     fn find(&self, key: Key, form: u8) -> Option<(usize, Owner)> {
         (0..WAYS).find_map(|way| {
-            let owner = Owner(self.owners[way].load(Ordering::Acquire));
+            let owner = Owner(self.ways[way].owner.load(Ordering::Acquire));
             (owner.is(key, form) && self.state(way).belongs_to(owner)).then_some((way, owner))
         })
     }
 
     fn state(&self, way: usize) -> State {
-        State(self.states[way].load(Ordering::Acquire))
+        State(self.ways[way].state.load(Ordering::Acquire))
     }
 
     /// Makes an entry for a key that had none at `latest`; `None`: somebody else changed the set.
     fn enter(&self, latest: Owner, key: Key, form: u8, now_ns: u64, stolen: &AtomicU64) -> Option<(usize, Owner)> {
-        let Candidate { way, owner, state, worth } = self.least(now_ns)?;
+        let Candidate { way, owner, state, worth } = self.least(latest, now_ns)?;
         if state.belongs_to(owner) {
             // Somebody may have made the entry in what was the last free way, so that now none seems to be.
             if self.latest.load(Ordering::Acquire) != latest.0 {
@@ -130,11 +136,13 @@ impl Set {
         Some((way, next))
     }
 
-    /// The entry that is worth least; a free one is worth nothing.
-    fn least(&self, now_ns: u64) -> Option<Candidate> {
-        (0..WAYS)
+    /// The entry that is worth least; a free one is worth nothing. Of equals that which was had longest ago, so that keys
+    /// whose amounts count for a moment only do not push each other out while there is room.
+    fn least(&self, latest: Owner, now_ns: u64) -> Option<Candidate> {
+        (1..=WAYS)
+            .map(|step| (latest.way() + step) % WAYS)
             .map(|way| {
-                let owner = Owner(self.owners[way].load(Ordering::Acquire));
+                let owner = Owner(self.ways[way].owner.load(Ordering::Acquire));
                 let state = self.state(way);
                 let counts_for_ns =
                     if state.belongs_to(owner) { counts_for_ns(owner.form(), state.amount(), now_ns) } else { 0 };
@@ -158,7 +166,7 @@ impl Set {
     }
 
     fn swap_state(&self, way: usize, from: State, to: State) -> Option<()> {
-        self.states[way].compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| ())
+        self.ways[way].state.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| ())
     }
 }
 

@@ -63,6 +63,27 @@ fn in_a_full_set_the_entry_that_ends_first_makes_room() {
 }
 
 #[test]
+fn keys_that_count_for_a_moment_keep_their_entries_while_there_is_room() {
+    let ledger = Ledger::new(1);
+    // A bucket that is full again a microsecond later.
+    let rule = Rule::token_bucket(1_000_000, Duration::from_secs(1), 1, 1);
+    let mut entered = Vec::new();
+    for second in 1..4 {
+        for print in 1..=7 {
+            assert_eq!(ledger.charge(key(0, print), &rule, 1, second * SECOND + print * SECOND / 10).granted, 1);
+        }
+        entered.push(ledger.sets[0].latest.load(Ordering::Relaxed));
+    }
+    assert!(entered[0] == entered[1] && entered[1] == entered[2], "{entered:x?}");
+}
+
+#[test]
+fn a_set_is_two_cache_lines_and_its_first_ways_are_in_one() {
+    assert_eq!((size_of::<Set>(), align_of::<Set>()), (128, 128));
+    assert_eq!(std::mem::offset_of!(Set, ways) + 3 * size_of::<Way>(), 64);
+}
+
+#[test]
 fn a_flood_of_new_keys_does_not_free_a_client_that_has_used_up_its_limit() {
     for rule in [window(5), Rule::token_bucket(5, Duration::from_secs(10), 5, 4)] {
         let ledger = Ledger::new(1);
