@@ -16,7 +16,7 @@ use super::shard::{Scratch, Upstream};
 use super::wire::{Received, WriteError, read_once, write_all};
 use crate::http1::{BodyLength, Method, Progress, ResponseHead};
 use crate::limits;
-use crate::net::{Buffer, Env};
+use crate::net::{Buffer, Env, StreamFault};
 use crate::policy::auth::{External, Identity};
 
 /// What a client is told in the words of the service.
@@ -166,7 +166,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         let said = self.converse(external, attempt, &upstream, &mut scratch, question, due_ms).await;
         let timeout_s = scratch.response.keep_alive_timeout();
         self.shard.return_scratch(scratch);
-        let (answer, persists) = said?;
+        let (answer, persists) = said.map_err(|why| told_apart(why, upstream.stream.fault()))?;
         if persists {
             self.shard.give_back(attempt.cluster, upstream, timeout_s);
         }
@@ -267,6 +267,14 @@ impl<'a, E: Env> Exchange<'a, E> {
             relayed.body = content;
         }
         Ok((answer, is_whole.unwrap_or(false)))
+    }
+}
+
+/// A stream that was reset was heard, and its connection is as good as before.
+const fn told_apart(why: Silent, fault: Option<StreamFault>) -> Silent {
+    match (why, fault) {
+        (Silent::Dead, None | Some(StreamFault::Unprocessed | StreamFault::Silent)) => Silent::Dead,
+        (Silent::Dead | Silent::Failed, _) => Silent::Failed,
     }
 }
 
