@@ -48,8 +48,9 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// Cuts a line around `width` characters at `column`, counted from 1.
+    /// Cuts a line around `width` characters at `column`, counted from 1. Passwords of URLs are not shown.
     pub(super) fn new(line: &str, column: usize, width: usize) -> Self {
+        let line = &without_passwords(line);
         let printable = |c: char| if c.is_control() { ' ' } else { c };
         let start = column.saturating_sub(1);
         let length = line.chars().count();
@@ -61,6 +62,28 @@ impl Excerpt {
         let room = EXCERPT_CHARS.saturating_sub(before).min(length.saturating_sub(start));
         Self { text, before, width: width.min(room).max(1) }
     }
+}
+
+/// A line with as many stars as the passwords of its URLs have characters: reports stand in logs and answers.
+fn without_passwords(line: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some((before, behind)) = rest.split_once("://") {
+        // A password that was not escaped may hold what else would end it.
+        let end = behind.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"')).unwrap_or(behind.len());
+        let (url, next) = behind.split_at(end);
+        shown.extend([before, "://"]);
+        match url.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?, host))) {
+            Some(((user, password), host)) => {
+                shown.extend([user, ":"]);
+                shown.extend(password.chars().map(|_| '*'));
+                shown.extend(["@", host]);
+            }
+            None => shown.push_str(url),
+        }
+        rest = next;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 impl fmt::Display for Problem {
@@ -183,6 +206,22 @@ mod tests {
         assert!(excerpt.text.len() <= EXCERPT_CHARS);
         assert_eq!(Excerpt::new("a\tb\u{1b}[0m", 1, 1).text, "a b [0m");
         assert_eq!(Excerpt::new("ab", 9, 3).width, 1);
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_not_shown() {
+        for (line, shown) in [
+            ("redis: 'redis://user:p\u{e4}ss/w?rd#@h:1/0'", "redis: 'redis://user:**********@h:1/0'"),
+            ("[http://a:80/b, redis://:secret@h, http://c]", "[http://a:80/b, redis://:******@h, http://c]"),
+            ("url: http://user@host:80/", "url: http://user@host:80/"),
+            ("url: http://host:80/", "url: http://host:80/"),
+            ("a: b", "a: b"),
+            ("url: ://:x@", "url: ://:*@"),
+        ] {
+            assert_eq!(Excerpt::new(line, 1, 1).text, shown);
+        }
+        let cut = Excerpt::new(&format!("{}redis://:secret@h", "x".repeat(5000)), 5010, 1);
+        assert!(cut.text.ends_with("://:******@h") && cut.text.chars().count() <= EXCERPT_CHARS, "{cut:?}");
     }
 
     #[test]
