@@ -102,18 +102,24 @@ mod access;
 mod api_keys;
 #[path = "e2e/artefacts.rs"]
 mod artefacts;
+#[path = "e2e/asked_services.rs"]
+mod asked_services;
 #[path = "e2e/balance.rs"]
 mod balance;
 #[path = "e2e/bodies.rs"]
 mod bodies;
 #[path = "e2e/breakers.rs"]
 mod breakers;
+#[path = "e2e/canaries.rs"]
+mod canaries;
 #[path = "e2e/caps.rs"]
 mod caps;
 #[path = "e2e/client_certificates.rs"]
 mod client_certificates;
 #[path = "e2e/client_faults.rs"]
 mod client_faults;
+#[path = "e2e/clock_jumps.rs"]
+mod clock_jumps;
 #[path = "e2e/commands.rs"]
 mod commands;
 #[path = "e2e/configuration.rs"]
@@ -216,6 +222,8 @@ mod pairs_streaming;
 mod passwords;
 #[path = "e2e/policy_faults.rs"]
 mod policy_faults;
+#[path = "e2e/policy_order.rs"]
+mod policy_order;
 #[path = "e2e/pools.rs"]
 mod pools;
 #[path = "e2e/privileges.rs"]

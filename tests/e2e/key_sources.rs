@@ -170,6 +170,44 @@ fn a_server_of_keys_that_misbehaves_changes_nothing(io: Io) {
     gateway.stop();
 }
 
+/// A server that takes the question and never answers holds up neither the start nor an end, and leaves the last good keys.
+fn a_server_of_keys_that_hangs_holds_nothing_up(io: Io) {
+    let good = Issuer::new("good");
+    let (answers, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (left, count, first) = (Arc::clone(&answers), Arc::clone(&asked), set(&[&good]));
+    let server = Origin::serving(move |mut wire| {
+        drop(wire.try_reads_head());
+        count.fetch_add(1, Ordering::Relaxed);
+        match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => drop(wire.try_send(&first)),
+            Err(_) => drop(wire.try_reads_to_end()),
+        }
+    });
+    let url = format!("jwks_url: 'http://{}/', refresh: 1s", server.address());
+    let stops_at_once = |gateway: Gateway| {
+        let began_ms = now_ms();
+        gateway.stop();
+        assert!(now_ms() - began_ms < 5_000, "its end took {} ms", now_ms() - began_ms);
+    };
+    let began_ms = now_ms();
+    let gateway = guarded(io, &url);
+    until_true("the first question", || asked.load(Ordering::Relaxed) == 1);
+    assert_eq!(asks(&mut gateway.client(), &token(&good)), (503, "keys_missing".to_owned()));
+    assert!(now_ms() - began_ms < 5_000, "its start took {} ms", now_ms() - began_ms);
+    stops_at_once(gateway);
+
+    answers.store(1, Ordering::Relaxed);
+    let gateway = guarded(io, &url);
+    let mut client = gateway.client();
+    waits(&mut client, &token(&good), 200);
+    until_true("the refresh that hangs", || asked.load(Ordering::Relaxed) == 3);
+    assert_eq!(asks(&mut client, &token(&good)).0, 200);
+    // A reload goes on while it hangs, and puts no second question.
+    assert_eq!(gateway.asks_admin("POST", "/reload").status(), 200);
+    assert_eq!((asks(&mut client, &token(&good)).0, asked.load(Ordering::Relaxed)), (200, 3));
+    stops_at_once(gateway);
+}
+
 /// Over TLS, by the authorities of `jwks_ca` and nobody else's.
 fn keys_come_over_tls(io: Io) {
     let (issuer, folder) = (Issuer::new("k"), Folder::new());
@@ -197,5 +235,6 @@ on_both_drivers![
     a_key_that_is_not_there_is_asked_for_once,
     the_last_good_keys_stay_until_there_are_others,
     a_server_of_keys_that_misbehaves_changes_nothing,
+    a_server_of_keys_that_hangs_holds_nothing_up,
     keys_come_over_tls,
 ];

@@ -60,7 +60,31 @@ fn pause(refresh: Duration, failures: u32, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::config::KeysUrl;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_hangs_is_given_up_and_asked_less_and_less_often() {
+        // The kernel takes its connections, and nobody answers.
+        let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = server.local_addr().unwrap().port();
+        let url = KeysUrl { is_secure: false, host: "127.0.0.1".to_owned(), port, path: "/".to_owned() };
+        let source = KeySource { url, ca: None, refresh: Duration::from_secs(600) };
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let tell = move |found: Found| told.send((Instant::now(), found)).is_ok();
+        let mut last = Instant::now();
+        let asking = tokio::spawn(run(source, Arc::default(), Rng::from_seed(1), tell));
+        for pause_s in [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+            let (at, found) = heard.recv().await.unwrap();
+            assert_eq!(found.unwrap_err(), "no whole answer within 10s");
+            let paused_s = (at - std::mem::replace(&mut last, at)).as_secs_f64() - 10.0;
+            assert!((paused_s - pause_s).abs() <= pause_s / 10.0 + 0.01, "{paused_s} instead of {pause_s}");
+        }
+        asking.abort();
+    }
 
     #[test]
     fn pauses_grow_with_failures_and_never_beyond_the_interval() {
