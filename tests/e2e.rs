@@ -87,6 +87,8 @@ mod secure_origin;
 mod site;
 #[path = "e2e/tool.rs"]
 mod tool;
+#[path = "e2e/trial.rs"]
+mod trial;
 #[path = "e2e/wait.rs"]
 mod wait;
 #[path = "e2e/websocket.rs"]
@@ -260,6 +262,10 @@ mod responses;
 mod retries;
 #[path = "e2e/revocations.rs"]
 mod revocations;
+#[path = "e2e/rollout.rs"]
+mod rollout;
+#[path = "e2e/rollout_events.rs"]
+mod rollout_events;
 #[path = "e2e/routes.rs"]
 mod routes;
 #[path = "e2e/rust_clients.rs"]

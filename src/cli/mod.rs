@@ -14,6 +14,7 @@ mod health;
 mod policy;
 mod reload;
 mod replay;
+mod rollout;
 mod run;
 mod schema;
 mod status;
@@ -60,6 +61,8 @@ enum Command {
     Top(top::Top),
     /// Has a running gateway read its configuration again, and tells how that went.
     Reload(reload::Reload),
+    /// Tells how a configuration on trial does, puts it in force or rolls it back.
+    Rollout(rollout::Rollout),
     /// Has a running gateway hand over to a new process of the program on disk, and tells how that went.
     Upgrade(upgrade::Upgrade),
     /// Shows or changes the live policy of a running gateway.
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Top(top) => top.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Rollout(rollout) => rollout.run(),
         Command::Upgrade(upgrade) => upgrade.run(),
         Command::Policy(policy) => policy.run(),
         Command::Schema => schema::run(),
@@ -188,6 +192,10 @@ mod tests {
             "ringgate top --once --admin unix:/run/ringgate.sock",
             "ringgate reload",
             "ringgate reload --admin unix:/run/ringgate.sock",
+            "ringgate reload --no-wait",
+            "ringgate rollout status --json",
+            "ringgate rollout promote -c gateway.yaml",
+            "ringgate rollout abort",
             "ringgate upgrade --timeout 60 -c gateway.yaml",
             "ringgate policy get -c gateway.yaml",
             "ringgate policy set --enabled false --rate-limit 2.5 --circuit-breaker-threshold 5",
@@ -204,6 +212,7 @@ mod tests {
             "ringgate replay --log access.jsonl",
             "ringgate policy",
             "ringgate policy set --enabled maybe",
+            "ringgate rollout",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

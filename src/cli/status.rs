@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::admin::Server;
-use super::{Error, say};
+use super::{Error, rollout, say};
 
 /// What a running gateway does: its workers, its last reload, its live policy, and every endpoint with what keeps it away.
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,7 @@ fn summary(status: &Value, clusters: &Value) -> String {
         line(&mut out, "listener", &format!("{} on {}", word(&listener["name"]), word(&listener["address"])));
     }
     reload(&mut out, &status["last_reload"]);
+    out.push_str(&rollout::summary(&status["rollout"]));
     policy(&mut out, &status["policy"]);
     for cluster in clusters.as_array().into_iter().flatten() {
         self::cluster(&mut out, cluster);

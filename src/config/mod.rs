@@ -45,8 +45,8 @@ pub use model::{
     HeaderEdits, HostHeader, HostMatch, Identity, Io, Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore,
     Listener, ListenerLimits, ListenerTls, LivePolicy, Mirror, NoneHealthy, Output, PassiveHealth, PathMatch, Policy,
     PolicyKey, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit, Retry, RetryOn,
-    Revocations, Route, RunAs, Runtime, Sample, Scheme, Timeouts, TlsVersion, Token, Tracing, UpstreamProtocol,
-    Workers,
+    Revocations, Rollout, Route, RunAs, Runtime, Sample, Scheme, Timeouts, TlsVersion, Token, Tracing,
+    UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};
 pub use source::{Disk, Sources};

@@ -7,6 +7,9 @@ use super::leaf::{Kind, Refusal};
 /// The longest duration that a configuration may give.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// The largest increase in percent: a hundred times as much.
+const INCREASE_MAX: f64 = 10_000.0;
+
 /// Splits digits from what follows them; no digits, too many, or a sign make `None`.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
@@ -168,17 +171,9 @@ impl Kind for Percent {
 
     fn text(text: &str) -> Result<f64, Refusal> {
         let refusal = Refusal::expected::<Self>();
-        let Some(number) = text.strip_suffix('%') else {
-            return Err(if text.parse::<f64>().is_ok() {
-                refusal.hint(format!("did you mean `{text}%`?"))
-            } else {
-                refusal
-            });
-        };
-        // `parse` would also take a sign, an exponent and `inf`.
-        let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        match number.parse::<f64>() {
-            Ok(percent) if plain && percent <= 100.0 => Ok(percent / 100.0),
+        match percentage(text) {
+            Some(percent) if percent <= 100.0 => Ok(percent / 100.0),
+            _ if text.parse::<f64>().is_ok() => Err(refusal.hint(format!("did you mean `{text}%`?"))),
             _ => Err(refusal),
         }
     }
@@ -186,6 +181,33 @@ impl Kind for Percent {
     fn number(number: u64) -> Result<f64, Refusal> {
         Err(Refusal::expected::<Self>().hint(format!("a bare number has no unit: did you mean `{number}%`?")))
     }
+}
+
+/// By how much something may grow: `50%`, `300%`.
+pub(super) struct Increase;
+
+impl Kind for Increase {
+    type Out = f64;
+    const EXPECTED: &'static str = "a percentage such as `50%` or `300%`";
+    const PATTERN: Option<&'static str> = Percent::PATTERN;
+
+    fn text(text: &str) -> Result<f64, Refusal> {
+        percentage(text).filter(|percent| *percent <= INCREASE_MAX).map(|percent| percent / 100.0).ok_or_else(|| {
+            let refusal = Refusal::expected::<Self>();
+            if text.parse::<f64>().is_ok() { refusal.hint(format!("did you mean `{text}%`?")) } else { refusal }
+        })
+    }
+
+    fn number(number: u64) -> Result<f64, Refusal> {
+        Err(Refusal::expected::<Self>().hint(format!("a bare number has no unit: did you mean `{number}%`?")))
+    }
+}
+
+/// What stands before the `%`; `parse` alone would also take a sign, an exponent and `inf`.
+fn percentage(text: &str) -> Option<f64> {
+    let number = text.strip_suffix('%')?;
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    number.parse().ok().filter(|_| plain)
 }
 
 /// A whole number.
@@ -325,6 +347,18 @@ mod tests {
         for bad in ["%", "101%", "-5%", "1e1%", "inf%", "nan%", "5", "5 %", "."] {
             assert!(Percent::text(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_increase_may_be_more_than_all_of_it() {
+        assert_eq!([Increase::text("0%"), Increase::text("50%"), Increase::text("300%")], [Ok(0.0), Ok(0.5), Ok(3.0)]);
+        for bad in ["%", "10001%", "-5%", "1.5x", "inf%", "50"] {
+            assert!(Increase::text(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            Increase::number(50).unwrap_err().hint.unwrap_or_default(),
+            "a bare number has no unit: did you mean `50%`?"
+        );
     }
 
     #[test]

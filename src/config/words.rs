@@ -1,7 +1,7 @@
 //! Words: what was probably meant, and what later versions will know.
 
 /// Keys of the format that this version does not know yet.
-const LATER_KEYS: [&str; 4] = ["token", "tls", "stage", "weights"];
+const LATER_KEYS: [&str; 3] = ["token", "tls", "weights"];
 
 /// Whether the format has such a key, but not in this version.
 pub(super) fn is_later_key(key: &str) -> bool {

@@ -10,11 +10,13 @@ mod guard;
 mod openapi;
 mod page;
 mod patience;
+mod rollout;
 mod secure;
 
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -40,8 +42,10 @@ pub(super) use self::answers::{HandedOver, failed};
 pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
 use self::patience::Patient;
+pub(super) use self::rollout::RolloutRequest;
 use self::secure::Secured;
 use super::board::Board;
+use super::gateway::Reloaded;
 use super::policy::Refusal;
 use super::pulse::Pulse;
 use super::put::PutRequest;
@@ -49,8 +53,9 @@ use super::upgrade::{self, UpgradeRequest};
 use crate::config::{Admin, AdminListen};
 use crate::telemetry::{Format, render_metrics};
 
-/// Somebody asks for a reload and wants to know how it went: the epoch, or the whole report.
-pub(super) type ReloadRequest = oneshot::Sender<Result<u64, String>>;
+/// Somebody asks for a reload and wants to know how it went: the epoch and the trial, or the whole
+/// report.
+pub(super) type ReloadRequest = oneshot::Sender<Result<Reloaded, String>>;
 
 /// Somebody posts a part of a live policy document and wants to know whether it was taken.
 pub(super) type PolicyRequest = (Bytes, oneshot::Sender<Result<(), Refusal>>);
@@ -63,6 +68,7 @@ pub(super) struct Orders {
     pub(super) weights: mpsc::Sender<WeightRequest>,
     pub(super) upgrades: mpsc::Sender<UpgradeRequest>,
     pub(super) puts: mpsc::Sender<PutRequest>,
+    pub(super) rollouts: mpsc::Sender<RolloutRequest>,
 }
 
 /// Longest wait for last answers.
@@ -247,7 +253,10 @@ async fn reload(State(shared): State<Shared>) -> Response {
         return stopping();
     }
     match answer.await {
-        Ok(Ok(epoch)) => done(Some(epoch)),
+        Ok(Ok(Reloaded { epoch, rollout })) => {
+            let rollout = rollout.map(NonZeroU32::get);
+            Json(answers::Done { status: "ok", epoch: Some(epoch), rollout }).into_response()
+        }
         Ok(Err(report)) => failed(StatusCode::BAD_REQUEST, &report),
         Err(_) => stopping(),
     }

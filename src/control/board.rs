@@ -15,6 +15,7 @@ use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
 use super::overview::Overview;
 use super::policy::{Document, Shown};
+use super::rollout;
 use super::routes::ShownRoute;
 use super::traces::Counts as SpanCounts;
 use super::upgrade::Outcome;
@@ -107,6 +108,7 @@ struct Live {
     upgrades: UpgradeCounts,
     /// The process whose place this one took.
     replaced: Option<u32>,
+    rollout: rollout::Shown,
     policy: Option<Shown>,
     policy_syncs: PolicySyncs,
     dns: DnsStatus,
@@ -284,6 +286,16 @@ impl Board {
         live.last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
     }
 
+    /// What is known of rollouts.
+    pub(super) fn on_rollout(&self, shown: rollout::Shown) {
+        self.live().rollout = shown;
+    }
+
+    /// The page `/rollout`.
+    pub(super) fn rollout(&self) -> rollout::Status {
+        self.live().rollout.status()
+    }
+
     /// This process took the place of another.
     pub(super) fn on_replacing(&self, pid: u32) {
         let mut live = self.live();
@@ -400,6 +412,7 @@ impl Board {
             routes_omitted: live.routes_omitted,
             spans_exported: self.fixed.span_counts.exported(),
             spans_dropped: self.fixed.span_counts.dropped(),
+            rollout: live.rollout.view(),
         }
     }
 
@@ -421,6 +434,7 @@ impl Board {
             last_reload: live.last_reload.clone(),
             last_upgrade: live.last_upgrade.clone(),
             replaced_pid: live.replaced,
+            rollout: live.rollout.status(),
             policy: live.policy.as_ref().map(policy_status),
             dns: live.dns.clone(),
             issuers: live.issuers.clone(),
@@ -445,6 +459,7 @@ pub(super) struct Status {
     last_reload: Option<LastReload>,
     last_upgrade: Option<LastUpgrade>,
     replaced_pid: Option<u32>,
+    rollout: rollout::Status,
     policy: Option<PolicyStatus>,
     dns: DnsStatus,
     issuers: Vec<ShownIssuer>,

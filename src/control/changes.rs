@@ -94,6 +94,7 @@ mod tests {
             tracing: None,
             top_clients: 0,
             watch: true,
+            rollout: None,
         }
     }
 

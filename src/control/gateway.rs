@@ -1,6 +1,7 @@
 //! The running gateway: everything the control loop owns, and how it takes up a new configuration.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,15 @@ use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
 use super::put::{Keeping, Refused};
+use super::rollout::{Course, Rollouts};
 use super::routes;
+use super::sides::Sides;
 use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
 use super::traces::Traces;
-use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded};
+use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded, Upgrades};
 use super::watch::Watch;
 use super::weights::Wanted;
 use super::written::Written;
@@ -61,6 +64,15 @@ impl Trigger {
     }
 }
 
+/// What came of a reload that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reloaded {
+    /// The epoch in force.
+    pub(super) epoch: u64,
+    /// The number of the trial that the configuration is on, if it is.
+    pub(super) rollout: Option<NonZeroU32>,
+}
+
 /// Everything the control loop owns, except for the admin server.
 pub(super) struct Gateway {
     pub(super) source: Source,
@@ -80,6 +92,7 @@ pub(super) struct Gateway {
     pub(super) probes: Probes,
     pub(super) overview: Arc<Overview>,
     pub(super) policy: LivePolicies,
+    pub(super) rollouts: Rollouts,
 }
 
 impl Gateway {
@@ -88,17 +101,17 @@ impl Gateway {
         &self.loaded.config
     }
 
-    /// Reads the configuration again and publishes it; the epoch in force afterwards.
+    /// Reads the configuration again and publishes it, or puts it on trial.
     ///
-    /// Files that say what is in force already publish nothing when only the watch asked.
+    /// Files that say what is known already publish nothing when only the watch asked.
     ///
     /// # Errors
     /// The whole report; then nothing has changed.
-    pub(super) async fn reload(&mut self, trigger: Trigger) -> Result<u64, String> {
+    pub(super) async fn reload(&mut self, trigger: Trigger) -> Result<Reloaded, String> {
         systemd::on_reloading();
         let result = self.take_up_files(trigger).await;
         systemd::on_ready();
-        result
+        result.map(|epoch| Reloaded { epoch, rollout: self.rollouts.number() })
     }
 
     async fn take_up_files(&mut self, trigger: Trigger) -> Result<u64, String> {
@@ -107,14 +120,11 @@ impl Gateway {
             Ok(loaded) => loaded,
             Err(report) => return self.refuse(trigger, report),
         };
-        if trigger == Trigger::Files && loaded.config == self.loaded.config {
-            self.loaded = loaded;
-            self.follow_files();
-            // Other words for the same.
-            self.board.on_written(self.written());
+        if self.rollouts.course(trigger, &loaded.config, self.config()) == Course::Stay {
+            self.stay(loaded);
             return Ok(self.publisher.epoch());
         }
-        match self.publish(loaded, None).await {
+        match self.take_up_loaded(trigger, loaded, None).await {
             Ok(epoch) => {
                 self.last_refusal = None;
                 self.board.on_reload(trigger.name(), None);
@@ -127,6 +137,7 @@ impl Gateway {
                     loaded_ms = millis(published - began),
                     adopted,
                     adopted_ms = millis(clock::now_ns() - published),
+                    on_trial = self.rollouts.number().is_some(),
                     "configuration published"
                 );
                 Ok(epoch)
@@ -146,6 +157,21 @@ impl Gateway {
         }
     }
 
+    /// The files say what is known already; there may be others of them.
+    fn stay(&mut self, loaded: Loaded) {
+        if loaded.config == self.loaded.config {
+            self.loaded = loaded;
+            self.rollouts.on_files_in_force();
+        } else {
+            if self.rollouts.number().is_none() {
+                tracing::warn!("the files say what was rolled back, which is not tried again by itself");
+            }
+            self.rollouts.on_read(loaded);
+        }
+        self.follow_files();
+        self.show();
+    }
+
     fn refuse(&mut self, trigger: Trigger, report: String) -> Result<u64, String> {
         let repeated = trigger == Trigger::Files && self.last_refusal.as_ref() == Some(&report);
         if !repeated {
@@ -157,12 +183,34 @@ impl Gateway {
         Err(report)
     }
 
-    /// Everything that can fail comes first, `keeping` a new main file the last of it; from `publish` on nothing does.
-    pub(super) async fn publish(&mut self, loaded: Loaded, keeping: Option<Keeping>) -> Result<u64, Refused> {
+    /// Puts a configuration on trial or in force, or leaves it as it is where it is known; `keeping` a new main file is the
+    /// last of what can fail.
+    pub(super) async fn take_up_loaded(
+        &mut self,
+        trigger: Trigger,
+        loaded: Loaded,
+        keeping: Option<Keeping>,
+    ) -> Result<u64, Refused> {
+        match (self.rollouts.course(trigger, &loaded.config, self.config()), loaded.config.rollout.clone()) {
+            (Course::Stay, _) => {
+                if let Some(keeping) = keeping {
+                    keeping.commit().await?;
+                }
+                self.stay(loaded);
+                Ok(self.publisher.epoch())
+            }
+            (Course::Stage, Some(rules)) => self.stage(loaded, rules, keeping).await,
+            (Course::Stage, None) | (Course::Publish, _) => self.publish(loaded, keeping).await,
+        }
+    }
+
+    /// Everything that can fail comes first, `keeping` a new main file the last of it; from `put_in_force` on nothing does.
+    async fn publish(&mut self, loaded: Loaded, keeping: Option<Keeping>) -> Result<u64, Refused> {
         self.tables.look_for_roots(&loaded.config).await;
-        let new = self.ask_for_new(&loaded.config).await;
+        let asking = self.tables.ask_for_new(Sides::alone(&loaded.config));
+        let new = self.answers(asking).await;
         let epoch = self.publisher.epoch() + 1;
-        let mut snapshot = self.tables.compile(&loaded.config, epoch, new).map_err(Refused::Invalid)?;
+        let snapshot = self.tables.compile(Sides::alone(&loaded.config), epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
         let opened = match sockets::open_all(&changes.open, self.crew.len(), &mut Inherited::default()) {
             Ok(opened) => opened,
@@ -177,26 +225,51 @@ impl Gateway {
             self.tables.on_rejected(epoch);
             return Err(refused);
         }
-        self.policy.follow(loaded.config.live_policy.as_ref());
-        snapshot.live = self.live();
-        self.tables.on_publishing(&snapshot, &loaded.config);
-        self.watch_over(&snapshot, &loaded.config);
-        self.publisher.publish(snapshot);
-        self.tables.on_published(epoch);
-        self.crew.tell(|| Message::Nudge);
-        self.swap_listeners(&changes, opened);
+        self.supersede();
         loaded.warn();
-        let old = std::mem::replace(&mut self.loaded, loaded);
-        self.follow_files();
-        self.take_up(&old.config);
-        self.show();
+        self.put_in_force(loaded, snapshot, &changes, opened);
         Ok(epoch)
     }
 
-    /// Asks for the names that `config` adds. Those in force are looked after meanwhile: a name for which nobody answers
+    /// A configuration is for everybody from here on; `snapshot` was compiled from it alone.
+    pub(super) fn put_in_force(
+        &mut self,
+        loaded: Loaded,
+        snapshot: Snapshot,
+        changes: &ListenerChanges,
+        opened: Vec<Opened>,
+    ) {
+        let old = std::mem::replace(&mut self.loaded, loaded);
+        self.policy.follow(self.loaded.config.live_policy.as_ref());
+        self.put_out(snapshot);
+        self.swap_listeners(changes, opened);
+        self.follow_files();
+        self.take_up(&old.config);
+        self.show();
+    }
+
+    /// Publishes what was compiled from what is in force and what is on trial.
+    pub(super) fn put_out(&mut self, mut snapshot: Snapshot) {
+        let epoch = snapshot.epoch;
+        snapshot.set_live(self.live());
+        let sides = self.rollouts.sides(&self.loaded.config);
+        self.tables.on_publishing(&snapshot, sides);
+        self.probes.follow(probes::targets(sides, &snapshot));
+        self.overview = Arc::new(Overview::new(&snapshot, sides));
+        self.publish_as_it_is(snapshot);
+        self.tables.on_published(epoch);
+    }
+
+    /// Publishes tables that nothing else has to learn of.
+    pub(super) fn publish_as_it_is(&mut self, snapshot: Snapshot) {
+        self.publisher.publish(snapshot);
+        self.crew.tell(|| Message::Nudge);
+    }
+
+    /// Waits for the answers about new names. Those in force are looked after meanwhile: a name for which nobody answers
     /// must not keep the others at addresses that are gone.
-    async fn ask_for_new(&mut self, config: &Config) -> Answers {
-        let mut asking = pin!(self.tables.ask_for_new(config));
+    pub(super) async fn answers(&mut self, asking: impl Future<Output = Answers>) -> Answers {
+        let mut asking = pin!(asking);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         loop {
             tokio::select! {
@@ -210,19 +283,13 @@ impl Gateway {
         }
     }
 
-    /// Publishes the configuration in force once more, with the addresses and the keys that there are now: workers close what
-    /// rests at addresses that are gone, and exchanges in flight end there.
+    /// Publishes what is in force, and on trial, once more, with the addresses and the keys that there are now: workers close
+    /// what rests at addresses that are gone, and exchanges in flight end there.
     pub(super) fn take_news(&mut self, news: &News) {
         let epoch = self.publisher.epoch() + 1;
-        match self.tables.recompile(&self.loaded.config, epoch) {
-            Ok(mut snapshot) => {
-                snapshot.live = self.live();
-                let config = self.loaded.config.clone();
-                self.tables.on_publishing(&snapshot, &config);
-                self.watch_over(&snapshot, &config);
-                self.publisher.publish(snapshot);
-                self.tables.on_published(epoch);
-                self.crew.tell(|| Message::Nudge);
+        match self.tables.recompile(self.rollouts.sides(&self.loaded.config), epoch) {
+            Ok(snapshot) => {
+                self.put_out(snapshot);
                 self.show();
                 match news {
                     News::Addresses(hosts) => {
@@ -321,8 +388,7 @@ impl Gateway {
         if let Some(author) = author {
             let epoch = self.publisher.epoch() + 1;
             let snapshot = self.publisher.current().under(self.live(), epoch);
-            self.publisher.publish(snapshot);
-            self.crew.tell(|| Message::Nudge);
+            self.publish_as_it_is(snapshot);
             let adopted = self.adopted().await;
             let took = clock::now_ns() - seen;
             let document = self.policy.shown().document;
@@ -370,14 +436,9 @@ impl Gateway {
     pub(super) fn follow_files(&mut self) {
         if let Some(watch) = &mut self.watch {
             watch.ignore(self.policy.own_files());
-            watch.follow(if self.loaded.config.watch { &self.loaded.files } else { &[] });
+            let files = &self.rollouts.on_disk().unwrap_or(&self.loaded).files;
+            watch.follow(if self.loaded.config.watch { files } else { &[] });
         }
-    }
-
-    /// Takes up the endpoints of a snapshot that is about to be published: who is probed, and what is shown.
-    fn watch_over(&mut self, snapshot: &Snapshot, config: &Config) {
-        self.probes.follow(probes::targets(config, snapshot));
-        self.overview = Arc::new(Overview::new(snapshot, config));
     }
 
     /// Waits until every worker serves by the epoch in force; `false` when that takes too long.
@@ -469,11 +530,18 @@ impl Gateway {
         Written { texts: self.loaded.texts.clone(), sources: self.source.sources() }
     }
 
+    /// What was read last and not refused: what is on trial, what was rolled back, or what is in force.
+    pub(super) fn read_last(&self) -> Written {
+        let texts = self.rollouts.on_disk().unwrap_or(&self.loaded).texts.clone();
+        Written { texts, sources: self.source.sources() }
+    }
+
     /// Puts what is in force on the board.
     pub(super) fn show(&self) {
         let [routes, clusters] = self.tables.series_names();
         self.board.on_written(self.written());
         self.board.on_policy(self.policy.shown());
+        self.board.on_rollout(self.rollouts.shown());
         self.board.on_published(Published {
             epoch: self.publisher.epoch(),
             listeners: self.originals.all().map(|(held, _)| (held.name.clone(), held.bound)).collect(),
@@ -509,10 +577,14 @@ impl Gateway {
     }
 
     /// What is due now and then.
-    pub(super) async fn keep_house(&mut self) {
+    pub(super) async fn keep_house(&mut self, upgrades: &Upgrades) {
         self.retire();
         self.show_names();
         self.look_at_policy().await;
+        // What a new process was given must stay true.
+        if !upgrades.is_under_way() {
+            self.look_at_rollout().await;
+        }
     }
 
     /// Frees what no worker uses any more.

@@ -33,11 +33,13 @@ mod privileges;
 mod probes;
 mod pulse;
 mod put;
+mod rollout;
 mod roots;
 mod routes;
 mod sentinel;
 mod series;
 mod shutdown;
+mod sides;
 mod signals;
 mod sockets;
 mod source;
@@ -60,7 +62,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use admin::{AdminServer, Orders, PolicyRequest, ReloadRequest, WeightRequest};
+use admin::{AdminServer, Orders, PolicyRequest, ReloadRequest, RolloutRequest, WeightRequest};
 use gateway::{Gateway, Trigger};
 use policy::News as PolicyNews;
 use put::{PutRequest, Refused};
@@ -223,6 +225,7 @@ struct Inbox {
     weights: mpsc::Receiver<WeightRequest>,
     upgrades: mpsc::Receiver<UpgradeRequest>,
     puts: mpsc::Receiver<PutRequest>,
+    rollouts: mpsc::Receiver<RolloutRequest>,
 }
 
 impl Inbox {
@@ -232,14 +235,16 @@ impl Inbox {
         let (to_weights, weights) = mpsc::channel(PENDING_ORDERS);
         let (to_upgrade, upgrades) = mpsc::channel(PENDING_ORDERS);
         let (to_put, puts) = mpsc::channel(PENDING_ORDERS);
+        let (to_rollouts, rollouts) = mpsc::channel(PENDING_ORDERS);
         let orders = Orders {
             reloads: to_reload,
             policies: to_policies,
             weights: to_weights,
             upgrades: to_upgrade,
             puts: to_put,
+            rollouts: to_rollouts,
         };
-        (orders, Self { reloads, policies, weights, upgrades, puts })
+        (orders, Self { reloads, policies, weights, upgrades, puts, rollouts })
     }
 }
 
@@ -259,6 +264,7 @@ enum Event {
 enum Chore {
     Post(PolicyRequest),
     Weigh(WeightRequest),
+    Conclude(RolloutRequest),
     /// The live policy may be another one.
     Policy(PolicyNews),
     /// Names have other addresses, or issuers other keys.
@@ -283,6 +289,7 @@ async fn control_loop(
             Some(request) = inbox.weights.recv() => Event::Chore(Chore::Weigh(request)),
             Some(request) = inbox.upgrades.recv() => Event::Upgrade(request),
             Some(request) = inbox.puts.recv() => Event::Put(request),
+            Some(request) = inbox.rollouts.recv() => Event::Chore(Chore::Conclude(request)),
             started = upgrades.next() => Event::Successor(started),
             Some(()) = changes.recv() => Event::Files,
             news = gateway.tables.news() => Event::Chore(Chore::News(news)),
@@ -315,11 +322,11 @@ async fn control_loop(
             Event::Reload(request) => upgrades.put_off(Trigger::Admin, pending(request, inbox)),
             Event::Files => upgrades.put_off(Trigger::Files, Vec::new()),
             Event::Chore(chore) => {
-                see_to(chore, gateway).await;
+                see_to(chore, gateway, upgrades).await;
                 None
             }
             Event::Housekeeping => {
-                gateway.keep_house().await;
+                gateway.keep_house(upgrades).await;
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }
@@ -334,12 +341,13 @@ async fn control_loop(
     }
 }
 
-async fn see_to(chore: Chore, gateway: &mut Gateway) {
+async fn see_to(chore: Chore, gateway: &mut Gateway, upgrades: &Upgrades) {
     match chore {
         Chore::Post((bytes, reply)) => drop(reply.send(gateway.post_policy(&bytes).await)),
         Chore::Weigh(((cluster, address, wanted), reply)) => {
             drop(reply.send(gateway.weigh(&cluster, address, wanted).await));
         }
+        Chore::Conclude((order, reply)) => drop(reply.send(upgrades.conclude_rollout(gateway, order).await)),
         Chore::Policy(news) => gateway.take_policy(news).await,
         Chore::News(news) => gateway.take_news(&news),
     }

@@ -155,13 +155,24 @@ impl<A: Asker> Names<A> {
     /// Asks for the names of `config` that are not known yet, some at once; for [`Names::resolve`]. Whoever waits for it
     /// looks after the known ones meanwhile.
     pub(super) fn ask_for_new(&self, config: &Config) -> impl Future<Output = Answers<A>> + use<A> {
-        let wanted = Wanted::new(config);
-        let is_tuned = wanted.dns == self.wanted.dns;
-        let asker = if is_tuned { self.asker.clone() } else { self.asker.tuned(&config.dns) };
+        self.ask_for_new_of(&[config])
+    }
+
+    /// The same for several configurations that are to stand side by side, by the settings of the last.
+    pub(super) fn ask_for_new_of(&self, configs: &[&Config]) -> impl Future<Output = Answers<A>> + use<A> {
+        let wanted = Wanted::of(configs);
+        let asker = self.asker_of(&wanted);
         let unknown = wanted.hosts.keys().filter(|host| !self.records.contains_key(*host)).cloned().collect();
         async move {
             let answers = ask_each(&asker, unknown).await;
             Answers { asker, wanted, answers }
+        }
+    }
+
+    fn asker_of(&self, wanted: &Wanted) -> A {
+        match &wanted.dns {
+            Some(dns) if wanted.dns != self.wanted.dns => self.asker.tuned(dns),
+            Some(_) | None => self.asker.clone(),
         }
     }
 
@@ -192,6 +203,16 @@ impl<A: Asker> Names<A> {
             wanted.resolved(|host| fresh.get(host).map(|(record, _)| record).or_else(|| self.records.get(host)));
         self.staged = Some(Staged { asker, wanted, fresh });
         Ok(resolved)
+    }
+
+    /// The addresses of all names of configurations that want none but known ones. Followed as [`Names::resolve`] is.
+    pub(super) fn resolved_of(&mut self, configs: &[&Config]) -> Resolved {
+        let wanted = Wanted::of(configs);
+        let resolved = wanted.resolved(|host| self.records.get(host));
+        if wanted != self.wanted {
+            self.staged = Some(Staged { asker: self.asker_of(&wanted), wanted, fresh: HashMap::new() });
+        }
+        resolved
     }
 
     /// Told that the configuration resolved last is in force.
@@ -302,7 +323,8 @@ impl<A: Asker> Names<A> {
     }
 
     /// Addresses of every endpoint of the configuration in force.
-    pub(super) fn resolved(&self) -> Resolved {
+    #[cfg(test)]
+    fn resolved(&self) -> Resolved {
         self.wanted.resolved(|host| self.records.get(host))
     }
 
@@ -339,8 +361,8 @@ impl Counts {
     }
 }
 
-/// What a configuration asks for.
-#[derive(Debug, Default)]
+/// What a configuration asks for, or several side by side.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
     /// `None` before the first configuration.
     dns: Option<Dns>,
@@ -351,18 +373,20 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(config: &Config) -> Self {
+    fn of(configs: &[&Config]) -> Self {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let mut wanted = Self { dns: Some(config.dns.clone()), ..Self::default() };
-        for endpoint in config.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
-            wanted.pairs.insert((endpoint.host.clone(), endpoint.port));
-            if endpoint.host.parse::<IpAddr>().is_ok() {
-                continue;
+        let mut wanted = Self { dns: configs.last().map(|config| config.dns.clone()), ..Self::default() };
+        for config in configs {
+            for endpoint in config.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
+                wanted.pairs.insert((endpoint.host.clone(), endpoint.port));
+                if endpoint.host.parse::<IpAddr>().is_ok() {
+                    continue;
+                }
+                let ceiling = endpoint.dns_ttl_max.map_or(config.dns.ttl_max, |own| own.min(config.dns.ttl_max));
+                let bounds = Bounds::new(ms(config.dns.ttl_min), ms(ceiling));
+                let host: Arc<str> = Arc::from(endpoint.host.as_str());
+                wanted.hosts.entry(host).and_modify(|known| *known = known.with(bounds)).or_insert(bounds);
             }
-            let ceiling = endpoint.dns_ttl_max.map_or(config.dns.ttl_max, |own| own.min(config.dns.ttl_max));
-            let bounds = Bounds::new(ms(config.dns.ttl_min), ms(ceiling));
-            let host: Arc<str> = Arc::from(endpoint.host.as_str());
-            wanted.hosts.entry(host).and_modify(|known| *known = known.with(bounds)).or_insert(bounds);
         }
         wanted
     }

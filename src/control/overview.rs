@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::sides::Sides;
 use crate::cluster::{BreakerState, ClusterState, EndpointId, Fitness, Fleet, Probe, Slot};
 use crate::config::Config;
 use crate::policy::Admission;
@@ -40,8 +41,25 @@ pub(super) struct ShownEndpoint {
 }
 
 impl Overview {
-    /// What `snapshot`, compiled from `config`, has to show.
-    pub(super) fn new(snapshot: &Snapshot, config: &Config) -> Self {
+    /// What `snapshot`, compiled from `sides`, has to show: of what is on trial whatever the other does not have.
+    pub(super) fn new(snapshot: &Snapshot, sides: Sides<'_>) -> Self {
+        let mut sides = sides.compiled(snapshot).map(|(snapshot, config)| Self::of(snapshot, config));
+        let mut shown = sides.next().unwrap_or_default();
+        for cluster in sides.flat_map(|candidate| candidate.clusters) {
+            match shown.clusters.iter_mut().find(|known| known.name == cluster.name) {
+                Some(known) => {
+                    let is_new = |one: &ShownEndpoint| known.endpoints.iter().all(|other| other.id != one.id);
+                    let new: Vec<_> = cluster.endpoints.into_iter().filter(is_new).collect();
+                    known.endpoints.extend(new);
+                }
+                // Nobody is unready for want of what is on trial.
+                None => shown.clusters.push(Shown { is_required: false, ..cluster }),
+            }
+        }
+        shown
+    }
+
+    fn of(snapshot: &Snapshot, config: &Config) -> Self {
         let clusters = snapshot.clusters.iter().zip(&config.clusters);
         Self {
             clusters: clusters
@@ -196,7 +214,7 @@ pub(super) mod tests {
             self.registry.on_publishing(&snapshot, &config, 0);
             self.registry.on_published(self.epoch);
             self.ids.clone_from(&snapshot.clusters[0].ids);
-            self.overview = Overview::new(&snapshot, &config);
+            self.overview = Overview::new(&snapshot, Sides::alone(&config));
             self.ids.clone()
         }
 

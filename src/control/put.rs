@@ -164,13 +164,13 @@ impl Gateway {
         let (shown, looked_at) = (path.display().to_string(), path.clone());
         let looking = tokio::task::spawn_blocking(move || tag_of(&looked_at));
         let seen = unless_failed(&shown, looking.await)?;
-        if !condition.is_met(seen.as_ref(), self.written().tag().as_ref()) {
+        if !condition.is_met(seen.as_ref(), self.read_last().tag().as_ref()) {
             return Err(condition.refusal(seen));
         }
         let loaded = self.source.with_main(text.clone()).load().await.map_err(Refused::Invalid)?;
         let tag = written::tag(&text);
         let keeping = Keeping::new(path, seen, text).await?;
-        let epoch = self.publish(loaded, Some(keeping)).await?;
+        let epoch = self.take_up_loaded(Trigger::Put, loaded, Some(keeping)).await?;
         self.last_refusal = None;
         self.board.on_reload(Trigger::Put.name(), None);
         let is_adopted = self.adopted().await;

@@ -86,6 +86,17 @@ pub(super) fn open_all(
     wanted.iter().map(&mut one).collect()
 }
 
+/// Whether every listener of `wanted` could be opened, without a queue that anybody might come to.
+///
+/// # Errors
+/// The first that cannot be opened, by name.
+pub(super) fn may_open(wanted: &[(String, SocketAddr, bool)]) -> Result<(), String> {
+    for (name, address, _) in wanted.iter().filter(|(_, address, shared)| !shared && address.port() != 0) {
+        drop(open(*address, false).map_err(|error| format!("listener `{name}`: {}", explain(*address, &error)))?);
+    }
+    Ok(())
+}
+
 /// Binds `workers` sockets to `address` (port 0: the kernel chooses one for all).
 ///
 /// `SO_REUSEPORT` would let a second gateway share the port in silence, so unless `shared` says that this process holds
@@ -163,6 +174,8 @@ mod tests {
         let error = open_all(&[("web".to_owned(), address, false)], 1, &mut Inherited::default()).unwrap_err();
         assert!(error.contains("`web`") && error.contains(&address.to_string()), "{error}");
         assert!(error.contains("another process"), "{error}");
+        assert_eq!(may_open(&[("web".to_owned(), address, false)]), Err(error));
+        assert_eq!(may_open(&[("web".to_owned(), address, true), ("more".to_owned(), loopback(), false)]), Ok(()));
     }
 
     #[test]

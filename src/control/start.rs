@@ -14,7 +14,9 @@ use super::log_writer::LogWriter;
 use super::overview::Overview;
 use super::policy::LivePolicies;
 use super::probes::{self, Probes};
+use super::rollout::Rollouts;
 use super::sentinel::Sentinel;
+use super::sides::Sides;
 use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
 use super::systemd;
@@ -85,7 +87,7 @@ async fn start_after(
     let Some(predecessor) = predecessor else {
         let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
         let (gateway, _none_left) = prepared.launch(false).map_err(Failure::Runtime)?;
-        return serves(gateway).await.map(|gateway| (gateway, server));
+        return Box::pin(serves(gateway)).await.map(|gateway| (gateway, server));
     };
     let (gateway, later) = prepared.launch(true).map_err(Failure::Runtime)?;
     let mut gateway = launched(gateway).await?;
@@ -97,7 +99,7 @@ async fn start_after(
     let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
     gateway.board.on_replacing(predecessor.pid);
     gateway.accept_on(later);
-    serves(gateway).await.map(|gateway| (gateway, server))
+    Box::pin(serves(gateway)).await.map(|gateway| (gateway, server))
 }
 
 /// Waits until every worker accepts.
@@ -138,15 +140,16 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     tables.look_for_roots(config).await;
-    let new = tables.ask_for_new(config).await;
-    let mut snapshot = tables.compile(config, 1, new).map_err(refused)?;
+    let sides = Sides::alone(config);
+    let new = tables.ask_for_new(sides).await;
+    let mut snapshot = tables.compile(sides, 1, new).map_err(refused)?;
     let mut policy = LivePolicies::new(placement.len());
     policy.follow(config.live_policy.as_ref());
     snapshot.live = policy.compiled();
     if snapshot.live.is_some() {
         tables.limits().prepare();
     }
-    tables.on_publishing(&snapshot, config);
+    tables.on_publishing(&snapshot, sides);
     tables.on_published(1);
     let wanted = listener_changes(&[], &config.listeners).open;
     inherited.fit(&config.listeners).map_err(refused)?;
@@ -181,8 +184,9 @@ impl Prepared {
     fn launch(self, leaves_inherited: bool) -> Result<(Gateway, Vec<Copies>), String> {
         let (reports, found) = mpsc::unbounded_channel();
         let mut probes = Probes::new(reports);
-        let targets = probes::targets(&self.loaded.config, &self.snapshot);
-        let overview = Arc::new(Overview::new(&self.snapshot, &self.loaded.config));
+        let sides = Sides::alone(&self.loaded.config);
+        let targets = probes::targets(sides, &self.snapshot);
+        let overview = Arc::new(Overview::new(&self.snapshot, sides));
         let publisher = Publisher::new(self.snapshot, self.seats.len());
         let runtime = &self.loaded.config.runtime;
         let credit = Arc::new(Credit::new(runtime.max_connections));
@@ -220,6 +224,7 @@ impl Prepared {
             writer: self.writer,
             traces: self.traces,
             policy: self.policy,
+            rollouts: Rollouts::default(),
         };
         gateway.follow_files();
         gateway.show();

@@ -10,6 +10,7 @@ use super::keys::{KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
 use super::roots;
 use super::series::Series;
+use super::sides::{Sides, Staged};
 use super::weights::{GivenWeights, Wanted};
 use crate::clock;
 use crate::cluster::Fleet;
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::policy::limit::Limits;
 use crate::rng::Rng;
-use crate::snapshot::{self, Registry, Resolved, Snapshot};
+use crate::snapshot::{self, CompileError, Registry, Resolved, Share, Snapshot};
 
 /// Identities of endpoints, series of routes and clusters, and the addresses of names.
 pub(super) struct Tables {
@@ -78,9 +79,9 @@ impl Tables {
         self.registry.fleet()
     }
 
-    /// Asks for the names of `config` that are not known yet; for [`Tables::compile`].
-    pub(super) fn ask_for_new(&self, config: &Config) -> impl Future<Output = Answers> + use<> {
-        self.names.ask_for_new(config)
+    /// Asks for the names of `sides` that are not known yet; for [`Tables::compile`].
+    pub(super) fn ask_for_new(&self, sides: Sides<'_>) -> impl Future<Output = Answers> + use<> {
+        self.names.ask_for_new_of(&sides.configs().collect::<Vec<_>>())
     }
 
     /// Reads the authorities that the system believes, once `config` needs them; for [`Tables::compile`], which says who
@@ -93,42 +94,51 @@ impl Tables {
         }
     }
 
-    /// Compiles `config` as `epoch`; its new names had these answers.
+    /// Compiles `sides` as `epoch`; their new names had these answers.
     ///
     /// # Errors
     /// Every name without an address, or what the compiler refuses; follow neither by [`Tables::on_published`].
-    pub(super) fn compile(&mut self, config: &Config, epoch: u64, new: Answers) -> Result<Snapshot, String> {
-        let resolved = self.names.resolve(config, new).map_err(|all| all.join("\n"))?;
-        self.assemble(config, epoch, &resolved)
+    pub(super) fn compile(&mut self, sides: Sides<'_>, epoch: u64, new: Answers) -> Result<Snapshot, String> {
+        let newest = sides.candidate.map_or(sides.current, |staged| staged.config);
+        let resolved = self.names.resolve(newest, new).map_err(|all| all.join("\n"))?;
+        self.assemble(sides, epoch, &resolved)
     }
 
-    /// Compiles `config`, which is in force, as `epoch` with the addresses and the keys that there are now.
+    /// Compiles `sides`, which have no new names, as `epoch` with the addresses and the keys that there are now.
     ///
     /// # Errors
     /// What the compiler refuses: too many endpoints by now; then do not follow it by [`Tables::on_published`].
-    pub(super) fn recompile(&mut self, config: &Config, epoch: u64) -> Result<Snapshot, String> {
-        let resolved = self.names.resolved();
-        self.assemble(config, epoch, &resolved)
+    pub(super) fn recompile(&mut self, sides: Sides<'_>, epoch: u64) -> Result<Snapshot, String> {
+        let resolved = self.names.resolved_of(&sides.configs().collect::<Vec<_>>());
+        self.assemble(sides, epoch, &resolved)
     }
 
-    fn assemble(&mut self, config: &Config, epoch: u64, resolved: &Resolved) -> Result<Snapshot, String> {
-        self.registry.set_issued(self.keys.issued(config));
+    fn assemble(&mut self, sides: Sides<'_>, epoch: u64, resolved: &Resolved) -> Result<Snapshot, String> {
         self.registry.set_weights(self.weights.all());
-        match snapshot::compile(config, epoch, &mut self.registry, resolved) {
-            Ok(mut snapshot) => {
-                let (routes, clusters) = (Arc::get_mut(&mut snapshot.routes), Arc::get_mut(&mut snapshot.clusters));
-                for route in routes.expect("nobody else has a new snapshot") {
-                    route.series = self.routes.slot(&route.name);
-                }
-                for cluster in clusters.expect("nobody else has a new snapshot") {
-                    cluster.series = self.clusters.slot(&cluster.name);
-                }
-                Ok(snapshot)
-            }
-            Err(error) => {
-                self.on_rejected(epoch);
-                Err(error.to_string())
-            }
+        self.try_assemble(sides, epoch, resolved).map_err(|error| {
+            self.on_rejected(epoch);
+            error.to_string()
+        })
+    }
+
+    fn try_assemble(&mut self, sides: Sides<'_>, epoch: u64, resolved: &Resolved) -> Result<Snapshot, CompileError> {
+        self.registry.set_issued(self.keys.issued(sides.current));
+        let mut snapshot = snapshot::compile(sides.current, epoch, &mut self.registry, resolved)?;
+        self.number_series(&mut snapshot);
+        let Some(Staged { config, rules, trial }) = sides.candidate else { return Ok(snapshot) };
+        self.registry.set_issued(self.keys.issued(config));
+        let mut candidate = snapshot::compile_beside(config, epoch, &mut self.registry, resolved)?;
+        self.number_series(&mut candidate);
+        Ok(snapshot.beside(candidate, Share::new(rules.share), Arc::clone(trial)))
+    }
+
+    fn number_series(&mut self, snapshot: &mut Snapshot) {
+        let (routes, clusters) = (Arc::get_mut(&mut snapshot.routes), Arc::get_mut(&mut snapshot.clusters));
+        for route in routes.expect("nobody else has a new snapshot") {
+            route.series = self.routes.slot(&route.name);
+        }
+        for cluster in clusters.expect("nobody else has a new snapshot") {
+            cluster.series = self.clusters.slot(&cluster.name);
         }
     }
 
@@ -143,11 +153,12 @@ impl Tables {
         all.map(|((cluster, address), weight)| (cluster, address, weight)).collect()
     }
 
-    /// Told that `snapshot`, compiled from `config`, is about to be published: what all cores share takes up its settings.
-    pub(super) fn on_publishing(&mut self, snapshot: &Snapshot, config: &Config) {
-        self.registry.on_publishing(snapshot, config, clock::now_ns() / 1_000_000);
-        self.keys.follow(config);
-        self.weights.follow(config);
+    /// Told that `snapshot`, compiled from `sides`, is about to be published: what all cores share takes up its settings.
+    pub(super) fn on_publishing(&mut self, snapshot: &Snapshot, sides: Sides<'_>) {
+        let candidate = sides.candidate.map(|staged| staged.config);
+        self.registry.on_publishing_beside(snapshot, sides.current, candidate, clock::now_ns() / 1_000_000);
+        self.keys.follow(sides.configs());
+        self.weights.follow(sides.configs());
     }
 
     /// Told that the snapshot of `epoch` is in force.
@@ -248,7 +259,7 @@ mod tests {
         let mut epoch = 0;
         let mut publish = |tables: &mut Tables| {
             epoch += 1;
-            let snapshot = tables.recompile(&config, epoch).unwrap();
+            let snapshot = tables.recompile(Sides::alone(&config), epoch).unwrap();
             tables.on_published(epoch);
             Arc::clone(&snapshot.listeners[0].tls.as_ref().expect("given").config().ticketer)
         };

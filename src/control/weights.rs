@@ -31,9 +31,13 @@ impl GivenWeights {
         }
     }
 
-    /// Forgets those of clusters that a configuration does not have. Addresses come and go with their names.
-    pub(super) fn follow(&mut self, config: &Config) {
-        self.0.retain(|(cluster, _), _| config.clusters.iter().any(|known| known.name == *cluster));
+    /// Forgets those of clusters that no configuration has. Addresses come and go with their names.
+    pub(super) fn follow<'a>(&mut self, configs: impl Iterator<Item = &'a Config> + Clone) {
+        let is_known = |name: &String| {
+            let mut clusters = configs.clone().flat_map(|config| &config.clusters);
+            clusters.any(|known| known.name == *name)
+        };
+        self.0.retain(|(cluster, _), _| is_known(cluster));
     }
 
     /// For the tables.

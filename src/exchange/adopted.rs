@@ -1,13 +1,14 @@
 //! A snapshot as one worker adopted it, with what that worker keeps beside it.
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cluster::{Balancer, InFlightView, RetryBudget, Split};
 use crate::rng::Rng;
 use crate::snapshot::{Cluster, Snapshot};
-use crate::telemetry::{Sampler, Share};
+use crate::telemetry::{Sampler, Share, TrialCells};
 
 /// One worker's side of a cluster; it survives reloads that keep the cluster.
 pub(super) struct Lane {
@@ -27,18 +28,31 @@ pub(super) struct Adopted {
     pub(super) sampler: Sampler,
     /// Of the traces that begin here those that are recorded, where requests are traced.
     pub(super) traced: Option<Share>,
+    /// What has a share of new connections, with lanes of its own.
+    pub(super) candidate: Option<Rc<Self>>,
 }
+
+/// The trial in which a connection was given the candidate; the configuration in force serves it before and after.
+pub(super) type Staged = Option<NonZeroU32>;
 
 impl Adopted {
     /// Takes up `snapshot` as one of `workers`; lanes of clusters that `before` had with the same balancer go on, and so do
     /// splits of the same weights.
     pub(super) fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, workers: usize, rng: &mut Rng) -> Self {
+        let candidate_before = before.and_then(|before| before.candidate.as_deref());
+        let candidate = snapshot.candidate.as_ref().map(|candidate| {
+            let snapshot = Arc::clone(&candidate.snapshot);
+            Rc::new(Self::new(snapshot, candidate_before, workers, rng))
+        });
+        // Once it is not on trial any more, what it had goes on with what is in force.
+        let on_trial_before = candidate_before.filter(|_| candidate.is_none());
         let log = snapshot.log;
         // Workers start at different places, or the first endpoint of each cluster would get every first request.
         let mut start = || u32::try_from(rng.below(1 << 32)).unwrap_or(0);
         let lanes = (snapshot.clusters.iter())
             .map(|cluster| {
-                before.and_then(|before| before.lane_of(cluster)).unwrap_or_else(|| {
+                let known = [before, on_trial_before].into_iter().flatten().find_map(|before| before.lane_of(cluster));
+                known.unwrap_or_else(|| {
                     Rc::new(RefCell::new(Lane {
                         balancer: Balancer::new(cluster.strategy, start()),
                         budget: RetryBudget::new(workers),
@@ -59,7 +73,29 @@ impl Adopted {
             .collect();
         let sampler = Sampler::new(log.ok, log.slow_over, log.slow, log.errors);
         let traced = snapshot.tracing.map(|tracing| Share::new(tracing.share));
-        Self { lanes, splits, sampler, traced, snapshot }
+        Self { lanes, splits, sampler, traced, candidate, snapshot }
+    }
+
+    /// What serves a connection that was staged so.
+    pub(super) fn of(self: &Rc<Self>, staged: Staged) -> Rc<Self> {
+        let candidate = self.candidate.as_ref().filter(|candidate| staged.is_some() && candidate.number() == staged);
+        Rc::clone(candidate.unwrap_or(self))
+    }
+
+    /// Every cluster, those of the candidate last; one that both have is there twice.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        let candidate = self.candidate.iter().flat_map(|candidate| candidate.snapshot.clusters.iter());
+        self.snapshot.clusters.iter().chain(candidate)
+    }
+
+    /// The trial that it is part of.
+    fn number(&self) -> Staged {
+        self.snapshot.trial.as_ref().map(|on_trial| on_trial.trial.number())
+    }
+
+    /// Where a worker counts what becomes of its requests, while one of two configurations is on trial.
+    pub(super) fn on_trial(&self, worker: usize) -> Option<&TrialCells> {
+        self.snapshot.trial.as_ref().map(|on_trial| on_trial.trial.cells(worker, on_trial.side))
     }
 
     fn lane_of(&self, cluster: &Cluster) -> Option<Rc<RefCell<Lane>>> {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use futures_util::future::Either;
 
+use super::adopted::Staged;
 use super::caps::{count_client, enter};
 use super::failure::Failure;
 use super::held::{Arrival, Client, Extra, Gauge, Next};
@@ -49,15 +50,16 @@ pub fn serve_connection<E: Env>(
     peer: SocketAddr,
     name: Rc<str>,
 ) -> Option<impl Future<Output = ()>> {
-    let adopted = shard.adopt();
+    let staged = shard.stage(&name);
+    let adopted = shard.adopt(staged);
     // Of a listener that a reload removed nothing is known; its connections end with their first request.
     let listener = adopted.snapshot.listener(&name);
     let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip())).ok()?;
     Some(match listener {
         Some(listener) if !listener.begins_with_requests() => {
-            Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, caller)))
+            Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, staged, caller)))
         }
-        Some(_) | None => Either::Left(serve(plain(shard, stream, peer, name, Extra::new(caller, None)))),
+        Some(_) | None => Either::Left(serve(plain(shard, stream, peer, name, staged, Extra::new(caller, None)))),
     })
 }
 
@@ -67,11 +69,12 @@ fn plain<E: Env>(
     stream: E::Stream,
     peer: SocketAddr,
     listener: Rc<str>,
+    staged: Staged,
     extra: Option<Box<Extra>>,
 ) -> Box<Client<E>> {
     let alarm = shard.alarms.register();
     // In a box, because a future holds what is passed into it twice: as passed and as used.
-    Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm, extra))
+    Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm, staged, extra))
 }
 
 /// Serves a connection whose requests come behind the words of a proxy, or of TLS, or of both in this order.
@@ -80,11 +83,12 @@ async fn serve_after_words<E: Env>(
     stream: E::Stream,
     peer: SocketAddr,
     name: Rc<str>,
+    staged: Staged,
     caller: Option<Caller>,
 ) {
     // What these need is gone when they are done.
     let Some(client) = Box::pin(async move {
-        let adopted = shard.adopt();
+        let adopted = shard.adopt(staged);
         let listener = adopted.snapshot.listener(&name)?;
         let accepted_ms = shard.alarms.now_ms();
         let (tls, secured_ms) = (listener.tls.clone(), accepted_ms + listener.handshake_ms);
@@ -97,10 +101,10 @@ async fn serve_after_words<E: Env>(
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
         match tls {
-            None => Some(plain(shard, stream, peer, name, Extra::new(caller, received))),
+            None => Some(plain(shard, stream, peer, name, staged, Extra::new(caller, received))),
             Some(tls) => {
                 let (listener, due_ms) = (name, secured_ms);
-                secure(Unsecured { shard, stream, peer, caller, listener, tls, due_ms, received }).await
+                secure(Unsecured { shard, stream, peer, caller, listener, staged, tls, due_ms, received }).await
             }
         }
     })
@@ -199,7 +203,7 @@ async fn read_head<E: Env>(
     started_ns: u64,
 ) -> HeadRead {
     head.clear();
-    let adopted = shard.adopt();
+    let adopted = client.adopt();
     // A listener that a reload removed serves nothing more.
     let Some(listener) = adopted.snapshot.listener(&client.listener) else {
         return HeadRead::Gone;
@@ -248,7 +252,7 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     let client = &*client;
     let _idle = Gauge::new(&shard.counters.connections_idle);
     let began_ms = shard.alarms.now_ms();
-    let due_ms = began_ms + first_bytes_bound(shard, client);
+    let due_ms = began_ms + first_bytes_bound(client);
     let lent = shard.buffers.lent();
     if is_ready || lent <= limits::BUFFERS_IDLE {
         return wait_with_buffer(client, buffer, due_ms).await;
@@ -297,8 +301,8 @@ async fn wait_with_buffer<E: Env>(client: &Client<E>, buffer: Buffer, due_ms: u6
 }
 
 /// A connection that has proven itself may rest; one that never sent a request may not.
-fn first_bytes_bound<E: Env>(shard: &Shard<E>, client: &Client<E>) -> u64 {
-    let adopted = shard.adopt();
+fn first_bytes_bound<E: Env>(client: &Client<E>) -> u64 {
+    let adopted = client.adopt();
     adopted
         .snapshot
         .listener(&client.listener)
@@ -307,7 +311,7 @@ fn first_bytes_bound<E: Env>(shard: &Shard<E>, client: &Client<E>) -> u64 {
 
 /// Tells a client why its request is not served, before there is one to speak of.
 pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, started_ns: u64) -> Next {
-    let adopted = shard.adopt();
+    let adopted = client.adopt();
     let verdict = failure.verdict();
     shard.counters.client_glitches.add(1);
     shard.settle_refused(&adopted, failure, client.peer, started_ns);

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::adopted::Adopted;
+use super::adopted::{Adopted, Staged};
 use super::authenticate::Identities;
 use super::external::Relayed;
 use super::shard::Shard;
@@ -24,6 +24,8 @@ pub(super) struct Client<E: Env> {
     pub(super) alarm: Alarm,
     /// What most have nothing of.
     pub(super) extra: Option<Box<Extra>>,
+    /// Is it one of those that what is on trial serves?
+    pub(super) staged: Staged,
     /// Has it carried an exchange?
     pub(super) is_proven: bool,
     /// Did its rest end because bytes are there?
@@ -38,10 +40,16 @@ impl<E: Env> Client<E> {
         peer: SocketAddr,
         listener: Rc<str>,
         alarm: Alarm,
+        staged: Staged,
         extra: Option<Box<Extra>>,
     ) -> Self {
         gauge(&shard, &stream).add(1);
-        Self { shard, stream, peer, listener, alarm, extra, is_proven: false, is_ready: false }
+        Self { shard, stream, peer, listener, alarm, extra, staged, is_proven: false, is_ready: false }
+    }
+
+    /// What is to serve its next exchange.
+    pub(super) fn adopt(&self) -> Rc<Adopted> {
+        self.shard.adopt(self.staged)
     }
 
     /// May it carry requests for `host`, as far as its certificate goes?

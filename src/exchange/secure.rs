@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use rustls::HandshakeKind;
 
+use super::adopted::Staged;
 use super::connection::{linger, refuse};
 use super::failure::Failure;
 use super::held::{Client, Extra, Gauge, Next};
@@ -21,6 +22,7 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) caller: Option<Caller>,
     pub(super) listener: Rc<str>,
+    pub(super) staged: Staged,
     pub(super) tls: Inbound,
     /// When it must be done, in milliseconds of the worker's clock.
     pub(super) due_ms: u64,
@@ -30,7 +32,7 @@ pub(super) struct Unsecured<E: Env> {
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, caller, listener, tls, due_ms, received } = unsecured;
+    let Unsecured { shard, stream, peer, caller, listener, staged, tls, due_ms, received } = unsecured;
     let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
     let began_ns = shard.env.now_ns();
@@ -70,11 +72,17 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                 peer,
                 listener,
                 alarm,
+                staged,
                 Extra::secured(caller, shown),
             )))
         }
         Accepted::Failed(stream, why) => {
             count_failure(&shard, why);
+            if why != TlsFailure::PlainHttp
+                && let Some(cells) = shard.adopt(staged).on_trial(shard.worker)
+            {
+                cells.on_handshake_failed();
+            }
             if why == TlsFailure::PlainHttp {
                 let client = Client::new(
                     Rc::clone(&shard),
@@ -82,6 +90,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                     peer,
                     listener,
                     alarm,
+                    staged,
                     Extra::new(caller, None),
                 );
                 if refuse(&shard, &client, Failure::PlainHttp, began_ns).await == Next::Linger {

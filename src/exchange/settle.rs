@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::adopted::Adopted;
-use super::failure::{Failure, Fault};
+use super::failure::{Failure, Fault, Verdict};
 use super::held::Exchange;
 use super::shard::Shard;
 use crate::http1::{FieldKind, Version, trace_id_text};
 use crate::net::Env;
-use crate::telemetry::{Class, Record, method_index};
+use crate::telemetry::{Class, Ending, Record, method_index};
 
 impl<E: Env> Exchange<'_, E> {
     /// Notes how the exchange failed, for its log line and its counters.
@@ -50,6 +50,9 @@ impl<E: Env> Exchange<'_, E> {
         };
         self.shard.counters.on_exchange(method_index(method), status, series, cluster, answered_ns);
         self.count_stages(duration_ns);
+        if let Some(cells) = self.adopted.on_trial(self.shard.worker) {
+            cells.on_request(ending(status, tally.failure.get(), tally.grpc_status.get()), answered_ns);
+        }
         let cut = tally.failure.get().is_some();
         let class = self.adopted.sampler.class(status, cut, duration_ns);
         let is_logged = self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64());
@@ -135,6 +138,9 @@ impl<E: Env> Shard<E> {
         let duration_ns = self.env.now_ns().saturating_sub(started_ns);
         self.counters.rejected[failure.index()].add(1);
         self.counters.on_exchange(method_index(b""), verdict.status, None, None, duration_ns);
+        if let Some(cells) = adopted.on_trial(self.worker) {
+            cells.on_request(ending(verdict.status, Some(failure), None), duration_ns);
+        }
         let class = adopted.sampler.class(verdict.status, true, duration_ns);
         if !adopted.sampler.keep(class, || self.rng.borrow_mut().u64()) {
             return;
@@ -185,6 +191,24 @@ impl<E: Env> Shard<E> {
     }
 }
 
+/// How an exchange ended, for the configuration that served it.
+fn ending(status: u16, failure: Option<Failure>, grpc_status: Option<u8>) -> Ending {
+    match failure.map(|failure| failure.verdict()) {
+        Some(Verdict { fault: Fault::Gateway, .. }) => Ending::GatewayFailed,
+        Some(Verdict { fault: Fault::Upstream, .. }) => Ending::UpstreamFailed,
+        // Whether a client takes its answer, or sends what it began, is its own affair.
+        Some(Verdict { fault: Fault::Client, status: 408 | 499, .. }) => Ending::Passed,
+        Some(Verdict { fault: Fault::Client, .. }) => Ending::Refused,
+        None if status >= 500 || grpc_status.is_some_and(|status| GRPC_FAILED.contains(&status)) => {
+            Ending::UpstreamFailed
+        }
+        None => Ending::Passed,
+    }
+}
+
+/// What of gRPC would be a status from 500 on: UNKNOWN, `DEADLINE_EXCEEDED`, INTERNAL, UNAVAILABLE, `DATA_LOSS`.
+const GRPC_FAILED: [u8; 5] = [2, 4, 13, 14, 15];
+
 /// The right-most address of an `X-Forwarded-For` chain that is not trusted; the last good one when it is rubbish.
 fn client_behind(chain: &[u8], peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
     let mut client = peer;
@@ -203,6 +227,25 @@ fn client_behind(chain: &[u8], peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_is_charged_with_what_failed_and_what_it_refused_but_not_with_what_its_clients_did() {
+        for (status, failure, grpc, expected) in [
+            (200, None, None, Ending::Passed),
+            (404, None, None, Ending::Passed),
+            (500, None, None, Ending::UpstreamFailed),
+            (200, None, Some(14), Ending::UpstreamFailed),
+            (200, None, Some(5), Ending::Passed),
+            (502, Some(Failure::ConnectRefused), None, Ending::UpstreamFailed),
+            (503, Some(Failure::Overloaded), None, Ending::GatewayFailed),
+            (404, Some(Failure::RouteNotFound), None, Ending::Refused),
+            (499, Some(Failure::ClientAbort), None, Ending::Passed),
+            (408, Some(Failure::ClientHeaderTimeout), None, Ending::Passed),
+            (200, Some(Failure::UpstreamTruncated), None, Ending::UpstreamFailed),
+        ] {
+            assert_eq!(ending(status, failure, grpc), expected, "{status} {failure:?} {grpc:?}");
+        }
+    }
 
     #[test]
     fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {

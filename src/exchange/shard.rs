@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::adopted::Adopted;
+use super::adopted::{Adopted, Staged};
 use super::berth::Berths;
 use super::carry::Carrier;
 use super::handshakes::Handshakes;
@@ -160,12 +160,25 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// The snapshot for a new exchange: one atomic load, and a change of snapshot when the epoch moved on.
-    pub(super) fn adopt(&self) -> Rc<Adopted> {
+    /// The snapshot for a new exchange of a connection that was staged so: one atomic load, and a change of snapshot when the
+    /// epoch moved on.
+    pub(super) fn adopt(&self, staged: Staged) -> Rc<Adopted> {
         if self.reader.epoch() != self.current.borrow().snapshot.epoch {
             self.adopt_newest();
         }
-        Rc::clone(&self.current.borrow())
+        self.current.borrow().of(staged)
+    }
+
+    /// Decides for a new connection of a listener, for as long as it lives, whether what is on trial serves it.
+    pub(super) fn stage(&self, listener: &str) -> Staged {
+        let adopted = self.adopt(None);
+        let on_trial = adopted.snapshot.trial.as_ref()?;
+        let candidate = adopted.snapshot.candidate.as_ref()?;
+        let staged = candidate.takes(listener, self.rng.borrow_mut().u64()).then(|| on_trial.trial.number());
+        if let Some(cells) = adopted.of(staged).on_trial(self.worker) {
+            cells.on_connection();
+        }
+        staged
     }
 
     /// Adopts the newest snapshot now; an idle worker is asked to, so that nobody waits for its next request.
@@ -181,11 +194,14 @@ impl<E: Env> Shard<E> {
         drop(self.current.replace(next));
         self.close_removed(&before.snapshot);
         self.forget_before(&before.snapshot);
-        for cluster in self.current.borrow().snapshot.clusters.iter() {
+        let now = Rc::clone(&self.current.borrow());
+        for cluster in now.clusters() {
             self.close_over(cluster);
         }
         self.queues.wake_all();
-        self.left.borrow_mut().push(before);
+        let on_trial = before.candidate.as_ref().map(Rc::clone);
+        // What holds the other first, so that both can be left at once.
+        self.left.borrow_mut().extend([before].into_iter().chain(on_trial));
         self.leave_unused();
     }
 
@@ -225,8 +241,7 @@ impl<E: Env> Shard<E> {
             Call::Wake(state) => self.queues.wake_first(state),
             Call::Reclaim(state) if state.waiting() > 0 => {
                 let adopted = Rc::clone(&self.current.borrow());
-                let clusters = &adopted.snapshot.clusters;
-                if let Some(cluster) = clusters.iter().find(|cluster| Arc::ptr_eq(&cluster.state, state))
+                if let Some(cluster) = adopted.clusters().find(|cluster| Arc::ptr_eq(&cluster.state, state))
                     && let Some(upstream) = self.try_take_idle(cluster)
                 {
                     // The close wakes whoever is first, unless that one waits here and takes it as it is.

@@ -127,7 +127,7 @@ pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Opti
 /// Waits for the client's preface, as long as it might take for its first request.
 async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Option<(H2Server, Bounds)> {
     let shard = &client.shard;
-    let adopted = shard.adopt();
+    let adopted = client.adopt();
     let listener = adopted.snapshot.listener(&client.listener)?;
     let allowed =
         H2Limits { streams: listener.h2_streams, header_bytes: u32::try_from(listener.head.bytes).unwrap_or(u32::MAX) };
@@ -208,7 +208,7 @@ impl<E: Env> Course<'_, E> {
 
     /// Does its listener still exist? Its bounds are those of the newest configuration.
     fn is_wanted(&mut self) -> bool {
-        let adopted = self.client.shard.adopt();
+        let adopted = self.client.adopt();
         let listener = adopted.snapshot.listener(&self.client.listener);
         self.bounds = listener.map_or(self.bounds, Bounds::of);
         listener.is_some()
@@ -296,7 +296,7 @@ fn count<E: Env>(client: &Client<E>, tally: &Tally) {
     }
     for _ in 0..tally.fields_sent {
         counters.client_glitches.add(1);
-        let (adopted, now_ns) = (client.shard.adopt(), client.shard.env.now_ns());
+        let (adopted, now_ns) = (client.adopt(), client.shard.env.now_ns());
         client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client.peer, now_ns);
     }
 }
@@ -362,7 +362,8 @@ pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
     let connection = &open.connection;
     let shard = &connection.shard;
     let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
-    let client = Client::new(Rc::clone(shard), Channel::H2(stream), connection.peer, listener, alarm, None);
+    let (peer, staged) = (connection.peer, connection.staged);
+    let client = Client::new(Rc::clone(shard), Channel::H2(stream), peer, listener, alarm, staged, None);
     let next = match translated {
         Ok(()) => serve_head(&open, &client, head, started_ns).await,
         Err(why) => refuse(shard, &client, Failure::BadRequest(why), started_ns).await,
@@ -378,7 +379,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
     let shard = &client.shard;
     let mut scratch = ScratchGuard::lend(shard);
     let scratch = scratch.scratch();
-    let adopted = shard.adopt();
+    let adopted = client.adopt();
     let Some(listener) = adopted.snapshot.listener(&client.listener) else {
         // A listener that a reload removed serves nothing more; what it never began can be asked for elsewhere.
         if let Channel::H2(stream) = &client.stream {

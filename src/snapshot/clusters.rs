@@ -116,14 +116,48 @@ impl Registry {
 
     /// Told that `snapshot` is about to be published: what is shared takes up its settings. Workers adopt it after that.
     pub fn on_publishing(&mut self, snapshot: &Snapshot, config: &config::Config, now_ms: u64) {
+        self.on_publishing_beside(snapshot, config, None, now_ms);
+    }
+
+    /// The same where another configuration, `candidate`, is on trial beside it: its settings are for what the other has no
+    /// part in.
+    pub fn on_publishing_beside(
+        &mut self,
+        snapshot: &Snapshot,
+        config: &config::Config,
+        candidate: Option<&config::Config>,
+        now_ms: u64,
+    ) {
         let is_first = snapshot.epoch == 1;
         for id in self.endpoints.fresh() {
             let probe = self.probes.get(&id).copied().unwrap_or(Probe::Unprobed);
             self.fleet.on_assigned(id, probe, now_ms, !is_first);
         }
         self.probes.clear();
+        let beside = snapshot.candidate.as_ref().map(|candidate| &*candidate.snapshot);
+        self.take_up(snapshot, config, None, now_ms);
+        if let (Some(beside), Some(config)) = (beside, candidate) {
+            self.take_up(beside, config, Some(snapshot), now_ms);
+        }
+        let clusters = || beside.into_iter().chain([snapshot]).flat_map(|side| side.clusters.iter());
+        // A cluster that is gone may come back while requests of before hold its connections, or are still to open some: as
+        // long as there is a snapshot that has it.
+        let is_known = |name: &String| clusters().any(|cluster| cluster.name == *name);
+        self.states.retain(|name, state| Arc::strong_count(state) > 1 || is_known(name));
+        let gates = clusters().filter_map(|cluster| Some((&cluster.name, cluster.admission.as_ref()?)));
+        self.admissions = gates.map(|(name, gate)| (name.clone(), Arc::clone(&gate.shared))).collect();
+        for cluster in clusters() {
+            self.states.entry(cluster.name.clone()).or_insert_with(|| Arc::clone(&cluster.state));
+        }
+    }
+
+    /// What is shared takes up the settings of `snapshot`, but for what `taken` has of it.
+    fn take_up(&self, snapshot: &Snapshot, config: &config::Config, taken: Option<&Snapshot>, now_ms: u64) {
+        let taken = || taken.into_iter().flat_map(|taken| taken.clusters.iter());
         for (cluster, written) in snapshot.clusters.iter().zip(&config.clusters) {
-            for endpoint in &cluster.endpoints {
+            let shared = taken().find(|known| Arc::ptr_eq(&known.state, &cluster.state));
+            let is_shared = |id: EndpointId| shared.is_some_and(|shared| shared.ids.contains(&id));
+            for endpoint in cluster.endpoints.iter().filter(|endpoint| !is_shared(endpoint.id)) {
                 let slot = self.fleet.slot(endpoint.id);
                 slot.set_drained(endpoint.weight == 0, now_ms);
                 match &written.active {
@@ -139,20 +173,14 @@ impl Registry {
                 }
                 slot.on_policies(cluster.breaker.is_some(), cluster.passive.is_some());
             }
+            if shared.is_some() {
+                continue;
+            }
             // Every worker is nudged to adopt the snapshot, and looks after its waiters then.
             let _woken = cluster.state.set_limit(written.max_connections);
             if written.max_latency.is_none() {
                 cluster.state.set_slow_tiers(0);
             }
-        }
-        // A cluster that is gone may come back while requests of before hold its connections, or are still to open some: as
-        // long as there is a snapshot that has it.
-        let is_known = |name: &String| snapshot.clusters.iter().any(|cluster| cluster.name == *name);
-        self.states.retain(|name, state| Arc::strong_count(state) > 1 || is_known(name));
-        let gates = snapshot.clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.admission.as_ref()?)));
-        self.admissions = gates.map(|(name, gate)| (name.clone(), Arc::clone(&gate.shared))).collect();
-        for cluster in snapshot.clusters.iter() {
-            self.states.entry(cluster.name.clone()).or_insert_with(|| Arc::clone(&cluster.state));
         }
     }
 

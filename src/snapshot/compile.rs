@@ -79,6 +79,20 @@ pub fn compile(
     registry: &mut Registry,
     resolved: &Resolved,
 ) -> Result<Snapshot, CompileError> {
+    registry.tls.begin();
+    compile_beside(config, epoch, registry, resolved)
+}
+
+/// The same for a configuration that is to stand beside the one compiled last, in the same epoch.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_beside(
+    config: &config::Config,
+    epoch: u64,
+    registry: &mut Registry,
+    resolved: &Resolved,
+) -> Result<Snapshot, CompileError> {
     let specs: Vec<RouteSpec> = config.routes.iter().map(route_spec).collect();
     let policies: Vec<Compiled> =
         (config.policies.iter()).map(|one| policies::compile(one, registry.workers(), &registry.issued)).collect();
@@ -87,7 +101,6 @@ pub fn compile(
     }
     let mut routes = (config.routes.iter()).map(|one| route(one, &policies)).collect::<Result<Vec<_>, _>>()?;
     let splits = number_splits(&mut routes, &config.routes);
-    registry.tls.begin();
     let clusters = (config.clusters.iter())
         .map(|one| clusters::cluster(one, epoch, registry, resolved))
         .collect::<Result<Vec<_>, _>>()?;
@@ -112,6 +125,8 @@ pub fn compile(
             .map(|tracing| TraceSample { share: tracing.sample, exports: tracing.otlp.is_some() }),
         limits: Arc::clone(registry.limits()),
         live: None,
+        candidate: None,
+        trial: None,
     })
 }
 

@@ -7,6 +7,7 @@
 //! worker stopped using it (quiescence), so that no destructor runs on a data core.
 
 mod callers;
+mod candidate;
 mod clusters;
 mod compile;
 mod policies;
@@ -16,8 +17,9 @@ mod tls;
 mod upstream;
 
 pub use callers::{Caller, Callers, Crowded};
+pub use candidate::{Candidate, OnTrial, Share};
 pub use clusters::{Registry, Weights};
-pub use compile::{CompileError, Resolved, compile, route_spec};
+pub use compile::{CompileError, Resolved, compile, compile_beside, route_spec};
 pub use policies::{Issued, access};
 pub use publish::{Publisher, Reader};
 pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample};

@@ -70,6 +70,8 @@ impl Publisher {
         let epoch = next.epoch;
         assert!(epoch > self.epoch(), "epochs only rise");
         let next = Arc::new(next);
+        // Each on its own: exchanges on one of them keep that one only.
+        self.kept.extend(next.candidate.as_ref().map(|candidate| Arc::clone(&candidate.snapshot)));
         self.kept.push(Arc::clone(&next));
         let mut newest = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner);
         *newest = next;
@@ -183,6 +185,8 @@ mod tests {
             tracing: None,
             limits: Arc::new(crate::policy::limit::Limits::new([0; 16])),
             live: None,
+            candidate: None,
+            trial: None,
         }
     }
 

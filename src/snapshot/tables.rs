@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Callers, Cluster, Inbound, Mirror, Retry, SplitRoute};
+use super::{Callers, Candidate, Cluster, Inbound, Mirror, OnTrial, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
@@ -43,10 +43,14 @@ pub struct Snapshot {
     pub limits: Arc<Limits>,
     /// What holds over all routes, if anything does.
     pub live: Option<Arc<LivePolicy>>,
+    /// Another configuration of the same epoch, which has a share of new connections.
+    pub candidate: Option<Candidate>,
+    /// Where its requests are counted while one of two configurations is under trial.
+    pub trial: Option<OnTrial>,
 }
 
 impl Snapshot {
-    /// The same under another live policy, as a later epoch.
+    /// The same under another live policy, as a later epoch; so is what is under trial beside it.
     #[must_use]
     pub fn under(&self, live: Option<Arc<LivePolicy>>, epoch: u64) -> Self {
         Self {
@@ -62,6 +66,8 @@ impl Snapshot {
             server_timing: self.server_timing,
             tracing: self.tracing,
             limits: Arc::clone(&self.limits),
+            candidate: self.candidate.as_ref().map(|candidate| candidate.under(live.clone(), epoch)),
+            trial: self.trial.clone(),
             live,
         }
     }

@@ -90,6 +90,7 @@ pub struct Endpoint {
 }
 
 /// A limit on requests in flight that follows their latency.
+#[derive(Clone)]
 pub struct Gate {
     /// Its bounds.
     pub policy: AdmissionPolicy,

@@ -21,6 +21,8 @@ use super::retries::{NotRetried, Retried};
 use super::top_clients::TopClients;
 use crate::limits;
 
+pub use rollout::RolloutView;
+
 const NS_PER_SECOND: f64 = 1e9;
 
 /// The text formats a scraper may ask for.
@@ -114,6 +116,8 @@ pub struct Scrape {
     pub spans_exported: u64,
     /// Spans that it did not take, by why.
     pub spans_dropped: Vec<(&'static str, u64)>,
+    /// Configurations on trial.
+    pub rollout: RolloutView,
 }
 
 /// The text of a scrape in the format asked for.
@@ -495,7 +499,8 @@ impl Scrape {
             "Upgrades by result: ok when this process took over from another, error when none could take over from it.";
         let mut family = page.open("upgrades", help, MetricType::Counter)?;
         count_in(&mut family, &[("result", "ok")], self.upgrades.ok)?;
-        count_in(&mut family, &[("result", "error")], self.upgrades.failed)
+        count_in(&mut family, &[("result", "error")], self.upgrades.failed)?;
+        self.rollout.encode(page)
     }
 
     /// One sample for every reason that occurred.
@@ -552,6 +557,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+mod rollout;
 mod stages;
 #[cfg(test)]
 mod tests;

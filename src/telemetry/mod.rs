@@ -19,6 +19,7 @@ mod sampler;
 mod spans;
 mod stages;
 mod top_clients;
+mod trial;
 
 pub use clusters::{AdmissionView, ClusterView, EndpointView};
 pub use counters::{
@@ -27,7 +28,7 @@ pub use counters::{
 };
 pub use json::{escape, render_line};
 pub use latency::{LATENCY_BUCKETS, LATENCY_SERIES, Latencies, LatencySeries, Spread, latency_bound_ns};
-pub use metrics::{Format, Reloads, Scrape, UpgradeCounts, render_metrics};
+pub use metrics::{Format, Reloads, RolloutView, Scrape, UpgradeCounts, render_metrics};
 pub use policy_syncs::PolicySyncs;
 pub use record::Record;
 pub use retries::{NotRetried, Retried};
@@ -36,3 +37,4 @@ pub use sampler::{Class, Sampler, Share};
 pub use spans::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, ExchangeSpan, SpanDrain, SpanRing, span_ring};
 pub use stages::{STAGE_BOUNDS_NS, STAGES, Stage, Stages};
 pub use top_clients::TopClients;
+pub use trial::{Cells as TrialCells, Ending, Side, SideCounts, Trial};

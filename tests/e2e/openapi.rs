@@ -20,12 +20,14 @@ use super::wire::Wire;
 const TOKEN: &str = "a-token-that-may-do-everything";
 const READ_TOKEN: &str = "a-token-that-may-only-look";
 /// What cannot be had from a gateway that works: other tests show these, or nothing can be asked then.
-const UNSEEN: [(&str, &str, &str); 11] = [
+const UNSEEN: [(&str, &str, &str); 13] = [
     ("get", "/config", "503"),
     ("get", "/events", "503"),
     ("put", "/config", "503"),
     ("post", "/reload", "503"),
     ("post", "/upgrade", "200"),
+    ("post", "/rollout/promote", "503"),
+    ("post", "/rollout/abort", "503"),
     ("post", "/clusters/{cluster}/{endpoint}/drain", "500"),
     ("post", "/clusters/{cluster}/{endpoint}/drain", "503"),
     ("post", "/clusters/{cluster}/{endpoint}/undrain", "500"),
@@ -176,6 +178,16 @@ fn orders(walk: &mut Walk, gateway: &Gateway, endpoint: SocketAddr, yaml: &str) 
     order("put", "/config", "/config", LOCAL, yaml.as_bytes(), 500);
     std::fs::remove_dir(&beside).expect("a directory");
     order("post", "/reload", "/reload", LOCAL, b"", 200);
+    for (what, name) in [("abort", "one"), ("promote", "two")] {
+        let path = format!("/rollout/{what}");
+        order("post", &path, &path, LOCAL, b"", 409);
+        let reload = "reload: { watch: false, stage: { for: 1h } }\n";
+        gateway.writes(&format!("{}{reload}", yaml.replace("name: everything", &format!("name: {name}"))));
+        order("post", "/reload", "/reload", LOCAL, b"", 200);
+        order("get", "/rollout", "/rollout", LOCAL, b"", 200);
+        order("post", &path, &path, LOCAL, b"", 200);
+        order("get", "/status", "/status", LOCAL, b"", 200);
+    }
     gateway.writes("nonsense: 1");
     order("post", "/reload", "/reload", LOCAL, b"", 400);
     order("put", "/config", "/config", LOCAL, yaml.as_bytes(), 409);

@@ -18,6 +18,7 @@ mod policies;
 mod process;
 mod rate_limit;
 mod retry;
+mod rollout;
 mod routes;
 mod split;
 mod tls;
@@ -303,6 +304,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
     let (tracing, server_timing) = process::check_tracing(check, main);
     let top_clients = process::check_top_clients(check, main);
     let watch = process::check_watch(check, main);
+    let rollout = rollout::check(check, main);
     let live_policy = live_policy::check(check, main);
     let listeners = listeners::check(check, files);
     admin::check_admin_is_apart(check, main, &admin, &listeners);
@@ -332,6 +334,7 @@ pub(super) fn build(files: &[Written], check: &mut Check<'_>) -> Config {
         tracing,
         top_clients,
         watch,
+        rollout,
     };
     if !check.problems.has_errors() {
         clusters::warn_of_unused(check, &config, &cluster_names);

@@ -375,6 +375,12 @@ pub(super) const TABLE: &[(&str, Fallback)] = &[
     ("observability.tracing?.sample", Is("5%")),
     ("observability.metrics.top_clients", Is("50")),
     ("reload.watch", Is("true")),
+    ("reload.stage?.share", Is("10%")),
+    ("reload.stage?.for", Is("30s")),
+    ("reload.stage?.min_requests", Is("500")),
+    ("reload.stage?.rollback_if.error_rate_increase", Is("1%")),
+    ("reload.stage?.rollback_if.refusal_rate_increase", Is("10%")),
+    ("reload.stage?.rollback_if.p99_increase", Is("50%")),
 ];
 
 /// Values that are paths of files.

@@ -10,6 +10,7 @@ mod listener;
 mod live_policy;
 mod policy;
 mod process;
+mod rollout;
 mod route;
 mod tls;
 

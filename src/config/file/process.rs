@@ -9,6 +9,7 @@ use super::super::keys_url::CollectorUrl;
 use super::super::leaf::Leaf;
 use super::super::units::{Count, Percent, Span, Switch, Text, Wait};
 use super::compound::ScalarOr;
+use super::rollout::StageFile;
 
 /// The process itself.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -155,4 +156,6 @@ pub(in crate::config) struct SlowFile {
 pub(in crate::config) struct ReloadFile {
     /// Whether the files are watched and reloaded when they change, true.
     pub(in crate::config) watch: Option<Leaf<Switch>>,
+    /// How a change proves itself before it is for all connections.
+    pub(in crate::config) stage: Option<StageFile>,
 }

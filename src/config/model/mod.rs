@@ -5,6 +5,7 @@ mod auth;
 mod cluster;
 mod live_policy;
 mod policy;
+mod rollout;
 mod route;
 mod tls;
 
@@ -22,6 +23,7 @@ pub use self::cluster::{
 };
 pub use self::live_policy::{LivePolicy, PolicyKey};
 pub use self::policy::{Access, LimitStore, Policy, RateLimit};
+pub use self::rollout::Rollout;
 pub use self::route::{
     Action, HeaderEdits, HostHeader, HostMatch, Mirror, PathMatch, Priority, Retry, RetryOn, Route, Timeouts,
 };
@@ -58,6 +60,8 @@ pub struct Config {
     pub top_clients: usize,
     /// Whether the configuration files are watched and reloaded when they change.
     pub watch: bool,
+    /// How this configuration proves itself before it is for all connections, if it is to.
+    pub rollout: Option<Rollout>,
 }
 
 /// Settings of the process itself.

@@ -27,6 +27,9 @@ pub(super) struct Done {
     /// The epoch that is in force now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) epoch: Option<u64>,
+    /// The trial that the configuration is on, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rollout: Option<u32>,
     /// `ok`.
     pub(super) status: &'static str,
 }
@@ -74,7 +77,7 @@ pub(super) struct Weight {
 
 /// An order was obeyed.
 pub(super) fn done(epoch: Option<u64>) -> Response {
-    Json(Done { status: "ok", epoch }).into_response()
+    Json(Done { status: "ok", epoch, rollout: None }).into_response()
 }
 
 /// It was not, or there is nothing to show.

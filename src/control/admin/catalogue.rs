@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::answers::{self, ClusterPage, Done, HandedOver, RoutePage};
 use super::page::{FAILED, Page, get, json, post, text};
-use super::{Shared, configuration, dashboard, endpoints, events, openapi};
+use super::{Shared, configuration, dashboard, endpoints, events, openapi, rollout};
 use crate::control::board::Status;
 use crate::control::policy::{Document, Parts};
 
@@ -62,7 +62,7 @@ fn pages() -> Vec<Page> {
             &[json::<RoutePage>()],
         ),
         post("/reload", reload, super::reload)
-            .answers(200, "They are in force.", &[json::<Done>()])
+            .answers(200, "They are in force, or on trial.", &[json::<Done>()])
             .answers(400, "They are invalid: the report of `ringgate check`. What was in force stays.", FAILED)
             .answers(503, STOPPING, FAILED),
         post("/upgrade", upgrade, super::upgrade_page)
@@ -83,6 +83,7 @@ fn pages() -> Vec<Page> {
     pages.extend(events::pages());
     pages.extend(configuration::pages());
     pages.extend(endpoints::pages());
+    pages.extend(rollout::pages());
     pages
 }
 

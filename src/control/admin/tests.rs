@@ -13,7 +13,7 @@ fn answers(reload: Option<Result<u64, String>>, requests: &[&str]) -> Vec<String
         let server = AdminServer::start(&admin, Arc::clone(&board), orders(sender), None).await.unwrap().unwrap();
         let answering = async {
             if let Some(answer) = reload {
-                inbox.recv().await.unwrap().send(answer).unwrap();
+                inbox.recv().await.unwrap().send(answer.map(|epoch| Reloaded { epoch, rollout: None })).unwrap();
             } else {
                 inbox.close();
             }
@@ -43,8 +43,8 @@ fn on(listen: AdminListen) -> Admin {
 /// Orders to reload go to `reloads`, others to nobody.
 fn orders(reloads: mpsc::Sender<ReloadRequest>) -> Orders {
     let upgrades = mpsc::channel(1).0;
-    let puts = mpsc::channel(1).0;
-    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0, upgrades, puts }
+    let (puts, rollouts) = (mpsc::channel(1).0, mpsc::channel(1).0);
+    Orders { reloads, policies: mpsc::channel(1).0, weights: mpsc::channel(1).0, upgrades, puts, rollouts }
 }
 
 fn ask(line: &str, fields: &str) -> String {

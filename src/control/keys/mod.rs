@@ -85,10 +85,10 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Asks the sources of `config` and no others; those that are asked already go on with the keys that they have.
-    pub(super) fn follow(&mut self, config: &Config) {
+    /// Asks the sources of `configs` and no others; those that are asked already go on with the keys that they have.
+    pub(super) fn follow<'a>(&mut self, configs: impl Iterator<Item = &'a Config>) {
         let mut before = std::mem::take(&mut self.sources);
-        for source in sources(config) {
+        for source in configs.flat_map(sources) {
             if self.sources.iter().any(|running| running.source == *source) {
                 continue;
             }

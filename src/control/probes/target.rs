@@ -1,10 +1,12 @@
 //! Who is probed, and by which names.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::cluster::EndpointId;
 use crate::config::{ActiveHealth, Config, ProbeKind, UpstreamProtocol};
+use crate::control::sides::Sides;
 use crate::snapshot::{self, ProxyVersion, Snapshot};
 
 /// An endpoint and how it is probed.
@@ -87,8 +89,20 @@ fn host_of(authority: &str) -> &str {
     }
 }
 
-/// Every endpoint of `snapshot` whose cluster wants probes; `config` is what the snapshot was compiled from.
-pub(in crate::control) fn targets(config: &Config, snapshot: &Snapshot) -> Vec<Target> {
+/// Every endpoint of `snapshot` whose cluster wants probes; `sides` is what the snapshot was compiled from. One that both have
+/// is probed as the configuration in force wants it.
+pub(in crate::control) fn targets(sides: Sides<'_>, snapshot: &Snapshot) -> Vec<Target> {
+    let mut sides = sides.compiled(snapshot);
+    let mut targets = sides.next().map(|(snapshot, config)| targets_of(config, snapshot)).unwrap_or_default();
+    for (candidate, config) in sides {
+        let taken: HashSet<EndpointId> =
+            snapshot.clusters.iter().flat_map(|cluster| cluster.ids.iter().copied()).collect();
+        targets.extend(targets_of(config, candidate).into_iter().filter(|target| !taken.contains(&target.id)));
+    }
+    targets
+}
+
+fn targets_of(config: &Config, snapshot: &Snapshot) -> Vec<Target> {
     let mut targets = Vec::new();
     for (written, compiled) in config.clusters.iter().zip(snapshot.clusters.iter()) {
         let Some(health) = &written.active else { continue };

@@ -25,6 +25,7 @@ pub(super) use successor::Successor;
 
 use super::admin::ReloadRequest;
 use super::gateway::{Gateway, Trigger};
+use super::rollout::Order;
 use super::systemd;
 
 /// The new process, and the epoch that it serves by; or why there is none.
@@ -74,6 +75,11 @@ impl Upgrades {
         let why = match &self.program {
             Some(program) if self.under_way.is_none() => {
                 tracing::info!(by, program = %program.path.display(), "upgrade begins");
+                if gateway.rollouts.on_disk().is_some() {
+                    tracing::warn!(
+                        "the new process serves by the files as they are, which are not what is in force here"
+                    );
+                }
                 let patience = gateway.config().runtime.upgrade_timeout;
                 let passing = passed::Passing::new(&gateway.originals, self.admin.as_ref());
                 let starting = Box::pin(Successor::start(program.clone(), passing, patience));
@@ -92,6 +98,15 @@ impl Upgrades {
     /// Is one under way?
     pub(super) const fn is_under_way(&self) -> bool {
         self.under_way.is_some()
+    }
+
+    /// Obeys an operator who decides about what is on trial, unless an upgrade is under way: what the new process was given
+    /// must stay true.
+    pub(super) async fn conclude_rollout(&self, gateway: &mut Gateway, order: Order) -> Result<u64, String> {
+        if self.is_under_way() {
+            return Err("an upgrade is under way".to_owned());
+        }
+        gateway.conclude_rollout(order).await
     }
 
     /// The new process once it could serve, or why it cannot; may be abandoned.

@@ -1,5 +1,18 @@
 use super::*;
-use crate::telemetry::{AdmissionView, method_index};
+use crate::telemetry::{AdmissionView, SideCounts, method_index};
+
+fn rollout() -> RolloutView {
+    let side = |requests| {
+        let mut side = SideCounts::default().with_durations(1_000, requests);
+        side.refused = 1;
+        side
+    };
+    RolloutView {
+        is_rejected: false,
+        ended: [("promoted", 1), ("rolled_back", 2), ("superseded", 0)],
+        sides: Some([("candidate", side(5)), ("current", side(95))]),
+    }
+}
 
 fn scrape() -> Scrape {
     let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerCounters::new())).collect();
@@ -14,6 +27,7 @@ fn scrape() -> Scrape {
     workers[1].stall_max_ns.raise(1_500_000_000);
     Scrape {
         policy_syncs: PolicySyncs::default(),
+        rollout: rollout(),
         workers,
         reasons: vec!["connect_refused", "route_not_found"],
         tls_failures: vec!["timeout"],
@@ -117,6 +131,13 @@ fn workers_are_summed_under_the_documented_names() {
         "config_last_reload_success 0",
         "upgrades_total{result=\"ok\"} 1",
         "upgrades_total{result=\"error\"} 2",
+        "gateway_rollout_running 1",
+        "gateway_rollout_files_rolled_back 0",
+        "gateway_rollouts_total{outcome=\"rolled_back\"} 2",
+        "gateway_rollout_connections_total{side=\"current\"} 0",
+        "gateway_rollout_requests_total{side=\"candidate\",result=\"passed\"} 4",
+        "gateway_rollout_requests_total{side=\"current\",result=\"refused\"} 1",
+        "gateway_rollout_p99_seconds{side=\"current\"} 0.001024",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }
