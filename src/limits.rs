@@ -192,7 +192,11 @@ pub const CLUSTER_SERIES: usize = 256;
 /// At a cluster's cap, one in so many requests whose endpoint has no idle connection closes one of another endpoint instead of
 /// using it, so that connections follow the balancer.
 pub const INSISTS_ONE_IN: u64 = 8;
-/// Endpoints with series of their own on `/metrics`.
+/// One in so many requests has its shortest stages timed.
+pub const TIMED_ONE_IN: u32 = 16;
+/// Connections of the admin server at once; one more takes the place of the one that took nothing for longest.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// Endpoints with series of their own on `/metrics`, and clusters.
 pub const ENDPOINT_SERIES: usize = 1024;
 /// Endpoint identities a process can hold at once.
 pub const ENDPOINTS_MAX: usize = 16 * 1024;

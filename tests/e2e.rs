@@ -270,6 +270,8 @@ mod rollout_events;
 mod routes;
 #[path = "e2e/rust_clients.rs"]
 mod rust_clients;
+#[path = "e2e/scrapers.rs"]
+mod scrapers;
 #[path = "e2e/secure_probes.rs"]
 mod secure_probes;
 #[path = "e2e/shared_limits.rs"]

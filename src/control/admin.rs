@@ -11,6 +11,7 @@ mod openapi;
 mod page;
 mod patience;
 mod rollout;
+mod seats;
 mod secure;
 
 use std::fmt::Debug;
@@ -43,6 +44,8 @@ pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
 use self::patience::Patient;
 pub(super) use self::rollout::RolloutRequest;
+use self::seats::Seats;
+pub(super) use self::seats::Turned;
 use self::secure::Secured;
 use super::board::Board;
 use super::gateway::Reloaded;
@@ -112,10 +115,11 @@ impl AdminServer {
             let (board, to_tell) = (Arc::clone(&board), Arc::clone(&pulse));
             (catalogue::router(|document| Shared { board, pulse: to_tell, orders, document }), pulse)
         };
+        let seats = Seats::new(Arc::clone(board.turned()));
         let server = match &admin.listen {
             AdminListen::Off => return Ok(None),
-            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, pages(), inherited).await,
-            AdminListen::Unix(path) => Self::on_unix(path, pages(), inherited),
+            AdminListen::Tcp(address) => Self::on_tcp(*address, admin, seats, pages(), inherited).await,
+            AdminListen::Unix(path) => Self::on_unix(path, seats, pages(), inherited),
         };
         let server = server.map_err(|error| format!("admin.listen: {error}"))?;
         board.on_admin(server.address.clone());
@@ -125,6 +129,7 @@ impl AdminServer {
     async fn on_tcp(
         address: SocketAddr,
         admin: &Admin,
+        seats: Seats,
         (pages, pulse): (Router, Arc<Pulse>),
         inherited: Option<OwnedFd>,
     ) -> io::Result<Self> {
@@ -138,13 +143,18 @@ impl AdminServer {
         let guard = Arc::new(Guard::new(admin, listener.local_addr()?.ip()));
         let pages = pages.layer(from_fn_with_state(guard, admit));
         let (task, retiring) = match &admin.tls {
-            None => serving(listener, pages),
-            Some(tls) => serving(Secured::new(listener, tls)?, pages),
+            None => serving(listener, seats, pages),
+            Some(tls) => serving(Secured::new(listener, tls)?, seats, pages),
         };
         Ok(Self { task, address, socket: None, listener: original, retiring, pulse })
     }
 
-    fn on_unix(path: &Path, (pages, pulse): (Router, Arc<Pulse>), inherited: Option<OwnedFd>) -> io::Result<Self> {
+    fn on_unix(
+        path: &Path,
+        seats: Seats,
+        (pages, pulse): (Router, Arc<Pulse>),
+        inherited: Option<OwnedFd>,
+    ) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let listener = if let Some(socket) = inherited {
             UnixListener::from_std(socket.into())?
@@ -155,7 +165,7 @@ impl AdminServer {
             listener
         };
         let original = listener.as_fd().try_clone_to_owned()?;
-        let (task, retiring) = serving(listener, pages);
+        let (task, retiring) = serving(listener, seats, pages);
         let address = format!("unix:{}", path.display());
         Ok(Self { task, address, socket: Some(path.to_owned()), listener: original, retiring, pulse })
     }
@@ -195,15 +205,15 @@ impl AdminServer {
 }
 
 /// Serves on a task of its own, until what comes back with it is notified.
-fn serving<L>(listener: L, pages: Router) -> (JoinHandle<()>, Arc<Notify>)
+fn serving<L>(listener: L, seats: Seats, pages: Router) -> (JoinHandle<()>, Arc<Notify>)
 where
     L: Listener,
     L::Addr: Debug,
 {
     let retiring = Arc::new(Notify::new());
     let retired = Arc::clone(&retiring).notified_owned();
-    let task =
-        tokio::spawn(async move { drop(axum::serve(Patient(listener), pages).with_graceful_shutdown(retired).await) });
+    let patient = Patient::new(listener, seats);
+    let task = tokio::spawn(async move { drop(axum::serve(patient, pages).with_graceful_shutdown(retired).await) });
     (task, retiring)
 }
 

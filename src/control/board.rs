@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use self::glance::Glance;
+use super::admin::Turned;
 use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
 use super::overview::Overview;
@@ -134,6 +135,8 @@ pub(super) struct Board {
     started_ms: u64,
     started_ns: u64,
     fixed: Fixed,
+    /// Connections of the admin server that were ended.
+    turned: Arc<Turned>,
     live: Mutex<Live>,
 }
 
@@ -163,7 +166,8 @@ impl Board {
     /// A board that is not ready yet.
     pub(super) fn new(fixed: Fixed) -> Self {
         let live = Live { reloads: Reloads { last_ok: true, ..Reloads::default() }, ..Live::default() };
-        Self { started_ms: clock::unix_ms(), started_ns: clock::now_ns(), fixed, live: Mutex::new(live) }
+        let (started_ms, started_ns) = (clock::unix_ms(), clock::now_ns());
+        Self { started_ms, started_ns, fixed, turned: Arc::default(), live: Mutex::new(live) }
     }
 
     /// Connections closed because of a cap since the start, by the order of [`CAPS`].
@@ -208,6 +212,11 @@ impl Board {
     /// The clusters in force.
     pub(super) fn overview(&self) -> Arc<Overview> {
         Arc::clone(&self.live().overview)
+    }
+
+    /// What counts the connections of the admin server that were ended.
+    pub(super) const fn turned(&self) -> &Arc<Turned> {
+        &self.turned
     }
 
     /// The endpoints as all cores see them.
@@ -412,6 +421,7 @@ impl Board {
             routes_omitted: live.routes_omitted,
             spans_exported: self.fixed.span_counts.exported(),
             spans_dropped: self.fixed.span_counts.dropped(),
+            admin_ended: self.turned.counts(),
             rollout: live.rollout.view(),
         }
     }

@@ -23,6 +23,7 @@ use crate::http2::PREFACE;
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Pending, Stream};
 use crate::snapshot::Caller;
+use crate::telemetry::Stage;
 
 /// Why a connection's busy part ended.
 enum Pause {
@@ -44,11 +45,13 @@ enum HeadRead {
 }
 
 /// Serves a connection of the listener of that name until it ends; nothing when the caps of the listener do not let it in.
+/// It was accepted at `accepted_ns` of the monotonic clock, perhaps by another worker.
 pub fn serve_connection<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
     name: Rc<str>,
+    accepted_ns: u64,
 ) -> Option<impl Future<Output = ()>> {
     let staged = shard.stage(&name);
     let adopted = shard.adopt(staged);
@@ -57,9 +60,12 @@ pub fn serve_connection<E: Env>(
     let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip())).ok()?;
     Some(match listener {
         Some(listener) if !listener.begins_with_requests() => {
-            Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, staged, caller)))
+            Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, staged, caller, accepted_ns)))
         }
-        Some(_) | None => Either::Left(serve(plain(shard, stream, peer, name, staged, Extra::new(caller, None)))),
+        Some(_) | None => {
+            let extra = Extra::new(caller, None);
+            Either::Left(serve(plain(shard, stream, peer, name, staged, extra, accepted_ns)))
+        }
     })
 }
 
@@ -71,10 +77,13 @@ fn plain<E: Env>(
     listener: Rc<str>,
     staged: Staged,
     extra: Option<Box<Extra>>,
+    accepted_ns: u64,
 ) -> Box<Client<E>> {
     let alarm = shard.alarms.register();
     // In a box, because a future holds what is passed into it twice: as passed and as used.
-    Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm, staged, extra))
+    let mut client = Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm, staged, extra));
+    client.accepted_ns = accepted_ns;
+    client
 }
 
 /// Serves a connection whose requests come behind the words of a proxy, or of TLS, or of both in this order.
@@ -85,6 +94,7 @@ async fn serve_after_words<E: Env>(
     name: Rc<str>,
     staged: Staged,
     caller: Option<Caller>,
+    accepted_ns: u64,
 ) {
     // What these need is gone when they are done.
     let Some(client) = Box::pin(async move {
@@ -101,10 +111,11 @@ async fn serve_after_words<E: Env>(
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
         match tls {
-            None => Some(plain(shard, stream, peer, name, staged, Extra::new(caller, received))),
+            None => Some(plain(shard, stream, peer, name, staged, Extra::new(caller, received), accepted_ns)),
             Some(tls) => {
                 let (listener, due_ms) = (name, secured_ms);
-                secure(Unsecured { shard, stream, peer, caller, listener, staged, tls, due_ms, received }).await
+                secure(Unsecured { shard, stream, peer, caller, listener, staged, tls, accepted_ns, due_ms, received })
+                    .await
             }
         }
     })
@@ -176,6 +187,10 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
             },
         };
         let started_ns = shard.env.now_ns();
+        if client.accepted_ns > 0 {
+            let accepted_ns = std::mem::take(&mut client.accepted_ns);
+            shard.counters.stages.observe(Stage::Accept, started_ns.saturating_sub(accepted_ns));
+        }
         // Lent per exchange, so that connections between two requests hold none.
         let mut scratch = ScratchGuard::lend(shard);
         let scratch = scratch.scratch();
@@ -418,7 +433,7 @@ mod tests {
 
     fn future_size<F, Fut>(_: F) -> usize
     where
-        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<str>) -> Fut,
+        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<str>, u64) -> Fut,
     {
         size_of::<Fut>()
     }
@@ -426,7 +441,7 @@ mod tests {
     #[test]
     fn a_resting_connection_is_small() {
         let (client, future) = (size_of::<Client<Reactor>>(), future_size(serve_connection::<Reactor>));
-        assert!(client + future <= 456, "a resting connection has {client} bytes and its future {future}");
+        assert!(client + future <= 464, "a resting connection has {client} bytes and its future {future}");
     }
 
     #[test]

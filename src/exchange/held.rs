@@ -22,6 +22,8 @@ pub(super) struct Client<E: Env> {
     pub(super) peer: SocketAddr,
     pub(super) listener: Rc<str>,
     pub(super) alarm: Alarm,
+    /// When it was accepted; 0 once that has been told.
+    pub(super) accepted_ns: u64,
     /// What most have nothing of.
     pub(super) extra: Option<Box<Extra>>,
     /// Is it one of those that what is on trial serves?
@@ -44,7 +46,7 @@ impl<E: Env> Client<E> {
         extra: Option<Box<Extra>>,
     ) -> Self {
         gauge(&shard, &stream).add(1);
-        Self { shard, stream, peer, listener, alarm, extra, staged, is_proven: false, is_ready: false }
+        Self { shard, stream, peer, listener, alarm, accepted_ns: 0, extra, staged, is_proven: false, is_ready: false }
     }
 
     /// What is to serve its next exchange.

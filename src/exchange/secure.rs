@@ -24,6 +24,8 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) listener: Rc<str>,
     pub(super) staged: Staged,
     pub(super) tls: Inbound,
+    /// When it was accepted, by the monotonic clock.
+    pub(super) accepted_ns: u64,
     /// When it must be done, in milliseconds of the worker's clock.
     pub(super) due_ms: u64,
     /// What has come of it already.
@@ -32,10 +34,9 @@ pub(super) struct Unsecured<E: Env> {
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, caller, listener, staged, tls, due_ms, received } = unsecured;
+    let Unsecured { shard, stream, peer, caller, listener, staged, tls, accepted_ns, due_ms, received } = unsecured;
     let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
-    let began_ns = shard.env.now_ns();
     // A client that says nothing costs a socket and no session.
     if received.is_none() {
         match first_byte(&shard, &stream, &alarm, due_ms).await {
@@ -49,6 +50,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
     }
     let (config, shown) = tls.of_connection();
     let hello_ns = shard.env.now_ns();
+    shard.counters.stages.observe(Stage::Accept, hello_ns.saturating_sub(accepted_ns));
     let accepted = {
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
         let underway = shard.handshakes.begin();
@@ -93,7 +95,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                     staged,
                     Extra::new(caller, None),
                 );
-                if refuse(&shard, &client, Failure::PlainHttp, began_ns).await == Next::Linger {
+                if refuse(&shard, &client, Failure::PlainHttp, accepted_ns).await == Next::Linger {
                     linger(&client).await;
                 }
             }

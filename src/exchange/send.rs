@@ -32,7 +32,7 @@ impl<E: Env> Exchange<'_, E> {
         out.extend(&self.behind_head()[..start]);
         // Without a connect in between, the request went out when it was ready: one reading of the clock less.
         let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
-        self.tally.sent_ns.set(if is_first { self.tally.ready_ns.get() } else { self.shard.env.now_ns() });
+        self.tally.sent_ns.set(if is_first { self.on_reused() } else { self.shard.env.now_ns() });
         match write_front(stream, out, head, self.alarm, route.timeouts.body_idle_ms).await {
             // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
             Ok(out) => {

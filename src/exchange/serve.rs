@@ -53,7 +53,13 @@ pub(super) async fn serve_exchange<E: Env>(
         trace: Trace::begin(shard, &adopted, request, unread.filled()),
         head: request,
         bytes: unread.filled(),
-        tally: Tally { started_ns, head_ns, ready_ns: Cell::new(started_ns + head_ns), ..Tally::default() },
+        tally: Tally {
+            started_ns,
+            head_ns,
+            ready_ns: Cell::new(started_ns + head_ns),
+            is_timed: shard.times_closely(),
+            ..Tally::default()
+        },
         added: Added::default(),
         identities: Identities::default(),
     };
@@ -104,6 +110,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             return Decision::Answer(Local::Failed(Failure::RouteNotFound));
         };
         self.tally.route.set(Some(id));
+        self.on_routed();
         let route = snapshot.route(id);
         if route.needs_certificate && self.certificate().is_none() {
             return Decision::Answer(Local::Failed(Failure::CertificateMissing));

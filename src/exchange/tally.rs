@@ -11,8 +11,12 @@ use crate::routing::RouteId;
 pub(super) struct Tally {
     pub(super) started_ns: u64,
     pub(super) head_ns: u64,
+    /// Is it one of those whose shortest stages are timed?
+    pub(super) is_timed: bool,
     /// What its policies took; 0 when it has none.
     pub(super) admit_ns: Cell<u64>,
+    /// When its rate limits were asked; 0 when it has none.
+    pub(super) limits_ns: Cell<u64>,
     /// What it waited for a connection of a cluster at its cap.
     pub(super) queue_ns: Cell<u64>,
     /// The clock when the request was last seen to be ready for an attempt: its head was whole, its policies had let it pass,

@@ -7,6 +7,35 @@ use crate::net::Env;
 use crate::telemetry::Stage;
 
 impl<E: Env> Exchange<'_, E> {
+    /// Its route is known.
+    pub(super) fn on_routed(&self) {
+        if self.tally.is_timed {
+            self.count_until_now(Stage::Route);
+        }
+    }
+
+    /// The head of its first attempt is about to go out on a connection that had rested: when it goes, as the attempt has it.
+    pub(super) fn on_reused(&self) -> u64 {
+        if self.tally.is_timed {
+            self.count_until_now(Stage::Reuse);
+        }
+        self.tally.ready_ns.get()
+    }
+
+    /// Counts a stage that began when the request was last seen to be ready, and ends here.
+    fn count_until_now(&self, stage: Stage) {
+        let now_ns = self.shard.env.now_ns();
+        let took_ns = now_ns.saturating_sub(self.tally.ready_ns.replace(now_ns));
+        self.shard.counters.stages.observe(stage, took_ns);
+    }
+
+    /// It is for the rate limits to say whether it may pass.
+    pub(super) fn on_limits(&self) {
+        let now_ns = self.shard.env.now_ns();
+        self.tally.ready_ns.set(now_ns);
+        self.tally.limits_ns.set(now_ns);
+    }
+
     /// Whatever the policies asked, they let the request pass or refused it now.
     pub(super) fn on_policies_asked(&self) {
         let (now_ns, tally) = (self.shard.env.now_ns(), &self.tally);
@@ -14,6 +43,9 @@ impl<E: Env> Exchange<'_, E> {
         // What was waited for so far was theirs.
         tally.queue_ns.set(0);
         tally.ready_ns.set(now_ns);
+        if tally.limits_ns.get() > 0 {
+            self.shard.counters.stages.observe(Stage::Limiter, now_ns.saturating_sub(tally.limits_ns.get()));
+        }
     }
 
     /// From the first byte of the answer to the end of an exchange that took so long; 0 without an answer.

@@ -116,6 +116,8 @@ pub struct Scrape {
     pub spans_exported: u64,
     /// Spans that it did not take, by why.
     pub spans_dropped: Vec<(&'static str, u64)>,
+    /// Connections of the admin server that were ended, by why.
+    pub admin_ended: [(&'static str, u64); 2],
     /// Configurations on trial.
     pub rollout: RolloutView,
 }
@@ -412,18 +414,24 @@ impl Scrape {
         count_in(&mut family, &[("result", "skipped")], sum(|w| &w.mirrors_skipped))
     }
 
+    /// Those with samples of their own, as far as the bound on series goes.
+    fn shown_clusters(&self) -> &[ClusterView] {
+        &self.clusters[..self.clusters.len().min(limits::ENDPOINT_SERIES)]
+    }
+
     fn encode_clusters(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let help = "Connections of a cluster in use as a share of its max_connections, above 1 after a reload lowered that; 0 without a cap.";
         let mut family = page.open("upstream_connection_saturation_ratio", help, MetricType::Gauge)?;
-        for cluster in &self.clusters {
+        for cluster in self.shown_clusters() {
             family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.saturation())?;
         }
         let help = "Connections open to a cluster, idle ones included.";
         let mut family = page.open("upstream_cluster_connections", help, MetricType::Gauge)?;
-        for cluster in &self.clusters {
+        for cluster in self.shown_clusters() {
             family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.connections)?;
         }
-        let gates = || self.clusters.iter().filter_map(|cluster| Some((cluster.name.as_str(), cluster.admission?)));
+        let gates =
+            || self.shown_clusters().iter().filter_map(|cluster| Some((cluster.name.as_str(), cluster.admission?)));
         let help = "Most requests in flight to a cluster that its adaptive limit lets in.";
         let mut family = page.open("upstream_admission_limit", help, MetricType::Gauge)?;
         for (name, gate) in gates() {
@@ -488,6 +496,7 @@ impl Scrape {
         let dropped = sum(|w| &w.rings_full[0]) + self.log_dropped;
         page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;
         self.encode_spans(page)?;
+        self.encode_own(page)?;
         page.gauge("config_epoch", "Epoch of the published configuration.", self.epoch)?;
         self.encode_policy(page)?;
         let mut family = page.open("config_reloads", "Reloads by result.", MetricType::Counter)?;
@@ -557,6 +566,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+mod own;
 mod rollout;
 mod stages;
 #[cfg(test)]

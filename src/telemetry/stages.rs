@@ -3,24 +3,45 @@
 use super::counters::Counter;
 
 /// Names of the stages, by the order of [`Stage`].
-pub const STAGES: [&str; 7] = ["tls", "head", "admit", "queue", "connect", "first_byte", "body"];
+pub const STAGES: [&str; 11] =
+    ["accept", "tls", "head", "route", "admit", "limiter", "queue", "connect", "reuse", "first_byte", "body"];
 /// Upper bounds of the buckets in nanoseconds; the bucket behind the last one has none.
-pub const STAGE_BOUNDS_NS: [u64; 9] =
-    [50_000, 250_000, 1_000_000, 5_000_000, 25_000_000, 100_000_000, 500_000_000, 2_500_000_000, 10_000_000_000];
+pub const STAGE_BOUNDS_NS: [u64; 12] = [
+    1_000,
+    4_000,
+    15_000,
+    50_000,
+    250_000,
+    1_000_000,
+    5_000_000,
+    25_000_000,
+    100_000_000,
+    500_000_000,
+    2_500_000_000,
+    10_000_000_000,
+];
 
 /// A stage of an exchange, or of the connection before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// A connection accepted, handed over perhaps, to the first byte of its handshake or of its first request.
+    Accept,
     /// The TLS handshake of a client's connection.
     Tls,
     /// First byte of a request to the end of its head, where that came in pieces.
     Head,
-    /// What policies took.
+    /// Finding the route of a request; of some requests.
+    Route,
+    /// What policies took, and finding them.
     Admit,
+    /// What of that rate limits took, and the stores of those that are shared.
+    Limiter,
     /// Waiting for a connection of a cluster at its cap.
     Queue,
     /// Opening a connection to an endpoint.
     Connect,
+    /// Finding an endpoint with an idle connection, looking at that, and writing the head for it; of some requests.
+    Reuse,
     /// Request sent to the first byte of the response.
     FirstByte,
     /// First byte of the response to the end of the exchange.
@@ -77,14 +98,22 @@ mod tests {
     #[test]
     fn a_duration_is_counted_in_its_stage_and_in_one_bucket() {
         let stages = Stages::default();
-        for (ns, bucket) in [(1, 0), (50_000, 0), (50_001, 1), (10_000_000_000, 8), (u64::MAX / 2, 9)] {
+        for (ns, bucket) in [(1, 0), (50_000, 3), (50_001, 4), (10_000_000_000, 11), (u64::MAX / 2, 12)] {
             let before = stages.bucket(Stage::FirstByte as usize, bucket);
             stages.observe(Stage::FirstByte, ns);
             assert_eq!(stages.bucket(Stage::FirstByte as usize, bucket), before + 1, "{ns}");
         }
-        assert_eq!(STAGES[Stage::Tls as usize], "tls");
-        assert_eq!(STAGES[Stage::FirstByte as usize], "first_byte");
-        assert_eq!(STAGES[Stage::Body as usize], "body");
+        for (stage, name) in [
+            (Stage::Accept, "accept"),
+            (Stage::Tls, "tls"),
+            (Stage::Route, "route"),
+            (Stage::Limiter, "limiter"),
+            (Stage::Reuse, "reuse"),
+            (Stage::FirstByte, "first_byte"),
+            (Stage::Body, "body"),
+        ] {
+            assert_eq!(STAGES[stage as usize], name);
+        }
         assert_eq!(stages.sum_ns(Stage::Body as usize), 0);
     }
 }

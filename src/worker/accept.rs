@@ -37,6 +37,15 @@ pub(super) struct Door {
     pub(super) open: Rc<Cell<usize>>,
 }
 
+/// Who comes.
+pub(super) struct Guest {
+    pub(super) peer: SocketAddr,
+    /// The listener that it came in by.
+    pub(super) name: Rc<str>,
+    /// When it was accepted, by the monotonic clock.
+    pub(super) accepted_ns: u64,
+}
+
 /// A listener of this worker while it accepts.
 pub(super) struct Listening {
     pub(super) name: Rc<str>,
@@ -121,15 +130,18 @@ impl Door {
             return;
         };
         let place = self.loads.place(self.own, self.credit.taken());
+        let guest = Guest { peer, name: Rc::clone(name), accepted_ns: self.shard.env().now_ns() };
         if place.worker() == self.own {
-            self.serve(stream, peer, Rc::clone(name), taken, place);
+            self.serve(stream, guest, taken, place);
         } else {
-            self.hand_over(stream, peer, name, taken, place);
+            self.hand_over(stream, guest, taken, place);
         }
     }
 
-    fn serve(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: Rc<str>, taken: Taken, place: Place) {
-        let Some(serving) = serve_connection(Rc::clone(&self.shard), stream, peer, name) else { return };
+    fn serve(self: &Rc<Self>, stream: TcpPeer, guest: Guest, taken: Taken, place: Place) {
+        let Guest { peer, name, accepted_ns } = guest;
+        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, name, accepted_ns);
+        let Some(serving) = serving else { return };
         self.open.set(self.open.get() + 1);
         self.shard.counters().tasks.set(self.open.get() as u64);
         let open = Open { door: Rc::clone(self), _place: place, _taken: taken };
@@ -138,32 +150,25 @@ impl Door {
     }
 
     /// Hands a connection over to the worker that it has a place on.
-    fn hand_over(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: &Rc<str>, taken: Taken, place: Place) {
+    fn hand_over(self: &Rc<Self>, stream: TcpPeer, guest: Guest, taken: Taken, place: Place) {
         let to = place.worker();
-        let listener = String::from(&**name);
-        let message = Message::Serve { socket: stream.into_std(), peer, listener, taken, place };
+        let (peer, accepted_ns, listener) = (guest.peer, guest.accepted_ns, String::from(&*guest.name));
+        let message = Message::Serve { socket: stream.into_std(), peer, accepted_ns, listener, taken, place };
         match self.peers.try_tell(to, message) {
             Ok(()) => self.shard.counters().connections_handed.add(1),
             // It has ended or is far behind, so the connection stays here; what came back is what was sent.
             Err(Message::Serve { socket, taken, place, .. }) => {
                 drop(place);
-                self.take_over(socket, peer, Rc::clone(name), taken, self.loads.keep(self.own));
+                self.take_over(socket, guest, taken, self.loads.keep(self.own));
             }
             Err(_) => {}
         }
     }
 
     /// Serves a connection that came by mailbox.
-    pub(super) fn take_over(
-        self: &Rc<Self>,
-        socket: TcpStream,
-        peer: SocketAddr,
-        name: Rc<str>,
-        taken: Taken,
-        place: Place,
-    ) {
+    pub(super) fn take_over(self: &Rc<Self>, socket: TcpStream, guest: Guest, taken: Taken, place: Place) {
         match self.shard.env().adopt(socket) {
-            Ok(stream) => self.serve(stream, peer, name, taken, place),
+            Ok(stream) => self.serve(stream, guest, taken, place),
             // The kernel has no room to register it, as it might have had none to accept it.
             Err(_) => self.shard.counters().accept_errors.add(1),
         }

@@ -45,6 +45,8 @@ pub enum Message {
         socket: TcpStream,
         /// Its client.
         peer: SocketAddr,
+        /// When it was accepted, by the monotonic clock.
+        accepted_ns: u64,
         /// The listener that it came in by.
         listener: String,
         /// Its part of the process's connections.

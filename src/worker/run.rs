@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use super::WorkerSpec;
-use super::accept::{Door, Listening};
+use super::accept::{Door, Guest, Listening};
 use super::mailbox::{Message, Peers, Receiver};
 use crate::exchange::{Belongings, Shard};
 use crate::net::{BufferPool, Env, Reactor, run_reactor};
@@ -120,9 +120,9 @@ impl Desk {
             }
             Message::Stop => return Ok(ControlFlow::Break(())),
             Message::Call(call) => self.door.shard.on_call(&call),
-            Message::Serve { socket, peer, listener, taken, place } => {
+            Message::Serve { socket, peer, accepted_ns, listener, taken, place } => {
                 let name = self.name_of(&listener);
-                self.door.take_over(socket, peer, name, taken, place);
+                self.door.take_over(socket, Guest { peer, name, accepted_ns }, taken, place);
             }
         }
         Ok(ControlFlow::Continue(()))

@@ -49,13 +49,64 @@ fn every_stage_says_what_it_took(io: Io) {
     assert!(total <= ms(&line, "duration_ms") + 0.01, "stages do not overlap: {line}");
     let line = gateway.log_of("/second");
     assert!(ms(&line, "queue_ms") >= 59.0 && ms(&line, "first_byte_ms") < ms(&line, "queue_ms"), "{line}");
-    for (stage, count) in
-        [("head", 1.0), ("admit", 2.0), ("queue", 1.0), ("connect", 1.0), ("first_byte", 2.0), ("body", 2.0)]
-    {
+    for (stage, count) in [
+        ("accept", 2.0),
+        ("tls", 0.0),
+        ("head", 1.0),
+        ("route", 1.0),
+        ("admit", 2.0),
+        ("limiter", 2.0),
+        ("queue", 1.0),
+        ("connect", 1.0),
+        ("reuse", 0.0),
+        ("first_byte", 2.0),
+        ("body", 2.0),
+    ] {
         gateway.waits_for(&format!("http_stage_duration_seconds_count{{stage=\"{stage}\"}}"), count);
     }
     let sum = gateway.metric("http_stage_duration_seconds_sum{stage=\"queue\"}");
     assert!((0.059..5.0).contains(&sum), "{sum} seconds in the queue");
+    gateway.stop();
+}
+
+/// A connection has its way to its first byte; of route and reuse one request in 16 is timed; rate limits are timed apart from the
+/// rest of the policies, wherever they are asked.
+fn the_short_stages_are_timed_too(io: Io) {
+    let origin = super::origin::Origin::saying("ok");
+    let gateway = Plan::bare(io)
+        .cluster("app", &[origin.address()])
+        .policies("few: { rate_limit: { limit: 1000/1s } }, near: { access: { allow: [127.0.0.0/8] } }")
+        .route("name: limited, match: { path: /limited }, cluster: app, policies: [near, few]")
+        .route("name: near, match: { path: /near }, cluster: app, policies: [near]")
+        .route("name: plain, match: { path: /* }, cluster: app")
+        .start();
+    let mut client = gateway.client();
+    gateway.waits_for("net_connections_active", 1.0);
+    waits_ms(30);
+    for _ in 0..33 {
+        client.asks("/plain").expects(200);
+    }
+    client.asks("/limited").expects(200);
+    client.asks("/near").expects(200);
+    let count = |stage: &str| format!("http_stage_duration_seconds_count{{stage=\"{stage}\"}}");
+    for (stage, times) in [
+        ("accept", 1.0),
+        ("route", 3.0),
+        ("admit", 2.0),
+        ("limiter", 1.0),
+        ("connect", 1.0),
+        // The first had to connect.
+        ("reuse", 2.0),
+        ("first_byte", 35.0),
+    ] {
+        gateway.waits_for(&count(stage), times);
+    }
+    let sum = |stage: &str| gateway.metric(&format!("http_stage_duration_seconds_sum{{stage=\"{stage}\"}}"));
+    assert!((0.029..5.0).contains(&sum("accept")), "{} s before the first byte", sum("accept"));
+    for stage in ["route", "limiter", "reuse"] {
+        assert!(sum(stage) > 0.0 && sum(stage) < 0.5, "{stage}: {} s", sum(stage));
+    }
+    assert!(sum("limiter") < sum("admit"), "it is part of it");
     gateway.stop();
 }
 
@@ -115,6 +166,7 @@ fn routes_without_a_series_of_their_own_are_counted(io: Io) {
 
 on_both_drivers![
     every_stage_says_what_it_took,
+    the_short_stages_are_timed_too,
     only_trusted_peers_are_told_in_server_timing,
     routes_without_a_series_of_their_own_are_counted,
 ];

@@ -223,12 +223,12 @@ impl Gateway {
             server.reset_on_close();
             return client;
         };
-        let stream = worker.env.accepted(server);
+        let (stream, accepted_ns) = (worker.env.accepted(server), ringgate::net::Env::now_ns(&worker.env));
         let open = Rc::clone(&worker.open);
         open.set(open.get() + 1);
         let task = self.world.spawn(async move {
             // As the reactor does.
-            let served = match serve_connection(shard, stream, peer, Rc::from(listener)) {
+            let served = match serve_connection(shard, stream, peer, Rc::from(listener), accepted_ns) {
                 Some(serving) => AssertUnwindSafe(serving).catch_unwind().await,
                 None => Ok(()),
             };

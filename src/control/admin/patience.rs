@@ -1,4 +1,5 @@
-//! Peers of the admin server that take nothing of their answers: they are waited for, and not for ever.
+//! Peers of the admin server that take nothing of their answers: they are waited for, and not for ever, nor when there are
+//! too many.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,15 +10,28 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{self, Sleep};
 
+use super::seats::{Seat, Seats};
+
 /// Longest wait for a peer to take a byte.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A listener whose connections end with an error when their peers take nothing for [`PATIENCE`].
-pub(super) struct Patient<L>(pub(super) L);
+/// A listener whose connections end with an error when their peers take nothing for [`PATIENCE`], or others need their seats.
+pub(super) struct Patient<L> {
+    listener: L,
+    seats: Seats,
+}
+
+impl<L> Patient<L> {
+    /// As many of `listener` as there are seats.
+    pub(super) const fn new(listener: L, seats: Seats) -> Self {
+        Self { listener, seats }
+    }
+}
 
 /// Such a connection.
 pub(super) struct Waiting<S> {
     stream: S,
+    seat: Seat,
     /// Since a write or a flush did not go on.
     since: Option<Pin<Box<Sleep>>>,
 }
@@ -27,12 +41,12 @@ impl<L: Listener> Listener for Patient<L> {
     type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, peer) = self.0.accept().await;
-        (Waiting { stream, since: None }, peer)
+        let (stream, peer) = self.listener.accept().await;
+        (Waiting { stream, seat: self.seats.take(), since: None }, peer)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -43,18 +57,22 @@ impl<S: AsyncWrite + Unpin> Waiting<S> {
         cx: &mut Context<'_>,
         attempt: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.seat.is_kept(cx)?;
         if let Poll::Ready(outcome) = attempt(Pin::new(&mut self.stream), cx) {
             self.since = None;
+            self.seat.on_taken();
             return Poll::Ready(outcome);
         }
         let since = self.since.get_or_insert_with(|| Box::pin(time::sleep(PATIENCE)));
         ready!(since.as_mut().poll(cx));
+        self.seat.on_given_up();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Waiting<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.seat.is_kept(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
@@ -87,14 +105,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Waiting<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::limits::ADMIN_CONNECTIONS;
 
     fn pair() -> (Waiting<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = duplex(64);
-        (Waiting { stream: ours, since: None }, theirs)
+        (Waiting { stream: ours, seat: Seats::new(Arc::default()).take(), since: None }, theirs)
     }
 
     #[tokio::test(start_paused = true)]
@@ -103,6 +124,20 @@ mod tests {
         let began = Instant::now();
         let error = ours.write_all(&[0; 65]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, PATIENCE.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_byte_is_told_that_its_seat_is_taken() {
+        let (ours, _theirs) = duplex(64);
+        let mut seats = Seats::new(Arc::default());
+        let mut waiting = Waiting { stream: ours, seat: seats.take(), since: None };
+        let taking = async {
+            time::sleep(PATIENCE).await;
+            (0..ADMIN_CONNECTIONS).map(|_| seats.take()).collect::<Vec<_>>()
+        };
+        let (read, _others) = tokio::join!(waiting.read_u8(), taking);
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(waiting.write_u8(0).await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::telemetry::stages::{STAGE_BOUNDS_NS, STAGES};
 
 impl Scrape {
     pub(super) fn encode_stages(&self, page: &mut Page<'_, '_>) -> fmt::Result {
-        let help = "Seconds that a stage of an exchange, or the TLS handshake before it, took.";
+        let help = "Seconds that a stage of an exchange, or of its connection before it, took; limiter is part of admit, and of route and reuse one in 16 is timed.";
         let mut family = page.open("http_stage_duration_seconds", help, MetricType::Histogram)?;
         for (stage, name) in STAGES.into_iter().enumerate() {
             let buckets: Vec<(f64, u64)> = (0..=STAGE_BOUNDS_NS.len())

@@ -73,6 +73,7 @@ fn scrape() -> Scrape {
         key_fetches: (6, 2),
         spans_exported: 5,
         spans_dropped: vec![("timeout", 2)],
+        admin_ended: [("too_many", 3), ("took_nothing", 1)],
         log_dropped: 7,
     }
 }
