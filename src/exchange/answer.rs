@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use super::failure::Failure;
-use super::held::{Exchange, Sending};
+use super::held::{Exchange, Sending, lines};
 use super::local::cannot_tell;
 use super::pick::Attempt;
 use super::presence::{LOOK_MS, Watch};
@@ -96,19 +96,20 @@ impl<E: Env> Exchange<'_, E> {
         let mut head = out.take().unwrap_or_else(|| self.shard.buffers.lend());
         head.rewind(0, 0);
         self.tell_timing();
-        let added = self.added.response.borrow_mut().take();
+        let added = self.added.take();
         let how = ResponseOut {
             version: self.head.version(),
             request_id: self.request_id(),
             date: &self.shard.date(),
             edits: &awaited.tries.route.response_edits,
-            added: added.as_ref().map_or(b"", Buffer::filled),
+            added: &lines(&added),
             body,
             close,
             keep_alive_10: !close && self.is_old_client(),
             trailers: self.head.accepts_trailers(),
         };
         encode_response(head.sink(), buffer.filled(), response, &how);
+        drop(added);
         let reply = Reply { status: response.status(), body, hops: self.hops(response, buffer.filled()) };
         buffer.consume(response.len());
         let mut inbound = Inbound::new(response.body(), 0, decoder);

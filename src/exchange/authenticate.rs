@@ -23,12 +23,23 @@ pub(super) struct Identities<'a> {
     bearer: OnceCell<Rc<Identity>>,
     holder: OnceCell<&'a Identity>,
     user: OnceCell<Rc<Identity>>,
+    /// What a service that was asked says of it.
+    pub(super) service: OnceCell<Rc<Identity>>,
 }
 
 impl Identities<'_> {
     /// A claim of the bearer's token, if its policy keeps it.
     pub(super) fn claim(&self, name: &str) -> Option<&str> {
         self.bearer.get().and_then(|identity| identity.claim(name))
+    }
+
+    /// Lines for the endpoint, on every attempt.
+    pub(super) fn lines(&self) -> [&[u8]; 4] {
+        fn of(cell: &OnceCell<Rc<Identity>>) -> &[u8] {
+            cell.get().map_or(b"", |identity| identity.lines())
+        }
+        let holder = self.holder.get().map_or(&b""[..], |identity| identity.lines());
+        [of(&self.bearer), holder, of(&self.user), of(&self.service)]
     }
 
     /// Who the client is, for the log: the subject of its token, the holder of its key, or the user.
@@ -40,9 +51,7 @@ impl Identities<'_> {
     pub(super) fn api_key(&self) -> Option<&str> {
         self.holder.get().and_then(|identity| identity.name())
     }
-}
 
-impl Identities<'_> {
     /// Whose password it was.
     pub(super) fn user(&self) -> Option<&str> {
         self.user.get().and_then(|identity| identity.name())
@@ -54,17 +63,14 @@ impl<'a, E: Env> Exchange<'a, E> {
     pub(super) async fn authenticate(&self, policies: &'a Policies) -> Result<(), Unproven> {
         if let Some(bearers) = &policies.bearers {
             let identity = self.bearer(bearers).inspect_err(|why| self.challenge(&bearers.challenge, *why))?;
-            self.tell_endpoint(identity.lines());
             self.identities.bearer.get_or_init(|| identity);
         }
         if let Some(holders) = &policies.holders {
             let identity = self.holder(holders).inspect_err(|why| self.challenge(&holders.challenge, *why))?;
-            self.tell_endpoint(identity.lines());
             self.identities.holder.get_or_init(|| identity);
         }
         if let Some(users) = &policies.users {
             let identity = self.user(users).await.inspect_err(|why| self.challenge(&users.challenge, *why))?;
-            self.tell_endpoint(identity.lines());
             self.identities.user.get_or_init(|| identity);
         }
         Ok(())
@@ -153,14 +159,6 @@ impl<'a, E: Env> Exchange<'a, E> {
             .filter(|field| field.name.len() == name.len() && field.name.of(self.bytes).eq_ignore_ascii_case(name));
         let key = only(&mut fields)?.map(|field| field.value.of(self.bytes)).filter(|key| !key.is_empty());
         holders.find(key.ok_or(Unproven::Missing)?).ok_or(Unproven::ApiKey)
-    }
-
-    /// Lines for the endpoint, on every attempt.
-    pub(super) fn tell_endpoint(&self, lines: &[u8]) {
-        if !lines.is_empty() {
-            let mut added = self.added.request.borrow_mut();
-            added.get_or_insert_with(|| self.shard.buffers.lend()).extend(lines);
-        }
     }
 
     /// Tells the client what it lacks (RFC 9110 section 15.5.2); a call of gRPC is told by its status.

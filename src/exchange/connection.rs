@@ -345,7 +345,7 @@ pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure
         keep_alive_10: false,
         extra,
         edits: &shard.no_edits,
-        added: b"",
+        added: &[],
     };
     encode_local(out.sink(), &reply);
     match write_all(&client.stream, out, &client.alarm, limits::LINGER_MS).await {

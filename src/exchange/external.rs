@@ -55,7 +55,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         if let Some(proof) = &proof
             && let Some(known) = self.shard.vouched.borrow().find(external.stamp(), proof, now_s)
         {
-            self.tell_endpoint(known.lines());
+            self.identities.service.get_or_init(|| Rc::clone(known));
             return Ok(());
         }
         self.shard.counters.auth_asked.add(1);
@@ -67,10 +67,10 @@ impl<'a, E: Env> Exchange<'a, E> {
         self.tally.ready_ns.set(self.shard.env.now_ns());
         match answer {
             Answer::Passes(identity) => {
-                self.tell_endpoint(identity.lines());
+                let identity = Rc::clone(self.identities.service.get_or_init(|| Rc::new(identity)));
                 if let (Some(proof), Some(cache)) = (proof, &external.rules.cache) {
                     let (mut vouched, until_s) = (self.shard.vouched.borrow_mut(), now_s + cache.for_s);
-                    vouched.on_verified(external.stamp(), &proof, until_s, Rc::new(identity), now_s);
+                    vouched.on_verified(external.stamp(), &proof, until_s, identity, now_s);
                 }
                 Ok(())
             }

@@ -12,6 +12,7 @@ use super::tally::Tally;
 use super::trace::Trace;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Channel, Env};
+use crate::policy::limit::{Decision, DecisionLines};
 use crate::snapshot::{Caller, Listener, Route, Shown};
 use crate::telemetry::Counter;
 
@@ -163,15 +164,27 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) identities: Identities<'a>,
 }
 
-/// Field lines that the route's policies add, in buffers of the pool; most exchanges have none.
+/// Field lines that the route's policies add; most exchanges have none.
 #[derive(Default)]
 pub(super) struct Added {
-    /// To the request, on every attempt.
-    pub(super) request: RefCell<Option<Buffer>>,
-    /// To the response, whoever makes it.
+    /// To the response, whoever makes it; to the request, see [`Identities::lines`].
     pub(super) response: RefCell<Option<Buffer>>,
+    /// What the client is told of a rate limit.
+    pub(super) limit: Cell<Option<Decision>>,
     /// What another service wants the client to be told.
     pub(super) relayed: OnceCell<Box<Relayed>>,
+}
+
+impl Added {
+    /// What a response is told, the last time that somebody asks.
+    pub(super) fn take(&self) -> (Option<Buffer>, Option<DecisionLines>) {
+        (self.response.borrow_mut().take(), self.limit.take().map(|decision| decision.lines()))
+    }
+}
+
+/// What [`Added::take`] gave, as lines.
+pub(super) fn lines((buffer, limit): &(Option<Buffer>, Option<DecisionLines>)) -> [&[u8]; 2] {
+    [buffer.as_ref().map_or(b"", Buffer::filled), limit.as_ref().map_or(b"", DecisionLines::bytes)]
 }
 
 /// How an exchange left its connection.

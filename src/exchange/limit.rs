@@ -47,8 +47,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             }
         }
         let Some(decision) = tightest else { return Ok(()) };
-        let mut added = self.added.response.borrow_mut();
-        decision.push_lines(added.get_or_insert_with(|| self.shard.buffers.lend()).sink());
+        self.added.limit.set(Some(decision));
         if decision.allowed {
             return Ok(());
         }

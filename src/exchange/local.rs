@@ -1,10 +1,10 @@
 //! Answers of the gateway itself.
 
 use super::failure::{Failure, Unproven, Verdict};
-use super::held::{Exchange, Next, Served};
+use super::held::{Exchange, Next, Served, lines};
 use super::wire::{WriteError, write_all};
 use crate::http1::{GRPC, LocalReply, Method, encode_local, grpc_message};
-use crate::net::{Buffer, Env};
+use crate::net::Env;
 use crate::snapshot::Piece;
 
 /// What the gateway answers itself.
@@ -122,7 +122,7 @@ impl<E: Env> Exchange<'_, E> {
             add("X-Gateway-Reason", failure.verdict().label.as_bytes());
         }
         self.tell_timing();
-        let added = self.added.response.borrow_mut().take();
+        let added = self.added.take();
         let reply = LocalReply {
             status,
             body,
@@ -135,7 +135,7 @@ impl<E: Env> Exchange<'_, E> {
             keep_alive_10: !close && self.is_old_client(),
             extra: &extra[..extras],
             edits: self.route().map_or(&self.shard.no_edits, |route| &route.response_edits),
-            added: added.as_ref().map_or(b"", Buffer::filled),
+            added: &lines(&added),
         };
         encode_local(out, &reply);
         (status, if reply.head_only { 0 } else { body.len() })

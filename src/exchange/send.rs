@@ -120,7 +120,6 @@ impl<E: Env> Exchange<'_, E> {
         let path = rewritten.as_ref().map_or(path, Buffer::filled);
         let now_ms = self.shard.alarms.now_ms();
         let left_ms = sending.due_ms.get().saturating_sub(now_ms).max(1);
-        let added = self.added.request.borrow();
         let how = RequestOut {
             path,
             query: self.head.query(self.bytes),
@@ -135,7 +134,7 @@ impl<E: Env> Exchange<'_, E> {
             via: &self.shard.via,
             by_h2: self.client.is_h2(),
             edits: &route.request_edits,
-            added: added.as_ref().map_or(b"", Buffer::filled),
+            added: &self.identities.lines(),
             body: self.head.body(),
             timeout_ms: (!route.deadline_field.is_empty()).then_some((&route.deadline_field[..], left_ms)),
             close: cluster.proxy_protocol.is_some(),

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use super::answer::{Answer, Awaited, Outcome};
 use super::failure::Failure;
-use super::held::{Exchange, Gauge};
+use super::held::{Exchange, Gauge, lines};
 use super::local::cannot_tell;
 use super::websocket;
 use super::wire::{Received, WriteError, read_once, write_all};
@@ -132,17 +132,16 @@ impl<'a, E: Env> Exchange<'a, E> {
     ) -> Result<(), Failure> {
         let route = awaited.tries.route;
         let mut head = self.shard.buffers.lend();
-        let added = self.added.response.borrow_mut().take();
-        let mut lines = added.map_or_else(Vec::new, |added| added.filled().to_vec());
+        let mut told = lines(&self.added.take()).concat();
         if let Some(answer) = self.answer_to_key(awaited) {
-            lines.extend_from_slice(format!("Sec-WebSocket-Accept: {answer}\r\n").as_bytes());
+            told.extend_from_slice(format!("Sec-WebSocket-Accept: {answer}\r\n").as_bytes());
         }
         let how = ResponseOut {
             version: self.head.version(),
             request_id: self.request_id(),
             date: &self.shard.date(),
             edits: &route.response_edits,
-            added: &lines,
+            added: &[&told[..]],
             body: ResponseBody::AsReceived,
             close: false,
             keep_alive_10: false,

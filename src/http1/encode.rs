@@ -2,6 +2,14 @@
 
 use super::fields::Field;
 
+/// Appends lines as they are.
+#[inline]
+pub(super) fn push_all(out: &mut Vec<u8>, lines: &[&[u8]]) {
+    for lines in lines {
+        out.extend_from_slice(lines);
+    }
+}
+
 /// Appends `name: value` and CR LF.
 #[inline]
 pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -14,18 +22,7 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Appends `number` in decimal.
 #[inline]
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    let mut rest = number;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends a Content-Length line.

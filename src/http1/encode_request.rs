@@ -2,7 +2,7 @@
 
 use super::certificate::ClientCertificate;
 use super::edits::FieldEdits;
-use super::encode::{push_fields, push_length, push_line, push_number};
+use super::encode::{push_all, push_fields, push_length, push_line, push_number};
 use super::fields::{Field, FieldKind, KindSet};
 use super::framing::BodyLength;
 use super::grpc::push_grpc_timeout;
@@ -43,7 +43,7 @@ pub struct RequestOut<'a> {
     /// Edits of the route.
     pub edits: &'a FieldEdits,
     /// Lines that policies add, each with its CR LF; edits do not touch them.
-    pub added: &'a [u8],
+    pub added: &'a [&'a [u8]],
     /// Framing of the body as it will be sent; never `UntilClose`.
     pub body: BodyLength,
     /// Name of a field that tells the upstream its deadline, and milliseconds.
@@ -108,7 +108,7 @@ pub fn encode_request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: 
     push_forwarding(out, bytes, head, how);
     push_via(out, head.version(), how);
     push_own(out, head, how);
-    out.extend_from_slice(how.added);
+    push_all(out, how.added);
     out.extend_from_slice(how.edits.lines());
     how.edits.push_templates(out, how.certificate);
     out.extend_from_slice(b"\r\n");

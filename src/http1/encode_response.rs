@@ -1,7 +1,7 @@
 //! Writing the responses that go to the client: relayed ones and our own.
 
 use super::edits::FieldEdits;
-use super::encode::{push_fields, push_length, push_line, push_number};
+use super::encode::{push_all, push_fields, push_length, push_line, push_number};
 use super::fields::{FieldKind, KindSet};
 use super::method::Version;
 use super::response::ResponseHead;
@@ -32,7 +32,7 @@ pub struct ResponseOut<'a> {
     /// Edits of the route.
     pub edits: &'a FieldEdits,
     /// Lines that policies add, each with its CR LF; edits do not touch them.
-    pub added: &'a [u8],
+    pub added: &'a [&'a [u8]],
     /// Framing of the body.
     pub body: ResponseBody,
     /// Whether the connection closes after this response.
@@ -69,7 +69,7 @@ pub struct LocalReply<'a> {
     /// Edits of the route.
     pub edits: &'a FieldEdits,
     /// Lines that policies add, each with its CR LF; edits do not touch them.
-    pub added: &'a [u8],
+    pub added: &'a [&'a [u8]],
 }
 
 /// Fields that are written by ourselves or not at all.
@@ -101,7 +101,7 @@ pub fn encode_response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, how
         push_framing(out, how.body, head.content_length());
     }
     push_connection(out, how.version, how.close, how.keep_alive_10);
-    out.extend_from_slice(how.added);
+    push_all(out, how.added);
     out.extend_from_slice(how.edits.lines());
     out.extend_from_slice(b"\r\n");
 }
@@ -125,7 +125,7 @@ pub fn encode_switch(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, proto
     }
     out.extend_from_slice(b"Connection: Upgrade\r\n");
     push_line(out, b"Upgrade", protocol);
-    out.extend_from_slice(how.added);
+    push_all(out, how.added);
     out.extend_from_slice(how.edits.lines());
     out.extend_from_slice(b"\r\n");
 }
@@ -151,7 +151,7 @@ pub fn encode_local(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
         }
     }
     push_connection(out, reply.version, reply.close, reply.keep_alive_10);
-    out.extend_from_slice(reply.added);
+    push_all(out, reply.added);
     out.extend_from_slice(reply.edits.lines());
     out.extend_from_slice(b"\r\n");
     if has_body && !reply.head_only {

@@ -234,7 +234,7 @@ fn whatever_is_accepted_is_forwarded_as_one_unambiguous_message() {
             via: b"ringgate",
             by_h2: false,
             edits: &edits,
-            added: b"",
+            added: &[],
             body: head.body(),
             timeout_ms: None,
             close: false,

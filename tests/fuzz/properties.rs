@@ -137,7 +137,7 @@ pub fn framing(input: &[u8]) {
         request_id: b"id",
         date: b"d",
         edits: &edits,
-        added: b"",
+        added: &[],
         body,
         close,
         keep_alive_10: false,
@@ -187,7 +187,7 @@ fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits)
         via: b"ringgate",
         by_h2: false,
         edits,
-        added: b"",
+        added: &[],
         body: head.body(),
         timeout_ms: None,
         close: false,
@@ -287,7 +287,7 @@ fn check_local(edits: &FieldEdits, value: &[u8], body: &[u8]) {
         keep_alive_10: false,
         extra: &extra,
         edits,
-        added: b"",
+        added: &[],
     };
     let mut out = Vec::new();
     encode_local(&mut out, &reply);

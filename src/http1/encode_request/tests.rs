@@ -14,7 +14,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         via: b"ringgate",
         by_h2: false,
         edits,
-        added: b"",
+        added: &[],
         body: head.body(),
         timeout_ms: None,
         close: false,

@@ -9,7 +9,7 @@ const fn plain(edits: &FieldEdits) -> ResponseOut<'_> {
         request_id: b"id-1",
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         edits,
-        added: b"",
+        added: &[],
         body: ResponseBody::AsReceived,
         close: false,
         keep_alive_10: false,
@@ -138,7 +138,7 @@ const fn local(edits: &FieldEdits) -> LocalReply<'_> {
         keep_alive_10: false,
         extra: &[],
         edits,
-        added: b"",
+        added: &[],
     }
 }
 

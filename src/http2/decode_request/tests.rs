@@ -24,7 +24,7 @@ fn forwarded(text: &str) -> Vec<u8> {
         via: b"ringgate-1",
         by_h2: false,
         edits: &FieldEdits::default(),
-        added: b"",
+        added: &[],
         body: head.body(),
         timeout_ms: None,
         close: false,

@@ -82,7 +82,7 @@ fn all_that_the_encoders_write_is_understood() {
             request_id: b"id",
             date: b"d",
             edits: &edits,
-            added: b"",
+            added: &[],
             body,
             close: true,
             keep_alive_10: false,
@@ -114,7 +114,7 @@ fn all_that_the_encoders_write_is_understood() {
         keep_alive_10: false,
         extra: &[("Retry-After", b"1")],
         edits: &FieldEdits::default(),
-        added: b"",
+        added: &[],
     };
     let mut out = Vec::new();
     encode_local(&mut out, &reply);

@@ -20,6 +20,7 @@ mod store;
 mod window;
 mod word;
 
+pub use fields::DecisionLines;
 pub use key::KeySeed;
 pub use lease::{Leases, Taken};
 pub use ledger::Ledger;
