@@ -6,7 +6,7 @@ use super::adopted::Adopted;
 use super::failure::{Failure, Fault, Verdict};
 use super::held::Exchange;
 use super::shard::Shard;
-use crate::http1::{FieldKind, Version, trace_id_text};
+use crate::http1::{FieldKind, Version};
 use crate::net::Env;
 use crate::telemetry::{Class, Ending, Record, method_index};
 
@@ -68,7 +68,7 @@ impl<E: Env> Exchange<'_, E> {
         let snapshot = &self.adopted.snapshot;
         let route = tally.route.get().map(|id| snapshot.route(id));
         let cluster = tally.cluster.get().map(|cluster| snapshot.clusters[cluster].name.as_bytes());
-        let trace_id = self.trace_id().map(|id| trace_id_text(&id));
+        let mut trace_id = [0; 32];
         let record = Record {
             unix_ms: self.shard.unix_ms(),
             protocol: Some(self.protocol()),
@@ -80,7 +80,7 @@ impl<E: Env> Exchange<'_, E> {
             duration_ns,
             client: self.client_ip(),
             request_id: self.request_id(),
-            trace_id: trace_id.as_ref().map_or(&[], |id| &id[..]),
+            trace_id: self.trace_id(&mut trace_id),
             route: route.map_or(&[], |route| route.name.as_bytes()),
             cluster: cluster.unwrap_or_default(),
             endpoint: tally.endpoint.get(),

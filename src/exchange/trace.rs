@@ -6,7 +6,7 @@ use super::adopted::Adopted;
 use super::failure::{Failure, Fault};
 use super::held::Exchange;
 use super::shard::Shard;
-use crate::http1::{RequestHead, TraceOut, TraceParent};
+use crate::http1::{RequestHead, TraceOut, TraceParent, trace_id_text};
 use crate::net::{Buffer, Env};
 use crate::telemetry::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, Class, ExchangeSpan, Record};
 
@@ -120,9 +120,15 @@ impl<E: Env> Exchange<'_, E> {
         self.trace.as_ref().map(|trace| trace.told(trace.own.span_id))
     }
 
-    /// The trace that the request belongs to, whether or not the gateway has a part in it.
-    pub(super) fn trace_id(&self) -> Option<[u8; 16]> {
-        let own = self.trace.as_ref().map(|trace| trace.own);
-        own.or_else(|| TraceParent::of(self.head, self.bytes)).map(|parent| parent.trace_id)
+    /// The trace that the request belongs to, whether or not the gateway has a part in it, as logs show it; empty without
+    /// any. `own` is room for it.
+    pub(super) fn trace_id<'s>(&'s self, own: &'s mut [u8; 32]) -> &'s [u8] {
+        match &self.trace {
+            Some(trace) => {
+                *own = trace_id_text(&trace.own.trace_id);
+                own
+            }
+            None => TraceParent::id_of(self.head, self.bytes).unwrap_or_default(),
+        }
     }
 }

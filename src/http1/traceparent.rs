@@ -1,10 +1,14 @@
 //! The trace that a request belongs to (W3C Trace Context, level 1).
 
+use std::ops::Range;
+
 use super::fields::FieldKind;
 use super::request::RequestHead;
 
 /// Bytes of a value of version 00.
 const VALUE_BYTES: usize = 55;
+/// Where the identity of the trace stands.
+const TRACE_ID: Range<usize> = 3..35;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// The only flag that this level knows.
 const SAMPLED: u8 = 1;
@@ -33,9 +37,14 @@ impl TraceParent {
     /// What a head says; `None` when it says nothing, something invalid, or several things.
     #[must_use]
     pub fn of(head: &RequestHead, bytes: &[u8]) -> Option<Self> {
-        let mut values = head.fields().iter().filter(|field| field.kind == FieldKind::Traceparent);
-        let value = values.next()?.value.of(bytes);
-        if values.next().is_some() { None } else { Self::parse(value) }
+        Self::parse(value_of(head, bytes)?)
+    }
+
+    /// The identity of the trace in what a head says, as it stands there; `None` when [`TraceParent::of`] is.
+    #[must_use]
+    pub fn id_of<'b>(head: &RequestHead, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let value = value_of(head, bytes)?;
+        Self::parse(value).and_then(|_valid| value.get(TRACE_ID))
     }
 
     /// Reads a value (section 3.2.2); one of a later version as one of version 00, as far as that goes (section 4.3).
@@ -51,7 +60,7 @@ impl TraceParent {
         if !is_whole || [2, 35, 52].iter().any(|at| known[*at] != b'-') {
             return None;
         }
-        let (trace_id, span_id) = (hex::<16>(&known[3..35])?, hex::<8>(&known[36..52])?);
+        let (trace_id, span_id) = (hex::<16>(&known[TRACE_ID])?, hex::<8>(&known[36..52])?);
         let flags = hex::<1>(&known[53..])?[0];
         let is_valid = trace_id != [0; 16] && span_id != [0; 8];
         is_valid.then_some(Self { trace_id, span_id, sampled: flags & SAMPLED != 0 })
@@ -67,6 +76,13 @@ impl TraceParent {
         }
         out.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
     }
+}
+
+/// The only value of its name.
+fn value_of<'b>(head: &RequestHead, bytes: &'b [u8]) -> Option<&'b [u8]> {
+    let mut values = head.fields().iter().filter(|field| field.kind == FieldKind::Traceparent);
+    let value = values.next()?.value.of(bytes);
+    if values.next().is_some() { None } else { Some(value) }
 }
 
 /// An identity of a trace as logs show it.
@@ -86,19 +102,27 @@ const fn digits(byte: u8) -> [u8; 2] {
 /// Lower-case hexadecimal digits: upper-case ones are invalid (section 3.2.2.1).
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    // Whether all of them are digits is asked once.
+    let mut seen = 0;
+    for (byte, pair) in bytes.iter_mut().zip(text.as_chunks::<2>().0) {
+        let [high, low] = pair.map(|digit| DIGITS[usize::from(digit)]);
+        seen |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(bytes)
+    (seen & NO_DIGIT == 0).then_some(bytes)
 }
 
-const fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
+/// What a digit is worth, by its character.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut worth = 0_u8;
+    while worth < 16 {
+        digits[HEX[worth as usize] as usize] = worth;
+        worth += 1;
     }
-}
+    digits
+};
+const NO_DIGIT: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

@@ -81,12 +81,14 @@ pub struct Record<'a> {
     pub epoch: u64,
 }
 
-/// Texts of one record.
-const TEXTS: usize = 14;
+/// Texts of every record.
+const TEXTS: usize = 10;
+/// Further ones of a record that has a reason.
+const REASON_TEXTS: usize = 4;
 /// Numbers of one record that take eight bytes.
 const NUMBERS: usize = 11;
 /// Most bytes of one record in the ring.
-pub(super) const RECORD_BYTES_MAX: usize = 160 + TEXTS * (2 + limits::LOG_FIELD_BYTES);
+pub(super) const RECORD_BYTES_MAX: usize = 160 + (TEXTS + REASON_TEXTS) * (2 + limits::LOG_FIELD_BYTES);
 
 /// Stands for no status of a call.
 const NO_STATUS: u16 = u16::MAX;
@@ -111,7 +113,7 @@ impl Record<'_> {
         out.extend_from_slice(&self.status.to_le_bytes());
         out.extend_from_slice(&self.attempts.to_le_bytes());
         out.extend_from_slice(&self.grpc_status.map_or(NO_STATUS, u16::from).to_le_bytes());
-        for number in [
+        let numbers = [
             self.unix_ms,
             self.duration_ns,
             self.bytes_in,
@@ -123,13 +125,12 @@ impl Record<'_> {
             self.first_byte_ns,
             self.body_ns,
             self.epoch,
-        ] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
+        ];
+        out.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
         encode_ip(out, Some(self.client));
         encode_ip(out, self.endpoint.map(|endpoint| endpoint.ip()));
         out.extend_from_slice(&self.endpoint.map_or(0, |endpoint| endpoint.port()).to_le_bytes());
-        for text in [
+        let texts = [
             self.method,
             self.path,
             self.host,
@@ -140,16 +141,22 @@ impl Record<'_> {
             self.user_agent,
             self.client_cert,
             self.identity,
-            self.reason.unwrap_or_default().as_bytes(),
-            self.fault.as_bytes(),
-            self.stage.as_bytes(),
-            self.detail.as_bytes(),
-        ] {
-            let cut = &text[..text.len().min(limits::LOG_FIELD_BYTES)];
-            let length = u16::try_from(cut.len()).expect("LOG_FIELD_BYTES fits in 16 bits, asserted below");
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(cut);
+        ];
+        encode_texts(out, &texts);
+        if let Some(reason) = self.reason {
+            encode_texts(out, &[reason, self.fault, self.stage, self.detail].map(str::as_bytes));
         }
+    }
+}
+
+/// All the lengths, then all the texts, each cut at `LOG_FIELD_BYTES`.
+fn encode_texts<const N: usize>(out: &mut Vec<u8>, texts: &[&[u8]; N]) {
+    let cut = texts.map(|text| &text[..text.len().min(limits::LOG_FIELD_BYTES)]);
+    #[expect(clippy::cast_possible_truncation, reason = "LOG_FIELD_BYTES fits in 16 bits, asserted below")]
+    let lengths = cut.map(|text| (text.len() as u16).to_le_bytes());
+    out.extend_from_slice(lengths.as_flattened());
+    for text in cut {
+        out.extend_from_slice(text);
     }
 }
 
@@ -179,10 +186,6 @@ impl<'a> Record<'a> {
         let status = u16::from_le_bytes(take(input)?);
         let attempts = u32::from_le_bytes(take(input)?);
         let grpc_status = u16::from_le_bytes(take(input)?);
-        let mut numbers = [0; NUMBERS];
-        for number in &mut numbers {
-            *number = u64::from_le_bytes(take(input)?);
-        }
         let [
             unix_ms,
             duration_ns,
@@ -195,13 +198,15 @@ impl<'a> Record<'a> {
             first_byte_ns,
             body_ns,
             epoch,
-        ] = numbers;
+        ] = take_numbers(input)?;
         let client = take_ip(input)??;
         let endpoint_ip = take_ip(input)?;
         let port = u16::from_le_bytes(take(input)?);
         // In the order of `encode`, which is that of the literal below.
-        let mut texts = take_texts(input)?.into_iter();
+        let mut texts = take_texts::<TEXTS>(input)?.into_iter();
         let mut text = || texts.next().unwrap_or_default();
+        let has_reason = flags & FLAG_REASON != 0;
+        let [reason, fault, stage, detail] = if has_reason { take_words(input)? } else { [""; REASON_TEXTS] };
         input.is_empty().then_some(())?;
         Some(Self {
             unix_ms,
@@ -226,10 +231,10 @@ impl<'a> Record<'a> {
             user_agent: text(),
             client_cert: text(),
             identity: text(),
-            reason: Some(str::from_utf8(text()).ok()?).filter(|_| flags & FLAG_REASON != 0),
-            fault: str::from_utf8(text()).ok()?,
-            stage: str::from_utf8(text()).ok()?,
-            detail: str::from_utf8(text()).ok()?,
+            reason: has_reason.then_some(reason),
+            fault,
+            stage,
+            detail,
             head_ns,
             admit_ns,
             queue_ns,
@@ -242,13 +247,27 @@ impl<'a> Record<'a> {
     }
 }
 
-fn take_texts<'a>(input: &mut &'a [u8]) -> Option<[&'a [u8]; TEXTS]> {
-    let mut texts: [&[u8]; TEXTS] = [&[]; TEXTS];
-    for text in &mut texts {
-        let length = u16::from_le_bytes(take(input)?);
-        *text = input.split_off(..usize::from(length))?;
+fn take_numbers(input: &mut &[u8]) -> Option<[u64; NUMBERS]> {
+    let (numbers, _none) = input.split_off(..NUMBERS * size_of::<u64>())?.as_chunks();
+    Some(<[[u8; 8]; NUMBERS]>::try_from(numbers).ok()?.map(u64::from_le_bytes))
+}
+
+fn take_texts<'a, const N: usize>(input: &mut &'a [u8]) -> Option<[&'a [u8]; N]> {
+    let (lengths, _none) = input.split_off(..N * size_of::<u16>())?.as_chunks();
+    let mut texts: [&[u8]; N] = [&[]; N];
+    for (text, length) in texts.iter_mut().zip(lengths) {
+        *text = input.split_off(..usize::from(u16::from_le_bytes(*length)))?;
     }
     Some(texts)
+}
+
+/// Texts that are ours.
+fn take_words<'a>(input: &mut &'a [u8]) -> Option<[&'a str; REASON_TEXTS]> {
+    let mut words = [""; REASON_TEXTS];
+    for (word, text) in words.iter_mut().zip(take_texts::<REASON_TEXTS>(input)?) {
+        *word = str::from_utf8(text).ok()?;
+    }
+    Some(words)
 }
 
 const fn protocol(flags: u8, shift: u8) -> Option<u8> {
@@ -326,6 +345,8 @@ pub(super) mod tests {
             endpoint: None,
             upstream_protocol: None,
             reason: None,
+            fault: "",
+            stage: "",
             reused: true,
             query: false,
             ..full()
