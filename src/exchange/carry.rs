@@ -14,7 +14,7 @@ use super::held::Gauge;
 use super::lease::Dial;
 use super::pick::Attempt;
 use super::queue::Credit;
-use super::shard::{Shard, Upstream};
+use super::shard::{Lease, Shard, Upstream};
 use crate::cluster::EndpointId;
 use crate::limits;
 use crate::net::{Alarm, Channel, ClientTurn, Env, Expired, H2Client, H2Opener, H2Refusal, Room, Stream, connect_h2};
@@ -110,7 +110,7 @@ impl<E: Env> Shard<E> {
         cluster: &Cluster,
         endpoint: &Endpoint,
         credit: Credit<E::Stream>,
-    ) -> Result<Upstream<E::Stream>, Credit<E::Stream>> {
+    ) -> Result<Lease<E::Stream>, Credit<E::Stream>> {
         let carriers = self.carriers.borrow();
         let is_usable = |carrier: &Rc<Carrier<E::Stream>>| carrier.room.has_place() && !carrier.is_connecting();
         let Some(carrier) = carriers.find(endpoint.id, is_usable) else { return Err(credit) };
@@ -127,10 +127,10 @@ impl<E: Env> Shard<E> {
         opener: &H2Opener,
         endpoint: EndpointId,
         credit: Credit<E::Stream>,
-    ) -> Upstream<E::Stream> {
+    ) -> Lease<E::Stream> {
         let rested_ms = carrier.room.rests_since_ms().map_or(0, |since_ms| self.alarms.now_ms() - since_ms);
         let stream = Channel::H2Client(opener.stream(carrier.room.take()));
-        Upstream { stream, endpoint, reused: carrier.is_proven.replace(true), rested_ms, credit }
+        Box::new(Upstream { stream, endpoint, reused: carrier.is_proven.replace(true), rested_ms, credit })
     }
 
     /// A stream on a connection that is about to be opened, by somebody else or for this one; also how many nanoseconds that
@@ -141,7 +141,7 @@ impl<E: Env> Shard<E> {
         mut credit: Credit<E::Stream>,
         alarm: &Alarm,
         patience_ms: u64,
-    ) -> Result<(Upstream<E::Stream>, u64), Failure> {
+    ) -> Result<(Lease<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
         let due_ms = alarm.now_ms() + patience_ms;
@@ -169,10 +169,8 @@ impl<E: Env> Shard<E> {
                         stream.hang_up_on_drop();
                     }
                     attempt.on_connected(took_ns);
-                    return Ok((
-                        Upstream { stream, endpoint: endpoint.id, reused: false, rested_ms: 0, credit },
-                        took_ns,
-                    ));
+                    let endpoint = endpoint.id;
+                    return Ok((Box::new(Upstream { stream, endpoint, reused: false, rested_ms: 0, credit }), took_ns));
                 }
                 Ok(Ok(Became::Solitary(None))) => {
                     let left_ms = due_ms.saturating_sub(alarm.now_ms());
@@ -205,7 +203,7 @@ impl<E: Env> Shard<E> {
         cluster: &Cluster,
         endpoint: &Endpoint,
         credit: Credit<E::Stream>,
-    ) -> Result<Upstream<E::Stream>, Credit<E::Stream>> {
+    ) -> Result<Lease<E::Stream>, Credit<E::Stream>> {
         let mut credit = Some(credit);
         poll_fn(|poller| {
             let held = credit.take().expect("it is taken here alone, and put back unless the wait is over");
@@ -233,7 +231,7 @@ impl<E: Env> Shard<E> {
         credit: Credit<E::Stream>,
         alarm: &Alarm,
         patience_ms: u64,
-    ) -> Result<Result<(Upstream<E::Stream>, u64), Credit<E::Stream>>, Failure> {
+    ) -> Result<Result<(Lease<E::Stream>, u64), Credit<E::Stream>>, Failure> {
         let began_ns = self.env.now_ns();
         let (stream, credit) = self.open_alone(attempt, credit, None, alarm, patience_ms).await?;
         if stream.agreed_on_h2() {

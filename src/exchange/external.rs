@@ -12,7 +12,7 @@ use super::lease::{Refused, Wanted};
 use super::local::Local;
 use super::pick::{Attempt, Tried};
 use super::relay::Inbound;
-use super::shard::{Scratch, Upstream};
+use super::shard::{Lease, Scratch, Upstream};
 use super::wire::{Received, WriteError, read_once, write_all};
 use crate::http1::{BodyLength, Method, Progress, ResponseHead};
 use crate::limits;
@@ -157,7 +157,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         &self,
         external: &External,
         attempt: &Attempt<'_, E>,
-        upstream: Upstream<E::Stream>,
+        upstream: Lease<E::Stream>,
         due_ms: u64,
     ) -> Result<Answer, Silent> {
         let closes = attempt.cluster.proxy_protocol.is_some();

@@ -9,7 +9,7 @@ use super::lease::Refused;
 use super::local::Local;
 use super::pick::Attempt;
 use super::retry::{Step, Tries};
-use super::shard::Upstream;
+use super::shard::Lease;
 use crate::http1::{ChunkedDecoder, ResponseHead};
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Stream, StreamFault};
@@ -214,7 +214,7 @@ impl<E: Env> Exchange<'_, E> {
         &self,
         tries: &Tries<'_>,
         attempt: &Attempt<'_, E>,
-        upstream: Upstream<E::Stream>,
+        upstream: Lease<E::Stream>,
         parts: &mut Parts<'_>,
         sending: &Sending,
     ) -> Outcome {

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::held::{Exchange, Gauge};
 use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
-use super::shard::{Shard, Upstream};
+use super::shard::{Lease, Shard, Upstream};
 use super::wire::{WriteError, write_all};
 use crate::cluster::EndpointId;
 use crate::limits;
@@ -47,7 +47,7 @@ pub(super) struct Wanted<'a> {
     pub(super) due_ms: u64,
 }
 
-type Opened<'a, E> = Result<(Attempt<'a, E>, Upstream<<E as Env>::Stream>), Refused<'a, E>>;
+type Opened<'a, E> = Result<(Attempt<'a, E>, Lease<<E as Env>::Stream>), Refused<'a, E>>;
 
 impl<E: Env> Exchange<'_, E> {
     /// An endpoint and a connection to it.
@@ -75,7 +75,7 @@ impl<E: Env> Exchange<'_, E> {
                 && !cluster.state.is_over()
             {
                 // Its place under the cap is ours at once: given back, it might be somebody else's.
-                let Upstream { credit, stream, .. } = upstream;
+                let Upstream { credit, stream, .. } = *upstream;
                 credit.set_idle(false);
                 drop(stream);
                 return self.connect(wanted, attempt, credit).await;
@@ -96,12 +96,12 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    fn lease_idle(&self, endpoint: &Endpoint) -> Option<Upstream<E::Stream>> {
+    fn lease_idle(&self, endpoint: &Endpoint) -> Option<Lease<E::Stream>> {
         self.shard.lease_idle(endpoint).inspect(|_| self.tally.reused.set(true))
     }
 
     /// An idle connection to any endpoint that may be tried, unless the key decides where the request goes.
-    fn use_any_idle<'w>(&'w self, wanted: &Wanted<'w>) -> Option<(Attempt<'w, E>, Upstream<E::Stream>)> {
+    fn use_any_idle<'w>(&'w self, wanted: &Wanted<'w>) -> Option<(Attempt<'w, E>, Lease<E::Stream>)> {
         if !wanted.may_reuse || wanted.cluster.key.is_some() {
             return None;
         }
@@ -116,7 +116,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// A connection that somebody returned for us: to be used as it is if its endpoint may be tried.
-    async fn use_granted<'w>(&'w self, wanted: &Wanted<'w>, mut upstream: Upstream<E::Stream>) -> Opened<'w, E> {
+    async fn use_granted<'w>(&'w self, wanted: &Wanted<'w>, mut upstream: Lease<E::Stream>) -> Opened<'w, E> {
         let cluster = wanted.cluster;
         let index = cluster.ids.iter().position(|id| *id == upstream.endpoint);
         let is_free = cluster.key.is_none() && wanted.may_reuse && upstream.stream.pending() == Pending::Nothing;
@@ -131,7 +131,7 @@ impl<E: Env> Exchange<'_, E> {
             return Ok((attempt, upstream));
         }
         // Its place under the cap is ours all the same.
-        let Upstream { credit, stream, .. } = upstream;
+        let Upstream { credit, stream, .. } = *upstream;
         drop(stream);
         match self.pick(wanted) {
             Some(attempt) => self.connect(wanted, attempt, credit).await,
@@ -198,7 +198,7 @@ impl<E: Env> Exchange<'_, E> {
 
 impl<E: Env> Shard<E> {
     /// The newest idle connection to an endpoint that this one has not closed meanwhile.
-    pub(super) fn lease_idle(&self, endpoint: &Endpoint) -> Option<Upstream<E::Stream>> {
+    pub(super) fn lease_idle(&self, endpoint: &Endpoint) -> Option<Lease<E::Stream>> {
         loop {
             let rested = self.idle.borrow_mut().try_take(endpoint.id, self.alarms.now_ms())?;
             let mut upstream = rested.connection;
@@ -223,7 +223,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// Any idle connection of a cluster, for its place under the cap; it counts as idle until it is granted or closed.
-    pub(super) fn try_take_idle(&self, cluster: &Cluster) -> Option<Upstream<E::Stream>> {
+    pub(super) fn try_take_idle(&self, cluster: &Cluster) -> Option<Lease<E::Stream>> {
         let now_ms = self.alarms.now_ms();
         let mut idle = self.idle.borrow_mut();
         cluster.ids.iter().find_map(|id| idle.try_take(*id, now_ms)).map(|rested| rested.connection)
@@ -256,7 +256,7 @@ impl<E: Env> Shard<E> {
         words: Option<Buffer>,
         alarm: &Alarm,
         patience_ms: u64,
-    ) -> Result<(Upstream<E::Stream>, u64), Failure> {
+    ) -> Result<(Lease<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         if endpoint.protocol == UpstreamProtocol::Http1 {
             return self.connect_alone(attempt, credit, words, alarm, patience_ms).await;
@@ -276,7 +276,7 @@ impl<E: Env> Shard<E> {
         words: Option<Buffer>,
         alarm: &Alarm,
         patience_ms: u64,
-    ) -> Result<(Upstream<E::Stream>, u64), Failure> {
+    ) -> Result<(Lease<E::Stream>, u64), Failure> {
         let began_ns = self.env.now_ns();
         let (stream, credit) = self.open_alone(attempt, credit, words, alarm, patience_ms).await?;
         Ok(self.on_opened_alone(attempt, stream, credit, began_ns))
@@ -289,12 +289,12 @@ impl<E: Env> Shard<E> {
         stream: Channel<E::Stream>,
         credit: Credit<E::Stream>,
         began_ns: u64,
-    ) -> (Upstream<E::Stream>, u64) {
+    ) -> (Lease<E::Stream>, u64) {
         self.counters.upstream_connects.add(1);
         let took_ns = self.env.now_ns().saturating_sub(began_ns);
         attempt.on_connected(took_ns);
         let endpoint = attempt.endpoint().id;
-        (Upstream { stream, endpoint, reused: false, rested_ms: 0, credit }, took_ns)
+        (Box::new(Upstream { stream, endpoint, reused: false, rested_ms: 0, credit }), took_ns)
     }
 
     /// The same, with what TLS agrees on yet to be looked at.
@@ -364,7 +364,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// Returns a connection to the pool; the endpoint's own `Keep-Alive: timeout` is honoured a second early.
-    pub(super) fn give_back(&self, cluster: &Cluster, upstream: Upstream<E::Stream>, timeout_s: Option<u64>) {
+    pub(super) fn give_back(&self, cluster: &Cluster, upstream: Lease<E::Stream>, timeout_s: Option<u64>) {
         // Its first words named one client, and what it carries belongs to that one.
         if cluster.proxy_protocol.is_some() {
             return;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::shard::Upstream;
+use super::shard::Lease;
 use crate::cluster::{ClusterState, Ticket};
 use crate::net::Stream;
 use crate::policy::limit::{Granted, StoreError};
@@ -59,13 +59,13 @@ struct Waiter<S: Stream> {
     ticket: Ticket,
     waker: Cell<Option<Waker>>,
     is_woken: Cell<bool>,
-    granted: Cell<Option<Upstream<S>>>,
+    granted: Cell<Option<Lease<S>>>,
 }
 
 /// What ended a wait.
 pub(super) enum Turn<S: Stream> {
     /// A connection that somebody returned.
-    Connection(Upstream<S>),
+    Connection(Lease<S>),
     /// Leave to open one.
     Credit(Credit<S>),
 }
@@ -108,7 +108,7 @@ impl<S: Stream> Queues<S> {
     }
 
     /// Hands a connection that would rest to the first of all who wait, if that one waits here.
-    pub(super) fn grant(&self, upstream: Upstream<S>) -> Option<Upstream<S>> {
+    pub(super) fn grant(&self, upstream: Lease<S>) -> Option<Lease<S>> {
         let state = &upstream.credit.state;
         // Above a limit that was lowered it is to be closed, whoever waits.
         if state.waiting() == 0 || !state.is_first(self.worker) || state.is_over() {

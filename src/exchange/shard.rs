@@ -36,6 +36,9 @@ pub struct Upstream<S: Stream> {
     pub(super) credit: Credit<S>,
 }
 
+/// A connection that is used or at rest, in a box that it keeps, as it changes hands often.
+pub(super) type Lease<S> = Box<Upstream<S>>;
+
 /// Storage that an active connection borrows and gives back when it rests.
 pub(super) struct Scratch {
     pub(super) request: RequestHead,
@@ -83,7 +86,7 @@ pub struct Shard<E: Env> {
     pub(super) rng: RefCell<Rng>,
     pub(super) worker: usize,
     pub(super) fleet: Arc<Fleet>,
-    pub(super) idle: RefCell<Idle<Upstream<E::Stream>>>,
+    pub(super) idle: RefCell<Idle<Lease<E::Stream>>>,
     pub(super) carriers: RefCell<Carriers<Rc<Carrier<E::Stream>>>>,
     pub(super) queues: Rc<Queues<E::Stream>>,
     pub(super) handshakes: Handshakes,
@@ -114,7 +117,7 @@ pub struct Shard<E: Env> {
     /// In boxes, because they are lent for every request.
     scratches: Spares<Box<Scratch>>,
     pub(super) berths: Berths<E>,
-    closed: RefCell<Vec<Upstream<E::Stream>>>,
+    closed: RefCell<Vec<Lease<E::Stream>>>,
 }
 
 impl<E: Env> Shard<E> {
@@ -299,7 +302,7 @@ impl<E: Env> Shard<E> {
         let mut idle = self.idle.borrow_mut();
         idle.on_tick(now_ms, &mut closed);
         // A few looks per tick find what endpoints closed without a system call for each connection each time.
-        let is_stale = |upstream: &Upstream<E::Stream>| {
+        let is_stale = |upstream: &Lease<E::Stream>| {
             let pending = upstream.stream.pending();
             if pending != Pending::Nothing {
                 self.on_stale(pending);
