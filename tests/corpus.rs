@@ -126,3 +126,13 @@ fn the_corpus_of_token_holds() {
 fn the_corpus_of_key_set_holds() {
     replay("key_set", properties::key_set);
 }
+
+#[test]
+fn the_corpus_of_access_holds() {
+    replay("access", properties::access);
+}
+
+#[test]
+fn the_corpus_of_api_key_holds() {
+    replay("api_key", properties::api_key);
+}

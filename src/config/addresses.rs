@@ -116,7 +116,7 @@ impl Kind for Network {
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(IpNet::from(ip));
         }
-        let Ok(network) = text.parse::<IpNet>() else {
+        let Some(network) = network(text) else {
             return Err(Refusal::expected::<Self>());
         };
         if network.addr() == network.network() {
@@ -125,6 +125,13 @@ impl Kind for Network {
         Err(Refusal::new("the network has bits set behind its prefix")
             .hint(format!("did you mean `{}`?", network.trunc())))
     }
+}
+
+/// The address is read by the standard library: ipnet takes `010.0.0.0` for one, which others read as octal.
+fn network(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/')?;
+    let is_number = prefix.bytes().all(|digit| digit.is_ascii_digit());
+    IpNet::new(address.parse().ok()?, prefix.parse().ok().filter(|_| is_number)?).ok()
 }
 
 /// A name server: `127.0.0.1`, `127.0.0.1:5353`, `[::1]:53`; its port is 53 unless given (RFC 1035 section 4.2).
@@ -314,7 +321,9 @@ mod tests {
         assert!(Network::text("fd00::/8").is_ok());
         let refusal = Network::text("10.1.0.0/8").err().and_then(|refusal| refusal.hint);
         assert_eq!(refusal.as_deref(), Some("did you mean `10.0.0.0/8`?"));
-        assert!(Network::text("10.0.0.0/33").is_err());
+        for refused in ["10.0.0.0/33", "010.0.0.0/8", "10.0.00.0/8", "10.0.0.0/+8", "10.0.0.0/", "/8"] {
+            assert!(Network::text(refused).is_err(), "{refused}");
+        }
         assert!(Network::text("ten").is_err());
     }
 

@@ -1,5 +1,7 @@
 //! What must hold for any input: the body of every fuzz target, and of the test that replays their corpora.
 
+#[path = "admission.rs"]
+mod admission;
 #[path = "connection.rs"]
 mod connection;
 #[path = "credentials.rs"]
@@ -9,6 +11,7 @@ mod endpoint;
 #[path = "reverse.rs"]
 mod reverse;
 
+pub use admission::{access, api_key};
 pub use connection::connection;
 pub use credentials::{key_set, login, token};
 pub use endpoint::endpoint;
