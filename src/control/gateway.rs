@@ -433,8 +433,8 @@ impl Gateway {
     }
 
     /// Watches the files of the configuration, or nothing when it does not want that.
-    pub(super) fn follow_files(&mut self) {
-        if let Some(watch) = &mut self.watch {
+    pub(super) fn follow_files(&self) {
+        if let Some(watch) = &self.watch {
             watch.ignore(self.policy.own_files());
             let files = &self.rollouts.on_disk().unwrap_or(&self.loaded).files;
             watch.follow(if self.loaded.config.watch { files } else { &[] });

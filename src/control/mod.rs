@@ -278,7 +278,7 @@ async fn control_loop(
     inbox: &mut Inbox,
     upgrades: &mut Upgrades,
 ) -> Stopped {
-    let mut changes = watch::changes(gateway.watch.as_ref());
+    let mut bursts = watch::bursts(gateway.watch.as_ref());
     let mut housekeeping = rounds();
     loop {
         let event = tokio::select! {
@@ -291,7 +291,7 @@ async fn control_loop(
             Some(request) = inbox.puts.recv() => Event::Put(request),
             Some(request) = inbox.rollouts.recv() => Event::Chore(Chore::Conclude(request)),
             started = upgrades.next() => Event::Successor(started),
-            Some(()) = changes.recv() => Event::Files,
+            Some(()) = bursts.recv() => Event::Files,
             news = gateway.tables.news() => Event::Chore(Chore::News(news)),
             news = gateway.policy.news() => Event::Chore(Chore::Policy(news)),
             _ = housekeeping.tick() => Event::Housekeeping,

@@ -207,7 +207,7 @@ impl Prepared {
         let shared = Shared { publisher: &publisher, fleet: self.tables.fleet(), credit: &credit, loads: &loads };
         let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &shared)?;
         probes.follow(targets);
-        let mut gateway = Gateway {
+        let gateway = Gateway {
             probes,
             overview,
             source: self.source,

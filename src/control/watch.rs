@@ -1,71 +1,145 @@
 //! Sees that configuration files changed: inotify on their directories, so a rename over a file, a swapped symbolic
 //! link (Kubernetes' `..data`) and a new file of an `include` are all seen.
+//!
+//! The control thread reads the events itself, a few at a time: there is no other thread to wait for, and a storm of them
+//! holds nothing up.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
-use std::mem;
-use std::path::{Path, PathBuf};
+mod scope;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 
+use self::scope::{Change, Scope, directories};
 use super::debounce::Debounce;
 use crate::clock;
-use crate::net::be_prompt;
 
-/// Silence after a change before it counts.
+/// Silence after a file was written whole, or put in its place: there may be others of them.
+const QUIET_WHOLE_MS: u64 = 10;
+/// Silence after any other change: a file may be being written.
 const QUIET_MS: u64 = 50;
 /// Longest wait for that silence.
 const MOST_MS: u64 = 1_000;
 
-/// Watches the directories of a set of files.
+/// What is to be told of a directory; reading is no change.
+const MASK: AddWatchFlags = AddWatchFlags::IN_MODIFY
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_MOVE)
+    .union(AddWatchFlags::IN_CREATE)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR);
+
+/// Watches the directories of a set of files; its task ends with it.
 pub(super) struct Watch {
-    watcher: RecommendedWatcher,
-    watched: BTreeSet<PathBuf>,
-    changed: Arc<Notify>,
-    /// When the first change was seen that nobody has asked about; 0 without one.
-    since_ns: Arc<AtomicU64>,
-    scope: Arc<Mutex<Scope>>,
+    lookout: Arc<Lookout>,
+    task: AbortHandle,
+}
+
+/// What the task that reads events shares with those who ask.
+struct Lookout {
+    inotify: AsyncFd<Queue>,
+    changes: Arc<Changes>,
+    field: Mutex<Field>,
+}
+
+/// The kernel's queue of events, which the reactor knows by its number.
+struct Queue(Inotify);
+
+impl Queue {
+    #[expect(
+        deprecated,
+        reason = "what came after it is unsafe; the number of this queue is the same until it is dropped"
+    )]
+    fn new() -> io::Result<AsyncFd<Self>> {
+        let queue = Self(Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?);
+        AsyncFd::with_interest(queue, Interest::READABLE)
+    }
+}
+
+impl AsRawFd for Queue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// What is looked at.
+#[derive(Default)]
+struct Field {
+    scope: Scope,
+    folders: BTreeMap<WatchDescriptor, PathBuf>,
+}
+
+/// Changes that nobody has asked about.
+#[derive(Default)]
+pub(super) struct Changes {
+    told: Notify,
+    /// When the first of them was seen; 0 without one.
+    since_ns: AtomicU64,
+    /// How long the last of them is to be followed by silence.
+    quiet_ms: AtomicU64,
+}
+
+impl Changes {
+    fn on_change(&self, change: Change) {
+        let quiet_ms = if change == Change::Whole { QUIET_WHOLE_MS } else { QUIET_MS };
+        self.quiet_ms.store(quiet_ms, Ordering::Relaxed);
+        // Whoever is told asks for the time after that.
+        let _first = self.since_ns.compare_exchange(0, clock::now_ns(), Ordering::AcqRel, Ordering::Relaxed);
+        self.told.notify_one();
+    }
+
+    /// Waits for the next change, be it one of many.
+    pub(super) async fn next(&self) {
+        self.told.notified().await;
+    }
+
+    /// Waits for the next change and until the burst it begins has settled.
+    async fn settled(&self) {
+        let mut debounce = Debounce::new(MOST_MS);
+        self.next().await;
+        debounce.on_change(now_ms(), self.quiet_ms.load(Ordering::Relaxed));
+        while let Some(rest) = debounce.settles_in(now_ms()).filter(|rest| *rest > 0) {
+            if tokio::time::timeout(Duration::from_millis(rest), self.next()).await.is_ok() {
+                debounce.on_change(now_ms(), self.quiet_ms.load(Ordering::Relaxed));
+            }
+        }
+    }
 }
 
 impl Watch {
-    /// Starts without anything to watch.
+    /// Starts without anything to watch, on a runtime.
     ///
     /// # Errors
     /// No more inotify instances for this user.
-    pub(super) fn new() -> notify::Result<Self> {
-        let changed = Arc::new(Notify::new());
-        let scope = Arc::<Mutex<Scope>>::default();
-        let since_ns = Arc::<AtomicU64>::default();
-        let (told, since, seen) = (Arc::clone(&changed), Arc::clone(&since_ns), Arc::clone(&scope));
-        let mut is_prompt = false;
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if !mem::replace(&mut is_prompt, true) {
-                be_prompt();
-            }
-            let scope = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            // An error means that events were lost, so something may have changed.
-            if event.map_or(true, |event| is_change(&event.kind) && scope.concerns(&event)) {
-                // Whoever is told asks for the time after that.
-                let _first = since.compare_exchange(0, clock::now_ns(), Ordering::AcqRel, Ordering::Relaxed);
-                told.notify_one();
-            }
-        })?;
-        Ok(Self { watcher, watched: BTreeSet::new(), changed, since_ns, scope })
+    pub(super) fn new() -> io::Result<Self> {
+        let inotify = Queue::new()?;
+        let lookout = Arc::new(Lookout { inotify, changes: Arc::default(), field: Mutex::default() });
+        let task = tokio::spawn(look_out(Arc::clone(&lookout))).abort_handle();
+        Ok(Self { lookout, task })
     }
 
     /// Told of every change at once, also of those that are one of many.
-    pub(super) fn changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
+    pub(super) fn changes(&self) -> Arc<Changes> {
+        Arc::clone(&self.lookout.changes)
     }
 
     /// When the first change was seen since this was asked last; now, if it was none of a file.
     pub(super) fn take_since_ns(&self) -> u64 {
-        match self.since_ns.swap(0, Ordering::AcqRel) {
+        match self.lookout.changes.since_ns.swap(0, Ordering::AcqRel) {
             0 => clock::now_ns(),
             since_ns => since_ns,
         }
@@ -73,47 +147,100 @@ impl Watch {
 
     /// Takes no notice of changes of these files, which are the gateway's own.
     pub(super) fn ignore(&self, own: impl IntoIterator<Item = PathBuf>) {
-        let own = own.into_iter().map(|file| absolute(&file)).collect();
-        self.scope.lock().unwrap_or_else(PoisonError::into_inner).own = own;
+        self.lookout.field().scope.ignore(own);
     }
 
     /// Watches the directories of `files` and no others; a directory that cannot be watched is reported in the log, one
     /// that does not exist (a built-in file) is left out. What changed before counts as a change, too.
-    pub(super) fn follow(&mut self, files: &[PathBuf]) {
-        let mut scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = mem::take(&mut scope.own);
-        *scope = Scope { own, ..Scope::of(files) };
-        drop(scope);
-        let mut wanted = directories(files);
-        wanted.retain(|folder| folder.is_dir());
-        for gone in self.watched.difference(&wanted) {
-            // The kernel drops the watch of a removed directory itself; then this fails, and that is fine.
-            drop(self.watcher.unwatch(gone));
-        }
-        let renewed = wanted != self.watched;
-        let mut watched = BTreeSet::new();
-        for folder in wanted {
-            // Watching once more is harmless and renews the watch of a directory that was replaced.
-            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => drop(watched.insert(folder)),
-                Err(error) => tracing::warn!(folder = %folder.display(), %error, "cannot watch for changes"),
-            }
-        }
-        self.watched = watched;
-        if renewed && !self.watched.is_empty() {
+    pub(super) fn follow(&self, files: &[PathBuf]) {
+        if self.lookout.follow(files) {
             // A file may have changed after it was read and before it was watched.
-            self.changed.notify_one();
+            self.lookout.changes.on_change(Change::Part);
         }
     }
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Lookout {
+    fn field(&self) -> MutexGuard<'_, Field> {
+        self.field.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a directory is watched that was not.
+    fn follow(&self, files: &[PathBuf]) -> bool {
+        let mut field = self.field();
+        field.scope.follow(files);
+        let mut folders = BTreeMap::new();
+        for folder in directories(files).into_iter().filter(|folder| folder.is_dir()) {
+            // Of one that is watched already it is the same descriptor, of one in the place of another it is not.
+            match self.inotify.get_ref().0.add_watch(&folder, MASK) {
+                Ok(descriptor) => drop(folders.insert(descriptor, folder)),
+                Err(error) => tracing::warn!(folder = %folder.display(), %error, "cannot watch for changes"),
+            }
+        }
+        for gone in field.folders.keys().filter(|descriptor| !folders.contains_key(*descriptor)) {
+            // The kernel drops the watch of a removed directory itself; then this fails, and that is fine.
+            let _already = self.inotify.get_ref().0.rm_watch(*gone);
+        }
+        let renewed = folders.keys().any(|descriptor| !field.folders.contains_key(descriptor));
+        field.folders = folders;
+        renewed
+    }
+
+    fn on_events(&self, events: &[InotifyEvent]) {
+        let field = self.field();
+        // What came last says whether there is more to come.
+        if let Some(change) = events.iter().rev().find_map(|event| field.change_of(event)) {
+            self.changes.on_change(change);
+        }
+    }
+}
+
+impl Field {
+    fn change_of(&self, event: &InotifyEvent) -> Option<Change> {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            // Lost events may have been about anything.
+            return Some(Change::Part);
+        }
+        // Of a directory that is not watched any more there may be some left.
+        let folder = self.folders.get(&event.wd)?;
+        let path = event.name.as_ref().map_or_else(|| folder.clone(), |name| folder.join(name));
+        let is_whole = event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO);
+        self.scope.change_of(&path, is_whole)
+    }
+}
+
+/// Reads what the kernel tells, some hundred events at a time, and lets others have their turn in between.
+async fn look_out(lookout: Arc<Lookout>) {
+    loop {
+        let Ok(mut readable) = lookout.inotify.readable().await else { return };
+        match readable.try_io(|inotify| Ok(inotify.get_ref().0.read_events()?)) {
+            Ok(Ok(events)) => lookout.on_events(&events),
+            Ok(Err(error)) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "changed files are not noticed any more, use SIGHUP");
+                return;
+            }
+            // There is nothing to read any more.
+            Err(_) => {}
+        }
+        drop(readable);
+        tokio::task::yield_now().await;
+    }
+}
+
 /// One message for every settled burst of changes; never one when there is nothing that watches.
-pub(super) fn changes(watch: Option<&Watch>) -> mpsc::Receiver<()> {
+pub(super) fn bursts(watch: Option<&Watch>) -> mpsc::Receiver<()> {
     let (bursts, inbox) = mpsc::channel(1);
-    if let Some(changed) = watch.map(|watch| Arc::clone(&watch.changed)) {
+    if let Some(changes) = watch.map(Watch::changes) {
         tokio::spawn(async move {
             loop {
-                settled(&changed).await;
+                changes.settled().await;
                 if bursts.send(()).await.is_err() {
                     return;
                 }
@@ -123,184 +250,9 @@ pub(super) fn changes(watch: Option<&Watch>) -> mpsc::Receiver<()> {
     inbox
 }
 
-/// Waits for the next change and until the burst it begins has settled.
-async fn settled(changes: &Notify) {
-    let mut debounce = Debounce::new(QUIET_MS, MOST_MS);
-    changes.notified().await;
-    debounce.on_change(now_ms());
-    while let Some(rest) = debounce.settles_in(now_ms()).filter(|rest| *rest > 0) {
-        if tokio::time::timeout(Duration::from_millis(rest), changes.notified()).await.is_ok() {
-            debounce.on_change(now_ms());
-        }
-    }
-    debounce.on_settled();
-}
-
 fn now_ms() -> u64 {
     clock::now_ns() / 1_000_000
 }
 
-/// What of the watched directories is of interest: logs are written there as well, our own among them, and a gateway that
-/// reads its configuration anew for each line that it writes would never rest.
-#[derive(Debug, Default)]
-struct Scope {
-    files: BTreeSet<PathBuf>,
-    /// Extensions of the files: another one of its kind may be one that an `include` takes in.
-    extensions: BTreeSet<Option<OsString>>,
-    /// Files that the gateway writes itself.
-    own: BTreeSet<PathBuf>,
-}
-
-impl Scope {
-    fn of(files: &[PathBuf]) -> Self {
-        let targets = files.iter().filter_map(|file| file.canonicalize().ok());
-        Self {
-            files: files.iter().map(|file| absolute(file)).chain(targets).collect(),
-            extensions: files.iter().map(|file| file.extension().map(OsStr::to_owned)).collect(),
-            own: BTreeSet::new(),
-        }
-    }
-
-    /// Whether it is about one of the files, one of their kind, or anything that is no plain file: links and directories
-    /// on the way to one.
-    fn concerns(&self, event: &Event) -> bool {
-        let is_plain = |path: &Path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
-        let is_kindred = |path: &Path| self.extensions.contains(&path.extension().map(OsStr::to_owned));
-        let concerns = |path: &PathBuf| {
-            self.files.contains(path) || !self.own.contains(path) && (is_kindred(path) || !is_plain(path))
-        };
-        event.paths.is_empty() || event.paths.iter().any(concerns)
-    }
-}
-
-/// Reading is no change, closing after a write is.
-fn is_change(kind: &EventKind) -> bool {
-    match kind {
-        EventKind::Access(access) => *access == AccessKind::Close(AccessMode::Write),
-        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Remove(_) | EventKind::Other => true,
-    }
-}
-
-/// The directories where a change of one of `files` shows: its own, and that of the file a link leads to.
-fn directories(files: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let targets = files.iter().filter_map(|file| file.canonicalize().ok());
-    files.iter().map(|file| absolute(file)).chain(targets).filter_map(|file| Some(file.parent()?.to_owned())).collect()
-}
-
-/// The path from the root, links left as they are.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(test: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("ringgate-watch-{}-{test}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path.canonicalize().unwrap())
-        }
-
-        fn write(&self, name: &str, text: &str) -> PathBuf {
-            let path = self.0.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).unwrap();
-        }
-    }
-
-    /// Whether `change` is noticed within a generous time.
-    fn notices(files: &[PathBuf], change: impl FnOnce()) -> bool {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let mut watch = Watch::new().unwrap();
-        watch.follow(files);
-        let changed = Arc::clone(&watch.changed);
-        runtime.block_on(async {
-            // The first follow counts as a change of its own.
-            settled(&changed).await;
-            change();
-            tokio::time::timeout(Duration::from_secs(20), settled(&changed)).await.is_ok()
-        })
-    }
-
-    #[test]
-    fn a_write_is_noticed() {
-        let folder = Folder::new("write");
-        let file = folder.write("gateway.yaml", "a");
-        assert!(notices(std::slice::from_ref(&file), || std::fs::write(&file, "b").unwrap()));
-    }
-
-    #[test]
-    fn a_rename_over_the_file_is_noticed() {
-        let folder = Folder::new("rename");
-        let file = folder.write("gateway.yaml", "a");
-        let next = folder.write("elsewhere/next", "b");
-        assert!(notices(std::slice::from_ref(&file), || std::fs::rename(&next, &file).unwrap()));
-    }
-
-    #[test]
-    fn a_swapped_link_to_a_directory_is_noticed() {
-        let folder = Folder::new("swap");
-        folder.write("..one/gateway.yaml", "a");
-        folder.write("..two/gateway.yaml", "b");
-        symlink("..one", folder.0.join("..data")).unwrap();
-        let file = folder.0.join("gateway.yaml");
-        symlink("..data/gateway.yaml", &file).unwrap();
-        assert!(notices(&[file], || {
-            symlink("..two", folder.0.join("..data_next")).unwrap();
-            std::fs::rename(folder.0.join("..data_next"), folder.0.join("..data")).unwrap();
-        }));
-    }
-
-    #[test]
-    fn reading_is_no_change() {
-        assert!(!is_change(&EventKind::Access(AccessKind::Open(AccessMode::Read))));
-        assert!(!is_change(&EventKind::Access(AccessKind::Close(AccessMode::Read))));
-        assert!(is_change(&EventKind::Access(AccessKind::Close(AccessMode::Write))));
-        assert!(is_change(&EventKind::Any));
-    }
-
-    #[test]
-    fn a_log_beside_the_configuration_does_not_concern_it() {
-        let folder = Folder::new("beside");
-        let file = folder.write("gateway.yaml", "a");
-        let (log, other) = (folder.write("gateway.log", "a"), folder.write("more.yaml", "a"));
-        let link = folder.0.join("..data");
-        symlink("elsewhere", &link).unwrap();
-        let scope = Scope::of(std::slice::from_ref(&file));
-        let concerns = |path: &Path| scope.concerns(&Event::new(EventKind::Any).add_path(path.to_owned()));
-        assert!(concerns(&file) && concerns(&other) && concerns(&link) && concerns(&folder.0));
-        assert!(!concerns(&log));
-        assert!(concerns(&folder.0.join("gone")), "what is gone may have been anything");
-        assert!(scope.concerns(&Event::new(EventKind::Other)), "lost events may have been about anything");
-        let scope =
-            Scope { own: [folder.0.join("gone"), other.clone()].into(), ..Scope::of(std::slice::from_ref(&file)) };
-        let concerns = |path: &Path| scope.concerns(&Event::new(EventKind::Any).add_path(path.to_owned()));
-        assert!(
-            concerns(&file) && !concerns(&folder.0.join("gone")) && !concerns(&other),
-            "its own files are none of them"
-        );
-    }
-
-    #[test]
-    fn a_link_is_watched_on_both_ends() {
-        let folder = Folder::new("ends");
-        let target = folder.write("far/gateway.yaml", "a");
-        let link = folder.0.join("gateway.yaml");
-        symlink(&target, &link).unwrap();
-        assert_eq!(directories(&[link]), BTreeSet::from([folder.0.clone(), folder.0.join("far")]));
-        assert_eq!(directories(&[PathBuf::from("gateway.yaml")]), BTreeSet::from([std::env::current_dir().unwrap()]));
-    }
-}
+mod tests;

@@ -373,6 +373,8 @@ fn a_breaker_survives_reloads_until_one_removes_it(io: Io) {
         opened.gateway.adopts(&reloaded.yaml());
         is_refused(&mut opened.client);
     }
+    // Of a breaker that opens and closes between two looks nothing is told.
+    opened.gateway.notice("breaker opened");
     // Its time is what it was when it opened.
     let half_open = plans(&format!("consecutive: 1, {SOON}, close_after: 2"));
     opened.gateway.adopts(&half_open[0].yaml());

@@ -2,13 +2,14 @@
 //! the log, in `/status` and in `/metrics`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::plan::{Io, Plan};
 use super::process::{Lines, Process, binary};
-use super::wait::until_true;
+use super::wait::{Ends, until_true};
 
 /// A configuration that answers everything with `word`.
 fn saying(io: Io, word: &str) -> Plan {
@@ -190,9 +191,39 @@ fn an_admin_port_stolen_between_two_lives_loses_nothing(io: Io) {
     gateway.stop();
 }
 
+/// Whoever renames files beside the configuration as fast as the disk can holds neither the live policy up, nor a reload, nor
+/// the admin endpoint.
+fn a_storm_of_events_beside_the_configuration_holds_nothing_up(io: Io) {
+    let gateway = saying(io, "in").and("policy: { file: policy.json }").start();
+    let is_over = AtomicBool::new(false);
+    let blow = |name: &str| {
+        let (one, two) = (gateway.folder.path(name), gateway.folder.path(&format!("{name}.log")));
+        std::fs::write(&one, "").expect("a file");
+        while !is_over.load(Ordering::Relaxed) {
+            std::fs::rename(&one, &two).expect("a rename");
+            std::fs::rename(&two, &one).expect("a rename");
+        }
+    };
+    std::thread::scope(|scope| {
+        let _ends = Ends(&is_over);
+        for name in ["one", "two"] {
+            let blow = &blow;
+            scope.spawn(move || blow(name));
+        }
+        for rate in 1..=5 {
+            gateway.folder.write("policy.json", format!("{{\"rateLimit\": {rate}}}"));
+            until_true("the policy", || json(gateway.asks_admin("GET", "/policy").text())["rateLimit"] == rate);
+        }
+        gateway.writes(&saying(io, "new").and("policy: { file: policy.json }").yaml());
+        assert_eq!(gateway.asks_admin("POST", "/reload").status(), 200);
+    });
+    gateway.stop();
+}
+
 on_both_drivers![
     what_is_refused_is_told_wherever_one_looks,
     a_file_that_is_written_slowly_is_taken_up_whole,
     a_start_without_its_ports_fails_and_says_so,
+    a_storm_of_events_beside_the_configuration_holds_nothing_up,
     an_admin_port_stolen_between_two_lives_loses_nothing,
 ];

@@ -31,9 +31,7 @@ const PLACES: [Place; 7] = [
     },
     Place {
         what: "the libraries of the control thread",
-        matches: |s, i| {
-            is_crate(s, i, &["axum", "hyper", "notify", "tracing", "tracing_subscriber", "hickory_resolver"])
-        },
+        matches: |s, i| is_crate(s, i, &["axum", "hyper", "nix", "tracing", "tracing_subscriber", "hickory_resolver"]),
         allowed: &["control", "cli"],
         binds_tests: true,
     },
@@ -167,7 +165,7 @@ mod tests {
             ("src/net/h2/server.rs", "src/net/h2/io.rs", "use tokio::io::AsyncRead;"),
             ("src/net/h2/io.rs", "src/cli/mod.rs", "use hyper::Request;"),
             ("src/telemetry/mod.rs", "src/cli/mod.rs", "fn f() { tracing::warn!(\"x\"); }"),
-            ("src/snapshot/mod.rs", "src/control/watch.rs", "use notify::Watcher;"),
+            ("src/snapshot/mod.rs", "src/control/watch.rs", "use nix::unistd::Uid;"),
         ] {
             assert_eq!(count(wrong, text), 1, "{text}");
             assert_eq!(count(right, text), 0, "{text}");

@@ -176,10 +176,10 @@ impl LivePolicies {
 
     /// Something that may have changed the document; may be abandoned at any time.
     pub(super) async fn news(&mut self) -> News {
-        let file = self.watch.as_ref().map(Watch::changed);
+        let file = self.watch.as_ref().map(Watch::changes);
         let changed = async {
             match file {
-                Some(changed) => changed.notified().await,
+                Some(changes) => changes.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -376,8 +376,8 @@ impl LivePolicies {
         self.place.as_ref()?.file.clone()
     }
 
-    fn follow_file(&mut self) {
-        if let (Some(path), Some(watch)) = (self.path(), &mut self.watch) {
+    fn follow_file(&self) {
+        if let (Some(path), Some(watch)) = (self.path(), &self.watch) {
             watch.follow(&[path]);
         }
     }

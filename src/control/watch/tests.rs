@@ -1,0 +1,214 @@
+//! What is seen of changed files, and when.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::thread::{Builder, JoinHandle};
+
+use super::*;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ringgate-watch-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path.canonicalize().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn thread(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    Builder::new().spawn(body).expect("a test may have threads")
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// The silence that `change` asks for, if it is noticed within a generous time.
+fn quiet_after(files: &[PathBuf], change: impl FnOnce()) -> Option<u64> {
+    run(async {
+        let watch = Watch::new().unwrap();
+        watch.follow(files);
+        let changes = watch.changes();
+        // The first follow counts as a change of its own.
+        changes.settled().await;
+        change();
+        let settled = tokio::time::timeout(Duration::from_secs(20), changes.settled()).await;
+        settled.is_ok().then(|| changes.quiet_ms.load(Ordering::Relaxed))
+    })
+}
+
+#[test]
+fn a_write_is_noticed_and_is_whole_when_it_is_closed() {
+    let folder = Folder::new("write");
+    let file = folder.write("gateway.yaml", "a");
+    assert_eq!(quiet_after(std::slice::from_ref(&file), || std::fs::write(&file, "b").unwrap()), Some(QUIET_WHOLE_MS));
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_waited_for() {
+    let folder = Folder::new("open");
+    let file = folder.write("gateway.yaml", "a");
+    let mut open = None;
+    let write = || open = Some(std::fs::File::create(&file).unwrap());
+    assert_eq!(quiet_after(std::slice::from_ref(&file), write), Some(QUIET_MS));
+}
+
+#[test]
+fn a_rename_over_the_file_is_noticed_and_whole() {
+    let folder = Folder::new("rename");
+    let file = folder.write("gateway.yaml", "a");
+    let next = folder.write("next.yaml", "b");
+    let rename = || std::fs::rename(&next, &file).unwrap();
+    assert_eq!(quiet_after(std::slice::from_ref(&file), rename), Some(QUIET_WHOLE_MS));
+}
+
+#[test]
+fn a_swapped_link_to_a_directory_is_noticed_and_whole() {
+    let folder = Folder::new("swap");
+    folder.write("..one/gateway.yaml", "a");
+    folder.write("..two/gateway.yaml", "b");
+    symlink("..one", folder.0.join("..data")).unwrap();
+    let file = folder.0.join("gateway.yaml");
+    symlink("..data/gateway.yaml", &file).unwrap();
+    let swap = || {
+        symlink("..two", folder.0.join("..data_next")).unwrap();
+        std::fs::rename(folder.0.join("..data_next"), folder.0.join("..data")).unwrap();
+    };
+    assert_eq!(quiet_after(&[file], swap), Some(QUIET_WHOLE_MS));
+}
+
+#[test]
+fn another_file_of_its_kind_may_be_included() {
+    let folder = Folder::new("kind");
+    let file = folder.write("gateway.yaml", "a");
+    assert_eq!(quiet_after(&[file], || drop(folder.write("more.yaml", "a"))), Some(QUIET_MS));
+}
+
+#[test]
+fn a_directory_in_the_place_of_another_is_watched_when_files_are_followed_again() {
+    let folder = Folder::new("replaced");
+    let files = [folder.write("inner/gateway.yaml", "a")];
+    run(async {
+        let watch = Watch::new().unwrap();
+        assert!(watch.lookout.follow(&files));
+        assert!(!watch.lookout.follow(&files), "nothing is new");
+        std::fs::rename(folder.0.join("inner"), folder.0.join("old")).unwrap();
+        folder.write("inner/gateway.yaml", "b");
+        // That counts as a change.
+        watch.follow(&files);
+        let changes = watch.changes();
+        changes.settled().await;
+        folder.write("inner/gateway.yaml", "c");
+        tokio::time::timeout(Duration::from_secs(20), changes.settled()).await.expect("the new one is watched");
+        assert_eq!(watch.lookout.field().folders.len(), 1);
+    });
+}
+
+#[test]
+fn other_files_are_followed_and_changes_seen_amid_a_storm_of_events() {
+    let folder = Folder::new("storm");
+    let files = [folder.write("gateway.yaml", "a"), folder.write("elsewhere/more.yaml", "a")];
+    let (is_stormy, gusts) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let storms = ["a", "b"].map(|name| {
+        let (is_stormy, gusts) = (Arc::clone(&is_stormy), Arc::clone(&gusts));
+        let (one, two) = (folder.write(name, ""), folder.0.join(format!("{name}2")));
+        thread(move || {
+            while is_stormy.load(Ordering::Relaxed) {
+                std::fs::rename(&one, &two).unwrap();
+                std::fs::rename(&two, &one).unwrap();
+                gusts.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    let _follower = thread(move || {
+        run(async {
+            let watch = Watch::new().unwrap();
+            watch.follow(&files);
+            let changes = watch.changes();
+            let begun = gusts.load(Ordering::Relaxed);
+            while gusts.load(Ordering::Relaxed) < begun + 10_000 {
+                changes.next().await;
+            }
+            for round in 0..200 {
+                watch.follow(&files[round % 2..]);
+                tokio::task::yield_now().await;
+            }
+            // The timer has its turn as well.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        });
+        tell.send(()).ok();
+    });
+    let followed = told.recv_timeout(Duration::from_secs(20));
+    is_stormy.store(false, Ordering::Relaxed);
+    storms.into_iter().for_each(|storm| storm.join().unwrap());
+    assert_eq!(followed, Ok(()), "who follows files is held up");
+}
+
+#[test]
+fn reading_is_no_change() {
+    let all_of_reading = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE;
+    assert!(!MASK.intersects(all_of_reading));
+}
+
+#[test]
+fn lost_events_may_have_been_about_anything_and_those_of_before_are_about_nothing() {
+    let folder = Folder::new("lost");
+    let file = folder.write("gateway.yaml", "a");
+    run(async {
+        let watch = Watch::new().unwrap();
+        watch.follow(&[file]);
+        let field = watch.lookout.field();
+        let wd = *field.folders.keys().next().unwrap();
+        let event = |mask, name: Option<&str>| InotifyEvent { wd, mask, cookie: 0, name: name.map(Into::into) };
+        assert_eq!(field.change_of(&event(AddWatchFlags::IN_Q_OVERFLOW, None)), Some(Change::Part));
+        assert_eq!(field.change_of(&event(AddWatchFlags::IN_MOVED_TO, Some("gateway.yaml"))), Some(Change::Whole));
+        assert_eq!(field.change_of(&event(AddWatchFlags::IN_DELETE_SELF, None)), Some(Change::Part));
+        assert_eq!(Field::default().change_of(&event(AddWatchFlags::IN_MOVED_TO, Some("gateway.yaml"))), None);
+    });
+}
+
+#[test]
+fn a_log_beside_the_configuration_does_not_concern_it() {
+    let folder = Folder::new("beside");
+    let file = folder.write("gateway.yaml", "a");
+    let (log, other) = (folder.write("gateway.log", "a"), folder.write("more.yaml", "a"));
+    let link = folder.0.join("..data");
+    symlink("elsewhere", &link).unwrap();
+    let mut scope = Scope::default();
+    scope.follow(std::slice::from_ref(&file));
+    let concerns = |scope: &Scope, path: &Path| scope.change_of(path, true).is_some();
+    assert!([&file, &other, &link, &folder.0].into_iter().all(|path| concerns(&scope, path)));
+    assert!(!concerns(&scope, &log));
+    assert!(concerns(&scope, &folder.0.join("gone")), "what is gone may have been anything");
+    // They may be named by way of a link.
+    symlink(&folder.0, folder.0.join("here")).unwrap();
+    scope.ignore([folder.0.join("gone"), folder.0.join("here/more.yaml")]);
+    assert!(concerns(&scope, &file));
+    assert!(!concerns(&scope, &folder.0.join("gone")) && !concerns(&scope, &other), "its own files are none of them");
+}
+
+#[test]
+fn a_link_is_watched_on_both_ends() {
+    let folder = Folder::new("ends");
+    let target = folder.write("far/gateway.yaml", "a");
+    let link = folder.0.join("gateway.yaml");
+    symlink(&target, &link).unwrap();
+    assert_eq!(directories(&[link]), [folder.0.clone(), folder.0.join("far")].into());
+    assert_eq!(directories(&[PathBuf::from("gateway.yaml")]), [std::env::current_dir().unwrap()].into());
+}
