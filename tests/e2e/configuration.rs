@@ -2,12 +2,12 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
+use super::crash;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::message::Message;
@@ -44,7 +44,7 @@ fn asks(admin: SocketAddr, method: &str, fields: &str, body: &[u8]) -> Message {
     message
 }
 
-fn puts(gateway: &Gateway, fields: &str, body: impl AsRef<[u8]>) -> Message {
+pub(crate) fn puts(gateway: &Gateway, fields: &str, body: impl AsRef<[u8]>) -> Message {
     asks(gateway.admin(), "PUT", fields, body.as_ref())
 }
 
@@ -90,7 +90,7 @@ fn what_is_put_is_in_force_and_on_the_disk(io: Io) {
 /// The same words as `check` has, as text or as JSON, with exit code and status that say so; nothing has changed.
 #[test]
 fn what_is_invalid_is_refused_with_what_check_prints() {
-    let gateway = saying("old").start();
+    let gateway = saying("old").and("reload: { watch: false }").start();
     let (before, epoch) = (kept(&gateway), gateway.epoch());
     let bad = saying("new").yaml().replace("respond: {", "respnd: {") + "nonsense: 1\n";
     let file = gateway.folder.path("gateway.yaml");
@@ -403,26 +403,39 @@ fn is_put(admin: SocketAddr, body: &str) -> bool {
     wire.try_send(head + body).is_ok() && wire.try_reads_head().is_some_and(|answer| answer.status() == 200)
 }
 
-/// The kernel ends the process at the very step: before it says who may read the text, before that is forced to the disk, and
-/// before it gets its name.
-#[cfg(target_arch = "x86_64")]
+/// Killed before, in and after each step of keeping a file: what is there afterwards is the old file or the new one, whole;
+/// a start serves by it, and what was left beside it is in nobody's way.
 #[test]
-fn a_process_that_ends_at_a_step_leaves_the_old_file() {
-    for step in [libc::SYS_fchmod, libc::SYS_fsync, libc::SYS_rename] {
+fn a_crash_at_any_step_leaves_the_old_file_or_the_new_one() {
+    let tools = Folder::new();
+    let shim = crash::shim(&tools);
+    let (old, new) = (saying("old").yaml(), saying("new").yaml());
+    let mut seen = [0, 0];
+    for point in 1.. {
         let folder = Folder::new();
-        let (old, new) = (saying("old").yaml(), saying("new").yaml());
         let file = folder.write("gateway.yaml", &old);
-        let mut command = runs(&file);
-        ends_at(&mut command, step);
-        let gateway = Gateway::start_with(folder, &mut command);
-        assert!(!is_put(gateway.admin(), &new), "it ends at {step}");
-        let folder = gateway.killed();
-        assert!(folder.path("gateway.yaml.new").exists(), "it was under way at {step}");
-        assert_eq!(std::fs::read_to_string(&file).expect("a file"), old, "{step}");
+        let mut command = crash::dies_at(&shim, point, "gateway.yaml", &folder);
+        let mut gateway = Gateway::start_with(folder, &mut command);
+        if is_put(gateway.admin(), &new) {
+            assert_eq!(std::fs::read_to_string(&file).expect("a file"), new);
+            assert!(point > 12, "steps before the last one are missing: {point}");
+            drop(gateway.killed());
+            break;
+        }
+        assert_eq!(gateway.process.exit_code(), None, "point {point}: killed");
+        let folder = gateway.into_folder();
+        let left = std::fs::read_to_string(&file).expect("a file");
+        assert!(left == old || left == new, "point {point}: {left}");
+        seen[usize::from(left == new)] += 1;
         let next = Gateway::start_with(folder, &mut runs(&file));
-        assert_eq!((puts(&next, "", &new).status(), said(&next).as_str()), (200, "new"), "{step}");
-        next.stop();
+        assert_eq!(said(&next), if left == new { "new" } else { "old" }, "point {point}");
+        let third = saying("third").yaml();
+        assert_eq!((puts(&next, "", &third).status(), said(&next).as_str()), (200, "third"), "point {point}");
+        assert!(!next.folder.path("gateway.yaml.new").exists(), "point {point}");
+        drop(next.killed());
     }
+    // With the new one: after the rename, and before and after its directory is forced to the disk.
+    assert!(seen[0] >= 9 && seen[1] == 3, "{seen:?} points with the old and with the new file");
 }
 
 /// A gateway on a file that is there.
@@ -430,31 +443,6 @@ fn runs(file: &Path) -> Command {
     let mut command = binary();
     command.arg("run").arg("-c").arg(file);
     command
-}
-
-/// Has the kernel end a child at a system call.
-#[cfg(target_arch = "x86_64")]
-fn ends_at(command: &mut Command, call: libc::c_long) {
-    let call = u32::try_from(call).expect("a number of a system call");
-    let jump = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let (load, equal, give) = (0x20, 0x15, 0x06);
-    let filter = [
-        jump(load, 0, 0, 0),
-        jump(equal, 0, 1, call),
-        jump(give, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
-        jump(give, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let install = move || {
-        let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
-        // SAFETY: system calls between fork and exec; the filter outlives them.
-        let is_set = unsafe {
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-        };
-        if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-    };
-    // SAFETY: it makes system calls and nothing else.
-    unsafe { command.pre_exec(install) };
 }
 
 /// What `dump` prints is what the gateway is run by: `check` takes it, and a gateway on it does the same.

@@ -1,6 +1,6 @@
-/* Kills the process at a given step of writing a file whose path holds "policy.json": tests load it into the gateway.
-   A step is a call of open for writing, write, fsync, or rename, and each can end before the call, after it, or, a write,
-   in the middle of it. CRASH_AT is the number of the point, from 1; points beyond the last one change nothing. */
+/* Kills the process at a given step of writing a file whose path holds CRASH_NAME, in the directory CRASH_IN: tests load it
+   into the gateway. A step is a call of open for writing, fchmod, write, fsync, or rename, and each can end before the
+   call, after it, or, a write, in the middle of it. CRASH_AT is the number of the point, from 1; points beyond the last one change nothing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -19,9 +20,14 @@ static void reach(void) {
     if (at && ++point == atoi(at)) kill(getpid(), SIGKILL);
 }
 
+static int is_named(const char *path) {
+    const char *name = getenv("CRASH_NAME");
+    return name && strstr(path, name);
+}
+
 static int opened(const char *path, int flags, int fd) {
     const char *folder = getenv("CRASH_IN");
-    int is_file = strstr(path, "policy.json") && (flags & O_ACCMODE) != O_RDONLY;
+    int is_file = is_named(path) && (flags & O_ACCMODE) != O_RDONLY;
     /* The directory is opened to be forced to the disk. */
     int is_folder = folder && !strcmp(path, folder);
     if (fd >= 0 && fd < 4096) is_ours[fd] = is_file || is_folder;
@@ -37,7 +43,7 @@ static int opened(const char *path, int flags, int fd) {
         int mode = va_arg(rest, int);                                           \
         va_end(rest);                                                           \
         if (!real) real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, #name); \
-        if (strstr(path, "policy.json") && (flags & O_ACCMODE) != O_RDONLY) reach(); \
+        if (is_named(path) && (flags & O_ACCMODE) != O_RDONLY) reach();          \
         return opened(path, flags, real(path, flags, mode));                    \
     }
 OPEN(open)
@@ -66,6 +72,16 @@ int fsync(int fd) {
     return done;
 }
 
+int fchmod(int fd, mode_t mode) {
+    static int (*real)(int, mode_t);
+    if (!real) real = (int (*)(int, mode_t))dlsym(RTLD_NEXT, "fchmod");
+    if (fd < 0 || fd >= 4096 || !is_ours[fd]) return real(fd, mode);
+    reach();
+    int done = real(fd, mode);
+    reach();
+    return done;
+}
+
 int close(int fd) {
     static int (*real)(int);
     if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "close");
@@ -76,7 +92,7 @@ int close(int fd) {
 int rename(const char *from, const char *to) {
     static int (*real)(const char *, const char *);
     if (!real) real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename");
-    if (!strstr(to, "policy.json")) return real(from, to);
+    if (!is_named(to)) return real(from, to);
     reach();
     int done = real(from, to);
     reach();

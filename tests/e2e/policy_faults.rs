@@ -2,15 +2,13 @@
 //! answer or refuses.
 
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
+use super::crash;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::live_policy::{document, is_posted, of};
 use super::plan::{Io, Plan};
-use super::process::binary;
 use super::redis::Redis;
-use super::tool::runs;
 use super::wait::until_true;
 
 const FILE: &str = "policy.json";
@@ -165,16 +163,13 @@ fn a_document_that_redis_refuses_gives_way_to_its_own(io: Io) {
 fn a_crash_at_any_step_leaves_the_old_document_or_the_new_one(io: Io) {
     let yaml = plan(io, &format!("policy: {{ file: {FILE} }}")).yaml();
     let tools = Folder::new();
-    let shim = crasher(&tools);
+    let shim = crash::shim(&tools);
     let mut seen = [0, 0];
     for point in 1.. {
         let folder = Folder::new();
         folder.write(FILE, r#"{"rateLimit": 300}"#);
-        let file = folder.write("gateway.yaml", &yaml);
-        let mut command = binary();
-        command.arg("run").arg("-c").arg(file).current_dir(&folder);
-        let inside = folder.path("").components().collect::<PathBuf>();
-        command.env("LD_PRELOAD", &shim).env("CRASH_AT", point.to_string()).env("CRASH_IN", inside);
+        folder.write("gateway.yaml", &yaml);
+        let mut command = crash::dies_at(&shim, point, FILE, &folder);
         let mut gateway = Gateway::start_with(folder, &mut command);
         if is_posted(gateway.admin(), r#"{"rateLimit": 400}"#) {
             assert_eq!(kept(&gateway.folder)["rateLimit"], 400);
@@ -194,13 +189,6 @@ fn a_crash_at_any_step_leaves_the_old_document_or_the_new_one(io: Io) {
         drop(gateway.killed());
     }
     assert!(seen[0] >= 7 && seen[1] >= 3, "{seen:?} points with the old and with the new document");
-}
-
-/// What kills a gateway at a step of its writing.
-fn crasher(folder: &Folder) -> PathBuf {
-    let (source, shim) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/crash.c"), folder.path("crash.so"));
-    runs("cc", &["-shared", "-fPIC", "-O1", "-o", shim.to_str().expect("a path of text"), source, "-ldl"]);
-    shim
 }
 
 on_both_drivers![
