@@ -4,6 +4,7 @@
 //! marks are kept, so that the oldest is always about a minute old.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,14 +20,18 @@ const MARKS: usize = 4;
 /// The name of those without a series of their own, and of exchanges without a route.
 const OTHER: &str = "other";
 
-/// What was counted, and what had been counted a while ago.
+/// What was counted, and what had been counted a while ago. To read all series takes milliseconds where there are many, and is
+/// done by a copy, which is cheap, on a thread of its own.
+#[derive(Clone)]
 pub(super) struct Ledger {
-    marks: VecDeque<Mark>,
+    marks: VecDeque<Arc<Mark>>,
     started_ns: u64,
+    /// When the last mark was asked for.
+    asked_ns: u64,
 }
 
 /// All that had been counted at one time, by series.
-struct Mark {
+pub(super) struct Mark {
     at_ns: u64,
     spreads: Vec<Spread>,
 }
@@ -88,20 +93,30 @@ impl Percentiles {
 impl Ledger {
     /// Nothing was counted before `now_ns`.
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { marks: VecDeque::new(), started_ns: now_ns }
+        Self { marks: VecDeque::new(), started_ns: now_ns, asked_ns: now_ns }
     }
 
-    /// Sets a mark when one is due.
-    pub(super) fn on_time(&mut self, now_ns: u64, seats: &[Seat]) {
-        let last_ns = self.marks.back().map_or(self.started_ns, |mark| mark.at_ns);
-        if now_ns.saturating_sub(last_ns) < STEP_NS {
-            return;
+    /// Whether a mark is due; then one is asked for, by [`Ledger::mark`] of a copy, and kept.
+    pub(super) fn is_due(&mut self, now_ns: u64) -> bool {
+        let is_due = now_ns.saturating_sub(self.asked_ns) >= STEP_NS;
+        if is_due {
+            self.asked_ns = now_ns;
         }
+        is_due
+    }
+
+    /// All that was counted by now.
+    pub(super) fn mark(&self, now_ns: u64, seats: &[Seat]) -> Mark {
         let spreads = (0..LATENCY_SERIES).map(|index| self.whole(seats, series(index))).collect();
+        Mark { at_ns: now_ns, spreads }
+    }
+
+    /// Keeps a mark.
+    pub(super) fn keep(&mut self, mark: Mark) {
         if self.marks.len() == MARKS {
             self.marks.pop_front();
         }
-        self.marks.push_back(Mark { at_ns: now_ns, spreads });
+        self.marks.push_back(Arc::new(mark));
     }
 
     /// All that was counted of a series.
@@ -196,7 +211,9 @@ mod tests {
         fn passes(&mut self, seconds: u64) {
             for _ in 0..seconds {
                 self.now_ns += SECOND_NS;
-                self.ledger.on_time(self.now_ns, &self.seats);
+                if self.ledger.is_due(self.now_ns) {
+                    self.ledger.keep(self.ledger.clone().mark(self.now_ns, &self.seats));
+                }
             }
         }
 

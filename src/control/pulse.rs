@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::busy::Busy;
@@ -70,10 +70,14 @@ impl Pulse {
         Self { inner, frames, places, task }
     }
 
-    /// The page `/latency`.
-    pub(super) fn latency(&self) -> LatencyPage {
-        let [routes, clusters] = self.inner.board.series_names();
-        self.inner.state().ledger.page(clock::now_ns(), self.inner.board.seats(), &routes, &clusters)
+    /// The page `/latency`, made on a thread of its own; `None` at the end of the process.
+    pub(super) async fn latency(&self) -> Option<LatencyPage> {
+        let (ledger, board) = (self.inner.state().ledger.clone(), Arc::clone(&self.inner.board));
+        let making = spawn_blocking(move || {
+            let [routes, clusters] = board.series_names();
+            ledger.page(clock::now_ns(), board.seats(), &routes, &clusters)
+        });
+        making.await.ok()
     }
 
     /// One more who listens; `None` when there are as many as may be.
@@ -122,15 +126,27 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a mark of the latencies is due.
+    fn is_mark_due(&self, now_ns: u64) -> bool {
+        self.state().ledger.is_due(now_ns)
+    }
+
     fn on_second(&self, now_ns: u64, is_heard: bool) {
         let (seats, mut state) = (self.board.seats(), self.state());
-        state.ledger.on_time(now_ns, seats);
         state.meter.on_second(now_ns, clock::unix_ms(), seats);
         if is_heard {
             state.busy.on_second(now_ns, seats.len());
         } else {
             state.busy.on_pause();
         }
+    }
+}
+
+/// Sets a mark in the ledger, read on a thread of its own.
+async fn mark(inner: Arc<Inner>, now_ns: u64) {
+    let (ledger, board) = (inner.state().ledger.clone(), Arc::clone(&inner.board));
+    if let Ok(mark) = spawn_blocking(move || ledger.mark(now_ns, board.seats())).await {
+        inner.state().ledger.keep(mark);
     }
 }
 
@@ -145,6 +161,9 @@ async fn beat(inner: Arc<Inner>, tell: watch::Sender<Bytes>, places: Arc<Semapho
         let is_over = now_ns >= due_ns;
         if is_over {
             inner.on_second(now_ns, is_heard);
+            if inner.is_mark_due(now_ns) {
+                drop(tokio::spawn(mark(Arc::clone(&inner), now_ns)));
+            }
             due_ns = (due_ns + BEAT_NS).max(now_ns);
         }
         if !is_heard {

@@ -1,6 +1,7 @@
 //! `PUT /config`: a new main file from an operator, in force and on the disk, or neither.
 
 use std::io::{self, Read as _};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
@@ -32,11 +33,13 @@ pub(super) enum Condition {
     Tags(Vec<String>),
 }
 
-/// It is in force, and on the disk.
+/// It is in force or on trial, and on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) epoch: u64,
     pub(super) tag: String,
+    /// The number of the trial that it is on, if it is.
+    pub(super) rollout: Option<NonZeroU32>,
     /// Whether every worker serves by it.
     pub(super) is_adopted: bool,
 }
@@ -174,8 +177,10 @@ impl Gateway {
         self.last_refusal = None;
         self.board.on_reload(Trigger::Put.name(), None);
         let is_adopted = self.adopted().await;
-        tracing::info!(epoch, trigger = Trigger::Put.name(), is_adopted, "configuration published");
-        Ok(Taken { epoch, tag, is_adopted })
+        let rollout = self.rollouts.number();
+        let on_trial = rollout.is_some();
+        tracing::info!(epoch, trigger = Trigger::Put.name(), is_adopted, on_trial, "configuration published");
+        Ok(Taken { epoch, tag, rollout, is_adopted })
     }
 
     fn refuse_text(&self, refused: &Refused) {

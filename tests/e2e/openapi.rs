@@ -20,9 +20,10 @@ use super::wire::Wire;
 const TOKEN: &str = "a-token-that-may-do-everything";
 const READ_TOKEN: &str = "a-token-that-may-only-look";
 /// What cannot be had from a gateway that works: other tests show these, or nothing can be asked then.
-const UNSEEN: [(&str, &str, &str); 13] = [
+const UNSEEN: [(&str, &str, &str); 14] = [
     ("get", "/config", "503"),
     ("get", "/events", "503"),
+    ("get", "/latency", "503"),
     ("put", "/config", "503"),
     ("post", "/reload", "503"),
     ("post", "/upgrade", "200"),

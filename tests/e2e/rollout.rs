@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::configuration::puts;
 use super::endpoint::Endpoint;
-use super::gateway::Gateway;
+use super::gateway::{Gateway, json};
 use super::origin::Origin;
 use super::patient::Patient;
 use super::plan::{Io, Plan};
@@ -240,6 +241,22 @@ fn both_sides_share_the_cap_of_a_cluster(io: Io) {
     gateway.stop();
 }
 
+/// What is put is on trial as well, is told its number, and is on the disk from then on.
+fn what_is_put_is_on_trial_and_knows_its_number(io: Io) {
+    let (old, new) = (Origin::saying("old"), Origin::saying("new"));
+    let gateway = plan(io, &old, "").start();
+    let yaml = plan(io, &new, "share: 50%, for: 1h").yaml();
+    let told = json(puts(&gateway, "", &yaml).text());
+    assert_eq!((&told["rollout"], &told["status"]), (&1.into(), &"ok".into()), "{told}");
+    assert_eq!(rollout(&gateway)["running"]["number"], 1);
+    assert_eq!(std::fs::read_to_string(gateway.folder.path("gateway.yaml")).expect("a file"), yaml);
+    assert_eq!(orders(&gateway, "promote").0, 200);
+    let at_once = yaml.replace(", stage: { share: 50%, for: 1h }", "");
+    let told = json(puts(&gateway, "", &at_once).text());
+    assert!(told.get("rollout").is_none() && told["status"] == "ok", "{told}");
+    gateway.stop();
+}
+
 on_both_drivers![
     what_fails_is_rolled_back_and_only_its_share_has_seen_it,
     what_is_slow_is_rolled_back,
@@ -248,5 +265,6 @@ on_both_drivers![
     little_traffic_decides_at_the_end_of_the_hold,
     what_was_rolled_back_is_tried_again_only_when_that_is_asked_for,
     an_operator_waits_decides_and_looks,
+    what_is_put_is_on_trial_and_knows_its_number,
     both_sides_share_the_cap_of_a_cluster,
 ];

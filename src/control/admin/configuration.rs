@@ -1,5 +1,7 @@
 //! `/config`: what is in force, and a new main file.
 
+use std::num::NonZeroU32;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -41,6 +43,9 @@ struct Kept {
     epoch: u64,
     /// The entity tag of the new file.
     etag: String,
+    /// The number of the trial that it is on, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<u32>,
 }
 
 pub(super) fn pages() -> Vec<Page> {
@@ -111,8 +116,9 @@ async fn put_config(State(shared): State<Shared>, headers: HeaderMap, body: Resu
         return stopping();
     }
     match answer.await {
-        Ok(Ok(Taken { epoch, tag, is_adopted: true })) => {
-            (tagged(Some(tag.clone())), Json(Kept { status: "ok", epoch, etag: tag })).into_response()
+        Ok(Ok(Taken { epoch, tag, rollout, is_adopted: true })) => {
+            let rollout = rollout.map(NonZeroU32::get);
+            (tagged(Some(tag.clone())), Json(Kept { status: "ok", epoch, etag: tag, rollout })).into_response()
         }
         Ok(Ok(Taken { epoch, .. })) => {
             let why = format!("it is kept, and in force as epoch {epoch}, but a worker did not take it up in time");

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Json, Response};
 use futures_util::stream;
 
 use super::Shared;
-use super::answers::Failed;
+use super::answers::{Failed, stopping};
 use super::page::{FAILED, Page, get, json, text};
 use crate::control::latency::LatencyPage;
 
@@ -18,7 +18,8 @@ pub(super) fn pages() -> Vec<Page> {
     let told = "`past` once, then a `frame` for every second and every change, until the connection ends.";
     vec![
         get("/latency", "Percentiles by route and by cluster, of the last minute and since the start.", latency)
-            .answers(200, "In microseconds.", &[json::<LatencyPage>()]),
+            .answers(200, "In microseconds.", &[json::<LatencyPage>()])
+            .answers(503, "The gateway shuts down.", FAILED),
         get("/events", "What the gateway does, as it does it: server-sent events.", events)
             .answers(200, told, &[text("text/event-stream")])
             .answers(503, "As many listen as may.", FAILED),
@@ -26,7 +27,10 @@ pub(super) fn pages() -> Vec<Page> {
 }
 
 async fn latency(State(shared): State<Shared>) -> Response {
-    Json(shared.pulse.latency()).into_response()
+    match shared.pulse.latency().await {
+        Some(page) => Json(page).into_response(),
+        None => stopping(),
+    }
 }
 
 /// Server-sent events (WHATWG HTML section 9.2): `past` once, then a `frame` for every second and every change.

@@ -1,8 +1,11 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::*;
 use crate::control::board::tests::board;
+use crate::limits;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,33 @@ async fn who_listens_is_told_of_the_past_then_of_now_and_then_of_every_second() 
     };
     assert_eq!((&second["beat"], &second["latency"]["count"]), (&1.into(), &1.into()), "{second}");
     assert!(second["errors_per_second"].as_f64().unwrap() > 0.0, "{second}");
+}
+
+/// Every route has been busy, so that there is a lot to read.
+#[tokio::test]
+async fn others_have_their_turn_while_all_latencies_are_read() {
+    let pulse = Pulse::start(Arc::new(board()));
+    for route in 0..limits::ROUTE_SERIES {
+        pulse.inner.board.seats()[0].counters.on_exchange(0, 200, Some(route), None, 1_000_000);
+    }
+    let turns = AtomicU64::new(0);
+    let others = async {
+        loop {
+            tokio::task::yield_now().await;
+            turns.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let page = tokio::select! {
+        page = pulse.latency() => serde_json::to_value(page.expect("it does not end")).unwrap(),
+        () = others => unreachable!("it goes on and on"),
+    };
+    assert_eq!(page["routes"].as_array().map(Vec::len), Some(limits::ROUTE_SERIES));
+    assert!(turns.load(Ordering::Relaxed) > 1);
+    for _ in 0..4 {
+        mark(Arc::clone(&pulse.inner), clock::now_ns()).await;
+    }
+    let all = &serde_json::to_value(pulse.latency().await.expect("it does not end")).unwrap()["all"];
+    assert_eq!((&all["minute"]["count"], &all["since_start"]["count"]), (&0.into(), &limits::ROUTE_SERIES.into()));
 }
 
 #[tokio::test]
