@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use rustls::ServerConfig;
 
 use super::message::Message;
 use super::origin::Origin;
@@ -34,6 +35,9 @@ pub(crate) enum Mood {
 
 const MOODS: [Mood; 5] = [Mood::Takes, Mood::Fails, Mood::Page, Mood::Garbage, Mood::Picks];
 
+/// What it makes of a request.
+type Answering = Box<dyn Fn(&Message) -> Vec<u8> + Send + Sync>;
+
 /// A running collector.
 pub(crate) struct Collector {
     origin: Origin,
@@ -53,15 +57,24 @@ pub(crate) struct Seen {
 impl Collector {
     /// One that takes everything.
     pub(crate) fn start() -> Self {
+        Self::of(|answer| Origin::answering(answer))
+    }
+
+    /// The same over TLS.
+    pub(crate) fn secured(config: ServerConfig) -> Self {
+        Self::of(|answer| Origin::secured(config, move |_, request| answer(request)))
+    }
+
+    fn of(start: impl FnOnce(Answering) -> Origin) -> Self {
         let mood = Arc::new(AtomicU8::new(0));
         let (told, (sender, inbox)) = (Arc::clone(&mood), channel());
-        let origin = Origin::answering(move |request| {
+        let origin = start(Box::new(move |request| {
             let mood = MOODS[usize::from(told.load(Ordering::Relaxed))];
             if matches!(mood, Mood::Takes | Mood::Picks) {
                 drop(sender.send(spans(request)));
             }
             answer(mood)
-        });
+        }));
         Self { origin, mood, inbox, seen: RefCell::default() }
     }
 

@@ -1,12 +1,17 @@
 //! K3: spans of exchanges and their attempts, as a collector gets them, and collectors that do not take any.
 
+use std::path::Path;
+
 use super::collector::{CLIENT, Collector, Mood, SERVER};
 use super::endpoint::Endpoint;
+use super::folder::Folder;
 use super::gateway::Gateway;
 use super::h2_client::H2Client;
 use super::h2_endpoint::H2Endpoint;
 use super::origin::Origin;
+use super::pki::Authority;
 use super::plan::{Io, Plan};
+use super::site::{VERSIONS, server_of};
 use super::wait::{now_ms, until_true};
 
 /// The span of a client that records its trace, as it says so.
@@ -231,6 +236,39 @@ fn a_collector_that_stalls_costs_spans_and_no_traffic(io: Io) {
     assert!(now_ms() - began_ms < 6_000, "the end waits for nobody that long");
 }
 
+/// Over TLS by the authority that is named, and nobody else's: a collector that another one vouches for gets no span; they are
+/// counted, the log says why, and traffic does not notice.
+fn a_collector_over_tls_is_known_by_its_authority(io: Io) {
+    let (known, other, folder) = (Authority::new("known"), Authority::new("other"), Folder::new());
+    let origin = Origin::saying("ok");
+    let server = || server_of(&known.certifies(&["localhost"]), &VERSIONS, None);
+    let (collector, stranger) = (Collector::secured(server()), Collector::secured(server()));
+    let (good, bad) = (folder.write("known.pem", known.pem()), folder.write("other.pem", other.pem()));
+    let to = |collector: &Collector, ca: &Path| {
+        let (port, ca) = (collector.address().port(), ca.display());
+        format!("  tracing: {{ otlp: 'https://localhost:{port}', ca: '{ca}', sample: 100% }}")
+    };
+    let plan = Plan::to(io, &[origin.address()]);
+    let gateway = plan.clone().and(&to(&collector, &good)).start();
+    let mut client = gateway.client();
+    let mut asks = |path: &str| assert_eq!(client.asks(path).expects(200).text(), "ok");
+    asks("/known");
+    collector.exchange("/known");
+    gateway.waits_for("traces_exported_total", 2.0);
+    gateway.adopts(&plan.clone().and(&to(&stranger, &bad)).yaml());
+    asks("/lost");
+    until_true("they are lost", || dropped(&gateway, "unreachable") >= 2.0);
+    let told = gateway.notice("the collector takes no spans, they are lost and counted");
+    assert!(told["error"].as_str().is_some_and(|error| error.contains("UnknownIssuer")), "{told}");
+    // The same collector with the right authority, by a reload.
+    gateway.adopts(&plan.and(&to(&stranger, &good)).yaml());
+    asks("/again");
+    stranger.exchange("/again");
+    assert!(stranger.find("/lost").is_none(), "it never came to a request");
+    assert_eq!(gateway.metric("traces_exported_total"), 4.0);
+    gateway.stop();
+}
+
 /// A graceful end sends what is left.
 fn the_last_spans_are_sent_before_the_end(io: Io) {
     let (collector, origin) = (Collector::start(), Origin::saying("ok"));
@@ -251,6 +289,7 @@ on_both_drivers![
     a_share_is_recorded,
     a_call_is_a_span_with_its_status,
     a_collector_that_takes_nothing_costs_spans_and_no_traffic,
+    a_collector_over_tls_is_known_by_its_authority,
     a_collector_that_stalls_costs_spans_and_no_traffic,
     the_last_spans_are_sent_before_the_end,
 ];

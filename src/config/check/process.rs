@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::super::choices::OutputWritten;
-use super::super::file::{KeepaliveFile, SampleFile, ScalarOr, TimeoutsFile, WorkersFile};
-use super::super::model::{AccessLog, Io, Keepalive, Output, Retry, Runtime, Sample, Timeouts, Tracing, Workers};
+use super::super::file::{KeepaliveFile, SampleFile, ScalarOr, TimeoutsFile, TracingFile, WorkersFile};
+use super::super::model::{
+    AccessLog, Collector, Io, Keepalive, Output, Retry, Runtime, Sample, Timeouts, Tracing, Workers,
+};
 use super::super::place::At;
-use super::{Check, Written, retry};
+use super::{Check, Written, retry, tls};
 use crate::limits::{TOP_CLIENTS_DEFAULT, TOP_CLIENTS_MAX, WORKERS_MAX};
 
 /// The protocol that connections may be switched to when nothing else is said (RFC 6455 section 1.3).
@@ -197,10 +199,20 @@ pub(super) fn check_tracing(check: &mut Check<'_>, main: &Written) -> (Option<Tr
     let server_timing = check.value(at_observability.key("server_timing"), file.server_timing.as_ref());
     let at = at_observability.key("tracing");
     let tracing = file.tracing.as_ref().map(|tracing| Tracing {
-        otlp: check.value(at.key("otlp"), tracing.otlp.as_ref()),
+        otlp: check_collector(check, at, tracing),
         sample: check.value(at.key("sample"), tracing.sample.as_ref()).unwrap_or(TRACE_SHARE),
     });
     (tracing, server_timing.unwrap_or(false))
+}
+
+fn check_collector(check: &mut Check<'_>, at: At<'_>, file: &TracingFile) -> Option<Collector> {
+    let url = check.value(at.key("otlp"), file.otlp.as_ref());
+    let is_secure = url.as_ref().is_some_and(|url| url.is_secure);
+    if file.ca.is_some() && !is_secure && (url.is_some() || file.otlp.is_none()) {
+        check.error(at.key("ca"), "it is only of use with an `otlp` of `https://`");
+    }
+    let ca = file.ca.as_ref().and_then(|leaf| tls::check_authorities(check, at.key("ca"), leaf));
+    Some(Collector { url: url?, ca })
 }
 
 pub(super) fn check_observability(check: &mut Check<'_>, main: &Written) -> (AccessLog, bool) {

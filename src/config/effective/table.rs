@@ -372,6 +372,7 @@ pub(super) const TABLE: &[(&str, Fallback)] = &[
     ("observability.reason_header", Is("false")),
     ("observability.server_timing", Is("false")),
     ("observability.tracing?.otlp", Nothing),
+    ("observability.tracing?.ca", Nothing),
     ("observability.tracing?.sample", Is("5%")),
     ("observability.metrics.top_clients", Is("50")),
     ("reload.watch", Is("true")),
@@ -384,7 +385,7 @@ pub(super) const TABLE: &[(&str, Fallback)] = &[
 ];
 
 /// Values that are paths of files.
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 20] = [
     "admin.listen",
     "admin.tls.cert",
     "admin.tls.key",
@@ -404,6 +405,7 @@ const PATHS: [&str; 19] = [
     "policies.*.api_key.keys_file",
     "policies.*.basic_auth.users_file",
     "policy.file",
+    "observability.tracing.ca",
 ];
 
 /// Is it the path of a file?

@@ -26,7 +26,7 @@ pub(super) use self::health::{ActiveHealthFile, HealthFile, PassiveHealthFile};
 pub(super) use self::listener::{LimitsFile, ListenerFile};
 use self::live_policy::LivePolicyFile;
 pub(super) use self::policy::{AccessFile, CorsFile, LimitKeysFile, PolicyFile, RateLimitFile};
-pub(super) use self::process::{AdminFile, AdminTlsFile, DnsFile, SampleFile, WorkersFile};
+pub(super) use self::process::{AdminFile, AdminTlsFile, DnsFile, SampleFile, TracingFile, WorkersFile};
 use self::process::{ObservabilityFile, ReloadFile, RuntimeFile};
 pub(super) use self::route::{
     EditsFile, MatchFile, MirrorFile, RedirectFile, RespondFile, RetryFile, RouteFile, SplitFile, TimeoutsFile,

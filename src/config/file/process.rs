@@ -100,11 +100,13 @@ pub(in crate::config) struct ObservabilityFile {
 
 /// How requests are traced.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping with `otlp` and `sample`")]
+#[serde(deny_unknown_fields, expecting = "a mapping with `otlp`, `ca` and `sample`")]
 pub(in crate::config) struct TracingFile {
     /// The collector that gets spans by OTLP (HTTP, protobuf); `/v1/traces` is added. Without it there are no spans, but
     /// traces go on.
     pub(in crate::config) otlp: Option<Leaf<CollectorUrl>>,
+    /// With `otlp`: a file of the certificates that may sign that of the collector, in PEM; the system's when left out.
+    pub(in crate::config) ca: Option<Leaf<Text>>,
     /// Share of the traces that begin here and are recorded, 5%. Those that come with requests say so themselves; failed and
     /// slow requests are always recorded.
     pub(in crate::config) sample: Option<Leaf<Percent>>,

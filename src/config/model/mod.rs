@@ -209,10 +209,19 @@ pub struct AccessLog {
 /// How requests are traced.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tracing {
-    /// Where spans go, if they go anywhere: scheme, host, port and path, without a query.
-    pub otlp: Option<KeysUrl>,
+    /// Where spans go, if they go anywhere.
+    pub otlp: Option<Collector>,
     /// Share of the traces that begin here and are recorded, 0.0 to 1.0.
     pub sample: f64,
+}
+
+/// A collector of traces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Collector {
+    /// Scheme, host, port and path, without a query.
+    pub url: KeysUrl,
+    /// Who may have signed its certificate; the system's authorities when there are none.
+    pub ca: Option<Authorities>,
 }
 
 /// Where access log lines go.

@@ -22,7 +22,7 @@ pub(super) use counts::Counts;
 
 use self::counts::Dropped;
 use self::sender::{Last, Sender};
-use crate::config::{Config, KeysUrl};
+use crate::config::{self, Config};
 use crate::telemetry::SpanDrain;
 
 /// Pause after a round that left nothing.
@@ -40,7 +40,7 @@ const SERVICE: &str = "ringgate";
 /// What the exporter is to do.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Wanted {
-    collector: Option<KeysUrl>,
+    collector: Option<config::Collector>,
     /// Is nothing to follow what is in the rings?
     is_over: bool,
 }
@@ -58,7 +58,7 @@ impl Traces {
         let (wanted, orders) = watch::channel(Wanted { collector: collector_of(config), is_over: false });
         let scope = InstrumentationScope::builder(SERVICE).with_version(env!("CARGO_PKG_VERSION")).build();
         let export =
-            Export { orders, drains, counts, scope, url: None, collector: None, pause: FIRST_PAUSE, is_failing: false };
+            Export { orders, drains, counts, scope, to: None, collector: None, pause: FIRST_PAUSE, is_failing: false };
         Self { wanted, task: tokio::spawn(export.run()) }
     }
 
@@ -81,7 +81,7 @@ impl Traces {
     }
 }
 
-fn collector_of(config: &Config) -> Option<KeysUrl> {
+fn collector_of(config: &Config) -> Option<config::Collector> {
     config.tracing.as_ref()?.otlp.clone()
 }
 
@@ -102,7 +102,8 @@ struct Export {
     drains: Vec<SpanDrain>,
     counts: Arc<Counts>,
     scope: InstrumentationScope,
-    url: Option<KeysUrl>,
+    /// Where it sends to.
+    to: Option<config::Collector>,
     collector: Option<Collector>,
     /// The next pause after a batch that is lost.
     pause: Duration,
@@ -114,9 +115,9 @@ impl Export {
     async fn run(mut self) {
         loop {
             let Wanted { collector, is_over } = self.orders.borrow_and_update().clone();
-            if self.url != collector {
+            if self.to != collector {
                 self.collector = collector.as_ref().and_then(Collector::new);
-                self.url = collector;
+                self.to = collector;
                 (self.pause, self.is_failing) = (FIRST_PAUSE, false);
             }
             let round = self.round().await;
@@ -203,16 +204,16 @@ struct Collector {
 }
 
 impl Collector {
-    /// The collector at `url`; `None`, which is told, when the environment has settings of OTLP that are none.
-    fn new(url: &KeysUrl) -> Option<Self> {
+    /// The collector at `to`; `None`, which is told, when the environment has settings of OTLP that are none.
+    fn new(to: &config::Collector) -> Option<Self> {
         let last = Arc::new(Last::default());
         let built = Exporter::builder()
             .with_http()
-            .with_http_client(Sender::new(url.clone(), Arc::clone(&last)))
+            .with_http_client(Sender::new(to.clone(), Arc::clone(&last)))
             .with_retry_policy(RetryPolicy::disabled())
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(EXPORT_PATIENCE)
-            .with_endpoint(format!("{}/v1/traces", url.to_string().trim_end_matches('/')))
+            .with_endpoint(format!("{}/v1/traces", to.url.to_string().trim_end_matches('/')))
             .build();
         let mut exporter = match built {
             Ok(exporter) => exporter,
@@ -229,7 +230,10 @@ impl Collector {
     async fn export(&self, spans: Vec<SpanData>) -> Result<u64, (Dropped, String)> {
         match self.exporter.export(spans).await {
             Ok(()) => Ok(self.last.take_rejected()),
-            Err(error) => Err((self.last.why(), error.to_string())),
+            Err(error) => {
+                let own = self.last.take_error();
+                Err((self.last.why(), if own.is_empty() { error.to_string() } else { own }))
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 
 use super::counts::Dropped;
-use crate::config::KeysUrl;
+use crate::config::Collector;
 use crate::control::outbound;
 use crate::limits;
 
@@ -29,7 +29,7 @@ const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends requests to one collector, and keeps in mind what came of the last one.
 pub(super) struct Sender {
-    url: KeysUrl,
+    to: Collector,
     last: Arc<Last>,
 }
 
@@ -38,6 +38,8 @@ pub(super) struct Sender {
 pub(super) struct Last {
     /// Index of a [`Dropped`].
     why: AtomicU8,
+    /// The error itself, of which the exporter only tells the kind.
+    error: Mutex<String>,
     /// Spans that the collector did not want.
     rejected: AtomicU64,
 }
@@ -48,6 +50,11 @@ impl Last {
         Dropped::of(self.why.load(Ordering::Relaxed)).unwrap_or(Dropped::Unreachable)
     }
 
+    /// What it failed with; empty when it was none of ours.
+    pub(super) fn take_error(&self) -> String {
+        std::mem::take(&mut self.error.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Spans of the last request that the collector did not want; 0 when asked again.
     pub(super) fn take_rejected(&self) -> u64 {
         self.rejected.swap(0, Ordering::Relaxed)
@@ -56,13 +63,13 @@ impl Last {
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sender({})", self.url)
+        write!(f, "Sender({})", self.to.url)
     }
 }
 
 impl Sender {
-    pub(super) fn new(url: KeysUrl, last: Arc<Last>) -> Self {
-        Self { url, last }
+    pub(super) fn new(to: Collector, last: Arc<Last>) -> Self {
+        Self { to, last }
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -73,6 +80,7 @@ impl Sender {
             Err(_) => (Dropped::Timeout, format!("no whole answer within {PATIENCE:?}").into()),
         };
         self.last.why.store(why as u8, Ordering::Relaxed);
+        *self.last.error.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
         Err(error)
     }
 
@@ -82,13 +90,13 @@ impl Sender {
             let why = if error.is_parse() { Dropped::BadAnswer } else { Dropped::Unreachable };
             (why, HttpError::from(error))
         };
-        let host = HeaderValue::try_from(self.url.authority()).map_err(|error| away(error.to_string()))?;
+        let host = HeaderValue::try_from(self.to.url.authority()).map_err(|error| away(error.to_string()))?;
         let path = request.uri().path().parse();
         *request.uri_mut() = path.map_err(|_| away("its path is none".to_owned()))?;
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("ringgate"));
-        let stream = outbound::open(&self.url, None).await.map_err(away)?;
+        let stream = outbound::open(&self.to.url, self.to.ca.as_ref()).await.map_err(away)?;
         let mut client = http1::Builder::new();
         client.max_buf_size(limits::HEADER_BYTES_DEFAULT).max_headers(limits::HEADER_COUNT_DEFAULT);
         let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(garbled)?;
