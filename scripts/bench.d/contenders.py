@@ -55,7 +55,7 @@ class Relay:
         to = ",".join(map(str, origins[self.origins]))
         # HTTP/2 has a floor of its own, which has `h2` in it.
         command = [self.binary.with_name("streams") if front.h2 else self.binary, "--origin", to, "--port", port]
-        command += ["--calls", "1"] if front.calls else []
+        command += ["--calls", "1"] if front.calls else ["--fields", "1"] if front.h2 else []
         command += ["--cert", front.cert, "--key", front.key] if front.tls else []
         child = _launch(command, folder, self.name, port)
         return Running(child, port, lambda _generation: None)

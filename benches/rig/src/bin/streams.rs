@@ -1,14 +1,18 @@
 //! The floor of HTTP/2: frames by `h2`, requests handed on, nothing else.
 //!
-//! `streams --origin PORT [--port N] [--calls 1] [--cert FILE --key FILE]` prints its port. Each stream becomes a request of
-//! HTTP/1.1 on a connection that is used again, its response is parsed by httparse; or, with `--calls`, a stream of the one
-//! connection of HTTP/2 to the origin, to which everything is moved as it came. Same runtime and ring flags as the gateway.
+//! `streams --origin PORT [--port N] [--calls 1] [--fields 1] [--cert FILE --key FILE]` prints its port. Each stream becomes a
+//! request of HTTP/1.1 on a connection that is used again, its response is parsed by httparse; or, with `--calls`, a stream of
+//! the one connection of HTTP/2 to the origin, to which everything is moved as it came. Same runtime and ring flags as the
+//! gateway. With `--fields`, messages of HTTP/1.1 also get the fields that a gateway adds, and a connection is looked at
+//! before it is used again: the floor of whoever puts the same bytes on the wires.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,6 +29,7 @@ use ringgate_rig::{arguments, ring};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::SockRef;
 use tokio_rustls::TlsAcceptor;
 
 /// Streams of one connection, and bytes on their way on it and on each of them: nobody is to wait for these.
@@ -32,6 +37,8 @@ const STREAMS: u32 = 1024;
 const WINDOW: u32 = 1024 * 1024;
 /// Field lines of one head.
 const FIELDS: usize = 64;
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 type Failed = Box<dyn Error>;
 
@@ -45,17 +52,48 @@ enum Origin {
 struct Pool {
     origin: SocketAddr,
     idle: RefCell<Vec<(TcpStream, Vec<u8>)>>,
+    /// The last request's id, if they get any.
+    ids: Option<Cell<u128>>,
+}
+
+impl Pool {
+    /// A connection that rests, on which nothing has come that nobody asked for.
+    fn try_take(&self) -> Option<(TcpStream, Vec<u8>)> {
+        loop {
+            let idle = self.idle.borrow_mut().pop()?;
+            if self.ids.is_none() || is_quiet(&idle.0) {
+                return Some(idle);
+            }
+        }
+    }
+
+    /// 128 bits in hexadecimal, other ones each time (SplitMix64's increment; it need not look random here).
+    fn next_id(&self) -> Option<String> {
+        let ids = self.ids.as_ref()?;
+        ids.set(ids.get().wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).wrapping_add(0x1357_9bdf));
+        Some(format!("{:032x}", ids.get()))
+    }
+}
+
+/// Has nothing come on it, not even its end?
+fn is_quiet(stream: &TcpStream) -> bool {
+    // SAFETY: the descriptor stays open while its owner is borrowed.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    SockRef::from(&descriptor).recv_with_flags(&mut [MaybeUninit::uninit()], flags).is_err()
 }
 
 fn main() -> io::Result<()> {
     let port = arguments::value("--port", Some(0)).map_err(io::Error::other)?;
     let origin: u16 = arguments::value("--origin", None).map_err(io::Error::other)?;
     let calls: u8 = arguments::value("--calls", Some(0)).map_err(io::Error::other)?;
+    let fields: u8 = arguments::value("--fields", Some(0)).map_err(io::Error::other)?;
+    let ids = (fields > 0).then(|| Cell::new(1));
     let tls = tls().map_err(|why| io::Error::other(why.to_string()))?;
     ring::run_pinned(move || async move {
         let origin = SocketAddr::from(([127, 0, 0, 1], origin));
         let origin = match calls {
-            0 => Origin::Plain(Pool { origin, idle: RefCell::default() }),
+            0 => Origin::Plain(Pool { origin, idle: RefCell::default(), ids }),
             _ => Origin::Calls(connect(origin).await.map_err(|why| io::Error::other(why.to_string()))?),
         };
         let origin = Rc::new(origin);
@@ -161,8 +199,8 @@ async fn ask(request: Request<RecvStream>, respond: &mut SendResponse<Bytes>, po
     if !request.body().is_end_stream() {
         return Err(invalid("the rig knows only requests without content").into());
     }
-    let idle = pool.idle.borrow_mut().pop();
-    let (mut stream, mut buffer) = match idle {
+    let id = pool.next_id();
+    let (mut stream, mut buffer) = match pool.try_take() {
         Some(idle) => idle,
         None => {
             let stream = TcpStream::connect_addr(pool.origin).await?;
@@ -170,17 +208,20 @@ async fn ask(request: Request<RecvStream>, respond: &mut SendResponse<Bytes>, po
             (stream, Vec::with_capacity(ring::BUFFER_BYTES))
         }
     };
-    put_head(&mut buffer, &request)?;
+    put_head(&mut buffer, &request, id.as_deref())?;
     let (written, back) = stream.write_all(buffer).await;
     written?;
     buffer = back;
     buffer.clear();
-    let (response, bytes, length) = loop {
+    let (mut response, bytes, length) = loop {
         buffer = read_some(&mut stream, buffer).await?;
         if let Some(parsed) = take_head(&buffer)? {
             break parsed;
         }
     };
+    if let Some(id) = id {
+        add_fields(&mut response, id)?;
+    }
     let mut down = respond.send_response(response, length == 0)?;
     while buffer.len() < bytes + length {
         buffer = read_some(&mut stream, buffer).await?;
@@ -193,7 +234,7 @@ async fn ask(request: Request<RecvStream>, respond: &mut SendResponse<Bytes>, po
     Ok(())
 }
 
-fn put_head(out: &mut Vec<u8>, request: &Request<RecvStream>) -> io::Result<()> {
+fn put_head(out: &mut Vec<u8>, request: &Request<RecvStream>, id: Option<&str>) -> io::Result<()> {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
@@ -203,7 +244,25 @@ fn put_head(out: &mut Vec<u8>, request: &Request<RecvStream>) -> io::Result<()> 
             out.extend_from_slice(part);
         }
     }
+    if let Some(id) = id {
+        out.extend_from_slice(b"x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nx-forwarded-host: ");
+        out.extend_from_slice(host.as_bytes());
+        out.extend_from_slice(b"\r\nx-real-ip: 127.0.0.1\r\nvia: 2.0 ringgate-56338677\r\nx-request-id: ");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     out.extend_from_slice(b"\r\n");
+    Ok(())
+}
+
+/// What a response gets; what differs each time stays out of the peer's table, as the gateway's does.
+fn add_fields(response: &mut Response<()>, id: String) -> io::Result<()> {
+    let mut date = HeaderValue::from_static("Thu, 26 Nov 2026 10:43:43 GMT");
+    let mut id = HeaderValue::from_maybe_shared(Bytes::from(id)).map_err(invalid)?;
+    date.set_sensitive(true);
+    id.set_sensitive(true);
+    response.headers_mut().append(header::DATE, date);
+    response.headers_mut().append(X_REQUEST_ID.clone(), id);
     Ok(())
 }
 
