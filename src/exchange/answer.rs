@@ -75,7 +75,6 @@ impl<E: Env> Exchange<'_, E> {
         awaited: &Awaited<'_, E>,
         response: &mut ResponseHead,
         decoder: &mut ChunkedDecoder,
-        out: &mut Option<Buffer>,
     ) -> Outcome {
         let mut buffer = self.read_answer(awaited, response).await?;
         self.on_answer(awaited, response, buffer.filled());
@@ -93,8 +92,7 @@ impl<E: Env> Exchange<'_, E> {
         }
         let body = self.response_body(response.body());
         let close = early || !self.may_persist() || body == ResponseBody::UntilClose;
-        let mut head = out.take().unwrap_or_else(|| self.shard.buffers.lend());
-        head.rewind(0, 0);
+        let mut head = self.shard.buffers.lend();
         self.tell_timing();
         let added = self.added.take();
         let how = ResponseOut {

@@ -12,7 +12,7 @@ use super::retry::{Step, Tries};
 use super::shard::Lease;
 use crate::http1::{ChunkedDecoder, ResponseHead};
 use crate::limits;
-use crate::net::{Buffer, Channel, Env, Stream, StreamFault};
+use crate::net::{Channel, Env, Stream, StreamFault};
 use crate::snapshot::{Cluster, Gate, Route};
 
 /// What an exchange needs besides itself to be forwarded; lent by the connection.
@@ -20,8 +20,6 @@ pub(super) struct Parts<'a> {
     pub(super) response: &'a mut ResponseHead,
     upload: &'a mut ChunkedDecoder,
     download: &'a mut ChunkedDecoder,
-    /// The request as encoded, kept until the answer begins so that it can be sent again.
-    pub(super) out: Option<Buffer>,
 }
 
 impl<E: Env> Exchange<'_, E> {
@@ -34,7 +32,7 @@ impl<E: Env> Exchange<'_, E> {
         upload: &mut ChunkedDecoder,
         download: &mut ChunkedDecoder,
     ) -> Served {
-        let mut parts = Parts { response, upload, download, out: None };
+        let mut parts = Parts { response, upload, download };
         let sending = Sending::default();
         let gate = self.adopted.snapshot.clusters[cluster].admission.as_ref();
         let permit = gate.map(|gate| gate.shared.try_enter(route.priority));
@@ -221,12 +219,12 @@ impl<E: Env> Exchange<'_, E> {
         self.tally.upstream_protocol.set(Some(if upstream.stream.is_reusable() { 1 } else { 2 }));
         let active = Gauge::new(&self.shard.counters.upstream_connections_active);
         let stream = (!upstream.stream.is_reusable()).then(|| Gauge::new(&self.shard.counters.h2_upstream_streams));
-        let sent = self.send_head_and_start(tries.route, attempt, &upstream.stream, parts, sending).await?;
+        let sent = self.send_head_and_start(tries.route, attempt, &upstream.stream, sending).await?;
         let awaited = Awaited { stream: &upstream.stream, tries, attempt, sending };
-        let Parts { response, upload, download, out } = parts;
+        let Parts { response, upload, download } = parts;
         let outcome = {
             // Pinned once: a future that is passed on is held twice, and this one is most of a busy connection.
-            let mut answer = pin!(self.relay_answer(&awaited, response, download, out));
+            let mut answer = pin!(self.relay_answer(&awaited, response, download));
             if sending.done.get() {
                 answer.as_mut().await
             } else {

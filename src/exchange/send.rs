@@ -1,7 +1,6 @@
 //! The request on its way to an endpoint: its head, and as much of its body as came with it.
 
 use super::failure::Failure;
-use super::forward::Parts;
 use super::held::{Exchange, Sending};
 use super::pick::Attempt;
 use super::wire::{WriteError, write_all, write_front};
@@ -17,11 +16,9 @@ impl<E: Env> Exchange<'_, E> {
         route: &Route,
         attempt: &Attempt<'_, E>,
         stream: &S,
-        parts: &mut Parts<'_>,
         sending: &Sending,
     ) -> Result<usize, Failure> {
-        let mut out = parts.out.take().unwrap_or_else(|| self.shard.buffers.lend());
-        out.rewind(0, 0);
+        let mut out = self.shard.buffers.lend();
         self.encode(route, attempt.cluster, attempt.endpoint(), sending, self.trace_of_attempt(), out.sink());
         let (head, mut start) = (out.len(), self.start_of_body(out.spare()));
         // What was kept of an upload begins where the first attempt left off.
@@ -34,11 +31,9 @@ impl<E: Env> Exchange<'_, E> {
         let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
         self.tally.sent_ns.set(if is_first { self.on_reused() } else { self.shard.env.now_ns() });
         match write_front(stream, out, head, self.alarm, route.timeouts.body_idle_ms).await {
-            // The bytes stay in the buffer's headroom until the answer begins, but a second attempt encodes afresh.
-            Ok(out) => {
-                start -= out.len();
-                parts.out = Some(out);
-            }
+            // The buffer is not kept until the answer comes: a second attempt encodes afresh, and others use it meanwhile, while
+            // it is in the processor's cache.
+            Ok(out) => start -= out.len(),
             Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
             // What the endpoint said before it closed may still be there to read.
             Err(WriteError::Broken) => {}

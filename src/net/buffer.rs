@@ -25,6 +25,8 @@ struct Shelves {
     /// Most that were out since the last trim but one: so many may be needed again at once.
     most: Cell<usize>,
     most_before: Cell<usize>,
+    /// Small buffers that were made, for their colours.
+    made: Cell<usize>,
 }
 
 /// Buffers of one size that nobody has.
@@ -60,7 +62,20 @@ impl Shelves {
     fn worth_keeping(&self) -> usize {
         limits::BUFFERS_KEPT.max(self.most.get()).max(self.most_before.get())
     }
+
+    /// Each begins elsewhere in its page: most of them hold little more than a head, and all heads at the front of a page
+    /// would share a small part of the processor's cache (cache colouring, Bonwick 1994 section 4.1).
+    fn new_small(&self) -> Box<Body> {
+        let made = self.made.replace(self.made.get() + 1);
+        Body::new(limits::BUFFER_BYTES, made % COLOURS * COLOUR_BYTES, false)
+    }
 }
+
+/// So many places in a page, this many bytes apart, for a buffer to begin at; a mapping has at least a page more than a buffer
+/// needs, and the head fits behind the last of them.
+const COLOURS: usize = 16;
+const COLOUR_BYTES: usize = 192;
+const _: () = assert!(COLOURS * COLOUR_BYTES < 4096 && limits::BUFFER_BYTES.is_multiple_of(4096));
 
 impl BufferPool {
     /// An empty pool.
@@ -73,7 +88,7 @@ impl BufferPool {
     #[must_use]
     pub fn lend(&self) -> Buffer {
         let body = self.inner.small.take();
-        self.wrap(body.unwrap_or_else(|| Body::new(limits::BUFFER_BYTES, false)))
+        self.wrap(body.unwrap_or_else(|| self.inner.new_small()))
     }
 
     /// Lends an empty buffer of [`limits::BODY_BUFFER_BYTES`], or none when enough are out.
@@ -84,7 +99,11 @@ impl BufferPool {
         }
         let body = self.inner.large.take();
         self.inner.lent_large.set(self.inner.lent_large.get() + 1);
-        Some(self.wrap(body.unwrap_or_else(|| Body::new(limits::BODY_BUFFER_BYTES + limits::BODY_BUFFER_SLACK, true))))
+        Some(
+            self.wrap(
+                body.unwrap_or_else(|| Body::new(limits::BODY_BUFFER_BYTES + limits::BODY_BUFFER_SLACK, 0, true)),
+            ),
+        )
     }
 
     /// Buffers lent and not yet returned.
@@ -134,19 +153,26 @@ pub struct Buffer {
 
 struct Body {
     bytes: Vec<u8>,
+    /// Bytes at the front that are never used.
+    base: usize,
     start: usize,
     tailroom: usize,
     large: bool,
-    /// So many bytes of the vector's memory, from its beginning, have been written once; 0 when that memory may be another.
+    /// So many bytes of the vector's memory, from its beginning, have been written once, as long as it has this capacity.
     written: usize,
+    capacity: usize,
     /// Where it goes when it is dropped; none while it lies on a shelf.
     home: Option<Rc<Shelves>>,
 }
 
 impl Body {
-    fn new(capacity: usize, large: bool) -> Box<Self> {
-        let bytes = Vec::with_capacity(capacity);
-        Box::new(Self { bytes, start: 0, tailroom: 0, large, written: 0, home: None })
+    fn new(capacity: usize, base: usize, large: bool) -> Box<Self> {
+        let bytes = Vec::with_capacity(base + capacity);
+        let capacity = bytes.capacity();
+        let mut body =
+            Box::new(Self { bytes, base, start: base, tailroom: 0, large, written: 0, capacity, home: None });
+        body.set_length(base);
+        body
     }
 
     /// Bytes that no read fills.
@@ -154,11 +180,24 @@ impl Body {
         if self.large { limits::BODY_BUFFER_SLACK } else { 0 }
     }
 
-    /// The vector is about to have so many bytes, for which it may have to move.
-    const fn on_length(&mut self, bytes: usize) {
-        if bytes > self.bytes.capacity() {
-            self.written = 0;
+    /// Sets the vector's length; what is new in it is zero or what stood there before.
+    fn set_length(&mut self, length: usize) {
+        self.note_written();
+        if length <= self.written {
+            // SAFETY: that many bytes of this memory were initialised once, and who shortens a vector of bytes leaves them
+            // as they are.
+            unsafe { self.bytes.set_len(length) }
+        } else {
+            self.bytes.resize(length, 0);
+            self.note_written();
         }
+    }
+
+    /// A vector moves only to grow.
+    fn note_written(&mut self) {
+        let kept = if self.bytes.capacity() == self.capacity { self.written } else { 0 };
+        self.capacity = self.bytes.capacity();
+        self.written = kept.max(self.bytes.len());
     }
 }
 
@@ -209,17 +248,15 @@ impl Buffer {
     /// Empties the buffer and leaves free bytes before what comes next, and behind what a read may fill.
     pub fn rewind(&mut self, headroom: usize, tailroom: usize) {
         let body = &mut **self.body;
-        body.bytes.clear();
-        body.on_length(headroom);
-        body.bytes.resize(headroom, 0);
-        body.start = headroom;
+        body.start = body.base + headroom;
+        body.set_length(body.start);
         body.tailroom = tailroom;
     }
 
     /// Puts `front` right before the filled bytes when the headroom allows.
     pub fn try_prepend(&mut self, front: &[u8]) -> bool {
         let body = &mut **self.body;
-        if front.len() > body.start {
+        if front.len() > body.start - body.base {
             return false;
         }
         body.start -= front.len();
@@ -233,28 +270,21 @@ impl Buffer {
             return;
         }
         let body = &mut **self.body;
-        if body.start > 0 {
-            body.bytes.drain(..body.start);
-            body.start = 0;
-        }
+        body.bytes.drain(body.base..body.start);
+        body.start = body.base;
         if self.spare() < count {
             let body = &mut **self.body;
-            body.written = 0;
             body.bytes.reserve_exact(body.tailroom + body.slack() + count.max(body.bytes.capacity()));
         }
     }
 
     /// Appends to the filled part.
     pub fn extend(&mut self, more: &[u8]) {
-        let body = &mut **self.body;
-        body.on_length(body.bytes.len() + more.len());
-        body.bytes.extend_from_slice(more);
+        self.body.bytes.extend_from_slice(more);
     }
 
     /// The vector behind the buffer, for encoders that append to it.
     pub fn sink(&mut self) -> &mut Vec<u8> {
-        // It may grow there.
-        self.body.written = 0;
         &mut self.body.bytes
     }
 
@@ -264,15 +294,8 @@ impl Buffer {
     /// What `fill` says; then nothing is added.
     pub fn try_fill<E>(&mut self, most: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<(), E> {
         let body = &mut **self.body;
-        let (before, end) = (body.bytes.len(), body.bytes.len() + most);
-        if end <= body.written {
-            // SAFETY: that many bytes of this memory, which has not been exchanged since, were initialised once, and who
-            // shortens a vector of bytes leaves them as they are.
-            unsafe { body.bytes.set_len(end) }
-        } else {
-            body.bytes.resize(end, 0);
-            body.written = end;
-        }
+        let before = body.bytes.len();
+        body.set_length(before + most);
         let filled = fill(&mut body.bytes[before..]);
         body.bytes.truncate(before + *filled.as_ref().unwrap_or(&0));
         filled.map(drop)
@@ -300,8 +323,9 @@ impl Drop for Buffer {
         let mut shelf = shelf.bodies.borrow_mut();
         // A buffer that grew for one large head must not stay large for ever.
         if shelf.len() < kept && body.bytes.capacity() <= size * 2 {
-            body.bytes.clear();
-            body.start = 0;
+            let base = body.base;
+            body.set_length(base);
+            body.start = base;
             body.tailroom = 0;
             shelf.push(body);
         }
@@ -351,6 +375,39 @@ mod tests {
         drop(buffer);
         assert_eq!(pool.lent(), 0);
         assert_eq!(pool.lend().body.bytes.as_ptr(), address);
+    }
+
+    /// Their heads are in different parts of the processor's cache then.
+    #[test]
+    fn buffers_begin_at_different_places_of_a_page_and_have_the_same_room() {
+        let pool = BufferPool::new();
+        let buffers: Vec<_> = (0..COLOURS).map(|_| pool.lend()).collect();
+        let mut starts: Vec<_> = buffers.iter().map(|buffer| buffer.body.start).collect();
+        starts.dedup();
+        assert_eq!(starts.len(), COLOURS);
+        for mut buffer in buffers {
+            assert_eq!((buffer.len(), buffer.spare()), (0, limits::BUFFER_BYTES));
+            assert!(!buffer.try_prepend(b"1"), "what is before the start is nobody's");
+            buffer.extend(b"head body");
+            buffer.consume(5);
+            buffer.reserve(limits::BUFFER_BYTES - 4);
+            assert_eq!((buffer.filled(), buffer.spare()), (&b"body"[..], limits::BUFFER_BYTES - 4));
+        }
+        assert_eq!(pool.lend().spare(), limits::BUFFER_BYTES, "also when it is lent again");
+    }
+
+    #[test]
+    fn headroom_holds_what_stood_there_and_is_not_written_again() {
+        let pool = BufferPool::new();
+        let mut buffer = pool.lend();
+        buffer.extend(&[7; 100]);
+        drop(buffer);
+        let mut buffer = pool.lend();
+        buffer.rewind(60, 0);
+        assert!(buffer.is_empty() && buffer.try_prepend(b"head"));
+        assert_eq!(buffer.body.bytes[buffer.body.base..buffer.body.start], [7; 56]);
+        buffer.rewind(200, 0);
+        assert_eq!(buffer.body.bytes[buffer.body.base + 100..], [0; 100], "beyond it there is nothing yet");
     }
 
     #[test]

@@ -416,6 +416,24 @@ fn goodbyes_never_name_a_higher_stream(io: Io) {
     scene.recovers();
 }
 
+/// `x-request-id` in the code of RFC 7541 appendix B.
+const REQUEST_ID: &[u8] = b"\xf2\xb5\x85\xed\x69\x50\x95\x8d\x27";
+
+/// RFC 7541 sections 2.3.2 and 6.2.3: values that differ each time stay out of the client's table, but their names are in it
+/// from the first response on.
+fn a_name_is_spelled_out_once_also_where_its_values_never_come_again(io: Io) {
+    let scene = Scene::set(io);
+    let mut client = H2Wire::bare(Wire::to(scene.gateway.address()));
+    client.sends(settings(&[])).settles();
+    let spelled = [1, 3, 5].map(|stream| {
+        let head = client.sends(get(stream, "/echo")).expects(HEADERS);
+        head.payload.windows(REQUEST_ID.len()).any(|bytes| bytes == REQUEST_ID)
+    });
+    assert_eq!(spelled, [true, false, false]);
+    client.closes();
+    scene.recovers();
+}
+
 /// http.md 73 and section 5.5: a client's goodbye lets its streams end and takes no more of them.
 fn a_client_that_says_goodbye_is_served_to_its_end(io: Io) {
     let scene = Scene::set(io);
@@ -441,5 +459,6 @@ on_both_drivers![
     what_an_endpoint_sent_waits_no_longer_than_it_may,
     a_reset_is_not_answered,
     goodbyes_never_name_a_higher_stream,
+    a_name_is_spelled_out_once_also_where_its_values_never_come_again,
     a_client_that_says_goodbye_is_served_to_its_end,
 ];

@@ -12,7 +12,7 @@ use crate::net::{Buffer, BufferPool};
 /// A piece of content in the hands of `h2`.
 pub(super) struct Chunk {
     content: Content,
-    _place: Place,
+    _place: Option<Place>,
 }
 
 enum Content {
@@ -25,8 +25,8 @@ enum Content {
 const POOLED_BYTES: usize = limits::BUFFER_BYTES / 4;
 
 impl Chunk {
-    /// A copy of `content`, at most [`limits::BUFFER_BYTES`] long.
-    pub(super) fn new(content: &[u8], pool: &BufferPool, queue: &Rc<Queue>) -> Self {
+    /// A copy of `content`, at most [`limits::BUFFER_BYTES`] long, in the queue of a stream that has one.
+    pub(super) fn new(content: &[u8], pool: &BufferPool, queue: Option<&Rc<Queue>>) -> Self {
         let content = if content.len() < POOLED_BYTES {
             Content::Small(Bytes::copy_from_slice(content))
         } else {
@@ -34,7 +34,7 @@ impl Chunk {
             buffer.extend(content);
             Content::Pooled(buffer)
         };
-        Self { content, _place: queue.place() }
+        Self { content, _place: queue.map(Queue::place) }
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         let (pool, queue) = (BufferPool::new(), Rc::new(Queue::default()));
         for length in [1, POOLED_BYTES - 1, POOLED_BYTES, limits::BUFFER_BYTES] {
             let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).expect("small")).collect();
-            let mut chunk = Chunk::new(&content, &pool, &queue);
+            let mut chunk = Chunk::new(&content, &pool, Some(&queue));
             chunk.advance(1);
             assert_eq!((chunk.remaining(), chunk.chunk()), (length - 1, &content[1..]));
         }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_stream_keeps_so_many_chunks_and_no_more() {
         let (pool, queue) = (BufferPool::new(), Rc::new(Queue::default()));
-        let mut chunks: Vec<_> = (0..CHUNKS).map(|_| Chunk::new(b"x", &pool, &queue)).collect();
+        let mut chunks: Vec<_> = (0..CHUNKS).map(|_| Chunk::new(b"x", &pool, Some(&queue))).collect();
         assert!(queue.poll_room(Waker::noop()).is_pending());
         drop(chunks.pop());
         assert!(queue.poll_room(Waker::noop()).is_ready());

@@ -124,6 +124,7 @@ impl ClientStream {
             Ok(start) => start,
             Err(why) => return Err(self.fails(StreamFault::Untranslatable(why))),
         };
+        self.wire.introduce(start.request.headers_mut());
         self.is_head.set(start.request.method() == Method::HEAD);
         // RFC 8441 section 3: only where the endpoint said that it may be asked; elsewhere the offer is left out, which whoever
         // makes one has to expect (RFC 9110 section 7.8).

@@ -15,7 +15,8 @@ use crate::limits;
 pub(super) struct Content {
     stream: SendStream<Chunk>,
     unframer: Unframer,
-    queue: Rc<Queue>,
+    /// None as long as nothing waits in it: most bodies are one chunk.
+    queue: Option<Rc<Queue>>,
 }
 
 /// Most content of one write, so that whoever writes sees that it moves.
@@ -31,7 +32,7 @@ pub(super) struct Progress {
 
 impl Content {
     pub(super) fn new(stream: SendStream<Chunk>, unframer: Unframer) -> Self {
-        Self { stream, unframer, queue: Rc::default() }
+        Self { stream, unframer, queue: None }
     }
 
     /// Sends some of the body that stands at the front of `bytes`.
@@ -45,29 +46,35 @@ impl Content {
         let (mut piece, mut next) = self.unframer.front(bytes, MOST).ok_or_else(malformed)?;
         let wanted = piece.content.len();
         if wanted > 0 {
-            ready!(self.queue.poll_room(poller.waker()));
+            ready!(self.poll_room(poller));
             let granted = ready!(poll_capacity(&mut self.stream, poller, wanted))?;
             if granted < wanted {
                 (piece, next) = self.unframer.front(bytes, granted).ok_or_else(malformed)?;
             }
         }
         self.unframer = next;
-        send_piece(&mut self.stream, &piece, bytes, wire, &self.queue)?;
+        let queue = if piece.ends { self.queue.as_ref() } else { Some(&*self.queue.get_or_insert_default()) };
+        send_piece(&mut self.stream, &piece, bytes, wire, queue)?;
         Poll::Ready(Ok(Progress { used: piece.used, ends: piece.ends }))
     }
 
     /// Sends bytes of a tunnel as they are; how many.
     pub(super) fn poll_pass(&mut self, poller: &mut Poller<'_>, wire: &Wire, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.queue.poll_room(poller.waker()));
+        ready!(self.poll_room(poller));
         let count = ready!(poll_capacity(&mut self.stream, poller, bytes.len().min(MOST)))?;
-        let chunk = Chunk::new(&bytes[..count], &wire.pool, &self.queue);
+        let chunk = Chunk::new(&bytes[..count], &wire.pool, Some(self.queue.get_or_insert_default()));
         Poll::Ready(self.stream.send_data(chunk, false).map(|()| count).map_err(gone))
     }
 
     /// Ends a tunnel.
     pub(super) fn end(&mut self, wire: &Wire) {
         // It fails only where nobody hears it any more.
-        drop(self.stream.send_data(Chunk::new(b"", &wire.pool, &self.queue), true));
+        drop(self.stream.send_data(Chunk::new(b"", &wire.pool, None), true));
+    }
+
+    /// Ready when there is room for a chunk.
+    fn poll_room(&self, poller: &Poller<'_>) -> Poll<()> {
+        self.queue.as_ref().map_or(Poll::Ready(()), |queue| queue.poll_room(poller.waker()))
     }
 
     /// Ready when the peer gave the stream up, or the connection is gone.
@@ -106,7 +113,7 @@ fn send_piece(
     piece: &Piece,
     bytes: &[u8],
     wire: &Wire,
-    queue: &Rc<Queue>,
+    queue: Option<&Rc<Queue>>,
 ) -> io::Result<()> {
     let content = &bytes[piece.content.clone()];
     let has_trailers = !piece.trailers.is_empty();

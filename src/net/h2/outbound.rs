@@ -89,7 +89,8 @@ impl Outbound {
                 decode_response_head(bytes, self.kind == Kind::Head).map(|start| (start, false))
             }
         };
-        let (start, is_switch) = decoded.ok_or(io::ErrorKind::InvalidData)?;
+        let (mut start, is_switch) = decoded.ok_or(io::ErrorKind::InvalidData)?;
+        wire.introduce(start.response.headers_mut());
         if start.response.status().is_informational() {
             respond.send_informational(start.response).map_err(gone)?;
         } else {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context as Poller, Poll};
 
 use h2::server::Connection;
+use http::HeaderMap;
 
 use super::chunk::Chunk;
 use super::io::Io;
@@ -64,6 +65,8 @@ pub(super) struct Wire {
     is_dry: Cell<bool>,
     /// Field sections that streams have sent and that have not gone.
     fields_owed: Cell<u64>,
+    /// Has the peer got the names of fields whose values differ each time?
+    is_introduced: Cell<bool>,
     reader: RefCell<Option<Loop>>,
     writer: RefCell<Option<Loop>>,
 }
@@ -137,6 +140,7 @@ impl Wire {
             is_bulk: Cell::new(false),
             is_dry: Cell::new(false),
             fields_owed: Cell::new(0),
+            is_introduced: Cell::new(false),
             reader: RefCell::default(),
             writer: RefCell::default(),
         });
@@ -346,6 +350,14 @@ impl Wire {
     /// The first bytes that came, and zeros.
     pub(super) fn greeting(&self) -> [u8; GREETING_BYTES] {
         self.greeting.get()
+    }
+
+    /// Lets the first head of a connection bring all its fields into the peer's table (RFC 7541 section 2.3.2), also those
+    /// marked to stay out of it: from then on their names are one byte, and only their values are spelled out.
+    pub(super) fn introduce(&self, fields: &mut HeaderMap) {
+        if !self.is_introduced.replace(true) {
+            fields.values_mut().for_each(|value| value.set_sensitive(false));
+        }
     }
 
     /// A stream sends some fields.
