@@ -7,8 +7,11 @@ use super::request::RequestHead;
 
 /// Bytes of a value of version 00.
 const VALUE_BYTES: usize = 55;
-/// Where the identity of the trace stands.
+/// Where its parts stand, each behind a `-`.
+const VERSION: Range<usize> = 0..2;
 const TRACE_ID: Range<usize> = 3..35;
+const SPAN_ID: Range<usize> = 36..52;
+const FLAGS: Range<usize> = 53..VALUE_BYTES;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 /// The only flag that this level knows.
 const SAMPLED: u8 = 1;
@@ -43,27 +46,15 @@ impl TraceParent {
     /// The identity of the trace in what a head says, as it stands there; `None` when [`TraceParent::of`] is.
     #[must_use]
     pub fn id_of<'b>(head: &RequestHead, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        let value = value_of(head, bytes)?;
-        Self::parse(value).and_then(|_valid| value.get(TRACE_ID))
+        valid(value_of(head, bytes)?).map(|known| &known[TRACE_ID])
     }
 
     /// Reads a value (section 3.2.2); one of a later version as one of version 00, as far as that goes (section 4.3).
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let (known, rest) = value.split_at_checked(VALUE_BYTES)?;
-        let version = hex::<1>(&known[..2])?[0];
-        let is_whole = match version {
-            0 => rest.is_empty(),
-            0xff => false,
-            _ => rest.first().is_none_or(|byte| *byte == b'-'),
-        };
-        if !is_whole || [2, 35, 52].iter().any(|at| known[*at] != b'-') {
-            return None;
-        }
-        let (trace_id, span_id) = (hex::<16>(&known[TRACE_ID])?, hex::<8>(&known[36..52])?);
-        let flags = hex::<1>(&known[53..])?[0];
-        let is_valid = trace_id != [0; 16] && span_id != [0; 8];
-        is_valid.then_some(Self { trace_id, span_id, sampled: flags & SAMPLED != 0 })
+        let known = valid(value)?;
+        let (trace_id, span_id) = (hex(&known[TRACE_ID]), hex(&known[SPAN_ID]));
+        Some(Self { trace_id, span_id, sampled: hex::<1>(&known[FLAGS])[0] & SAMPLED != 0 })
     }
 
     /// Appends the value, of version 00.
@@ -99,20 +90,37 @@ const fn digits(byte: u8) -> [u8; 2] {
     [HEX[(byte >> 4) as usize], HEX[(byte & 0xf) as usize]]
 }
 
-/// Lower-case hexadecimal digits: upper-case ones are invalid (section 3.2.2.1).
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    // Whether all of them are digits is asked once.
-    let mut seen = 0;
-    for (byte, pair) in bytes.iter_mut().zip(text.as_chunks::<2>().0) {
-        let [high, low] = pair.map(|digit| DIGITS[usize::from(digit)]);
-        seen |= high | low;
-        *byte = high << 4 | low;
-    }
-    (seen & NO_DIGIT == 0).then_some(bytes)
+/// What is known of a value, if that is valid.
+fn valid(value: &[u8]) -> Option<&[u8]> {
+    let (known, rest) = value.split_at_checked(VALUE_BYTES)?;
+    let is_whole = match &known[VERSION] {
+        b"00" => rest.is_empty(),
+        b"ff" => false,
+        _ => rest.first().is_none_or(|byte| *byte == b'-'),
+    };
+    let is_divided = [TRACE_ID, SPAN_ID, FLAGS].iter().all(|part| known[part.start - 1] == b'-');
+    let [version, trace_id, span_id, flags] = [VERSION, TRACE_ID, SPAN_ID, FLAGS].map(|part| seen(&known[part]));
+    let is_hex = (version | trace_id | span_id | flags) & NO_DIGIT == 0;
+    // Identities of nothing but zeros are invalid (sections 3.2.2.3 and 3.2.2.4).
+    (is_whole && is_divided && is_hex && trace_id != 0 && span_id != 0).then_some(known)
 }
 
-/// What a digit is worth, by its character.
+/// What all digits are worth in one; in `NO_DIGIT` there is a bit for those that are none.
+fn seen(digits: &[u8]) -> u8 {
+    digits.iter().fold(0, |seen, digit| seen | DIGITS[usize::from(*digit)])
+}
+
+/// The bytes that digits stand for.
+fn hex<const N: usize>(digits: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let [high, low] = pair.map(|digit| DIGITS[usize::from(digit)]);
+        *byte = high << 4 | low;
+    }
+    bytes
+}
+
+/// What a digit is worth, by its character; upper-case ones are invalid (section 3.2.2.1).
 const DIGITS: [u8; 256] = {
     let mut digits = [NO_DIGIT; 256];
     let mut worth = 0_u8;

@@ -40,17 +40,21 @@ fn must_escape(char: char) -> bool {
     matches!(char, '"' | '\\' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Is this a character of its own that need not be escaped?
-const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+/// Are all of them plain? Without a way out at the first that is not, as nearly all are.
+fn are_plain(bytes: &[u8]) -> bool {
+    !bytes.iter().fold(false, |odd, byte| odd | IS_ODD[usize::from(*byte)])
 }
 
-/// Are all of them plain? Without a way out at the first that is not, many are looked at at once.
-fn are_plain(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    let all = |bytes: &[u8]| bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte));
-    chunks.iter().all(|chunk| all(chunk)) && all(rest)
-}
+/// Which bytes are not characters of their own that need no escape.
+const IS_ODD: [bool; 256] = {
+    let mut odd = [true; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        odd[byte as usize] = byte == b'"' || byte == b'\\';
+        byte += 1;
+    }
+    odd
+};
 
 /// Appends the record as one JSON object and a line feed; fields that say nothing are left out.
 ///
