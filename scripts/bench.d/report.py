@@ -49,7 +49,8 @@ def best_peer(results, key):
 
 def table(scenario, results):
     """The Markdown of one scenario: `results` maps contenders to their rounds."""
-    shapes = {kind: _load for kind in AT_SATURATION} | {"rate": _load, "idle": _idle, "reload": _reload, "spread": _spread}
+    shapes = {kind: _load for kind in AT_SATURATION}
+    shapes |= {"rate": _load, "idle": _idle, "reload": _reload, "spread": _spread, "overload": _overload}
     shape = _by_cast.get(scenario.cast) or shapes[scenario.kind]
     rows = shape(scenario, results)
     lines = [f"### {scenario.name}: {scenario.title}", ""]
@@ -222,6 +223,29 @@ def _reload(_scenario, results):
             spread([value for figures in rounds for value in figures.get("adopted_ms", [])], "{:.0f}"),
             f"{sum(column(rounds, 'reloads')):.0f}",
             spread(column(rounds, "rss_kib", 1 / 1024), "{:.1f}"),
+        ])
+    return rows
+
+
+def _overload(_scenario, results):
+    rows = [[
+        "", "p99 of a quarter of it, us", "p99 of what was let in, us", "p99 / unloaded", "p50 us", "answers/s of load", "shed, %",
+        "CPU us/answer", "RSS MiB", "load side busy",
+    ]]
+    for name, rounds in results.items():
+        worse = [figures["p99_us"] / figures["calm_p99_us"] for figures in rounds if figures.get("calm_p99_us")]
+        shed = [one["shed"] / (one["shed"] + one["requests"]) * 100 for one in rounds if "shed" in one]
+        rows.append([
+            name,
+            spread(column(rounds, "calm_p99_us"), "{:.0f}"),
+            spread(column(rounds, "p99_us"), "{:.0f}"),
+            spread(worse, "{:.2f}"),
+            spread(column(rounds, "p50_us"), "{:.0f}"),
+            spread(column(rounds, "per_second"), "{:.0f}"),
+            spread(shed, "{:.1f}"),
+            spread(column(rounds, "cpu_us"), "{:.2f}"),
+            middle(column(rounds, "rss_kib", 1 / 1024), "{:.1f}"),
+            middle(column(rounds, "load_busy", 100), "{:.0f} %"),
         ])
     return rows
 

@@ -56,6 +56,11 @@ class Scenario:
     fields: tuple[str, ...] = ()
 
 
+# As many slow requests as the origin has time for (rig/src/bin/slow.rs); a load that is none, and one that is too much.
+SLOW_PER_SECOND = 1600
+CALM, OVERLOAD = 0.25, 3
+# Until a limit has been found.
+SETTLING = 3.0
 # A trace that somebody has begun.
 TRACED = "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SPREAD_TITLE = "local replies to 8 connections that the kernel gives to one of 2 workers"
@@ -105,6 +110,10 @@ SCENARIOS = {
             "limits50", "the same at 50 % of the slowest's saturation", "rate",
             share=0.5, base="limits", cast=variants.limits,
         ),
+        Scenario(
+            "overload", f"three times what the origin has time for, {SLOW_PER_SECOND} requests/s of some 10 ms", "overload",
+            connections=512, cast=variants.overload,
+        ),
         Scenario("spread", SPREAD_TITLE, "spread", "/local", SPREAD_CONNECTIONS, cast=variants.spread),
         Scenario(
             "spread80", f"{SPREAD_TITLE}, 80 % of one worker", "spread", "/local", SPREAD_CONNECTIONS,
@@ -145,6 +154,8 @@ class Bench:
         origins = [*self.origins, self.shared_port]
         if front.calls:
             origins = [self._other(self.tools / "calls", "--bytes", MESSAGE)]
+        if scenario.kind == "overload":
+            origins = [self._other(self.tools / "slow")]
         if getattr(contender, "wants_store", False):
             # It keeps nothing and listens to nobody else.
             alone = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
@@ -197,6 +208,15 @@ class Bench:
         # The warm-up is a run of its own so that its CPU time is not in the figure.
         self._rate(scenario, proxy.port, rate, WARMUP)
         return self._gauged(proxy, lambda: self._rate(scenario, proxy.port, rate, self.seconds))
+
+    def overload(self, scenario, proxy, _rate):
+        calm = self._rate(scenario, proxy.port, CALM * SLOW_PER_SECOND, self.seconds)
+        load = lambda seconds: self._rate(scenario, proxy.port, OVERLOAD * SLOW_PER_SECOND, seconds, may_shed=True)
+        load(SETTLING)
+        figures = self._gauged(proxy, lambda: load(self.seconds), scenario.body)
+        # This origin does not tell who has come.
+        kept = {name: figure for name, figure in figures.items() if name not in ("reuse", "shares")}
+        return {**kept, "calm_p99_us": calm["p99_us"]}
 
     def spread(self, scenario, proxy, rate):
         found = sources.of_first_worker(proxy, scenario.connections)
@@ -309,7 +329,7 @@ class Bench:
             "load_busy": tools / wall_us,
             "others_busy": max(machine - spent.cpu_us - tools, 0) / wall_us,
             "failures": failures,
-            **{name: figures[name] for name in ("p50_us", "p99_us", "p999_us", "max_us", "lag_p99_us") if name in figures},
+            **{name: figures[name] for name in ("p50_us", "p99_us", "p999_us", "max_us", "lag_p99_us", "shed") if name in figures},
         }
 
     def _origins_us(self):
@@ -325,10 +345,13 @@ class Bench:
         command += ["-s", HERE / "report.lua", url, "--", scenario.name]
         return json.loads(children.run(command, whole + GRACE).strip().splitlines()[-1])
 
-    def _rate(self, scenario, port, rate, seconds, connections=None, more=()):
+    def _rate(self, scenario, port, rate, seconds, connections=None, more=(), may_shed=False):
         command = [self.load, "rate", "--to", port, "--path", scenario.path, "--rate", rate]
         command += ["--conns", connections or scenario.connections, "--seconds", seconds, "--warmup", 0, *more]
-        return json.loads(children.run(command, seconds + GRACE))
+        figures = json.loads(children.run(command, seconds + GRACE))
+        if figures["shed"] and not may_shed:
+            figures["failures"]["shed"] = figures["shed"]
+        return figures
 
     def _arrived_since(self, seen):
         """Requests, and the connections opened for them, by origin."""

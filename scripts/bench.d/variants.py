@@ -29,6 +29,8 @@ KEPT, BALANCED = "kept", "handed over"
 BARE, EVERYTHING = "plain route", "every policy"
 # So many that nobody is ever refused; of one client, as all of the load comes from one address.
 PER_CLIENT = "limit: 1000000/1s"
+# All that come are let in, or as many as the endpoint bears.
+OPEN, GATED = "all let in", "admission"
 # No limit; one of this process; one that gateways share by a store, of which tokens are taken ahead of use.
 UNLIMITED, PROCESS, LEASED = "no limit", "process", "leased"
 
@@ -145,3 +147,11 @@ def limits(chosen):
             yield Ringgate(one.binary, before + UNLIMITED)
             yield Limited(one.binary, before + PROCESS, is_shared=False)
             yield Limited(one.binary, before + LEASED, is_shared=True)
+
+
+def overload(chosen):
+    """Without adaptive admission and with it."""
+    for one in chosen:
+        if isinstance(one, Ringgate):
+            yield Clustered(one.binary, prefix(one.name) + OPEN, "", FIRST)
+            yield Clustered(one.binary, prefix(one.name) + GATED, "admission: {}, ", FIRST)

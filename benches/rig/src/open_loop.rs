@@ -63,7 +63,7 @@ struct Answer {
 
 /// How a request ended.
 enum End {
-    Answered { close: bool },
+    Answered { close: bool, is_shed: bool },
     Failed(&'static str),
 }
 
@@ -78,6 +78,8 @@ pub struct Load {
     latencies: Histogram<u64>,
     lags: Histogram<u64>,
     failures: BTreeMap<&'static str, u64>,
+    /// Answers that said that there was too much to do.
+    shed: u64,
     reopened: u64,
 }
 
@@ -99,6 +101,7 @@ impl Load {
             latencies: empty_histogram(),
             lags: empty_histogram(),
             failures: BTreeMap::new(),
+            shed: 0,
             reopened: 0,
             plan,
         })
@@ -190,7 +193,7 @@ impl Load {
             let (taken, end) = client.answer.take(&self.arrived[from..count]);
             from += taken;
             let Some(end) = end else { return Ok(()) };
-            let goes_on = matches!(end, End::Answered { close: false });
+            let goes_on = matches!(end, End::Answered { close: false, .. });
             self.end(number, end)?;
             if !goes_on {
                 return Ok(());
@@ -204,11 +207,13 @@ impl Load {
         client.answer = Answer::default();
         client.unanswered = client.unanswered.saturating_sub(1);
         let due = client.due;
-        let is_over = client.unanswered == 0 || !matches!(end, End::Answered { close: false });
+        let is_over = client.unanswered == 0 || !matches!(end, End::Answered { close: false, .. });
         match end {
-            End::Answered { close } => {
-                if let Some(due) = due.filter(|due| *due >= self.counts_from) {
-                    record(&mut self.latencies, due);
+            End::Answered { close, is_shed } => {
+                match due.filter(|due| *due >= self.counts_from) {
+                    Some(_) if is_shed => self.shed += 1,
+                    Some(due) => record(&mut self.latencies, due),
+                    None => {}
                 }
                 if close {
                     self.reopen(number)?;
@@ -240,7 +245,7 @@ impl Load {
         let failures: Vec<String> = self.failures.iter().map(|(kind, count)| format!("\"{kind}\":{count}")).collect();
         format!(
             "{{\"requests\":{},\"seconds\":{},\"p50_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"max_us\":{:.1},\
-             \"lag_p99_us\":{:.1},\"reopened\":{},\"failures\":{{{}}}}}",
+             \"lag_p99_us\":{:.1},\"shed\":{},\"reopened\":{},\"failures\":{{{}}}}}",
             self.latencies.len(),
             self.plan.measured.as_secs_f64(),
             microseconds(&self.latencies, 0.5),
@@ -248,6 +253,7 @@ impl Load {
             microseconds(&self.latencies, 0.999),
             microseconds(&self.latencies, 1.0),
             microseconds(&self.lags, 0.99),
+            self.shed,
             self.reopened,
             failures.join(",")
         )
@@ -287,8 +293,11 @@ impl Answer {
         if self.missing > 0 {
             return (count, None);
         }
-        let answered = parsed.status == 200;
-        (count, Some(if answered { End::Answered { close: parsed.close } } else { End::Failed("status") }))
+        let end = match parsed.status {
+            status @ (200 | 503) => End::Answered { close: parsed.close, is_shed: status == 503 },
+            _ => End::Failed("status"),
+        };
+        (count, Some(end))
     }
 
     fn take_head(&mut self, bytes: &[u8]) -> (usize, Option<End>) {
