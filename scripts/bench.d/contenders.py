@@ -30,6 +30,8 @@ class Running:
     reconfigure: Callable[[int], None]
     # Where the gateway has its metrics.
     admin: int = 0
+    # Does somebody ask for them now and then?
+    is_scraped: bool = False
 
     @property
     def pid(self):
@@ -66,7 +68,7 @@ class Configured:
 
     name = ""
     reloads = False
-    has_admin = False
+    has_admin = is_scraped = False
     fronts = EVERY
     cpus = children.PROXY_CPU
 
@@ -87,7 +89,7 @@ class Configured:
         os.replace(waiting / "0", config)
         child = _launch(self.command(config), folder, self.name, port, self.cpus)
         adopt = lambda generation: self.reload(child, waiting / str(generation), config)
-        return Running(child, port, adopt, admin if self.has_admin else 0)
+        return Running(child, port, adopt, admin if self.has_admin else 0, self.is_scraped)
 
     def reload(self, _child, fresh, config):
         os.replace(fresh, config)
@@ -99,6 +101,8 @@ class Ringgate(Configured):
     # Further keys of the cluster and of its route, each with a comma behind it; further keys of the whole, by line.
     cluster = route = keys = ""
     log = "off"
+    # Further keys of what is observed, each with a comma before it.
+    observed = ""
 
     def __init__(self, binary, name="ringgate"):
         super().__init__(binary)
@@ -121,7 +125,7 @@ class Ringgate(Configured):
             f'listeners: {{ web: {{ address: "127.0.0.1:{port}"{self.front(front)} }} }}\n',
             f"clusters: {{ app: {{ {self.cluster}endpoints: [{endpoints}] }} }}\n",
             "defaults: { route: { body_limit: 0 } }\n",
-            f"observability: {{ access_log: {{ output: {self.log} }} }}\n",
+            f"observability: {{ access_log: {{ output: {self.log} }}{self.observed} }}\n",
             f"reload: {{ watch: {watch} }}\n",
             self.keys,
             "routes:\n",

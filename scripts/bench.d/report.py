@@ -7,7 +7,7 @@ import variants
 FLOOR = "relay"
 OURS = ("ringgate", "against")
 # Kinds of scenarios whose load side sends as fast as it is answered.
-AT_SATURATION = ("saturate", "streams", "calls", "handshakes", "policed")
+AT_SATURATION = ("saturate", "streams", "calls", "handshakes", "policed", "watched")
 # Per cent of one CPU; this much the system itself takes for its own housekeeping.
 DISTURBED = 5
 # Per cent of the load side's CPU from which on requests wait for the load side itself.
@@ -134,7 +134,8 @@ def _variants(first):
         peers = [name for name in ("relay", "nginx", "haproxy", "envoy") if name in results]
         rows = [[
             "", "CPU us/request", "of it user", f"{what} / {first}", *(f"{what} / {peer}" for peer in peers), "requests/s",
-            "p50 us", "p99 us", "p99.9 us", "RSS MiB", "switches/request", "log lines lost", "load side busy",
+            "p50 us", "p99 us", "p99.9 us", "RSS MiB", "switches/request", "log lines lost", "spans lost",
+            "a scrape, ms", "its page, KiB", "load side busy",
         ]]
         for name, rounds in results.items():
             rows.append([
@@ -150,6 +151,9 @@ def _variants(first):
                 middle(column(rounds, "rss_kib", 1 / 1024), "{:.1f}"),
                 middle(column(rounds, "switches"), "{:.3f}"),
                 middle(column(rounds, "dropped", 100), "{:.2f} %"),
+                middle(column(rounds, "spans_dropped", 100), "{:.2f} %"),
+                spread([took for one in rounds for took in one.get("scrape_ms", [])], "{:.1f}"),
+                middle(column(rounds, "page_kib"), "{:.0f}"),
                 middle(column(rounds, "load_busy", 100), "{:.0f} %"),
             ])
         return rows
@@ -282,4 +286,6 @@ _by_cast = {
     variants.strategies: _strategies,
     variants.policies: _variants(variants.BARE),
     variants.limits: _variants(variants.UNLIMITED),
+    variants.seeing: _variants(variants.UNSEEN),
+    variants.scraped: _variants(variants.UNSCRAPED),
 }

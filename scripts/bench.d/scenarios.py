@@ -1,9 +1,11 @@
 """What is measured: each function takes one figure of one contender, on a proxy started for it alone."""
 
+import http.client
 import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -29,6 +31,7 @@ IDLE_CONNECTIONS = 10_000
 MESSAGE, PREFIX = 100, 5
 RELOADS_PER_SECOND = 1
 POLL_SECONDS = 0.002
+SCRAPE_SECONDS = 1
 SPREAD_CONNECTIONS = 8
 # Requests that follow one another on a connection without waiting, so that the load side does with little CPU.
 SPREAD_BATCH = 16
@@ -114,6 +117,11 @@ SCENARIOS = {
             "overload", f"three times what the origin has time for, {SLOW_PER_SECOND} requests/s of some 10 ms", "overload",
             connections=512, cast=variants.overload,
         ),
+        Scenario("seeing", "13 B GET, 64 connections, nothing told of it or everything", "watched", cast=variants.seeing),
+        Scenario(
+            "scraped", "the same at 50 %, with 1,000 routes and 200 endpoints, never scraped or once a second", "scraped",
+            share=0.5, base="seeing", cast=variants.scraped,
+        ),
         Scenario("spread", SPREAD_TITLE, "spread", "/local", SPREAD_CONNECTIONS, cast=variants.spread),
         Scenario(
             "spread80", f"{SPREAD_TITLE}, 80 % of one worker", "spread", "/local", SPREAD_CONNECTIONS,
@@ -160,6 +168,8 @@ class Bench:
             # It keeps nothing and listens to nobody else.
             alone = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
             contender.store_port = self._other("redis-server", *alone)
+        if getattr(contender, "wants_collector", False):
+            contender.collector_port = self._other(sys.executable, HERE / "collector.py")
         proxy = contender.start(self.folder, origins, generations, front)
         try:
             return getattr(self, scenario.kind)(scenario, proxy, rate)
@@ -192,9 +202,23 @@ class Bench:
     def policed(self, scenario, proxy, rate):
         figures = self.saturate(scenario, proxy, rate)
         # Only the gateway has metrics to ask for.
-        metrics = _text(f"http://127.0.0.1:{proxy.admin}/metrics") if proxy.admin else ""
-        dropped = re.search(r"^access_log_dropped_total (\d+)", metrics, re.MULTILINE)
-        return {**figures, "dropped": int(dropped.group(1)) / figures["requests"]} if dropped else figures
+        return {**figures, "dropped": _counted(proxy, "access_log_dropped_total") / figures["requests"]} if proxy.admin else figures
+
+    def watched(self, scenario, proxy, rate):
+        with Scraper(proxy):
+            figures = self.policed(scenario, proxy, rate)
+        lost, taken = (_counted(proxy, f"traces_{what}_total") for what in ("dropped", "exported"))
+        return {**figures, "spans_dropped": lost / (lost + taken)} if lost + taken else figures
+
+    def scraped(self, scenario, proxy, rate):
+        visited = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        for number in range(variants.SHOWN_ROUTES):
+            visited.request("GET", variants.shown_path(number))
+            visited.getresponse().read()
+        visited.close()
+        with Scraper(proxy) as scraper:
+            figures = self.rate(scenario, proxy, rate)
+        return {**figures, "scrape_ms": scraper.took_ms, "page_kib": len(_metrics(proxy)) / 1024}
 
     def handshakes(self, scenario, proxy, _rate):
         believed = scenario.front.certified(self.folder).cert
@@ -360,6 +384,40 @@ class Bench:
 
     def _origins_counts(self):
         return [_json(f"http://127.0.0.1:{port}/stats") for port in self.origins]
+
+
+class Scraper:
+    """Asks a proxy for its metrics now and then, if it is one that is asked."""
+
+    def __init__(self, proxy):
+        self.proxy, self.took_ms = proxy, []
+        self.done, self.thread = threading.Event(), threading.Thread(target=self._scrape, daemon=True)
+
+    def __enter__(self):
+        if self.proxy.is_scraped:
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        if self.proxy.is_scraped:
+            self.thread.join()
+
+    def _scrape(self):
+        while not self.done.wait(SCRAPE_SECONDS):
+            begun = time.monotonic()
+            _metrics(self.proxy)
+            self.took_ms.append((time.monotonic() - begun) * 1000)
+
+
+def _metrics(proxy):
+    return _text(f"http://127.0.0.1:{proxy.admin}/metrics")
+
+
+def _counted(proxy, family):
+    """The sum of a family of counters."""
+    samples = re.findall(rf"^{family}(?:\{{[^}}]*\}})? (\d+)", _metrics(proxy), re.MULTILINE)
+    return sum(map(int, samples))
 
 
 def _json(url):

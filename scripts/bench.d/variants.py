@@ -33,6 +33,13 @@ PER_CLIENT = "limit: 1000000/1s"
 OPEN, GATED = "all let in", "admission"
 # No limit; one of this process; one that gateways share by a store, of which tokens are taken ahead of use.
 UNLIMITED, PROCESS, LEASED = "no limit", "process", "leased"
+# Nothing told of a request, and everything that there is to tell.
+UNSEEN, SEEN = "nothing told", "everything told"
+# Nobody asks for metrics, or somebody does; of so many routes, each with traffic, and endpoints.
+UNSCRAPED, SCRAPED = "never scraped", "scraped"
+SHOWN_ROUTES, SHOWN_CLUSTERS, SHOWN_ENDPOINTS = 1000, 20, 10
+# Of so many exchanges the collector gets spans.
+TRACED = "1%"
 
 
 class Clustered(Ringgate):
@@ -97,6 +104,54 @@ class Limited(Ringgate):
         return super().config(*rest)
 
 
+class Watched(Ringgate):
+    """The gateway behind a trusted proxy, which is what Server-Timing is for, and told of or not.
+
+    Its counters and histograms are always on; what may be off is who asks for them, log, spans and Server-Timing.
+    """
+
+    def __init__(self, binary, name, is_told):
+        super().__init__(binary, name)
+        self.is_scraped = self.wants_collector = is_told
+
+    def front(self, front):
+        return super().front(front) + ', trusted_proxies: ["127.0.0.0/8"]'
+
+    def config(self, folder, *rest):
+        if self.is_scraped:
+            self.log = folder / "access.log"
+            self.log.unlink(missing_ok=True)
+            collector = f"http://127.0.0.1:{self.collector_port}"
+            self.observed = f', server_timing: on, tracing: {{ otlp: "{collector}", sample: {TRACED} }}'
+        return super().config(folder, *rest)
+
+
+def shown_path(number):
+    return f"/shown/{number}"
+
+
+class Shown(Ringgate):
+    """The gateway with a long page of metrics."""
+
+    def __init__(self, binary, name, is_scraped):
+        super().__init__(binary, name)
+        self.is_scraped = is_scraped
+
+    def config(self, folder, *rest):
+        whole = super().config(folder, *rest)
+        # Nobody is sent there.
+        clusters = (
+            f"shown{cluster}: {{ endpoints: [" + ", ".join(
+                f'{{ url: "http://127.1.{cluster}.{number + 1}:9" }}' for number in range(SHOWN_ENDPOINTS)
+            ) + "] }" for cluster in range(SHOWN_CLUSTERS)
+        )
+        return whole.replace("clusters: { ", "clusters: { " + ", ".join(clusters) + ", ")
+
+    def more_routes(self, _generation):
+        for number in range(SHOWN_ROUTES):
+            yield f"  - {{ name: shown{number}, match: {{ path: {shown_path(number)} }}, respond: {{ status: 200 }} }}\n"
+
+
 def prefix(contender):
     """What the names of a contender's variants begin with."""
     return "" if contender == "ringgate" else f"{contender} "
@@ -155,3 +210,21 @@ def overload(chosen):
         if isinstance(one, Ringgate):
             yield Clustered(one.binary, prefix(one.name) + OPEN, "", FIRST)
             yield Clustered(one.binary, prefix(one.name) + GATED, "admission: {}, ", FIRST)
+
+
+def seeing(chosen):
+    """Nothing told, and everything."""
+    for one in chosen:
+        if isinstance(one, Ringgate):
+            before = prefix(one.name)
+            yield Watched(one.binary, before + UNSEEN, is_told=False)
+            yield Watched(one.binary, before + SEEN, is_told=True)
+
+
+def scraped(chosen):
+    """Without and with a scrape each second."""
+    for one in chosen:
+        if isinstance(one, Ringgate):
+            before = prefix(one.name)
+            yield Shown(one.binary, before + UNSCRAPED, is_scraped=False)
+            yield Shown(one.binary, before + SCRAPED, is_scraped=True)
