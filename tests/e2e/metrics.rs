@@ -82,6 +82,20 @@ fn requests_are_the_sum_of_answers_and_aborts(io: Io) {
     gateway.stop();
 }
 
+/// K1: a worker that does not get to run for a while says how long it was.
+fn a_stalled_worker_is_told_of(io: Io) {
+    let gateway = Plan::bare(io).start();
+    let before = gateway.metric("worker_stalls_total");
+    gateway.signal(libc::SIGSTOP);
+    let began_ms = now_ms();
+    until_true("a while without running", || now_ms() > began_ms + 300);
+    gateway.signal(libc::SIGCONT);
+    until_true("it is told", || gateway.metric("worker_stalls_total") > before);
+    let longest = gateway.metric("worker_stall_seconds_max");
+    assert!((0.25..15.0).contains(&longest), "{longest} s");
+    gateway.stop();
+}
+
 /// I7: a gateway with resting connections and nothing to do uses next to no CPU.
 fn an_idle_gateway_uses_next_to_no_cpu(io: Io) {
     let endpoint = Endpoint::listens();
@@ -99,5 +113,6 @@ fn an_idle_gateway_uses_next_to_no_cpu(io: Io) {
 on_both_drivers![
     every_figure_is_on_the_page,
     requests_are_the_sum_of_answers_and_aborts,
+    a_stalled_worker_is_told_of,
     an_idle_gateway_uses_next_to_no_cpu,
 ];

@@ -1,8 +1,14 @@
 //! K2 and K1: what the stages of an exchange took, in the log, in figures, and for trusted peers.
 
+use std::sync::Arc;
+
+use super::client::Client;
 use super::endpoint::Endpoint;
+use super::layer::Layer;
 use super::plan::{Io, Plan};
+use super::site::Site;
 use super::wait::{now_ms, until_true};
+use super::wire::Wire;
 
 fn waits_ms(ms: u64) {
     let began_ms = now_ms();
@@ -110,6 +116,28 @@ fn the_short_stages_are_timed_too(io: Io) {
     gateway.stop();
 }
 
+/// Over TLS the way to the first byte ends with the handshake's, which has a stage of its own; the request behind it has none
+/// of either again.
+fn a_handshake_is_a_stage(io: Io) {
+    let site = Site::new();
+    let believer = Arc::new(site.believer());
+    let (_authority, gateway) = site.start(Plan::bare(io).route("name: all, respond: { status: 200, body: in }"));
+    let wire = Wire::to(gateway.address());
+    gateway.waits_for("net_connections_active", 1.0);
+    waits_ms(30);
+    let mut client = Client::over(wire.secured(Layer::client(&believer, "a.example")).expect("a handshake"));
+    for _ in 0..3 {
+        client.asks("/").expects(200);
+    }
+    for stage in ["accept", "tls", "route"] {
+        gateway.waits_for(&format!("http_stage_duration_seconds_count{{stage=\"{stage}\"}}"), 1.0);
+    }
+    let sum = |stage: &str| gateway.metric(&format!("http_stage_duration_seconds_sum{{stage=\"{stage}\"}}"));
+    assert!((0.029..5.0).contains(&sum("accept")), "{} s before the first byte", sum("accept"));
+    assert!(sum("tls") > 0.0 && sum("tls") < 5.0, "{} s for a handshake", sum("tls"));
+    gateway.stop();
+}
+
 /// A trusted peer is told in `Server-Timing`, where it is on; nobody else ever is.
 fn only_trusted_peers_are_told_in_server_timing(io: Io) {
     for (trusted, on, told) in
@@ -167,6 +195,7 @@ fn routes_without_a_series_of_their_own_are_counted(io: Io) {
 on_both_drivers![
     every_stage_says_what_it_took,
     the_short_stages_are_timed_too,
+    a_handshake_is_a_stage,
     only_trusted_peers_are_told_in_server_timing,
     routes_without_a_series_of_their_own_are_counted,
 ];
