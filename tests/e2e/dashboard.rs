@@ -9,6 +9,7 @@ use super::gateway::Gateway;
 use super::gateway::json as parsed;
 use super::patient::Patient;
 use super::plan::{Io, Plan};
+use super::trial::{ends, orders, stages};
 use super::wait::until_true;
 
 const WIDE: (u32, u32) = (1280, 1180);
@@ -97,6 +98,33 @@ fn a_change_of_the_policy_and_a_refused_reload_are_to_be_seen_at_once() {
     gateway.adopts(&plan.route("name: more, match: { path: /more }, respond: { status: 200, body: more }").yaml());
     is_within(browser.waits_for("document.getElementById('reload-error').hidden"));
     is_within(browser.waits_to_read("#config", "taken"));
+    browser.ends(&site(&gateway));
+    gateway.stop();
+}
+
+/// A configuration on trial, what it does beside the one in force, and how that ends are to be seen within two seconds.
+#[test]
+fn a_trial_and_its_end_are_to_be_seen_at_once() {
+    let (_first, _second, plan) = scene();
+    let staged = |word: &str, rules: &str| {
+        let reload = format!("reload: {{ watch: false, stage: {{ {rules} }} }}");
+        plan.clone().and(&reload).yaml().replace("body: hello", &format!("body: {word}"))
+    };
+    let gateway = Gateway::start(&staged("hello", ""));
+    let mut browser = looks_at(&gateway, WIDE);
+    let number = stages(&gateway, &staged("new", "share: 100%, for: 1h"));
+    is_within(browser.waits_to_read("#config", "trial 1, 100 % of new connections"));
+    is_within(browser.waits_to_read("#changes", "trial 1 begins"));
+    for _ in 0..3 {
+        assert_eq!(gateway.client().asks("/").expects(200).text(), "new");
+    }
+    is_within(browser.waits_to_read("#config", "3 requests, 0 failed"));
+    browser.pictures("trial");
+    assert_eq!(orders(&gateway, "abort").0, 200);
+    is_within(browser.waits_to_read("#config", "trial 1 rolled back"));
+    is_within(browser.waits_to_read("#config", "say what was rolled back"));
+    is_within(browser.waits_to_read("#changes", "trial 1 rolled back"));
+    assert_eq!(ends(&gateway, number)["reason"], "an operator asked for it");
     browser.ends(&site(&gateway));
     gateway.stop();
 }

@@ -1,13 +1,17 @@
 //! I5: a changed configuration takes a share of new connections, and is promoted or rolled back by what it does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::Client;
 use super::configuration::puts;
 use super::endpoint::Endpoint;
 use super::gateway::{Gateway, json};
+use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::patient::Patient;
 use super::plan::{Io, Plan};
+use super::site::{Site, TLS};
 use super::trial::{answer, answers, client_of, command, ends, orders, rollout, said, server_of, stages};
 use super::wait::until_true;
 
@@ -257,6 +261,44 @@ fn what_is_put_is_on_trial_and_knows_its_number(io: Io) {
     gateway.stop();
 }
 
+/// A connection of HTTP/2 is on one side with all its streams, and so is one over TLS, whichever protocol it agrees on.
+fn connections_of_http2_and_over_tls_are_on_one_side(io: Io) {
+    let site = Site::new();
+    let words = |word: &str, rules: &str| {
+        let reload = format!("reload: {{ watch: false, stage: {{ {rules} }} }}");
+        let plan = Plan::bare(io).workers("2").log("off").and(&reload);
+        plan.route(&format!("name: all, respond: {{ status: 200, body: {word} }}"))
+    };
+    let new = "share: 50%, for: 1h";
+    let believer = Arc::new(site.believer());
+    let (_, gateway) = site.start(words("old", ""));
+    stages(&gateway, &words("new", new).listener(TLS).yaml());
+    is_split(|| {
+        let mut client = Client::secured(gateway.address(), &believer, "a.example");
+        [(); 4].map(|()| server_of(&mut client))
+    });
+    gateway.stop();
+    let gateway = words("old", "").speaks_h2().start();
+    stages(&gateway, &words("new", new).speaks_h2().yaml());
+    is_split(|| {
+        let mut client = H2Client::to(gateway.address());
+        let streams = [(); 4].map(|()| client.asks("GET", "/x", &[]));
+        streams.map(|stream| stream.expects(200).text().to_owned())
+    });
+    gateway.stop();
+}
+
+/// Forty connections: each has one server alone, and both have some.
+fn is_split(connection: impl Fn() -> [String; 4]) {
+    let mut served = [0, 0];
+    for _ in 0..40 {
+        let words = connection();
+        assert!(words.iter().all(|word| *word == words[0]), "{words:?}");
+        served[usize::from(words[0] == "new")] += 1;
+    }
+    assert!(served.iter().all(|served| *served >= 6), "{served:?}");
+}
+
 on_both_drivers![
     what_fails_is_rolled_back_and_only_its_share_has_seen_it,
     what_is_slow_is_rolled_back,
@@ -266,5 +308,6 @@ on_both_drivers![
     what_was_rolled_back_is_tried_again_only_when_that_is_asked_for,
     an_operator_waits_decides_and_looks,
     what_is_put_is_on_trial_and_knows_its_number,
+    connections_of_http2_and_over_tls_are_on_one_side,
     both_sides_share_the_cap_of_a_cluster,
 ];

@@ -10,7 +10,7 @@ use super::{
     time,
 };
 use crate::clock;
-use crate::control::memory;
+use crate::control::{memory, rollout};
 
 /// The process, its configuration and its live policy.
 #[derive(Debug, Serialize)]
@@ -29,6 +29,7 @@ pub(in crate::control) struct Glance {
     last_reload: Option<LastReload>,
     last_upgrade: Option<LastUpgrade>,
     policy: Option<PolicyStatus>,
+    rollout: rollout::Status,
 }
 
 impl Board {
@@ -67,6 +68,7 @@ impl Board {
             last_reload: live.last_reload.clone(),
             last_upgrade: live.last_upgrade.clone(),
             policy: live.policy.as_ref().map(policy_status),
+            rollout: live.rollout.status(),
         }
     }
 

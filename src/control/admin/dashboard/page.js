@@ -468,12 +468,34 @@ function drawConfig() {
     ["Epoch", String(gateway.epoch)],
     ["Last reload", reload ? (reload.ok ? "taken" : "refused") + " at " + local(reload.at) + ", by " + reload.trigger : "none since the start", reload ? (reload.ok ? "ok" : "bad") : ""],
     upgrade && ["Last upgrade", (upgrade.ok ? "done" : "failed") + " at " + local(upgrade.at) + (upgrade.error ? ": " + upgrade.error : ""), upgrade.ok ? "ok" : "bad"],
+    ...trialFacts(gateway.rollout),
     ["Listeners", gateway.listeners.map((one) => one.name + " " + one.address).join(", ")],
     ["Started", local(gateway.started)],
   ]);
   const error = reload && !reload.ok ? reload.error || "" : "";
   say($("reload-error"), error);
   $("reload-error").hidden = !error;
+}
+
+const OUTCOMES = { promoted: ["ok", "promoted"], rolled_back: ["bad", "rolled back"], superseded: ["warn", "given up for another"] };
+
+/** What is on trial beside what is in force, or how the last trial ended. */
+function trialFacts({ running, last, files_rolled_back: isRolledBack }) {
+  const facts = [];
+  if (running) {
+    facts.push(["On trial", "trial " + running.number + ", " + percent(running.share) + " of new connections, until " + local(running.decided_by), "warn"]);
+    facts.push(["Trial against", sideFacts(running.candidate) + " – " + sideFacts(running.current)]);
+  } else if (last) {
+    const [tone, outcome] = OUTCOMES[last.outcome] || ["", last.outcome];
+    facts.push(["Last trial", "trial " + last.number + " " + outcome + " at " + local(last.at) + ": " + last.reason, tone]);
+  }
+  if (isRolledBack) facts.push(["Files", "say what was rolled back", "bad"]);
+  return facts;
+}
+
+function sideFacts(side) {
+  const failed = side.gateway_failed + side.upstream_failed;
+  return count(side.requests) + " requests, " + count(failed) + " failed, p99 " + duration(side.p99_ms * 1000);
 }
 
 function drawPolicy() {
@@ -530,11 +552,17 @@ function noteChanges(before, now) {
   if (old.epoch !== gateway.epoch) note("", "epoch " + gateway.epoch + " published");
   const reload = gateway.last_reload;
   if (reload && !reload.ok && (!old.last_reload || old.last_reload.at !== reload.at)) note("bad", "reload refused, the last configuration stays");
+  noteTrial(old.rollout, gateway.rollout);
   notePolicy(old.policy, gateway.policy);
   const known = new Map(before.clusters.flatMap((cluster) => cluster.endpoints.map((one) => [cluster.name + "\n" + one.address, one])));
   for (const cluster of now.clusters) {
     for (const endpoint of cluster.endpoints) noteEndpoint(known.get(cluster.name + "\n" + endpoint.address), endpoint, cluster.name);
   }
+}
+
+function noteTrial({ running: was, last: before }, { running, last }) {
+  if (last && last.number !== (before && before.number)) note((OUTCOMES[last.outcome] || [""])[0], "trial " + last.number + " " + (OUTCOMES[last.outcome] || ["", last.outcome])[1]);
+  if (running && running.number !== (was && was.number)) note("warn", "trial " + running.number + " begins");
 }
 
 function notePolicy(old, policy) {
