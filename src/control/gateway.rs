@@ -11,6 +11,7 @@ use super::board::{Board, Published};
 use super::changes::{ListenerChanges, listener_changes, needs_restart};
 use super::crew::Crew;
 use super::log_writer::LogWriter;
+use super::memory;
 use super::names::Answers;
 use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
@@ -246,6 +247,7 @@ impl Gateway {
         self.follow_files();
         self.take_up(&old.config);
         self.show();
+        memory::drop_elsewhere(old);
     }
 
     /// Publishes what was compiled from what is in force and what is on trial.
@@ -589,7 +591,10 @@ impl Gateway {
 
     /// Frees what no worker uses any more.
     pub(super) fn retire(&mut self) {
-        self.publisher.retire();
+        let retired = self.publisher.take_retired();
+        if !retired.is_empty() {
+            memory::drop_elsewhere(retired);
+        }
         self.tables.retire(self.publisher.oldest_in_use());
     }
 }

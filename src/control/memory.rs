@@ -1,8 +1,13 @@
-//! What the kernel says of this process: resident memory and the limit of descriptors.
+//! What the kernel says of this process: resident memory and the limit of descriptors; and giving memory back.
 
 /// Resident memory in bytes; 0 when `/proc` is not mounted.
 pub(super) fn resident_bytes() -> u64 {
     std::fs::read_to_string("/proc/self/status").ok().and_then(|text| parse_resident(&text)).unwrap_or(0)
+}
+
+/// Gives back what is large on a thread of its own, so that nobody waits for the control thread meanwhile.
+pub(super) fn drop_elsewhere(what: impl Send + 'static) {
+    drop(tokio::task::spawn_blocking(move || drop(what)));
 }
 
 /// Most descriptors this process may open (the soft limit).

@@ -99,8 +99,13 @@ pub fn compile_beside(
     if config.policies.iter().any(|policy| policy.rate_limit.is_some()) {
         registry.limits().prepare();
     }
-    let mut routes = (config.routes.iter()).map(|one| route(one, &policies)).collect::<Result<Vec<_>, _>>()?;
-    let splits = number_splits(&mut routes, &config.routes);
+    let mut refused = None;
+    // Made in their place: there may be tens of thousands, and every page of a copy is one more to be had from the system.
+    let mut routes: Arc<[Route]> = (config.routes.iter()).map(|one| route(one, &policies, &mut refused)).collect();
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let splits = number_splits(Arc::get_mut(&mut routes).expect("nobody else has them yet"), &config.routes);
     let clusters = (config.clusters.iter())
         .map(|one| clusters::cluster(one, epoch, registry, resolved))
         .collect::<Result<Vec<_>, _>>()?;
@@ -112,7 +117,7 @@ pub fn compile_beside(
         epoch,
         listeners,
         table: Arc::new(Table::compile(&specs)),
-        routes: routes.into(),
+        routes,
         clusters: clusters.into(),
         splits: splits.into(),
         endpoints: endpoints.into(),
@@ -153,18 +158,18 @@ fn without_slash(prefix: &str) -> &str {
     prefix.strip_suffix('/').unwrap_or(prefix)
 }
 
-fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileError> {
+fn route(route: &config::Route, policies: &[Compiled], refused: &mut Option<CompileError>) -> Route {
     let policies = policies::of_route(route, policies);
     let owned: Vec<&str> = policies.iter().flat_map(|policies| policies.response_fields()).collect();
     let kept_back: Vec<&str> = policies.iter().flat_map(|policies| policies.request_fields()).collect();
-    let request_edits = edits(&route.name, &route.request_headers, &kept_back)?;
+    let request_edits = edits(&route.name, &route.request_headers, &kept_back, refused);
     let rewrite = match (&route.rewrite_prefix, &route.path) {
         (Some(new), config::PathMatch::Prefix(old)) => {
             Some(Rewrite { strip: without_slash(old).len(), prefix: new.clone().into_bytes() })
         }
         (Some(_) | None, _) => None,
     };
-    Ok(Route {
+    Route {
         name: route.name.clone(),
         action: match &route.action {
             config::Action::Forward { cluster } => Action::Forward(*cluster),
@@ -198,16 +203,18 @@ fn route(route: &config::Route, policies: &[Compiled]) -> Result<Route, CompileE
         },
         needs_certificate: route.require_client_cert,
         request_edits,
-        response_edits: edits(&route.name, &route.response_headers, &owned)?,
+        response_edits: edits(&route.name, &route.response_headers, &owned, refused),
         series: usize::MAX,
-    })
+    }
 }
 
-/// Compiles edits; fields that policies write are removed as well.
-fn edits(route: &str, edits: &config::HeaderEdits, owned: &[&str]) -> Result<FieldEdits, CompileError> {
+/// Compiles edits; fields that policies write are removed as well. The first that cannot be is `refused`.
+fn edits(route: &str, edits: &config::HeaderEdits, owned: &[&str], refused: &mut Option<CompileError>) -> FieldEdits {
     let remove: Vec<String> = edits.remove.iter().cloned().chain(owned.iter().map(|&name| name.to_owned())).collect();
-    FieldEdits::new(&edits.set, &edits.add, &remove)
-        .map_err(|error| CompileError::FieldEdit { route: route.to_owned(), why: error.to_string() })
+    FieldEdits::new(&edits.set, &edits.add, &remove).unwrap_or_else(|error| {
+        refused.get_or_insert_with(|| CompileError::FieldEdit { route: route.to_owned(), why: error.to_string() });
+        FieldEdits::default()
+    })
 }
 
 fn pieces(to: &str) -> Vec<Piece> {

@@ -127,9 +127,14 @@ impl Publisher {
     ///
     /// One long exchange keeps its own snapshot and not those after it, which come by themselves when addresses change.
     pub fn retire(&mut self) -> usize {
-        // What only this list holds nobody can come by any more: workers take the newest, which the lock holds as well.
-        self.kept.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        drop(self.take_retired());
         self.kept.len()
+    }
+
+    /// The same for whoever wants to drop them elsewhere.
+    pub fn take_retired(&mut self) -> Vec<Arc<Snapshot>> {
+        // What only this list holds nobody can come by any more: workers take the newest, which the lock holds as well.
+        self.kept.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1).collect()
     }
 }
 

@@ -86,9 +86,9 @@ fn check_one(
             .unwrap_or(false),
         host_header: check.value(at.key("host_header"), file.host_header.as_ref()).unwrap_or(HostHeader::Preserve),
         deadline_header: check.value(at.key("deadline_header"), file.deadline_header.as_ref()),
-        timeouts: check_timeouts(check, at.key("timeouts"), file.timeouts.as_ref(), defaults.timeouts),
-        retry: retry::check(check, at.key("retry"), file.retry.as_ref(), &defaults.retry),
-        mirror: split::check_mirror(check, at.key("mirror"), file.mirror.as_ref(), known.clusters),
+        timeouts: check_timeouts(check, at.key("timeouts"), file.timeouts.as_deref(), defaults.timeouts),
+        retry: retry::check(check, at.key("retry"), file.retry.as_deref(), &defaults.retry),
+        mirror: split::check_mirror(check, at.key("mirror"), file.mirror.as_deref(), known.clusters),
         body_limit: match check.value(at.key("body_limit"), file.body_limit.as_ref()) {
             Some(bytes) => (bytes > 0).then_some(bytes),
             None => defaults.body_limit,

@@ -36,7 +36,7 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &RouteFile, split: 
         let note = "a cluster with weight 0 gets nothing: give at least one of them more".to_owned();
         check.problems.push(problem.at_own_key().note(Some(note)));
     }
-    Action::Split { to, sticky: hash_key::check(check, at.key("split_key"), file.split_key.as_ref()) }
+    Action::Split { to, sticky: hash_key::check(check, at.key("split_key"), file.split_key.as_deref()) }
 }
 
 /// A split is all that its key is for.

@@ -16,6 +16,7 @@ use super::compound::Named;
 /// Which requests, and what becomes of them: exactly one of `cluster`, `split`, `redirect` and `respond`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
+// There may be tens of thousands: what is large and mostly not given has a box.
 pub(in crate::config) struct RouteFile {
     /// Its name in logs and metrics, unique among routes.
     #[schemars(required)]
@@ -29,11 +30,11 @@ pub(in crate::config) struct RouteFile {
     #[schemars(length(min = 1))]
     pub(in crate::config) split: Option<Vec<SplitFile>>,
     /// Keeps what has the same value of this at one cluster of the split.
-    pub(in crate::config) split_key: Option<HashKeyFile>,
+    pub(in crate::config) split_key: Option<Box<HashKeyFile>>,
     /// Answers with a redirect.
-    pub(in crate::config) redirect: Option<RedirectFile>,
+    pub(in crate::config) redirect: Option<Box<RedirectFile>>,
     /// Answers with a fixed response.
-    pub(in crate::config) respond: Option<RespondFile>,
+    pub(in crate::config) respond: Option<Box<RespondFile>>,
     /// What requests must pass, by the names of `policies`; an empty list for nothing.
     pub(in crate::config) policies: Option<Vec<Leaf<Text>>>,
     /// Who is shed last where `admission` of the cluster sheds: `low`, `normal` or `high`.
@@ -45,19 +46,19 @@ pub(in crate::config) struct RouteFile {
     /// Tells the upstream in this field how many milliseconds its answer may take.
     pub(in crate::config) deadline_header: Option<Leaf<DeadlineField>>,
     /// How long the steps of a forwarded request may take.
-    pub(in crate::config) timeouts: Option<TimeoutsFile>,
+    pub(in crate::config) timeouts: Option<Box<TimeoutsFile>>,
     /// Bytes of a request body; 0 is no limit.
     pub(in crate::config) body_limit: Option<Leaf<Size>>,
     /// When a failed attempt is tried again.
-    pub(in crate::config) retry: Option<RetryFile>,
+    pub(in crate::config) retry: Option<Box<RetryFile>>,
     /// Protocols that a client may have its connection switched to, `websocket` alone; an empty list for none.
     pub(in crate::config) upgrades: Option<Vec<Leaf<UpgradeName>>>,
     /// Sends a copy of some requests to a further cluster, whose answers nobody waits for.
-    pub(in crate::config) mirror: Option<MirrorFile>,
+    pub(in crate::config) mirror: Option<Box<MirrorFile>>,
     /// Changes the path on the way to the upstream.
     pub(in crate::config) rewrite: Option<RewriteFile>,
     /// Edits of fields.
-    pub(in crate::config) headers: Option<HeadersFile>,
+    pub(in crate::config) headers: Option<Box<HeadersFile>>,
 }
 
 /// How long the steps of a forwarded request may take.
