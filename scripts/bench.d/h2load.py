@@ -1,5 +1,6 @@
 """HTTP/2 at saturation by h2load, whose words become the figures that wrk's script prints."""
 
+import math
 import re
 
 import children
@@ -13,7 +14,9 @@ def run(scenario, port, seconds, log, more=()):
     url = f"{scenario.front.scheme}://127.0.0.1:{port}{scenario.path}"
     # It appends to a log that is there already.
     log.unlink(missing_ok=True)
-    command = ["h2load", "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}", "-D", f"{max(seconds, 1):g}"]
+    # It takes whole seconds.
+    whole = str(max(math.ceil(seconds), 1))
+    command = ["h2load", "-t1", f"-c{scenario.connections}", f"-m{scenario.streams}", "-D", whole]
     words = children.run([*command, f"--log-file={log}", *more, url], seconds + GRACE)
     return {**_counts(words), **_percentiles(log)}
 
