@@ -1,6 +1,10 @@
 //! Figures: K1 and I5.
 
+use std::net::SocketAddr;
+
+use super::client::Client;
 use super::endpoint::Endpoint;
+use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::{now_ms, until_true};
 
@@ -82,6 +86,82 @@ fn requests_are_the_sum_of_answers_and_aborts(io: Io) {
     gateway.stop();
 }
 
+/// What a client of the chaos does, and what its requests are counted as.
+fn misbehaves(to: SocketAddr, turn: usize) {
+    let mut client = Client::to(to);
+    match turn % 8 {
+        0 => drop(client.asks("/ok").expects(200)),
+        1 => drop(client.asks("/refused").expects(502)),
+        2 => drop(client.asks("/nowhere").expects(404)),
+        // Two of a row are answered, and the last one never comes whole.
+        3 => {
+            client.sends("GET /ok HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2) + "GET /ok HT");
+            client.expects(200);
+            client.expects(200);
+            client.closes();
+        }
+        4 => drop(client.sends("GET / HTTP/1.1\r\nHost : a\r\n\r\n").reads_to_end()),
+        5 => {
+            client.asks("/ok");
+            client.resets();
+        }
+        6 => {
+            client.sends("POST /ok HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nsome");
+            client.resets();
+        }
+        _ => {
+            client.asks("/cut");
+            client.reads_to_end();
+        }
+    }
+}
+
+/// I5, after chaos: whatever clients and endpoints do, a request is counted once wherever requests are counted, and those whose
+/// clients left are those that were aborted.
+fn counters_add_up_after_chaos(io: Io) {
+    let origin = Origin::answering(|request| {
+        let is_cut = request.start.contains(" /cut ");
+        let length = if is_cut { 100 } else { 2 };
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\nok").into_bytes()
+    });
+    let gateway = Plan::bare(io)
+        .workers("2")
+        .cluster("app", &[origin.address()])
+        .cluster("gone", &[Endpoint::closed()])
+        .route("name: ok, match: { path: /ok }, cluster: app")
+        .route("name: cut, match: { path: /cut }, cluster: app")
+        .route("name: refused, match: { path: /refused }, cluster: gone")
+        .timeouts("body_idle: 300ms")
+        .start();
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            let address = gateway.address();
+            scope.spawn(move || (0..60).for_each(|turn| misbehaves(address, first + turn)));
+        }
+    });
+    // A connection that was reset may still wait to be accepted.
+    until_true("every connection accepted", || gateway.metric_sum("net_connections_accepted_total") == 240.0);
+    gateway.waits_for("net_connections_active", 0.0);
+    gateway.waits_for("http_requests_active", 0.0);
+    let requests = gateway.metric_sum("http_requests_total");
+    assert!(requests >= 200.0, "{requests} requests");
+    assert_eq!(gateway.metric("http_request_duration_seconds_count"), requests);
+    assert_eq!(gateway.metric_sum("http_route_requests_total"), requests);
+    until_true("a line for each", || gateway.log_lines().len() as f64 >= requests);
+    let lines = gateway.log_lines();
+    assert_eq!((lines.len() as f64, gateway.metric("access_log_dropped_total")), (requests, 0.0));
+    let page = gateway.metrics();
+    for status in [200, 400, 404, 499, 502] {
+        let logged = lines.iter().filter(|line| line["status"] == status).count();
+        let samples = page.lines().filter(|line| line.contains(&format!(",code=\"{status}\"}} ")));
+        let counted: f64 = samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
+        assert_eq!(counted, logged as f64, "{status}");
+    }
+    let aborted = lines.iter().filter(|line| line["reason"] == "client_abort").count();
+    assert_eq!(gateway.metric("client_aborts_total"), aborted as f64);
+    gateway.stop();
+}
+
 /// K1: a worker that does not get to run for a while says how long it was.
 fn a_stalled_worker_is_told_of(io: Io) {
     let gateway = Plan::bare(io).start();
@@ -113,6 +193,7 @@ fn an_idle_gateway_uses_next_to_no_cpu(io: Io) {
 on_both_drivers![
     every_figure_is_on_the_page,
     requests_are_the_sum_of_answers_and_aborts,
+    counters_add_up_after_chaos,
     a_stalled_worker_is_told_of,
     an_idle_gateway_uses_next_to_no_cpu,
 ];
