@@ -181,6 +181,8 @@ impl Gateway {
             tracing::error!(trigger = trigger.name(), epoch, report, "configuration refused, the last one stays");
             self.last_refusal = Some(report.clone());
         }
+        // A directory may be gone, and is to be seen when it comes back.
+        self.follow_files();
         Err(report)
     }
 
@@ -362,6 +364,7 @@ impl Gateway {
         let seen = clock::now_ns();
         let author = self.policy.look();
         self.publish_policy(author, seen).await;
+        self.policy.settle().await;
     }
 
     /// Merges what was posted into the live policy.

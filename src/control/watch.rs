@@ -1,10 +1,11 @@
-//! Sees that configuration files changed: inotify on their directories, so a rename over a file, a swapped symbolic
-//! link (Kubernetes' `..data`) and a new file of an `include` are all seen.
+//! Sees that configuration files changed: inotify on their directories and on those of the links that lead to them, so a
+//! rename over a file, a swapped symbolic link (Kubernetes' `..data`) and a new file of an `include` are all seen.
 //!
 //! The control thread reads the events itself, a few at a time: there is no other thread to wait for, and a storm of them
 //! holds nothing up.
 
 mod scope;
+mod way;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use self::scope::{Change, Scope, directories};
+use self::scope::{Change, Scope, Told};
 use super::debounce::Debounce;
 use crate::clock;
 
@@ -150,10 +151,19 @@ impl Watch {
         self.lookout.field().scope.ignore(own);
     }
 
-    /// Watches the directories of `files` and no others; a directory that cannot be watched is reported in the log, one
-    /// that does not exist (a built-in file) is left out. What changed before counts as a change, too.
+    /// Watches the ways to `files` and nothing else, and whether others of their kind come; a directory that cannot be watched
+    /// is reported in the log. What changed before counts as a change, too.
     pub(super) fn follow(&self, files: &[PathBuf]) {
-        if self.lookout.follow(files) {
+        self.follow_as(files, false);
+    }
+
+    /// The same for a file that takes in no other.
+    pub(super) fn follow_alone(&self, file: PathBuf) {
+        self.follow_as(&[file], true);
+    }
+
+    fn follow_as(&self, files: &[PathBuf], alone: bool) {
+        if self.lookout.follow(files, alone) {
             // A file may have changed after it was read and before it was watched.
             self.lookout.changes.on_change(Change::Part);
         }
@@ -172,14 +182,16 @@ impl Lookout {
     }
 
     /// Whether a directory is watched that was not.
-    fn follow(&self, files: &[PathBuf]) -> bool {
+    fn follow(&self, files: &[PathBuf], alone: bool) -> bool {
         let mut field = self.field();
-        field.scope.follow(files);
+        field.scope.follow(files, alone);
         let mut folders = BTreeMap::new();
-        for folder in directories(files).into_iter().filter(|folder| folder.is_dir()) {
+        for folder in field.scope.directories() {
             // Of one that is watched already it is the same descriptor, of one in the place of another it is not.
             match self.inotify.get_ref().0.add_watch(&folder, MASK) {
                 Ok(descriptor) => drop(folders.insert(descriptor, folder)),
+                // That of a built-in file, or it was removed in this moment.
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
                 Err(error) => tracing::warn!(folder = %folder.display(), %error, "cannot watch for changes"),
             }
         }
@@ -209,9 +221,11 @@ impl Field {
         }
         // Of a directory that is not watched any more there may be some left.
         let folder = self.folders.get(&event.wd)?;
-        let path = event.name.as_ref().map_or_else(|| folder.clone(), |name| folder.join(name));
+        // The directory itself is gone, moved, or another's now.
+        let Some(name) = &event.name else { return Some(Change::Part) };
         let is_whole = event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO);
-        self.scope.change_of(&path, is_whole)
+        let told = Told { is_whole, is_directory: event.mask.contains(AddWatchFlags::IN_ISDIR) };
+        self.scope.change_of(&folder.join(name), told)
     }
 }
 

@@ -300,6 +300,33 @@ fn included_files_are_watched_too(io: Io) {
     gateway.stop();
 }
 
+/// L2: while the directory of an included file is gone nothing changes, and when it comes back it is taken up by itself.
+fn a_directory_that_comes_back_is_watched_again(io: Io) {
+    let folder = Folder::new();
+    let part = |word: &str| {
+        format!("routes:\n  - {{ name: part, match: {{ path: /part }}, respond: {{ status: 200, body: {word} }} }}\n")
+    };
+    std::fs::create_dir(folder.path("conf.d")).expect("a directory");
+    folder.write("conf.d/part.yaml", part("one"));
+    let yaml = saying(io, "main").yaml().replace("version: 1\n", "version: 1\ninclude: [conf.d/part.yaml]\n");
+    let gateway = Gateway::start_in(folder, &yaml);
+    let mut client = gateway.client();
+    let mut part_says = |word: &str| {
+        client.asks("/part");
+        client.expects(200).text() == word
+    };
+    let folder = &gateway.folder;
+    std::fs::rename(folder.path("conf.d"), folder.path("gone")).expect("a rename");
+    gateway.waits_for("config_reloads_total{result=\"error\"}", 1.0);
+    assert!(part_says("one"));
+    std::fs::create_dir(folder.path("conf.d")).expect("a directory");
+    folder.write("conf.d/part.yaml", part("two"));
+    until_true("the directory is back", || part_says("two"));
+    folder.write("conf.d/part.yaml", part("three"));
+    until_true("it is watched", || part_says("three"));
+    gateway.stop();
+}
+
 /// I1: what is hardly meant is told once for a configuration, not each time its files are looked at; a log that is written
 /// beside them is no change of theirs.
 fn a_warning_is_told_once(io: Io) {
@@ -329,4 +356,5 @@ on_both_drivers![
     a_signal_during_a_reload_is_not_lost,
     memory_does_not_grow_by_reloads,
     included_files_are_watched_too,
+    a_directory_that_comes_back_is_watched_again,
 ];

@@ -93,6 +93,8 @@ pub(super) struct LivePolicies {
     /// Why the last document that was to be kept in the file is not.
     unkept: Option<String>,
     watch: Option<Watch>,
+    /// The file was another one, and what watches it may be looking elsewhere.
+    is_astray: bool,
     link: Option<Link>,
 }
 
@@ -112,6 +114,7 @@ impl LivePolicies {
             is_unkept: false,
             unkept: None,
             watch: None,
+            is_astray: false,
             link: None,
         }
     }
@@ -232,8 +235,12 @@ impl LivePolicies {
         self.take_file()
     }
 
-    /// Keeps a document that came from elsewhere in the file, which is what a start without Redis has.
+    /// Sees to what can wait until what is in force is published: looks at the way to the file anew, and keeps a document that
+    /// came from elsewhere in it, which is what a start without Redis has.
     pub(super) async fn settle(&mut self) {
+        if std::mem::take(&mut self.is_astray) {
+            self.follow_file();
+        }
         if std::mem::take(&mut self.is_unkept) {
             let document = self.document.clone();
             let kept = match self.prepare(&document).await {
@@ -282,7 +289,7 @@ impl LivePolicies {
 
     fn take_file(&mut self) -> Option<Author> {
         let path = self.path()?;
-        self.follow_file();
+        self.is_astray = true;
         let before = self.mark;
         self.set_mark(file::mark(&path));
         let was_suspect = std::mem::take(&mut self.is_suspect);
@@ -378,7 +385,7 @@ impl LivePolicies {
 
     fn follow_file(&self) {
         if let (Some(path), Some(watch)) = (self.path(), &self.watch) {
-            watch.follow(&[path]);
+            watch.follow_alone(path);
         }
     }
 }

@@ -105,8 +105,8 @@ fn a_directory_in_the_place_of_another_is_watched_when_files_are_followed_again(
     let files = [folder.write("inner/gateway.yaml", "a")];
     run(async {
         let watch = Watch::new().unwrap();
-        assert!(watch.lookout.follow(&files));
-        assert!(!watch.lookout.follow(&files), "nothing is new");
+        assert!(watch.lookout.follow(&files, false));
+        assert!(!watch.lookout.follow(&files, false), "nothing is new");
         std::fs::rename(folder.0.join("inner"), folder.0.join("old")).unwrap();
         folder.write("inner/gateway.yaml", "b");
         // That counts as a change.
@@ -124,9 +124,9 @@ fn other_files_are_followed_and_changes_seen_amid_a_storm_of_events() {
     let folder = Folder::new("storm");
     let files = [folder.write("gateway.yaml", "a"), folder.write("elsewhere/more.yaml", "a")];
     let (is_stormy, gusts) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
-    let storms = ["a", "b"].map(|name| {
+    let storms = ["a.yaml", "b.yaml"].map(|name| {
         let (is_stormy, gusts) = (Arc::clone(&is_stormy), Arc::clone(&gusts));
-        let (one, two) = (folder.write(name, ""), folder.0.join(format!("{name}2")));
+        let (one, two) = (folder.write(name, ""), folder.0.join(format!("2{name}")));
         thread(move || {
             while is_stormy.load(Ordering::Relaxed) {
                 std::fs::rename(&one, &two).unwrap();
@@ -184,31 +184,116 @@ fn lost_events_may_have_been_about_anything_and_those_of_before_are_about_nothin
 }
 
 #[test]
-fn a_log_beside_the_configuration_does_not_concern_it() {
+fn a_file_beside_the_configuration_does_not_concern_it() {
     let folder = Folder::new("beside");
     let file = folder.write("gateway.yaml", "a");
     let (log, other) = (folder.write("gateway.log", "a"), folder.write("more.yaml", "a"));
     let link = folder.0.join("..data");
     symlink("elsewhere", &link).unwrap();
     let mut scope = Scope::default();
-    scope.follow(std::slice::from_ref(&file));
-    let concerns = |scope: &Scope, path: &Path| scope.change_of(path, true).is_some();
-    assert!([&file, &other, &link, &folder.0].into_iter().all(|path| concerns(&scope, path)));
-    assert!(!concerns(&scope, &log));
-    assert!(concerns(&scope, &folder.0.join("gone")), "what is gone may have been anything");
+    scope.follow(std::slice::from_ref(&file), false);
+    let told = Told { is_whole: true, is_directory: false };
+    let concerns = |scope: &Scope, path: &Path| scope.change_of(path, told).is_some();
+    assert!(concerns(&scope, &file) && concerns(&scope, &other));
+    assert!(![&log, &link, &folder.0.join("gone")].into_iter().any(|path| concerns(&scope, path)));
+    let inner = folder.0.join("inner");
+    assert_eq!(scope.change_of(&inner, Told { is_directory: true, ..told }), Some(Change::Part), "it may be included");
     // They may be named by way of a link.
     symlink(&folder.0, folder.0.join("here")).unwrap();
-    scope.ignore([folder.0.join("gone"), folder.0.join("here/more.yaml")]);
-    assert!(concerns(&scope, &file));
-    assert!(!concerns(&scope, &folder.0.join("gone")) && !concerns(&scope, &other), "its own files are none of them");
+    scope.ignore([folder.0.join("here/more.yaml")]);
+    assert!(concerns(&scope, &file) && !concerns(&scope, &other), "its own files are none of it");
+    scope.follow(&[file], true);
+    scope.ignore([]);
+    assert!(!concerns(&scope, &other), "a file that stands alone takes in no other");
 }
 
 #[test]
-fn a_link_is_watched_on_both_ends() {
+fn what_a_change_is_does_not_depend_on_what_is_there() {
+    let folder = Folder::new("unasked");
+    let file = folder.0.join("gateway.yaml");
+    let place = folder.write("..one/gateway.yaml", "a");
+    symlink("..one", folder.0.join("..data")).unwrap();
+    symlink("..data/gateway.yaml", &file).unwrap();
+    let mut scope = Scope::default();
+    scope.follow(std::slice::from_ref(&file), false);
+    let names = ["gateway.yaml", "..data", "..one", "..two", "next", "gateway.log"].map(|name| folder.0.join(name));
+    let changes = || names.each_ref().map(|name| scope.change_of(name, Told { is_whole: true, is_directory: false }));
+    let before = changes();
+    assert_eq!(before, [Some(Change::Whole), Some(Change::Whole), None, None, None, None]);
+    assert_eq!(scope.change_of(&place, Told::default()), Some(Change::Part));
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    assert_eq!(changes(), before);
+    std::fs::create_dir(&folder.0).unwrap();
+    names.iter().for_each(|name| symlink("elsewhere", name).unwrap());
+    assert_eq!(changes(), before);
+}
+
+#[test]
+fn a_link_is_watched_on_both_ends_and_in_between() {
     let folder = Folder::new("ends");
     let target = folder.write("far/gateway.yaml", "a");
-    let link = folder.0.join("gateway.yaml");
-    symlink(&target, &link).unwrap();
-    assert_eq!(directories(&[link]), [folder.0.clone(), folder.0.join("far")].into());
-    assert_eq!(directories(&[PathBuf::from("gateway.yaml")]), [std::env::current_dir().unwrap()].into());
+    let (link, between) = (folder.0.join("gateway.yaml"), folder.0.join("between/gateway.yaml"));
+    std::fs::create_dir(folder.0.join("between")).unwrap();
+    symlink(&target, &between).unwrap();
+    symlink("between/gateway.yaml", &link).unwrap();
+    let directories = |file: PathBuf| {
+        let mut scope = Scope::default();
+        scope.follow(&[file], false);
+        scope.directories()
+    };
+    let both = [folder.0.clone(), folder.0.join("far"), folder.0.join("between")];
+    assert_eq!(directories(link), both.into());
+    assert_eq!(directories(PathBuf::from("gateway.yaml")), [std::env::current_dir().unwrap()].into());
+}
+
+#[test]
+fn another_link_in_the_middle_of_a_chain_is_noticed_and_whole() {
+    let folder = Folder::new("chain");
+    let [one, two] = ["one", "two"].map(|name| folder.write(&format!("{name}/gateway.yaml"), name));
+    let (file, middle) = (folder.0.join("gateway.yaml"), folder.0.join("middle/link"));
+    std::fs::create_dir(folder.0.join("middle")).unwrap();
+    symlink(&one, &middle).unwrap();
+    symlink("middle/link", &file).unwrap();
+    let swap = || {
+        symlink(&two, folder.0.join("middle/next")).unwrap();
+        std::fs::rename(folder.0.join("middle/next"), &middle).unwrap();
+    };
+    assert_eq!(quiet_after(&[file], swap), Some(QUIET_WHOLE_MS));
+}
+
+#[test]
+fn a_link_that_led_nowhere_is_followed_once_it_leads_to_a_file() {
+    let folder = Folder::new("nowhere");
+    symlink("..one", folder.0.join("..data")).unwrap();
+    let file = folder.0.join("gateway.yaml");
+    symlink("..data/gateway.yaml", &file).unwrap();
+    let swap = || {
+        folder.write("..two/gateway.yaml", "b");
+        symlink("..two", folder.0.join("..data_next")).unwrap();
+        std::fs::rename(folder.0.join("..data_next"), folder.0.join("..data")).unwrap();
+    };
+    assert_eq!(quiet_after(std::slice::from_ref(&file), swap), Some(QUIET_WHOLE_MS));
+    std::fs::remove_dir_all(folder.0.join("..two")).unwrap();
+    assert_eq!(quiet_after(&[file], || drop(folder.write("..two/gateway.yaml", "c"))), Some(QUIET_MS));
+}
+
+#[test]
+fn a_directory_that_is_gone_is_seen_when_it_comes_back() {
+    let folder = Folder::new("back");
+    let files = [folder.write("inner/gateway.yaml", "a")];
+    run(async {
+        let watch = Watch::new().unwrap();
+        let changes = watch.changes();
+        watch.follow(&files);
+        changes.settled().await;
+        let noticed = async |change: &dyn Fn()| {
+            change();
+            let settled = tokio::time::timeout(Duration::from_secs(20), changes.settled());
+            settled.await.expect("it is noticed");
+            while watch.lookout.follow(&files, false) {}
+        };
+        noticed(&|| std::fs::rename(folder.0.join("inner"), folder.0.join("old")).unwrap()).await;
+        noticed(&|| std::fs::create_dir(folder.0.join("inner")).unwrap()).await;
+        noticed(&|| drop(folder.write("inner/gateway.yaml", "b"))).await;
+    });
 }
