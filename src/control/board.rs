@@ -21,7 +21,7 @@ use super::routes::ShownRoute;
 use super::traces::Counts as SpanCounts;
 use super::upgrade::Outcome;
 use super::written::Written;
-use super::{Started, memory};
+use super::{Started, journal, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::net::Driver;
@@ -418,6 +418,7 @@ impl Board {
             lookups: (live.dns.lookups_ok, live.dns.lookups_failed),
             key_fetches: (live.key_counts.ok, live.key_counts.failed),
             log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
+            journal_dropped: journal::lost(),
             routes_omitted: live.routes_omitted,
             spans_exported: self.fixed.span_counts.exported(),
             spans_dropped: self.fixed.span_counts.dropped(),

@@ -140,7 +140,13 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// Why it did not start, or that a worker ended or a second signal cut the shutdown short.
 pub fn run(options: Options) -> Result<(), Failure> {
-    journal::start();
+    journal::start().map_err(|error| Failure::Runtime(format!("cannot start the thread of the log: {error}")))?;
+    let ended = run_logged(options);
+    journal::finish();
+    ended
+}
+
+fn run_logged(options: Options) -> Result<(), Failure> {
     // Before anything is opened.
     let inherited = if options.is_whole_process { Inherited::take() } else { Ok(Inherited::default()) };
     let inherited = inherited.map_err(Failure::Runtime)?;

@@ -147,11 +147,16 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Opened<'w, E> {
         let left_ms = wanted.due_ms.saturating_sub(self.shard.alarms.now_ms());
         let patience_ms = wanted.route.timeouts.connect_ms.min(left_ms.max(limits::TICK_MS));
+        let began_ns = self.shard.env.now_ns();
         let connected = {
             let words = self.announcement(attempt.cluster);
             let mut connecting = pin!(self.shard.connect(&attempt, credit, words, self.alarm, patience_ms));
             self.watching(connecting.as_mut()).await
         };
+        if !matches!(connected, Ok(Ok(_))) {
+            // Of an exchange that ends by it, this is where the time went.
+            self.tally.connect_ns.set(self.shard.env.now_ns() - began_ns);
+        }
         match connected {
             Ok(Ok((upstream, took_ns))) => {
                 self.tally.reused.set(upstream.reused);

@@ -112,6 +112,8 @@ pub struct Scrape {
     pub key_fetches: (u64, u64),
     /// Log lines lost by the writer, beside the records dropped by workers.
     pub log_dropped: u64,
+    /// Lines of the process log that were lost.
+    pub journal_dropped: u64,
     /// Spans that the collector of traces took.
     pub spans_exported: u64,
     /// Spans that it did not take, by why.
@@ -495,6 +497,7 @@ impl Scrape {
         page.gauge("worker_buffers", "Buffers lent to connections.", sum(|w| &w.buffers_out))?;
         let dropped = sum(|w| &w.rings_full[0]) + self.log_dropped;
         page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;
+        page.counter("process_log_dropped", "Lines of the process log lost.", self.journal_dropped)?;
         self.encode_spans(page)?;
         self.encode_own(page)?;
         page.gauge("config_epoch", "Epoch of the published configuration.", self.epoch)?;

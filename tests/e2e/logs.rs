@@ -1,12 +1,20 @@
 //! The access log: K2, K4, F36 and F37.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use super::client::Client;
 use super::endpoint::Endpoint;
+use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::{until, until_true};
+use super::process::{Process, binary};
+use super::wait::{PATIENCE, now_ms, until, until_true};
 
 /// K2: one JSON line for each request, with what happened to it.
 fn every_request_has_one_line(io: Io) {
@@ -73,7 +81,9 @@ fn every_local_reply_has_its_reason_in_the_log(io: Io) {
     client.expects(502);
     let why =
         |line: &serde_json::Value| ["reason", "fault", "stage"].map(|key| line[key].as_str().unwrap_or("").to_owned());
-    assert_eq!(why(&gateway.log_of("/refused")), ["connect_refused", "upstream", "connect"]);
+    let refused = gateway.log_of("/refused");
+    assert_eq!(why(&refused), ["connect_refused", "upstream", "connect"]);
+    assert!(refused["connect_ms"].as_f64().is_some_and(|ms| ms > 0.0), "what failed took its time as well: {refused}");
     client.sends("TRACE /traced HTTP/1.1\r\nHost: a\r\n\r\n");
     client.expects(405);
     assert_eq!(why(&gateway.log_of("/traced")), ["method_refused", "client", "route"]);
@@ -108,6 +118,41 @@ fn a_class_without_a_share_has_no_lines(io: Io) {
     gateway.stop();
 }
 
+/// The sample: each class has a share of its own, and of a part of it about as many are there as it says.
+fn each_class_has_a_share_of_its_own(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(io, &[endpoint.address()])
+        .route("name: ok, match: { path: /ok }, respond: { status: 200 }")
+        .route("name: bad, match: { path: /bad }, respond: { status: 500 }")
+        .sample("ok: 25%, slow: { over: 50ms, share: 100% }, errors: 0%")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..400 {
+        client.asks("/ok").expects(200);
+    }
+    for _ in 0..20 {
+        client.asks("/bad").expects(500);
+    }
+    for number in 0..3 {
+        client.asks(&format!("/slow/{number}"));
+        let mut upstream = endpoint.accepts();
+        upstream.expects(&format!("GET /slow/{number}"));
+        let began_ms = now_ms();
+        until_true("it is slow", || now_ms() > began_ms + 60);
+        upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        client.expects(200);
+    }
+    // Whatever came before the last one has its line before it.
+    gateway.log_of("/slow/2");
+    let paths: Vec<String> =
+        gateway.log_lines().iter().map(|line| line["path"].as_str().expect("a path").to_owned()).collect();
+    let count = |start: &str| paths.iter().filter(|path| path.starts_with(start)).count();
+    assert_eq!((count("/slow/"), count("/bad")), (3, 0));
+    assert!((50..=150).contains(&count("/ok")), "{} of 400 at 25 %", count("/ok"));
+    assert_eq!(gateway.metric("access_log_dropped_total"), 0.0, "what is not sampled is not lost");
+    gateway.stop();
+}
+
 /// F36: a log on a full disk costs lines, which are counted, and no traffic.
 fn a_full_disk_costs_lines_and_no_traffic(io: Io) {
     let origin = Origin::echo();
@@ -122,7 +167,7 @@ fn a_full_disk_costs_lines_and_no_traffic(io: Io) {
     gateway.stop();
 }
 
-/// F36: a reader of the log that stops reading costs lines, which are counted, and no traffic; nor does it hold up the end.
+/// F36: a reader of the log that stops reading costs lines, which are counted, no traffic and no memory; nor does it hold up the end.
 fn a_blocked_log_costs_lines_and_no_traffic(io: Io) {
     let origin = Origin::saying("ok");
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -130,16 +175,116 @@ fn a_blocked_log_costs_lines_and_no_traffic(io: Io) {
     let mut client = gateway.client();
     let path = format!("/{}", "x".repeat(2_000));
     let requests = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(50);
-    until_true("lines are dropped", || {
-        client.sends(&requests);
-        for _ in 0..50 {
-            client.expects(200);
-        }
-        gateway.metric("access_log_dropped_total") > 0.0
-    });
+    let mut until_dropped = |count: f64| {
+        until_true("lines are dropped", || {
+            client.sends(&requests);
+            for _ in 0..50 {
+                client.expects(200);
+            }
+            gateway.metric("access_log_dropped_total") > count
+        });
+    };
+    until_dropped(0.0);
+    let resident = gateway.process.resident_bytes();
+    until_dropped(300.0);
+    let grown = gateway.process.resident_bytes().saturating_sub(resident);
+    assert!(grown < 4 << 20, "{grown} bytes more");
+    let asked = gateway.metric_sum("http_requests_total");
     client.asks("/still");
     client.expects(200);
+    gateway.waits_for("http_requests_active", 0.0);
+    assert_eq!(gateway.metric_sum("http_requests_total"), asked + 1.0);
     gateway.stop();
+    drop(reader);
+}
+
+/// A gateway whose standard error is not what a test reads; its admin server is a socket in its directory.
+struct Unheard {
+    process: Process,
+    folder: Folder,
+    address: SocketAddr,
+}
+
+impl Unheard {
+    fn start(io: Io, stderr: impl Into<Stdio>) -> Self {
+        let folder = Folder::new();
+        let plan = Plan::bare(io).route("name: all, respond: { status: 200, body: in }").log("off");
+        let yaml =
+            plan.yaml().replace("listen: '127.0.0.1:0'", &format!("listen: 'unix:{}'", folder.path("s").display()));
+        let file = folder.write("gateway.yaml", yaml);
+        let mut command = binary();
+        command.arg("run").arg("-c").arg(file).stdout(Stdio::null()).stderr(stderr);
+        let mut process = Process::start(&mut command);
+        // It keeps the descriptor, which must be the gateway's alone.
+        drop(command);
+        let shown = until("it serves", || {
+            assert_eq!(process.ended(), None);
+            UnixStream::connect(folder.path("s")).ok()?;
+            let status = json(&asks(&folder, "GET", "/status"));
+            (status["ready"] == true).then(|| status["listeners"][0]["address"].as_str().map(str::to_owned))?
+        });
+        Self { process, folder, address: shown.parse().expect("an address") }
+    }
+
+    fn lost(&self) -> f64 {
+        let page = asks(&self.folder, "GET", "/metrics");
+        let sample = page.lines().find_map(|line| line.strip_prefix("process_log_dropped_total "));
+        sample.expect("it is on the page").parse().expect("a number")
+    }
+
+    /// It serves, control obeys, more and more lines are lost, and it ends when it is told to.
+    fn goes_on(mut self) {
+        let mut client = Client::to(self.address);
+        let mut told = 0.0;
+        for _ in 0..2 {
+            until_true("lines are lost", || {
+                // Each of them has a line.
+                let refused =
+                    says(&self.folder, &"POST /policy HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{".repeat(50));
+                assert_eq!(refused.matches("HTTP/1.1 400 ").count(), 50, "{refused}");
+                client.asks("/x").expects(200);
+                self.lost() > told
+            });
+            told = self.lost();
+        }
+        assert!(asks(&self.folder, "POST", "/reload").contains("\"ok\""));
+        self.process.signal(libc::SIGTERM);
+        assert_eq!(self.process.exit_code(), Some(0));
+    }
+}
+
+/// What the admin server says on its socket to these requests and a last one, which is for its state.
+fn says(folder: &Folder, requests: &str) -> String {
+    let mut stream = UnixStream::connect(folder.path("s")).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+    write!(stream, "{requests}GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).expect("answers");
+    answers
+}
+
+/// The body of an answer of the admin server on its socket.
+fn asks(folder: &Folder, method: &str, path: &str) -> String {
+    let mut stream = UnixStream::connect(folder.path("s")).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
+}
+
+/// F36, of the log of the process itself: on a full disk its lines are lost and counted, and all goes on.
+fn a_full_disk_under_the_process_log_ends_nothing(io: Io) {
+    let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
+    Unheard::start(io, full).goes_on();
+}
+
+/// F36, of the log of the process itself: whoever reads it may stop without that control waits for them.
+fn a_blocked_process_log_holds_nobody_up(io: Io) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // SAFETY: it makes a pipe of ours smaller, by which no memory is touched.
+    assert!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+    Unheard::start(io, writer).goes_on();
     drop(reader);
 }
 
@@ -179,7 +324,10 @@ on_both_drivers![
     nothing_a_client_sends_can_forge_a_line,
     every_local_reply_has_its_reason_in_the_log,
     a_class_without_a_share_has_no_lines,
+    each_class_has_a_share_of_its_own,
     a_full_disk_costs_lines_and_no_traffic,
     a_blocked_log_costs_lines_and_no_traffic,
+    a_full_disk_under_the_process_log_ends_nothing,
+    a_blocked_process_log_holds_nobody_up,
     a_renamed_log_is_opened_anew,
 ];

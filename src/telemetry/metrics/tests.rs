@@ -75,6 +75,7 @@ fn scrape() -> Scrape {
         spans_dropped: vec![("timeout", 2)],
         admin_ended: [("too_many", 3), ("took_nothing", 1)],
         log_dropped: 7,
+        journal_dropped: 3,
     }
 }
 
@@ -119,6 +120,7 @@ fn workers_are_summed_under_the_documented_names() {
         "worker_stall_seconds_max 1.5",
         "worker_panics_total 0",
         "access_log_dropped_total 7",
+        "process_log_dropped_total 3",
         "traces_exported_total 5",
         "http_routes_omitted 3",
         "traces_dropped_total{reason=\"ring_full\"} 0",
