@@ -1,10 +1,13 @@
 //! L3: the files of `config` that an operator installs, each tried by what runs of it without a container engine: the same
 //! commands, the same system calls refused, the same schemas.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::admin::{READ_TOKEN, TOKEN, asks};
+use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::Gateway;
 use super::origin::Origin;
@@ -101,6 +104,41 @@ fn the_commands_of_the_artefacts_work() {
     assert!(image.contains("STOPSIGNAL SIGTERM") && image.contains("USER 65532"), "{image}");
 }
 
+/// What runs in the container of the compose file: its configuration serves, the health check tells so, the token for looking is
+/// enough for a scrape, and the signal that stops it ends it well.
+#[test]
+fn the_container_serves_is_checked_and_stops() {
+    let (origin, folder) = (Origin::echo(), Folder::new());
+    folder.write("look", READ_TOKEN);
+    folder.write("all", TOKEN);
+    std::fs::create_dir(folder.path("state")).expect("a directory");
+    let path = |name: &str| folder.path(name).display().to_string();
+    let yaml = [
+        ("/run/secrets/admin_token", path("all")),
+        ("/run/secrets/read_token", path("look")),
+        ("/var/lib/ringgate", path("state")),
+        ("0.0.0.0:9090", "0.0.0.0:0".to_owned()),
+        ("\":8080\"", "'127.0.0.1:0'".to_owned()),
+        ("http://upstream:80", format!("http://{}", origin.address())),
+    ];
+    let yaml = yaml.iter().fold(read("compose/gateway/gateway.yaml"), |yaml, (from, to)| {
+        assert!(yaml.contains(from), "{from} in {yaml}");
+        yaml.replace(from, to)
+    });
+    let mut gateway = Gateway::start_in(folder, &yaml);
+    gateway.client().asks("/x").expects(200);
+    let port = gateway.admin().port().to_string();
+    let health = || binary().arg("health").env("CONFIG_PORT", &port).output().expect("a child").status.code();
+    assert_eq!(health(), Some(0), "without a token");
+    assert_eq!(asks(&gateway, "GET", "/metrics", Some(READ_TOKEN)).0, 200);
+    assert_eq!(asks(&gateway, "POST", "/reload", Some(READ_TOKEN)).0, 403);
+    assert_eq!(asks(&gateway, "POST", "/reload", Some(TOKEN)).0, 200);
+    gateway.signal(libc::SIGTERM);
+    assert_eq!(gateway.process.exit_code(), Some(0));
+    gateway.notice("shutting down gracefully");
+    assert_eq!(health(), Some(1));
+}
+
 /// The configurations in the compose file's folder and in the manifests pass `check`, and what the compose file mounts is
 /// there.
 #[test]
@@ -133,8 +171,9 @@ fn the_configurations_of_the_artefacts_pass_their_check() {
 #[test]
 fn a_soak_tells_whether_anything_drifted() {
     let script = format!("{}/scripts/soak", env!("CARGO_MANIFEST_DIR"));
-    let soak =
-        |gateway: &str| run(&script, &["--for", "3s", "--slice", "1s", "--rate", "500", "--gateway", gateway], "");
+    let soak = |gateway: &str| {
+        run(&script, &["--for", "3s", "--slice", "1s", "--rate", "500", "--clients", "500", "--gateway", gateway], "")
+    };
     let said = soak(BINARY);
     assert!(said.is_content && said.text.contains("soak: nothing drifted"), "{}", said.text);
     assert!(said.text.contains("500 answered, 0 failed") && said.text.contains(" reloads"), "{}", said.text);
@@ -158,4 +197,67 @@ fn the_manifests_fit_the_schemas_of_kubernetes() {
     let script = format!("{}/tests/interop/manifests.py", env!("CARGO_MANIFEST_DIR"));
     let said = run(PYTHON, &[script, schemas, broken.display().to_string()], "");
     assert!(!said.is_content && said.text.contains("spec/minReplicas"), "{}", said.text);
+}
+
+/// K5: the dashboards are what Grafana takes, by its own types.
+#[test]
+fn the_dashboards_fit_the_types_of_grafana() {
+    let schemas = format!("{}/tests/artefacts/grafana-11.3.json", env!("CARGO_MANIFEST_DIR"));
+    let boards = ["gateway", "clusters", "policies"].map(|name| format!("grafana/dashboards/{name}.json"));
+    let paths = boards.each_ref().map(|board| shipped(board).display().to_string());
+    runs_python("dashboards.py", &[std::slice::from_ref(&schemas), &paths[..]].concat());
+    let folder = Folder::new();
+    let script = format!("{}/tests/interop/dashboards.py", env!("CARGO_MANIFEST_DIR"));
+    for (from, to, place) in [
+        ("\"drawStyle\": \"line\"", "\"drawStyle\": \"lines\"", "custom: drawStyle"),
+        ("\"gridPos\"", "\"gridPosition\"", "gridPosition"),
+        ("\"textMode\": \"value\"", "\"textMode\": 1", "options: textMode"),
+    ] {
+        let broken = folder.write("broken.json", read(&boards[0]).replacen(from, to, 1));
+        let said = run(PYTHON, &[script.clone(), schemas.clone(), broken.display().to_string()], "");
+        assert!(!said.is_content && said.text.contains(place), "{place}: {}", said.text);
+    }
+}
+
+/// Names in the runbooks that are those of OpenSSL and of the kernel.
+const OTHERS: [&str; 2] = ["s_client", "nr_throttled"];
+
+/// L5: there is a runbook for each trouble, and what it names exists: commands, metrics, reasons, settings.
+#[test]
+fn the_runbooks_name_what_there_is() {
+    let (runbooks, readme) = (read("../docs/runbooks.md"), read("../README.md"));
+    assert!(readme.contains("(docs/runbooks.md)"), "nobody finds them");
+    for topic in ["Who made this 5xx?", "Rollback", "Certificate rotation", "Upgrade", "Capacity", "Soak", "Alerts"] {
+        assert!(runbooks.contains(&format!("\n## {topic}\n")), "no runbook of {topic}");
+    }
+    let blocks = runbooks.lines().filter_map(|line| line.strip_prefix("    "));
+    let inline =
+        runbooks.lines().filter(|line| !line.starts_with("    ")).flat_map(|line| line.split('`').skip(1).step_by(2));
+    let code: Vec<&str> = blocks.chain(inline).collect();
+    let commands =
+        code.iter().flat_map(|code| code.split("ringgate ").skip(1).filter_map(|rest| rest.split(' ').next()));
+    let commands: BTreeSet<&str> =
+        commands.filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())).collect();
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in commands {
+        assert!(binary().args([command, "--help"]).output().expect("a child").status.success(), "ringgate {command}");
+    }
+    let gateway = Plan::to(Io::Uring, &[Endpoint::closed()]).start();
+    let pages = ["/metrics", "/status", "/clusters"].map(|page| gateway.asks_admin("GET", page).text().to_owned());
+    let known = [&pages.join("\n"), &read("../ARCHITECTURE.md"), &read("ringgate.yaml"), &read("../scripts/sysctl")]
+        .map(String::as_str)
+        .join("\n");
+    let known: BTreeSet<&str> = known.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let mut seen = 0;
+    for word in code.iter().flat_map(|code| code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')) {
+        if word.contains('_')
+            && !OTHERS.contains(&word)
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            assert!(known.contains(word) || word.ends_with('_'), "{word} is nowhere");
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} names");
+    gateway.stop();
 }

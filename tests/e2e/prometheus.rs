@@ -136,6 +136,30 @@ fn every_query_of_the_dashboards_finds_something() {
     gateway.stop();
 }
 
+/// L3: the autoscaler asks for a metric that the rule of the adapter makes, and that rule finds it.
+#[test]
+fn the_autoscaler_has_its_metric() {
+    let (manifests, adapter) = (read("kubernetes/ringgate.yaml"), read("kubernetes/adapter.yaml"));
+    assert!(manifests.contains("metric: { name: ringgate_load }") && adapter.contains("as: ringgate_load "));
+    let (_, query) = adapter.split_once("metricsQuery: '").expect("a query");
+    let query = query.split_once('\'').expect("its end").0;
+    // As the adapter fills it in, but for what Kubernetes adds to the labels.
+    let query = query.replace("<<.LabelMatchers>>", "job=\"ringgate\"").replace("<<.GroupBy>>", "instance");
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(Io::Uring, &[endpoint.address()]).runtime("max_connections: 40").start();
+    let prometheus = Prometheus::scraping(&gateway);
+    let mut client = gateway.client();
+    client.asks("/held");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /held");
+    let load = |value: &str| prometheus.finds(&query).first().is_some_and(|found| found["value"][1] == value);
+    until_true("one request of forty connections", || load("0.025"));
+    upstream.replies_with("ok");
+    client.expects(200);
+    until_true("none", || load("0"));
+    gateway.stop();
+}
+
 /// K5: what the alerts ask for exists.
 #[test]
 fn every_name_in_the_alerts_is_on_the_page() {
@@ -215,6 +239,14 @@ fn every_alert_fires_and_clears() {
     let said = run("promtool", &["test", "rules", &format!("{folder}alerts_test.yml")], "");
     assert!(said.is_content && said.text.contains("SUCCESS"), "{}", said.text);
     let said = run("promtool", &["check", "config", &format!("{folder}prometheus.yml")], "");
+    assert!(said.is_content && said.text.contains("12 rules found"), "{}", said.text);
+    // That of the compose file, which has rules and token in places of its container.
+    let place = Folder::new();
+    let (rules, token) = (place.write("alerts.yml", read("prometheus/alerts.yml")), place.write("token", "t"));
+    let composed = read("compose/prometheus.yml").replace("/run/secrets/read_token", &token.display().to_string());
+    let composed = place.write("prometheus.yml", composed);
+    assert!(rules.exists());
+    let said = run("promtool", &["check", "config", &composed.display().to_string()], "");
     assert!(said.is_content && said.text.contains("12 rules found"), "{}", said.text);
     let (rules, tests) = (read("prometheus/alerts.yml"), read("prometheus/alerts_test.yml"));
     let runbooks = read("../docs/runbooks.md").to_lowercase();
