@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::folder::Folder;
@@ -9,7 +10,7 @@ use super::gateway::Gateway;
 use super::heirs::Heirs;
 use super::plan::{Io, Plan};
 use super::process::{BINARY, program};
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, until_true};
 
 /// The socket that systemd listens on.
 struct Notified(UnixDatagram);
@@ -76,9 +77,39 @@ fn systemd_is_told_how_the_gateway_fares() {
     assert!(systemd.is_silent(), "{told:?}");
 }
 
-/// The watchdog hears of it as long as every worker ticks, and of nothing while one does not.
+/// A thread of another process that is stopped, and no other with it, until this is dropped.
+struct Stopped(i32);
+
+impl Stopped {
+    /// The thread of this name.
+    fn thread(process: i32, name: &str) -> Self {
+        let mut threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("a living process").flatten();
+        let is_it = |path: &Path| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        let found = threads.find(|thread| is_it(&thread.path())).expect("a thread of that name").file_name();
+        let number: i32 = found.to_str().expect("digits").parse().expect("a number");
+        let none = std::ptr::null_mut::<libc::c_void>();
+        for order in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
+            // SAFETY: neither of the two reads or writes memory.
+            assert_eq!(unsafe { libc::ptrace(order, number, none, none) }, 0, "{}", std::io::Error::last_os_error());
+        }
+        // SAFETY: how it stopped is not asked for.
+        assert_eq!(unsafe { libc::waitpid(number, std::ptr::null_mut(), libc::__WALL) }, number);
+        Self(number)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: it lets the thread go on, by which no memory is read or written.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, none, none) };
+    }
+}
+
+/// The watchdog hears of it as long as every worker ticks, of nothing while one does not, and again when it goes on.
 #[test]
 fn the_watchdog_is_fed_while_the_workers_tick() {
+    const SILENCE: &str = "a worker does not tick, systemd is not told that it lives";
     let folder = Folder::new();
     let systemd = Notified::bind(&folder);
     let place = folder.path("notify");
@@ -90,6 +121,14 @@ fn the_watchdog_is_fed_while_the_workers_tick() {
     for _ in 0..3 {
         assert_eq!(systemd.hears(), "WATCHDOG=1\n");
     }
+    let stopped = Stopped::thread(heirs.serving, "worker-1");
+    heirs.gateway.notice(SILENCE);
+    while !systemd.is_silent() {}
+    let told = heirs.gateway.notices_of(SILENCE).len();
+    until_true("several times of silence", || heirs.gateway.notices_of(SILENCE).len() >= told + 3);
+    assert!(systemd.is_silent());
+    drop(stopped);
+    assert_eq!(systemd.hears(), "WATCHDOG=1\n");
     heirs.stop();
 }
 
