@@ -87,8 +87,8 @@ fn a_tier_that_answers_slowly_is_left_until_it_is_quick_again() {
     while_left(&gateway, &[], "first");
     first.lags(150);
     while_left(&gateway, &[0], "second");
-    let left = gateway.notices_of("tier left, it is slow");
-    assert!(left.iter().any(|told| told["cluster"] == "app" && told["priority"] == 0), "{left:?}");
+    let left = gateway.notice("tier left, it is slow");
+    assert_eq!((&left["cluster"], &left["priority"]), (&"app".into(), &0.into()), "{left}");
     assert_eq!(gateway.shows("app", first.address())["fit"], true, "slow is not unfit");
     // As slow as the other: whom else should be asked?
     second.lags(150);

@@ -118,6 +118,7 @@ fn a_failing_name_server_takes_no_endpoint_away(io: Io) {
         assert!(now_ms() - began_ms < 1_000, "no worker waits for a name server");
     }
     assert!(gateway.metric("dns_lookups_total{result=\"failed\"}") >= 8.0);
+    gateway.notice("name not resolved, its last addresses stay");
     assert_eq!(gateway.notices_of("name not resolved, its last addresses stay").len(), 1);
     server.set("app.test", 0, &[HERE]);
     gateway.notice("name resolved again");
