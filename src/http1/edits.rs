@@ -21,7 +21,7 @@ const RESERVED: KindSet = HOP.union(KindSet::of(&[
 /// They act last: a field that the gateway itself would write gives way to a removal or a set of its name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FieldEdits {
-    /// Kinds of the names below.
+    /// Kinds of the names below in every spelling.
     kinds: KindSet,
     /// Names, in lower case, of fields that are not forwarded.
     dropped: Vec<Box<[u8]>>,
@@ -67,8 +67,7 @@ impl FieldEdits {
     pub fn new(set: &[(String, String)], add: &[(String, String)], remove: &[String]) -> Result<Self, FieldEditError> {
         let mut edits = Self::default();
         for name in remove.iter().chain(set.iter().map(|(name, _)| name)) {
-            let kind = check_name(name)?;
-            edits.kinds = edits.kinds.with(kind);
+            edits.kinds = edits.kinds.union(check_name(name)?);
             edits.dropped.push(name.to_ascii_lowercase().into_bytes().into_boxed_slice());
         }
         for (name, value) in set.iter().chain(add) {
@@ -123,13 +122,17 @@ impl FieldEdits {
     }
 }
 
-/// The kind of a name that may be edited.
-fn check_name(name: &str) -> Result<FieldKind, FieldEditError> {
+/// The kinds of a name that may be edited, by each of its spellings: one with `_` instead of `-` may be of no kind of its own.
+fn check_name(name: &str) -> Result<KindSet, FieldEditError> {
     if !is_token(name.as_bytes()) {
         return Err(FieldEditError::InvalidName(name.to_owned()));
     }
-    let kind = FieldKind::classify(name.as_bytes());
-    if RESERVED.contains(kind) { Err(FieldEditError::Reserved(name.to_owned())) } else { Ok(kind) }
+    let kind = FieldKind::classify(name.replace('_', "-").as_bytes());
+    if RESERVED.contains(kind) {
+        return Err(FieldEditError::Reserved(name.to_owned()));
+    }
+    let kinds = KindSet::of(&[kind]);
+    Ok(if name.contains(['-', '_']) { kinds.with(FieldKind::Other) } else { kinds })
 }
 
 #[cfg(test)]
@@ -157,6 +160,32 @@ mod tests {
             assert!(edits.drops(FieldKind::Other, name.as_bytes()), "{name}");
         }
         assert!(!edits.drops(FieldKind::Other, b"x.client.subject"));
+    }
+
+    /// However the operator writes a name, and whether or not it is one that has a kind: an endpoint that cannot tell `_` from
+    /// `-` would take what a client sends under the other spelling for ours.
+    #[test]
+    fn every_spelling_of_a_name_is_dropped_whichever_was_configured() {
+        for words in [&["x", "user"][..], &["user", "agent"], &["x", "forwarded", "for"], &["grpc", "timeout"], &["x"]]
+        {
+            let spellings = ["-", "_"].map(|joint| words.join(joint));
+            let mixed =
+                words.iter().enumerate().map(|(at, word)| [word, ["-", "_"][at % 2]].concat()).collect::<String>();
+            let spellings = [&spellings[..], &[mixed[..mixed.len() - 1].to_owned()]].concat();
+            for configured in &spellings {
+                for edits in [
+                    FieldEdits::new(&pairs(&[(configured, "1")]), &[], &[]).unwrap(),
+                    FieldEdits::new(&[], &[], &[configured.to_uppercase()]).unwrap(),
+                ] {
+                    for sent in spellings.iter().flat_map(|name| [name.clone(), name.to_uppercase()]) {
+                        let kind = FieldKind::classify(sent.as_bytes());
+                        assert!(edits.drops(kind, sent.as_bytes()), "{configured} against {sent}");
+                    }
+                    let other = words.join(".");
+                    assert!(words.len() == 1 || !edits.drops(FieldKind::Other, other.as_bytes()), "{configured}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -194,6 +223,8 @@ mod tests {
             "Max-Forwards",
             "Date",
             "HTTP2-Settings",
+            "content_length",
+            "Transfer_Encoding",
         ] {
             let reserved = Err(FieldEditError::Reserved(name.to_owned()));
             assert_eq!(FieldEdits::new(&pairs(&[(name, "1")]), &[], &[]), reserved);

@@ -3,7 +3,7 @@
 use super::certificate::ClientCertificate;
 use super::edits::FieldEdits;
 use super::encode::{push_all, push_fields, push_length, push_line, push_number};
-use super::fields::{Field, FieldKind, KindSet};
+use super::fields::{Field, FieldKind, KindSet, is_loosely};
 use super::framing::BodyLength;
 use super::grpc::push_grpc_timeout;
 use super::method::{Method, Version};
@@ -156,7 +156,7 @@ fn dropped_kinds(head: &RequestHead, how: &RequestOut<'_>) -> KindSet {
 fn keeps(field: &Field, bytes: &[u8], dropped: KindSet, deadline: &[u8], edits: &FieldEdits) -> bool {
     !field.hop
         && !dropped.contains(field.kind)
-        && (field.name.len() != deadline.len() || !field.name.of(bytes).eq_ignore_ascii_case(deadline))
+        && !is_loosely(field.name.of(bytes), deadline)
         && (edits.is_empty() || !edits.drops(field.kind, field.name.of(bytes)))
 }
 

@@ -200,10 +200,15 @@ fn is<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     difference == 0
 }
 
-/// Compares as `is` does, but `_` counts as `-`: gateways to CGI-like servers cannot tell them apart.
+/// Compares tokens; neither case nor `_` instead of `-` makes a difference: endpoints like CGI cannot tell them apart.
 #[inline]
-pub(super) fn is_loosely(name: &[u8], lower: &[u8]) -> bool {
-    name.len() == lower.len() && name.iter().zip(lower).all(|(&n, &l)| n | 0x20 == l || (n == b'_' && l == b'-'))
+pub(super) fn is_loosely(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len() && name.iter().zip(other).all(|(&byte, &other)| loose(byte) == loose(other))
+}
+
+/// The one byte that stands for all that count as the same.
+const fn loose(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte | 0x20 }
 }
 
 impl FieldKind {

@@ -142,6 +142,12 @@ fn the_deadline_replaces_what_the_client_said_of_it() {
             Some((b"X-Timeout-Ms", 1500))),
         format!("GET / HTTP/1.1|Host: a|X-B: 1|{OURS}|X-Timeout-Ms: 1500")
     );
+    assert_eq!(
+        sent("GET / HTTP/1.1|Host: a|x_timeout-MS: 999999|X-B: 1", |how| how.timeout_ms =
+            Some((b"X-Timeout_Ms", 1500))),
+        format!("GET / HTTP/1.1|Host: a|X-B: 1|{OURS}|X-Timeout_Ms: 1500"),
+        "an endpoint may not tell them apart"
+    );
 }
 
 #[test]
