@@ -64,8 +64,8 @@ impl<E: Env> Exchange<'_, E> {
         let Some(trace) = self.trace.as_ref().filter(|trace| trace.is_open.take()) else { return };
         let Some(endpoint) = self.tally.endpoint.get() else { return };
         let mut ended = trace.ended.borrow_mut();
-        let out = ended.get_or_insert_with(|| self.shard.buffers.lend()).sink();
-        if out.len() + ATTEMPT_BYTES_MAX > ATTEMPTS_BYTES_MAX {
+        let spans = ended.get_or_insert_with(|| self.shard.buffers.lend());
+        if spans.len() + ATTEMPT_BYTES_MAX > ATTEMPTS_BYTES_MAX {
             return;
         }
         let since_start = |at_ns: u64| at_ns.saturating_sub(self.tally.started_ns);
@@ -78,7 +78,7 @@ impl<E: Env> Exchange<'_, E> {
             status: self.tally.upstream_status.get(),
             reason: failure.map_or("", |failure| failure.verdict().label),
         };
-        span.encode(out);
+        span.encode(spans.sink());
     }
 
     /// Hands the exchange over to its trace's collector, if it is recorded: where its trace is, and wherever something failed

@@ -31,6 +31,32 @@ fn dropped(gateway: &Gateway, reason: &str) -> f64 {
     gateway.metric(&format!("traces_dropped_total{{reason=\"{reason}\"}}"))
 }
 
+/// Each attempt is noted in a buffer of the pool, and those differ in where they begin.
+fn attempts_are_recorded_however_many_exchanges_are_under_way(io: Io) {
+    const CLIENTS: usize = 40;
+    let (collector, endpoint) = (Collector::start(), Endpoint::listens());
+    let plan =
+        Plan::bare(io).cluster("app", &[endpoint.address()]).route("name: shop, match: { path: /* }, cluster: app");
+    let gateway = traced(plan, &collector, "100%").start();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| gateway.client()).collect();
+    let mut held = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.sends(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let mut upstream = endpoint.accepts();
+        upstream.expects(&format!("GET /{number} "));
+        held.push(upstream);
+    }
+    for upstream in &mut held {
+        upstream.replies("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.expects(200);
+        let (_, attempts) = collector.exchange(&format!("/{number}"));
+        assert_eq!(attempts.len(), 1, "of exchange {number}");
+    }
+    gateway.stop();
+}
+
 /// One span for the exchange, the child of the client's, and one for each attempt, the child of the exchange's, whose
 /// identity its endpoint was told.
 fn an_exchange_is_a_span_and_each_attempt_a_child_of_it(io: Io) {
@@ -285,6 +311,7 @@ fn the_last_spans_are_sent_before_the_end(io: Io) {
 
 on_both_drivers![
     an_exchange_is_a_span_and_each_attempt_a_child_of_it,
+    attempts_are_recorded_however_many_exchanges_are_under_way,
     errors_and_slow_ones_are_always_recorded,
     a_share_is_recorded,
     a_call_is_a_span_with_its_status,

@@ -116,6 +116,10 @@ impl Export {
         loop {
             let Wanted { collector, is_over } = self.orders.borrow_and_update().clone();
             if self.to != collector {
+                if self.to.is_none() {
+                    // What exchanges of long ago left is nothing that was asked for.
+                    self.drop_all();
+                }
                 self.collector = collector.as_ref().and_then(Collector::new);
                 self.to = collector;
                 (self.pause, self.is_failing) = (FIRST_PAUSE, false);
