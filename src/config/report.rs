@@ -68,8 +68,7 @@ impl Excerpt {
 fn without_passwords(line: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
     while let Some((before, behind)) = rest.split_once("://") {
-        // A password that was not escaped may hold what else would end it.
-        let end = behind.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"')).unwrap_or(behind.len());
+        let end = url_end(before, behind);
         let (url, next) = behind.split_at(end);
         shown.extend([before, "://"]);
         match url.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?, host))) {
@@ -84,6 +83,32 @@ fn without_passwords(line: &str) -> String {
     }
     shown.push_str(rest);
     shown
+}
+
+/// Where a URL ends of which `before` ends with the scheme. A password that was not escaped may hold anything: in quotes the
+/// URL goes on to the end of its scalar (YAML 1.2 sections 7.3.1 and 7.3.2), without any to the next space.
+fn url_end(before: &str, behind: &str) -> usize {
+    let outside = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let end = match outside.chars().next_back() {
+        Some('"') => quote_end(behind, '"', '\\'),
+        Some('\'') => quote_end(behind, '\'', '\''),
+        Some(_) | None => behind.find(char::is_whitespace),
+    };
+    end.unwrap_or(behind.len())
+}
+
+/// Where the first `quote` is that no `escape` makes part of the text.
+fn quote_end(text: &str, quote: char, escape: char) -> Option<usize> {
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, char)) = chars.next() {
+        let is_escape = char == escape && chars.peek().is_some_and(|(_, next)| escape != quote || *next == quote);
+        if is_escape {
+            chars.next();
+        } else if char == quote {
+            return Some(at);
+        }
+    }
+    None
 }
 
 impl fmt::Display for Problem {
@@ -217,6 +242,14 @@ mod tests {
             ("url: http://host:80/", "url: http://host:80/"),
             ("a: b", "a: b"),
             ("url: ://:x@", "url: ://:*@"),
+            (r#"url: "redis://u:pa'ss@h:x""#, r#"url: "redis://u:*****@h:x""#),
+            (r#"url: "redis://u:pa ss\"@h", at: b@c"#, r#"url: "redis://u:*******@h", at: b@c"#),
+            (
+                "['http://a:80/b', 'redis://:it''s@h', 'http://c:1']",
+                "['http://a:80/b', 'redis://:*****@h', 'http://c:1']",
+            ),
+            ("url: redis://:a'b\"c@h, at: b@c", "url: redis://:*****@h, at: b@c"),
+            ("url: 'redis://:never closed@h", "url: 'redis://:************@h"),
         ] {
             assert_eq!(Excerpt::new(line, 1, 1).text, shown);
         }

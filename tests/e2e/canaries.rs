@@ -22,7 +22,9 @@ const REDIS: &str = "canary-redis-0123456789-abcdef";
 const ADMIN: &str = "canary-admin-token-0123456789-abcdef";
 const READER: &str = "canary-read-token-0123456789-abcdef";
 const SESSION: &str = "canary-session-0123456789-abcdef";
-const PLANTED: [&str; 7] = [JWT_SECRET, API_KEY, PASSWORD, REDIS, ADMIN, READER, SESSION];
+/// By a variable of the environment, in what is asked of others.
+const ASKED: &str = "canary-asked-0123456789-abcdef";
+const PLANTED: [&str; 8] = [JWT_SECRET, API_KEY, PASSWORD, REDIS, ADMIN, READER, SESSION, ASKED];
 
 /// A server that takes no password, and says what it was told, as Redis does of commands that were renamed.
 fn indiscreet() -> Origin {
@@ -47,9 +49,14 @@ fn plan(io: Io, origin: &Origin, redis: &Origin) -> Plan {
         .policies("one: { jwt: { audience: a, secret_file: secret } }")
         .policies("two: { api_key: { keys_file: keys.yaml } }")
         .policies("three: { basic_auth: { users_file: users } }")
-        .policies("four: { external_auth: { cluster: app, path: /verify, forward_headers: [authorization, cookie] } }")
+        .policies("four: { external_auth: { cluster: app, path: '/verify?key=${ASKED}', forward_headers: [authorization, cookie] } }")
         .policies(&format!("five: {{ rate_limit: {{ limit: 9/1h, {} }} }}", store(Endpoint::closed(), "exact")))
         .policies(&format!("six: {{ rate_limit: {{ limit: 9/1h, {} }} }}", store(redis.address(), "leased")))
+        .policies(&format!(
+            "seven: {{ jwt: {{ audience: a, jwks_url: 'http://{}/keys?key=${{ASKED}}' }} }}",
+            Endpoint::closed()
+        ))
+        .route("name: issued, match: { path: /issued/* }, cluster: app, policies: [seven]")
         .route("name: token, match: { path: /token/* }, cluster: app, policies: [one]")
         .route("name: key, match: { path: /key/* }, cluster: app, policies: [two]")
         .route("name: password, match: { path: /password/* }, cluster: app, policies: [three]")
@@ -166,8 +173,12 @@ fn commands(gateway: &Gateway) -> String {
         &["doctor", "-c", &file],
         &["explain", "-c", &file, "http://a/token/x"],
         &["status", "-c", &file],
+        &["top", "--once", "-c", &file],
+        &["policy", "get", "-c", &file],
+        &["dump", "-c", &file],
+        &["dump", "--effective", "-c", &file],
     ] {
-        heard += &run(BINARY, arguments, "").text;
+        heard += &run("env", &[&[&format!("ASKED={ASKED}"), BINARY][..], arguments].concat(), "").text;
     }
     heard
 }
@@ -179,16 +190,27 @@ fn no_secret_is_told_by_anything_that_speaks(io: Io) {
     let file = folder.write("gateway.yaml", &yaml);
     let mut command: Command = binary();
     // All that there is to log, that of libraries included.
-    command.arg("run").arg("-c").arg(file).current_dir(&folder).env("RINGGATE_LOG", "trace");
+    command.arg("run").arg("-c").arg(file).current_dir(&folder).env("RINGGATE_LOG", "trace").env("ASKED", ASKED);
     let gateway = Gateway::start_with(folder, &mut command);
     let mut heard = traffic(&gateway);
     assert!(heard.matches("HTTP/1.1 200").count() >= 3, "{heard}");
     heard += &mistakes(&gateway, &yaml);
     heard += &commands(&gateway);
     for token in [ADMIN, READER, SESSION] {
-        for page in
-            ["/", "/status", "/metrics", "/clusters", "/routes", "/policy", "/config", "/latency", "/ready", "/nowhere"]
-        {
+        for page in [
+            "/",
+            "/status",
+            "/metrics",
+            "/clusters",
+            "/routes",
+            "/policy",
+            "/config",
+            "/latency",
+            "/ready",
+            "/rollout",
+            "/openapi.json",
+            "/nowhere",
+        ] {
             heard += &asks_admin(&gateway, "GET", page, token, "");
         }
         heard += &asks_admin(&gateway, "POST", "/policy", token, r#"{"enabled": "no"}"#);

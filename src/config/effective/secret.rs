@@ -8,7 +8,7 @@ use super::{Kind, Node, Origin};
 pub(super) const MARK: &str = "<redacted>";
 
 /// Values that may be anything: what a variable puts there is not shown.
-const FREE: [&str; 10] = [
+const FREE: [&str; 13] = [
     "admin.token",
     "admin.read_token",
     "routes.*.headers.request.set.*",
@@ -19,6 +19,9 @@ const FREE: [&str; 10] = [
     "routes.*.match.query.*",
     "routes.*.respond.body",
     "policies.*.jwt.issuer",
+    "policies.*.jwt.jwks_url",
+    "policies.*.external_auth.path",
+    "clusters.*.health.active.path",
 ];
 
 /// Parts of the names of fields and parameters whose values are secrets.

@@ -56,7 +56,11 @@ routes:
 policy: { redis: { url: '${URL}' } }
 ";
 const MORE: &str = "\
-policies: { some: { rate_limit: { scope: cluster, store: { redis: 'redis://me:hunter2@db' } } } }
+policies:
+  some: { rate_limit: { scope: cluster, store: { redis: 'redis://me:hunter2@db' } } }
+  keyed: { jwt: { audience: a, jwks_url: 'http://10.0.0.1/keys?token=${SECRET}' } }
+  asked: { external_auth: { cluster: app, path: '/may/${SECRET}?key=${SECRET}' } }
+clusters: { probed: { endpoints: [{ url: 'http://10.0.0.1' }], health: { active: { kind: http, path: '/up?key=${SECRET}' } } } }
 routes: [{ name: b, match: { path: /b }, redirect: { to: /c, status: 308 }, policies: [some] }]
 ";
 
@@ -100,14 +104,18 @@ fn each_value_is_shown_with_where_it_comes_from() {
         "x-edge: a # gateway.yaml:20",
         "x-api-key: \"<redacted>\" # gateway.yaml:20, redacted",
         "x-any: \"${SECRET}\" # gateway.yaml:20, env SECRET, its value is not shown",
-        "redis: \"redis://me:<redacted>@db\" # more/b.yaml:1, redacted",
-        "status: 308 # more/b.yaml:2",
+        "redis: \"redis://me:<redacted>@db\" # more/b.yaml:2, redacted",
+        "jwks_url: \"http://10.0.0.1/keys?token=${SECRET}\" # more/b.yaml:3, env SECRET, its value is not shown",
+        "status: 308 # more/b.yaml:6",
     ] {
         assert_eq!(line(&format!("{}:", expected.split(':').next().unwrap())), expected);
     }
     assert!(!yaml.contains("hunter2") && !yaml.contains("looking") && !yaml.contains("literal"), "{yaml}");
     assert!(yaml.starts_with("# read: gateway.yaml\n# read: more/b.yaml\nversion: 1"), "{yaml}");
     assert!(yaml.contains("    url: \"${URL}\"") && yaml.contains("# gateway.yaml:21, env URL, its value"), "{yaml}");
+    for asked in ["/may/${SECRET}?key=${SECRET}", "/up?key=${SECRET}"] {
+        assert!(yaml.contains(&format!("path: \"{asked}\"")), "{asked} in {yaml}");
+    }
     // The route that redirects has nothing that only forwarding needs.
     assert_eq!(yaml.matches("response_header:").count(), 2, "{yaml}");
 }
@@ -119,7 +127,7 @@ fn json_has_the_same_values_and_an_origin_for_each() {
     assert_eq!(json["config"]["clusters"]["app"]["max_connections"], 8081);
     assert_eq!(json["config"]["routes"][0]["timeouts"]["connect"], "1s");
     assert_eq!(json["origins"]["/routes/0/timeouts/connect"], "gateway.yaml:10");
-    assert_eq!(json["origins"]["/routes/1/name"], "more/b.yaml:2");
+    assert_eq!(json["origins"]["/routes/1/name"], "more/b.yaml:6");
     let mut leaves = Vec::new();
     pointers(&json["config"], String::new(), &mut leaves);
     for leaf in leaves {
