@@ -97,7 +97,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     fn lease_idle(&self, endpoint: &Endpoint) -> Option<Lease<E::Stream>> {
-        self.shard.lease_idle(endpoint).inspect(|_| self.tally.reused.set(true))
+        self.shard.lease_idle(endpoint).inspect(|_| self.tally.on_reused())
     }
 
     /// An idle connection to any endpoint that may be tried, unless the key decides where the request goes.
@@ -127,7 +127,7 @@ impl<E: Env> Exchange<'_, E> {
             upstream.reused = true;
             upstream.rested_ms = 0;
             self.shard.counters.upstream_reuses.add(1);
-            self.tally.reused.set(true);
+            self.tally.on_reused();
             return Ok((attempt, upstream));
         }
         // Its place under the cap is ours all the same.

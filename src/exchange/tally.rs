@@ -62,6 +62,12 @@ impl Tally {
         self.status.get() != 0
     }
 
+    /// The attempt under way has a connection that was open already.
+    pub(super) fn on_reused(&self) {
+        self.reused.set(true);
+        self.connect_ns.set(0);
+    }
+
     pub(super) fn on_body_in(&self, count: usize) {
         self.bytes_in.set(self.bytes_in.get() + count as u64);
     }

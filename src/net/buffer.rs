@@ -158,9 +158,10 @@ struct Body {
     start: usize,
     tailroom: usize,
     large: bool,
-    /// So many bytes of the vector's memory, from its beginning, have been written once, as long as it has this capacity.
+    /// So many bytes of the vector's memory, from its beginning, have been written once.
     written: usize,
-    capacity: usize,
+    /// Where that memory is, and how large.
+    memory: (usize, usize),
     /// Where it goes when it is dropped; none while it lies on a shelf.
     home: Option<Rc<Shelves>>,
 }
@@ -168,9 +169,8 @@ struct Body {
 impl Body {
     fn new(capacity: usize, base: usize, large: bool) -> Box<Self> {
         let bytes = Vec::with_capacity(base + capacity);
-        let capacity = bytes.capacity();
         let mut body =
-            Box::new(Self { bytes, base, start: base, tailroom: 0, large, written: 0, capacity, home: None });
+            Box::new(Self { bytes, base, start: base, tailroom: 0, large, written: 0, memory: (0, 0), home: None });
         body.set_length(base);
         body
     }
@@ -193,10 +193,11 @@ impl Body {
         }
     }
 
-    /// A vector moves only to grow.
+    /// A vector that moved or grew has other memory.
     fn note_written(&mut self) {
-        let kept = if self.bytes.capacity() == self.capacity { self.written } else { 0 };
-        self.capacity = self.bytes.capacity();
+        let memory = (self.bytes.as_ptr().addr(), self.bytes.capacity());
+        let kept = if memory == self.memory { self.written } else { 0 };
+        self.memory = memory;
         self.written = kept.max(self.bytes.len());
     }
 }
@@ -283,7 +284,8 @@ impl Buffer {
         self.body.bytes.extend_from_slice(more);
     }
 
-    /// The vector behind the buffer, for encoders that append to it.
+    /// The vector behind the buffer, for encoders that append to it: it has more in front than the filled bytes, and is to stay
+    /// the same vector.
     pub fn sink(&mut self) -> &mut Vec<u8> {
         &mut self.body.bytes
     }

@@ -13,8 +13,9 @@ pub fn give_way() {
 const PROMPT_SLICE_NS: u64 = 100_000;
 
 /// From now on the thread that calls this runs soon when it is woken, for a moment at a time: it has no more of a busy core
-/// than before, only earlier. Threads that it starts are like any other. Linux obeys from 6.12 on; before that, and where it
-/// is not allowed, nothing changes.
+/// than before, only earlier. Threads that it starts are like any other. Linux obeys from 6.12 on; before that, where it
+/// is not allowed, and in a process that was made more important than others, nothing changes: threads and processes that a
+/// prompt thread starts would lose that (sched(7), "The reset-on-fork flag").
 pub fn be_prompt() {
     let flags = u64::from(libc::SCHED_FLAG_RESET_ON_FORK.unsigned_abs());
     // SAFETY: a structure of numbers, of which zeros are a value.
@@ -22,7 +23,7 @@ pub fn be_prompt() {
     let size = u32::try_from(size_of_val(&asked)).unwrap_or(0);
     // SAFETY: the kernel writes at most `size` bytes, which outlive the call; 0 is the calling thread.
     let known = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut asked, size, 0) };
-    if known != 0 || asked.sched_policy != libc::SCHED_OTHER.unsigned_abs() {
+    if known != 0 || asked.sched_policy != libc::SCHED_OTHER.unsigned_abs() || asked.sched_nice < 0 {
         // Whoever chose another class for this process chose how prompt it is.
         return;
     }
