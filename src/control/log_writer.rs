@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::config::Output;
-use crate::telemetry::{LogDrain, render_line};
+use crate::telemetry::{Lines, LogDrain};
 
 /// Pause after a round that found records.
 const POLL: Duration = Duration::from_millis(10);
@@ -51,8 +51,15 @@ impl LogWriter {
     fn with_sink(sink: Option<Box<dyn Write + Send>>, drains: Vec<LogDrain>) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let lost = Arc::new(AtomicU64::new(0));
-        let mut loop_state =
-            Loop { drains, sink, lost: Arc::clone(&lost), text: Vec::new(), lines: 0, torn: false, failing: false };
+        let mut loop_state = Loop {
+            drains,
+            sink,
+            lost: Arc::clone(&lost),
+            lines: Lines::new(BATCH_BYTES),
+            count: 0,
+            torn: false,
+            failing: false,
+        };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run(&inbox))?;
         Ok(Self { orders, lost })
     }
@@ -85,9 +92,9 @@ struct Loop {
     drains: Vec<LogDrain>,
     sink: Option<Box<dyn Write + Send>>,
     lost: Arc<AtomicU64>,
-    /// Lines that are to be written; its memory is kept from batch to batch.
-    text: Vec<u8>,
-    lines: u64,
+    /// Lines that are to be written, and how many they are.
+    lines: Lines,
+    count: u64,
     /// The last write ended inside a line.
     torn: bool,
     /// The last write failed; reported once, not per line.
@@ -121,29 +128,29 @@ impl Loop {
     /// Takes a batch in turns from every ring and writes it; `false` when all were empty.
     fn drain_once(&mut self) -> bool {
         let mut found = true;
-        while found && self.text.len() < BATCH_BYTES {
+        while found && !self.lines.are_full() {
             found = false;
             for drain in &mut self.drains {
                 for _ in 0..TURN {
+                    if self.lines.are_full() {
+                        break;
+                    }
                     let Some(record) = drain.try_pop() else { break };
-                    render_line(&mut self.text, &record);
-                    self.lines += 1;
+                    self.lines.add(&record);
+                    self.count += 1;
                     found = true;
                 }
             }
         }
-        let any = self.lines > 0;
+        let any = self.count > 0;
         self.write_batch();
         any
     }
 
     fn write_batch(&mut self) {
-        if let Some(sink) = self.sink.as_mut().filter(|_| self.lines > 0) {
+        if let Some(sink) = self.sink.as_mut().filter(|_| self.count > 0) {
             let torn = std::mem::take(&mut self.torn);
-            if torn {
-                self.text.insert(0, b'\n');
-            }
-            let bytes = &self.text;
+            let bytes = if torn { self.lines.after_a_break() } else { self.lines.as_bytes() };
             match write_lines(sink.as_mut(), bytes) {
                 Ok(()) if self.failing => {
                     self.failing = false;
@@ -154,15 +161,15 @@ impl Loop {
                     self.torn = written > 0 && bytes[written - 1] != b'\n' || written == 0 && torn;
                     let whole =
                         bytes[usize::from(torn).min(written)..written].iter().filter(|byte| **byte == b'\n').count();
-                    self.lost.fetch_add(self.lines - whole as u64, Ordering::Relaxed);
+                    self.lost.fetch_add(self.count - whole as u64, Ordering::Relaxed);
                     if !std::mem::replace(&mut self.failing, true) {
                         tracing::error!(%error, "access log cannot be written, lines are lost and counted");
                     }
                 }
             }
         }
-        self.text.clear();
-        self.lines = 0;
+        self.lines.clear();
+        self.count = 0;
     }
 
     fn reopen(&mut self, output: &Output) {

@@ -1,118 +1,242 @@
 //! Records as JSON lines. What a peer sent is data: it can neither end a line, nor a string, nor steer a terminal.
+//!
+//! With every request in the log this is most of what a line costs. So lines are written into memory that has room for the
+//! longest one, names of members are copies of a known size, texts are looked at and copied in blocks, and numbers come three
+//! digits at a time from a table.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use super::counters::PROTOCOLS;
-use super::record::Record;
-use crate::clock;
+use super::record::{Decoded, Record, TEXTS_BYTES_MAX};
+use crate::clock::{self, RFC3339_BYTES};
 
-/// Appends `bytes` to `out` as the inside of a JSON string.
-///
-/// `"` and `\` are escaped by a backslash; control characters (below 0x20, 0x7f, U+0080 to U+009F) and the line
-/// separators U+2028 and U+2029 become `\u00XX` or `\u20XX`; each run of bytes that is not UTF-8 becomes U+FFFD,
-/// as RFC 8259 section 8.1 demands UTF-8. Everything else is copied.
-pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
-    if are_plain(bytes) {
-        out.extend_from_slice(bytes);
-        return;
+/// Most bytes of one line: a byte of text becomes six at most, and everything else fits beside that.
+const LINE_BYTES_MAX: usize = 6 * TEXTS_BYTES_MAX + 2048;
+
+const ROOMY: &str = "there is room for the longest line";
+
+/// Lines that are to be written at once; their memory is kept from batch to batch.
+#[derive(Debug)]
+pub struct Lines {
+    /// A line feed, and behind it the lines up to `end`.
+    bytes: Box<[u8]>,
+    end: usize,
+    /// The last time written, which many records share.
+    time: (u64, [u8; RFC3339_BYTES]),
+}
+
+impl Lines {
+    /// Room for lines that fill `batch_bytes` and one more.
+    #[must_use]
+    pub fn new(batch_bytes: usize) -> Self {
+        let mut bytes = vec![0; 1 + batch_bytes + LINE_BYTES_MAX].into_boxed_slice();
+        bytes[0] = b'\n';
+        Self { bytes, end: 1, time: (0, clock::rfc3339(0)) }
     }
-    for chunk in bytes.utf8_chunks() {
-        let valid = chunk.valid();
-        let mut copied = 0;
-        for (at, char) in valid.char_indices().filter(|(_, char)| must_escape(*char)) {
-            out.extend_from_slice(&valid.as_bytes()[copied..at]);
-            copied = at + char.len_utf8();
-            match char {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                other => write_infallible(out, format_args!("\\u{:04x}", u32::from(other))),
+
+    /// Whether they fill a batch, and are to be written before the next one is added.
+    #[must_use]
+    pub fn are_full(&self) -> bool {
+        self.end + LINE_BYTES_MAX > self.bytes.len()
+    }
+
+    /// The lines.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[1..self.end]
+    }
+
+    /// The lines behind a line feed, which ends one that was left open.
+    #[must_use]
+    pub fn after_a_break(&self) -> &[u8] {
+        &self.bytes[..self.end]
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.end = 1;
+    }
+
+    /// Adds a record as one JSON object and a line feed; fields that say nothing are left out.
+    pub fn add(&mut self, of: &Decoded<'_>) {
+        if of.record.unix_ms != self.time.0 {
+            self.time = (of.record.unix_ms, clock::rfc3339(of.record.unix_ms));
+        }
+        let room = &mut self.bytes[self.end..];
+        let most = room.len();
+        let mut line = Line { room, is_plain: of.texts.iter().all(|text| are_plain(text)) };
+        line.put_record(&self.time.1, &of.record);
+        self.end += most - line.room.len();
+    }
+}
+
+/// The line that is being written. It stays in registers, as what is not inlined gets the room alone, and gives it back.
+struct Line<'a> {
+    /// What is left of it; each step takes its bytes off the front.
+    room: &'a mut [u8],
+    /// Is there nothing to escape in any text?
+    is_plain: bool,
+}
+
+impl Line<'_> {
+    #[inline(always)]
+    fn put_record(&mut self, time: &[u8; RFC3339_BYTES], record: &Record<'_>) {
+        self.put(b"{\"time\":\"");
+        self.put(time);
+        self.put(b"\"");
+        self.text(b",\"protocol\":\"", protocol(record.protocol));
+        self.text(b",\"method\":\"", record.method);
+        self.text(b",\"host\":\"", record.host);
+        self.text(b",\"path\":\"", record.path);
+        if record.query {
+            self.put(b",\"query\":true");
+        }
+        self.number(b",\"status\":", u64::from(record.status));
+        self.millis(b",\"duration_ms\":", record.duration_ns);
+        self.put(b",\"client_ip\":\"");
+        self.address(record.client);
+        self.put(b"\"");
+        self.text(b",\"request_id\":\"", record.request_id);
+        self.text(b",\"trace_id\":\"", record.trace_id);
+        self.text(b",\"route\":\"", record.route);
+        self.text(b",\"cluster\":\"", record.cluster);
+        if let Some(endpoint) = record.endpoint {
+            self.put(b",\"endpoint\":\"");
+            self.socket(endpoint);
+            self.put(b"\"");
+            self.text(b",\"upstream_protocol\":\"", protocol(record.upstream_protocol));
+            self.put(if record.reused { &b",\"reused\":true"[..] } else { b",\"reused\":false" });
+        }
+        self.number(b",\"attempts\":", u64::from(record.attempts));
+        if let Some(status) = record.grpc_status {
+            self.number(b",\"grpc_status\":", u64::from(status));
+        }
+        self.number(b",\"bytes_in\":", record.bytes_in);
+        self.number(b",\"bytes_out\":", record.bytes_out);
+        if let Some(reason) = record.reason {
+            self.text(b",\"reason\":\"", reason.as_bytes());
+            self.text(b",\"fault\":\"", record.fault.as_bytes());
+            self.text(b",\"stage\":\"", record.stage.as_bytes());
+            self.text(b",\"detail\":\"", record.detail.as_bytes());
+        }
+        self.text(b",\"user_agent\":\"", record.user_agent);
+        self.text(b",\"client_cert\":\"", record.client_cert);
+        self.text(b",\"identity\":\"", record.identity);
+        self.millis(b",\"head_ms\":", record.head_ns);
+        if record.admit_ns > 0 {
+            self.millis(b",\"admit_ms\":", record.admit_ns);
+        }
+        if record.queue_ns > 0 {
+            self.millis(b",\"queue_ms\":", record.queue_ns);
+        }
+        if record.attempts > 0 {
+            self.millis(b",\"connect_ms\":", record.connect_ns);
+            self.millis(b",\"first_byte_ms\":", record.first_byte_ns);
+            self.millis(b",\"body_ms\":", record.body_ns);
+        }
+        self.number(b",\"epoch\":", record.epoch);
+        self.put(b"}\n");
+    }
+
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        self.room.split_off_mut(..bytes.len()).expect(ROOMY).copy_from_slice(bytes);
+    }
+
+    /// Writes all of `bytes`, but goes on behind the first `length` of them.
+    #[inline(always)]
+    fn put_front<const N: usize>(&mut self, bytes: [u8; N], length: usize) {
+        *self.room.first_chunk_mut().expect(ROOMY) = bytes;
+        self.room.split_off_mut(..length).expect(ROOMY);
+    }
+
+    /// One string member, left out when empty. `member` is all that stands before the text.
+    #[inline(always)]
+    fn text<const N: usize>(&mut self, member: &[u8; N], value: &[u8]) {
+        if value.is_empty() {
+            return;
+        }
+        self.put(member);
+        if self.is_plain {
+            self.put(value);
+        } else {
+            self.room = escape(std::mem::take(&mut self.room), value);
+        }
+        self.put(b"\"");
+    }
+
+    #[inline(always)]
+    fn number<const N: usize>(&mut self, member: &[u8; N], value: u64) {
+        self.put(member);
+        self.digits(value);
+    }
+
+    #[inline(always)]
+    fn millis<const N: usize>(&mut self, member: &[u8; N], ns: u64) {
+        self.put(member);
+        self.thousandths(ns);
+    }
+
+    /// Milliseconds with three decimals, cut and not rounded.
+    #[inline(always)]
+    fn thousandths(&mut self, ns: u64) {
+        self.digits(ns / 1_000_000);
+        self.put(b".");
+        self.put_front(THREE[(ns / 1_000 % 1_000) as usize], 3);
+    }
+
+    #[inline(always)]
+    fn digits(&mut self, value: u64) {
+        match usize::try_from(value).ok().and_then(|value| THREE.get(value)) {
+            Some(three) => {
+                let zeros = three[3];
+                self.put_front((u32::from_le_bytes(*three) >> (8 * zeros)).to_le_bytes(), usize::from(3 - zeros));
             }
-        }
-        out.extend_from_slice(&valid.as_bytes()[copied..]);
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            None => self.room = long_digits(std::mem::take(&mut self.room), value),
         }
     }
+
+    #[inline(always)]
+    fn address(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => {
+                for (at, octet) in ip.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.put(b".");
+                    }
+                    self.digits(u64::from(octet));
+                }
+            }
+            IpAddr::V6(ip) => self.format(format_args!("{ip}")),
+        }
+    }
+
+    #[inline(always)]
+    fn socket(&mut self, endpoint: SocketAddr) {
+        match endpoint {
+            SocketAddr::V4(_) => {
+                self.address(endpoint.ip());
+                self.put(b":");
+                self.digits(u64::from(endpoint.port()));
+            }
+            SocketAddr::V6(endpoint) => self.format(format_args!("{endpoint}")),
+        }
+    }
+
+    #[inline(always)]
+    fn format(&mut self, arguments: std::fmt::Arguments<'_>) {
+        self.room = formatted(std::mem::take(&mut self.room), arguments);
+    }
 }
 
-fn must_escape(char: char) -> bool {
-    matches!(char, '"' | '\\' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
-}
-
-/// Are all of them plain? Without a way out at the first that is not, as nearly all are.
-fn are_plain(bytes: &[u8]) -> bool {
-    !bytes.iter().fold(false, |odd, byte| odd | IS_ODD[usize::from(*byte)])
-}
-
-/// Which bytes are not characters of their own that need no escape.
-const IS_ODD: [bool; 256] = {
-    let mut odd = [true; 256];
-    let mut byte = b' ';
-    while byte <= b'~' {
-        odd[byte as usize] = byte == b'"' || byte == b'\\';
-        byte += 1;
-    }
-    odd
-};
-
-/// Appends the record as one JSON object and a line feed; fields that say nothing are left out.
-///
-/// With every request in the log this is most of what a line costs, so nothing goes through a formatter that need not.
-pub fn render_line(out: &mut Vec<u8>, record: &Record<'_>) {
-    out.extend_from_slice(b"{\"time\":\"");
-    out.extend_from_slice(&clock::rfc3339(record.unix_ms));
-    out.push(b'"');
-    text(out, ",\"protocol\":\"", protocol(record.protocol));
-    text(out, ",\"method\":\"", record.method);
-    text(out, ",\"host\":\"", record.host);
-    text(out, ",\"path\":\"", record.path);
-    if record.query {
-        out.extend_from_slice(b",\"query\":true");
-    }
-    number(out, ",\"status\":", u64::from(record.status));
-    millis(out, ",\"duration_ms\":", record.duration_ns);
-    out.extend_from_slice(b",\"client_ip\":\"");
-    address(out, record.client);
-    out.push(b'"');
-    text(out, ",\"request_id\":\"", record.request_id);
-    text(out, ",\"trace_id\":\"", record.trace_id);
-    text(out, ",\"route\":\"", record.route);
-    text(out, ",\"cluster\":\"", record.cluster);
-    if let Some(endpoint) = record.endpoint {
-        socket(out, endpoint);
-        text(out, ",\"upstream_protocol\":\"", protocol(record.upstream_protocol));
-        out.extend_from_slice(if record.reused { b",\"reused\":true" } else { b",\"reused\":false" });
-    }
-    number(out, ",\"attempts\":", u64::from(record.attempts));
-    if let Some(status) = record.grpc_status {
-        number(out, ",\"grpc_status\":", u64::from(status));
-    }
-    number(out, ",\"bytes_in\":", record.bytes_in);
-    number(out, ",\"bytes_out\":", record.bytes_out);
-    if let Some(reason) = record.reason {
-        text(out, ",\"reason\":\"", reason.as_bytes());
-        text(out, ",\"fault\":\"", record.fault.as_bytes());
-        text(out, ",\"stage\":\"", record.stage.as_bytes());
-        text(out, ",\"detail\":\"", record.detail.as_bytes());
-    }
-    text(out, ",\"user_agent\":\"", record.user_agent);
-    text(out, ",\"client_cert\":\"", record.client_cert);
-    text(out, ",\"identity\":\"", record.identity);
-    millis(out, ",\"head_ms\":", record.head_ns);
-    if record.admit_ns > 0 {
-        millis(out, ",\"admit_ms\":", record.admit_ns);
-    }
-    if record.queue_ns > 0 {
-        millis(out, ",\"queue_ms\":", record.queue_ns);
-    }
-    if record.attempts > 0 {
-        millis(out, ",\"connect_ms\":", record.connect_ns);
-        millis(out, ",\"first_byte_ms\":", record.first_byte_ns);
-        millis(out, ",\"body_ms\":", record.body_ns);
-    }
-    number(out, ",\"epoch\":", record.epoch);
-    out.extend_from_slice(b"}\n");
+/// Appends milliseconds with three decimals, cut and not rounded.
+pub fn push_millis(out: &mut Vec<u8>, ns: u64) {
+    let mut room = [0; 24];
+    let mut line = Line { room: &mut room, is_plain: true };
+    line.thousandths(ns);
+    let length = 24 - line.room.len();
+    out.extend_from_slice(&room[..length]);
 }
 
 /// The name of a protocol, nothing where none is known.
@@ -120,178 +244,90 @@ fn protocol(place: Option<u8>) -> &'static [u8] {
     place.and_then(|place| PROTOCOLS.get(usize::from(place))).map_or(&[], |name| name.as_bytes())
 }
 
-/// One string member, left out when empty. `member` is all that stands before the text.
-fn text(out: &mut Vec<u8>, member: &str, value: &[u8]) {
-    if value.is_empty() {
-        return;
+/// The three digits of every number below a thousand, and how many of them are zeros in front.
+#[expect(clippy::cast_possible_truncation, reason = "a digit fits in a byte")]
+const THREE: [[u8; 4]; 1_000] = {
+    let mut table = [[0; 4]; 1_000];
+    let mut value = 0;
+    while value < table.len() {
+        let (hundreds, tens, ones) = (value / 100, value / 10 % 10, value % 10);
+        let zeros = if value < 10 { 2 } else { (value < 100) as u8 };
+        table[value] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8, zeros];
+        value += 1;
     }
-    out.extend_from_slice(member.as_bytes());
-    escape(out, value);
-    out.push(b'"');
+    table
+};
+
+fn long_digits(room: &mut [u8], value: u64) -> &mut [u8] {
+    let mut out = Line { room, is_plain: true };
+    out.digits(value / 1_000);
+    out.put_front(THREE[(value % 1_000) as usize], 3);
+    out.room
 }
 
-fn number(out: &mut Vec<u8>, member: &str, value: u64) {
-    out.extend_from_slice(member.as_bytes());
-    digits(out, value);
+#[cold]
+fn formatted<'a>(mut room: &'a mut [u8], arguments: std::fmt::Arguments<'_>) -> &'a mut [u8] {
+    room.write_fmt(arguments).expect(ROOMY);
+    room
 }
 
-/// Milliseconds with three decimals, cut and not rounded.
-fn millis(out: &mut Vec<u8>, member: &str, ns: u64) {
-    number(out, member, ns / 1_000_000);
-    let micros = (ns / 1_000 % 1_000) as u32;
-    let digit = |unit: u32| b'0' + (micros / unit % 10) as u8;
-    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
-}
-
-fn digits(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-fn address(out: &mut Vec<u8>, ip: IpAddr) {
-    match ip {
-        IpAddr::V4(ip) => {
-            for (at, octet) in ip.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                digits(out, u64::from(octet));
+/// Writes `bytes` as the inside of a JSON string.
+///
+/// `"` and `\` are escaped by a backslash; control characters (below 0x20, 0x7f, U+0080 to U+009F) and the line
+/// separators U+2028 and U+2029 become `\u00XX` or `\u20XX`; each run of bytes that is not UTF-8 becomes U+FFFD,
+/// as RFC 8259 section 8.1 demands UTF-8. Everything else is copied.
+#[cold]
+fn escape<'a>(room: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
+    let mut out = Line { room, is_plain: false };
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid();
+        let mut copied = 0;
+        for (at, char) in valid.char_indices().filter(|(_, char)| must_escape(*char)) {
+            out.put(&valid.as_bytes()[copied..at]);
+            copied = at + char.len_utf8();
+            match char {
+                '"' => out.put(b"\\\""),
+                '\\' => out.put(b"\\\\"),
+                other => out.format(format_args!("\\u{:04x}", u32::from(other))),
             }
         }
-        IpAddr::V6(ip) => write_infallible(out, format_args!("{ip}")),
-    }
-}
-
-fn socket(out: &mut Vec<u8>, endpoint: SocketAddr) {
-    out.extend_from_slice(b",\"endpoint\":\"");
-    match endpoint {
-        SocketAddr::V4(_) => {
-            address(out, endpoint.ip());
-            out.push(b':');
-            digits(out, u64::from(endpoint.port()));
+        out.put(&valid.as_bytes()[copied..]);
+        if !chunk.invalid().is_empty() {
+            out.put("\u{fffd}".as_bytes());
         }
-        SocketAddr::V6(endpoint) => write_infallible(out, format_args!("{endpoint}")),
     }
-    out.push(b'"');
+    out.room
 }
 
-fn write_infallible(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("writing to memory cannot fail");
+fn must_escape(char: char) -> bool {
+    matches!(char, '"' | '\\' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Are all bytes characters of their own that need no escape, as nearly always? Without a way out at the first that is not.
+fn are_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().fold(odd_bits(last), |odd, word| odd | odd_bits(*word)) & HIGH == 0
+}
+
+/// A one in each byte of a word, and the highest bit of each.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH: u64 = ONES << 7;
+
+/// Sets the highest bit of some byte when any of a word is odd, and of none when all are plain: from a space to `~`, but for
+/// `"` and `\`.
+///
+/// Each step looks at all bytes at once. What it borrows from the next byte, or carries into it, comes from an odd one, so that the
+/// answer is right where its place is not. With their second bit turned, control characters and `"` are those below 0x21.
+#[inline(always)]
+fn odd_bits(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    let low = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    let high = word | word.wrapping_add(ONES);
+    low | backslash | high
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv6Addr;
-
-    use super::super::record::tests::full;
-    use super::*;
-
-    fn escaped(bytes: &[u8]) -> String {
-        let mut out = Vec::new();
-        escape(&mut out, bytes);
-        String::from_utf8(out).unwrap()
-    }
-
-    fn line(record: &Record<'_>) -> String {
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
-        let mut out = Vec::new();
-        render_line(&mut out, &Record::decode(&bytes).unwrap());
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn what_could_forge_a_line_is_escaped() {
-        assert_eq!(escaped(b"a\r\nb"), "a\\u000d\\u000ab");
-        assert_eq!(escaped(b"\x1b[31m"), "\\u001b[31m");
-        assert_eq!(escaped(b"\"\\\0\x7f"), "\\\"\\\\\\u0000\\u007f");
-        assert_eq!(escaped("\u{2028}\u{2029}\u{85}".as_bytes()), "\\u2028\\u2029\\u0085");
-    }
-
-    #[test]
-    fn other_text_is_copied_and_bytes_that_are_no_text_are_replaced() {
-        assert_eq!(escaped("/käse/\u{1f9c0}".as_bytes()), "/käse/\u{1f9c0}");
-        assert_eq!(escaped(b"a\xffb\xc3"), "a\u{fffd}b\u{fffd}");
-        assert_eq!(escaped(b""), "");
-    }
-
-    #[test]
-    fn every_byte_pair_gives_valid_json_on_one_line() {
-        for first in 0..=255u8 {
-            for second in 0..=255u8 {
-                let json = format!("\"{}\"", escaped(&[first, second]));
-                assert!(!json.contains(['\n', '\r', '\x1b']));
-                assert!(serde_json::from_str::<String>(&json).is_ok(), "{first:02x} {second:02x}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_line_is_one_json_object_with_the_documented_members() {
-        let line = line(&full());
-        assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
-        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let expected = serde_json::json!({
-            "time": "1994-11-06T08:49:37.123Z", "protocol": "HTTP/2", "method": "GET", "host": "example.com", "path": "/a", "query": true,
-            "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
-            "request_id": "0123456789abcdef0123456789abcdef", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "route": "everything", "cluster": "app",
-            "endpoint": "10.0.0.7:3000", "upstream_protocol": "HTTP/1.1", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
-            "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "identity": "alice", "head_ms": 0.001, "admit_ms": 0.002, "queue_ms": 0.003,
-            "connect_ms": 0.004, "first_byte_ms": 0.005, "body_ms": 0.006, "epoch": 9,
-        });
-        assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn addresses_and_numbers_are_written_as_the_standard_library_does() {
-        for ip in ["0.0.0.0", "255.255.255.255", "127.0.0.1", "192.0.2.10"] {
-            let client: IpAddr = ip.parse().unwrap();
-            let endpoint = SocketAddr::new(client, 65_535);
-            let line = line(&Record { client, endpoint: Some(endpoint), ..full() });
-            assert!(line.contains(&format!("\"client_ip\":\"{ip}\"")), "{line}");
-            assert!(line.contains(&format!("\"endpoint\":\"{endpoint}\"")), "{line}");
-        }
-        let endpoint = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 443);
-        assert!(line(&Record { endpoint: Some(endpoint), ..full() }).contains("\"endpoint\":\"[::1]:443\""));
-        for (duration_ns, shown) in [(0, "0.000"), (999, "0.000"), (1_000, "0.001"), (12_345_678_999, "12345.678")] {
-            let line = line(&Record { duration_ns, ..full() });
-            assert!(line.contains(&format!("\"duration_ms\":{shown},")), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_local_reply_has_no_upstream_members() {
-        let record = Record {
-            endpoint: None,
-            upstream_protocol: None,
-            attempts: 0,
-            admit_ns: 0,
-            queue_ns: 0,
-            trace_id: b"",
-            cluster: b"",
-            user_agent: b"",
-            client_cert: b"",
-            identity: b"",
-            query: false,
-            ..full()
-        };
-        let json: serde_json::Value = serde_json::from_str(&line(&record)).unwrap();
-        for key in [
-            "endpoint",
-            "upstream_protocol",
-            "reused",
-            "cluster",
-            "user_agent",
-            "client_cert",
-            "identity",
-            "connect_ms",
-            "first_byte_ms",
-            "body_ms",
-            "admit_ms",
-            "queue_ms",
-            "trace_id",
-            "query",
-        ] {
-            assert!(json.get(key).is_none(), "{key}");
-        }
-    }
-}
+mod tests;

@@ -87,8 +87,10 @@ const TEXTS: usize = 10;
 const REASON_TEXTS: usize = 4;
 /// Numbers of one record that take eight bytes.
 const NUMBERS: usize = 11;
+/// Most bytes of all its texts.
+pub(super) const TEXTS_BYTES_MAX: usize = (TEXTS + REASON_TEXTS) * limits::LOG_FIELD_BYTES;
 /// Most bytes of one record in the ring.
-pub(super) const RECORD_BYTES_MAX: usize = 160 + (TEXTS + REASON_TEXTS) * (2 + limits::LOG_FIELD_BYTES);
+pub(super) const RECORD_BYTES_MAX: usize = 160 + (TEXTS + REASON_TEXTS) * size_of::<u16>() + TEXTS_BYTES_MAX;
 
 /// Stands for no status of a call.
 const NO_STATUS: u16 = u16::MAX;
@@ -178,9 +180,18 @@ pub(super) fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
     }
 }
 
-impl<'a> Record<'a> {
+/// A record as it came out of its compact form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    /// The record.
+    pub record: Record<'a>,
+    /// All its texts, those of the reason apart, so that they can be looked at together.
+    pub(super) texts: [&'a [u8]; 2],
+}
+
+impl<'a> Decoded<'a> {
     /// Reads what [`Record::encode`] wrote; `None` only if the bytes are not its work.
-    pub(super) fn decode(mut bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(mut bytes: &'a [u8]) -> Option<Self> {
         let input = &mut bytes;
         let flags = take::<1>(input)?[0];
         let status = u16::from_le_bytes(take(input)?);
@@ -203,12 +214,14 @@ impl<'a> Record<'a> {
         let endpoint_ip = take_ip(input)?;
         let port = u16::from_le_bytes(take(input)?);
         // In the order of `encode`, which is that of the literal below.
-        let mut texts = take_texts::<TEXTS>(input)?.into_iter();
+        let (texts, all) = take_texts::<TEXTS>(input)?;
+        let mut texts = texts.into_iter();
         let mut text = || texts.next().unwrap_or_default();
         let has_reason = flags & FLAG_REASON != 0;
-        let [reason, fault, stage, detail] = if has_reason { take_words(input)? } else { [""; REASON_TEXTS] };
+        let ([reason, fault, stage, detail], all_words) =
+            if has_reason { take_words(input)? } else { ([""; REASON_TEXTS], &[][..]) };
         input.is_empty().then_some(())?;
-        Some(Self {
+        let record = Record {
             unix_ms,
             protocol: protocol(flags, PROTOCOL_SHIFT),
             method: text(),
@@ -243,7 +256,8 @@ impl<'a> Record<'a> {
             body_ns,
             reused: flags & FLAG_REUSED != 0,
             epoch,
-        })
+        };
+        Some(Self { record, texts: [all, all_words] })
     }
 }
 
@@ -252,22 +266,25 @@ fn take_numbers(input: &mut &[u8]) -> Option<[u64; NUMBERS]> {
     Some(<[[u8; 8]; NUMBERS]>::try_from(numbers).ok()?.map(u64::from_le_bytes))
 }
 
-fn take_texts<'a, const N: usize>(input: &mut &'a [u8]) -> Option<[&'a [u8]; N]> {
+/// Texts, and all of them in one piece.
+fn take_texts<'a, const N: usize>(input: &mut &'a [u8]) -> Option<([&'a [u8]; N], &'a [u8])> {
     let (lengths, _none) = input.split_off(..N * size_of::<u16>())?.as_chunks();
+    let start = *input;
     let mut texts: [&[u8]; N] = [&[]; N];
     for (text, length) in texts.iter_mut().zip(lengths) {
         *text = input.split_off(..usize::from(u16::from_le_bytes(*length)))?;
     }
-    Some(texts)
+    Some((texts, &start[..start.len() - input.len()]))
 }
 
 /// Texts that are ours.
-fn take_words<'a>(input: &mut &'a [u8]) -> Option<[&'a str; REASON_TEXTS]> {
+fn take_words<'a>(input: &mut &'a [u8]) -> Option<([&'a str; REASON_TEXTS], &'a [u8])> {
+    let (texts, all) = take_texts::<REASON_TEXTS>(input)?;
     let mut words = [""; REASON_TEXTS];
-    for (word, text) in words.iter_mut().zip(take_texts::<REASON_TEXTS>(input)?) {
+    for (word, text) in words.iter_mut().zip(texts) {
         *word = str::from_utf8(text).ok()?;
     }
-    Some(words)
+    Some((words, all))
 }
 
 const fn protocol(flags: u8, shift: u8) -> Option<u8> {
@@ -338,7 +355,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_went() {
-        assert_eq!(Record::decode(&encoded(&full())), Some(full()));
+        assert_eq!(Decoded::of(&encoded(&full())).unwrap().record, full());
         let bare = Record {
             grpc_status: None,
             protocol: None,
@@ -351,7 +368,7 @@ pub(super) mod tests {
             query: false,
             ..full()
         };
-        assert_eq!(Record::decode(&encoded(&bare)), Some(bare));
+        assert_eq!(Decoded::of(&encoded(&bare)).unwrap().record, bare);
     }
 
     #[test]
@@ -371,7 +388,7 @@ pub(super) mod tests {
         };
         let bytes = encoded(&record);
         assert!(bytes.len() <= RECORD_BYTES_MAX);
-        let cut = Record::decode(&bytes).unwrap();
+        let cut = Decoded::of(&bytes).unwrap().record;
         assert_eq!(cut.path.len(), limits::LOG_FIELD_BYTES);
         assert_eq!(cut.reason, Some("connect_refused"));
     }
@@ -380,7 +397,7 @@ pub(super) mod tests {
     fn a_truncated_record_is_refused() {
         let bytes = encoded(&full());
         for length in 0..bytes.len() {
-            assert_eq!(Record::decode(&bytes[..length]), None, "{length}");
+            assert_eq!(Decoded::of(&bytes[..length]), None, "{length}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::record::{RECORD_BYTES_MAX, Record};
+use super::record::{Decoded, RECORD_BYTES_MAX, Record};
 use crate::limits;
 
 const PREFIX: usize = size_of::<u32>();
@@ -20,7 +20,7 @@ pub(super) struct ByteRing {
 #[derive(Debug)]
 pub(super) struct ByteDrain {
     consumer: Consumer<u8>,
-    scratch: Vec<u8>,
+    scratch: Box<[u8]>,
 }
 
 /// Both ends of a ring of `bytes` for messages of `most` bytes each.
@@ -28,7 +28,7 @@ pub(super) fn byte_ring(bytes: usize, most: usize) -> (ByteRing, ByteDrain) {
     let (producer, consumer) = RingBuffer::new(bytes);
     (
         ByteRing { producer, scratch: Vec::with_capacity(most + PREFIX) },
-        ByteDrain { consumer, scratch: Vec::with_capacity(most) },
+        ByteDrain { consumer, scratch: vec![0; most].into_boxed_slice() },
     )
 }
 
@@ -54,9 +54,9 @@ impl ByteDrain {
         let mut prefix = [0; PREFIX];
         self.consumer.pop_entire_slice(&mut prefix).ok()?;
         // The producer publishes prefix and message in one step, so the message is there with its prefix.
-        self.scratch.resize(u32::from_le_bytes(prefix) as usize, 0);
-        self.consumer.pop_entire_slice(&mut self.scratch).expect("a message is published with its length");
-        Some(&self.scratch)
+        let message = &mut self.scratch[..u32::from_le_bytes(prefix) as usize];
+        self.consumer.pop_entire_slice(message).expect("a message is published with its length");
+        Some(message)
     }
 
     /// Whether the other end is gone and nothing can follow.
@@ -100,9 +100,9 @@ impl LogRing {
 
 impl LogDrain {
     /// Takes the oldest record, if there is one.
-    pub fn try_pop(&mut self) -> Option<Record<'_>> {
+    pub fn try_pop(&mut self) -> Option<Decoded<'_>> {
         let bytes = self.0.try_pop()?;
-        Some(Record::decode(bytes).expect("the ring carries only what Record::encode wrote"))
+        Some(Decoded::of(bytes).expect("the ring carries only what Record::encode wrote"))
     }
 
     /// Whether the worker is gone and nothing can follow.
@@ -128,7 +128,7 @@ mod tests {
         let (mut ring, mut drain) = ring_of(1_000);
         for epoch in 0..10_000 {
             assert!(ring.try_push(&Record { epoch, ..full() }));
-            assert_eq!(drain.try_pop().unwrap().epoch, epoch);
+            assert_eq!(drain.try_pop().unwrap().record.epoch, epoch);
         }
         assert!(drain.try_pop().is_none());
     }
@@ -143,7 +143,7 @@ mod tests {
         assert!(pushed >= 2);
         assert!(!ring.try_push(&full()), "a refused record must leave nothing behind");
         for epoch in 0..pushed {
-            assert_eq!(drain.try_pop().unwrap().epoch, epoch);
+            assert_eq!(drain.try_pop().unwrap().record.epoch, epoch);
         }
         assert!(drain.try_pop().is_none() && drain.is_empty());
         assert!(ring.try_push(&full()));
@@ -172,7 +172,7 @@ mod tests {
         let mut next = 0;
         while next < 20_000 {
             match drain.try_pop() {
-                Some(record) => {
+                Some(Decoded { record, .. }) => {
                     assert_eq!((record.epoch, record.path), (next, b"/a".as_slice()));
                     next += 1;
                 }

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::record::{RECORD_BYTES_MAX, Record, encode_ip, take, take_ip};
+use super::record::{Decoded, RECORD_BYTES_MAX, Record, encode_ip, take, take_ip};
 use super::ring::{ByteDrain, ByteRing, byte_ring};
 use crate::limits;
 
@@ -124,7 +124,7 @@ impl<'a> ExchangeSpan<'a> {
             is_error: flags & FLAG_ERROR != 0,
             began_unix_ns,
             attempts,
-            record: Record::decode(input)?,
+            record: Decoded::of(input)?.record,
         })
     }
 

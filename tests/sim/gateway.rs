@@ -53,7 +53,7 @@ impl Worker {
 
     /// What it has logged and nobody has read.
     pub(crate) fn records(&self) -> Vec<Entry> {
-        std::iter::from_fn(|| self.log.borrow_mut().try_pop().map(Entry::from)).collect()
+        std::iter::from_fn(|| self.log.borrow_mut().try_pop().map(|popped| Entry::from(popped.record))).collect()
     }
 
     fn tick(&self, now_ms: u64) {

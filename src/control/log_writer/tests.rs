@@ -132,8 +132,8 @@ fn a_line_torn_by_an_error_does_not_swallow_the_next_one() {
         drains: Vec::new(),
         sink: Some(Box::new(script.clone())),
         lost: Arc::default(),
-        text: Vec::new(),
-        lines: 0,
+        lines: Lines::new(BATCH_BYTES),
+        count: 0,
         torn: false,
         failing: false,
     };
@@ -177,8 +177,8 @@ fn a_renamed_file_is_left_and_a_new_one_begun_on_reopen() {
         drains: vec![drain],
         sink: open(&output).unwrap(),
         lost: Arc::default(),
-        text: Vec::new(),
-        lines: 0,
+        lines: Lines::new(BATCH_BYTES),
+        count: 0,
         torn: false,
         failing: false,
     };
