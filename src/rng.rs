@@ -7,8 +7,6 @@
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng as _, SeedableRng};
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
 /// A cryptographically secure generator owned by one worker.
 #[derive(Debug)]
 pub struct Rng {
@@ -62,18 +60,6 @@ impl Rng {
         self.core.fill_bytes(&mut bits);
         if bits == [0; 16] { [1; 16] } else { bits }
     }
-
-    /// 128 random bits as 32 lower-case hexadecimal digits.
-    pub fn hex128(&mut self) -> [u8; 32] {
-        let mut bits = [0; 16];
-        self.core.fill_bytes(&mut bits);
-        let mut out = [0; 32];
-        for (pair, byte) in out.chunks_exact_mut(2).zip(bits) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 0xf)];
-        }
-        out
-    }
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
@@ -101,7 +87,7 @@ mod tests {
 
     #[test]
     fn two_generators_of_the_kernel_differ() {
-        assert_ne!(Rng::from_os().unwrap().hex128(), Rng::from_os().unwrap().hex128());
+        assert_ne!(Rng::from_os().unwrap().id128(), Rng::from_os().unwrap().id128());
     }
 
     #[test]
@@ -115,13 +101,5 @@ mod tests {
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
         assert!(rng.below(u64::MAX) < u64::MAX);
-    }
-
-    #[test]
-    fn a_request_id_is_32_lower_case_hexadecimal_digits() {
-        let mut rng = Rng::from_seed(3);
-        let id = rng.hex128();
-        assert!(id.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
-        assert_ne!(id, rng.hex128());
     }
 }

@@ -9,7 +9,7 @@ use super::local::Local;
 use super::shard::{Scratch, Shard};
 use super::tally::Tally;
 use super::trace::Trace;
-use crate::http1::{BodyLength, FieldKind, Method, RequestHead, is_grpc, is_valid_request_id, via_names};
+use crate::http1::{BodyLength, FieldKind, Method, RequestHead, id_text, is_grpc, is_valid_request_id, via_names};
 use crate::net::{Buffer, Env};
 use crate::routing::{Predicates, RouteId};
 use crate::snapshot::{Action, Route, Snapshot, SplitRoute};
@@ -81,7 +81,7 @@ fn is_call(head: &RequestHead, bytes: &[u8]) -> bool {
 fn own_id<E: Env>(shard: &Shard<E>, head: &RequestHead, bytes: &[u8]) -> Option<[u8; 32]> {
     match head.find(bytes, FieldKind::XRequestId) {
         Some(theirs) if is_valid_request_id(theirs) => None,
-        Some(_) | None => Some(shard.rng.borrow_mut().hex128()),
+        Some(_) | None => Some(id_text(&shard.rng.borrow_mut().id128())),
     }
 }
 

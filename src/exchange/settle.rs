@@ -126,8 +126,9 @@ impl<E: Env> Exchange<'_, E> {
         if !self.listener.trusts(peer) {
             return peer;
         }
-        let chain = self.head.find(self.bytes, FieldKind::XForwardedFor).unwrap_or_default();
-        client_behind(chain, peer, |ip| self.listener.trusts(ip))
+        self.head
+            .find(self.bytes, FieldKind::XForwardedFor)
+            .map_or(peer, |chain| client_behind(chain, peer, |ip| self.listener.trusts(ip)))
     }
 }
 

@@ -1,10 +1,8 @@
 //! What an exchange spent its time on: its stages as they are counted, and as a trusted peer is told of them.
 
-use std::io::Write as _;
-
 use super::held::Exchange;
 use crate::net::Env;
-use crate::telemetry::Stage;
+use crate::telemetry::{Stage, push_millis};
 
 impl<E: Env> Exchange<'_, E> {
     /// Its route is known.
@@ -89,24 +87,16 @@ impl<E: Env> Exchange<'_, E> {
         out.extend_from_slice(b"Server-Timing: head;dur=");
         push_millis(out, tally.head_ns);
         for (name, ns) in [
-            ("admit", tally.admit_ns.get()),
-            ("queue", tally.queue_ns.get()),
-            ("connect", tally.connect_ns.get()),
-            ("upstream", tally.first_byte_ns.get()),
+            (&b", admit;dur="[..], tally.admit_ns.get()),
+            (b", queue;dur=", tally.queue_ns.get()),
+            (b", connect;dur=", tally.connect_ns.get()),
+            (b", upstream;dur=", tally.first_byte_ns.get()),
         ] {
             if ns > 0 {
-                out.extend_from_slice(b", ");
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b";dur=");
+                out.extend_from_slice(name);
                 push_millis(out, ns);
             }
         }
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// Milliseconds with three decimals.
-fn push_millis(out: &mut Vec<u8>, ns: u64) {
-    // Writing to memory cannot fail.
-    let _written = write!(out, "{}.{:03}", ns / 1_000_000, ns / 1_000 % 1_000);
 }

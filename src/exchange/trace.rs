@@ -6,7 +6,7 @@ use super::adopted::Adopted;
 use super::failure::{Failure, Fault};
 use super::held::Exchange;
 use super::shard::Shard;
-use crate::http1::{RequestHead, TraceOut, TraceParent, trace_id_text};
+use crate::http1::{RequestHead, TraceOut, TraceParent, id_text};
 use crate::net::{Buffer, Env};
 use crate::telemetry::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, Class, ExchangeSpan, Record};
 
@@ -125,7 +125,7 @@ impl<E: Env> Exchange<'_, E> {
     pub(super) fn trace_id<'s>(&'s self, own: &'s mut [u8; 32]) -> &'s [u8] {
         match &self.trace {
             Some(trace) => {
-                *own = trace_id_text(&trace.own.trace_id);
+                *own = id_text(&trace.own.trace_id);
                 own
             }
             None => TraceParent::id_of(self.head, self.bytes).unwrap_or_default(),

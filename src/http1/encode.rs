@@ -25,6 +25,34 @@ pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
+/// An identity as logs and fields show it: lower-case hexadecimal digits.
+#[must_use]
+pub fn id_text(id: &[u8; 16]) -> [u8; 32] {
+    let mut text = [0; 32];
+    write_hex(&mut text, id);
+    text
+}
+
+/// Writes two digits for each byte.
+#[inline]
+pub(super) fn write_hex(out: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in out.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = PAIRS[usize::from(*byte)];
+    }
+}
+
+pub(super) const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of every byte.
+const PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [HEX[byte >> 4], HEX[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Appends a Content-Length line.
 #[inline]
 pub(super) fn push_length(out: &mut Vec<u8>, length: u64) {

@@ -39,7 +39,7 @@ mod tests;
 pub use certificate::{CertificateTemplate, ClientCertificate, UnknownVariable};
 pub use chunked::{ChunkedDecoder, Decoded, encode_chunk_line};
 pub use edits::{FieldEditError, FieldEdits};
-pub use encode::is_valid_request_id;
+pub use encode::{id_text, is_valid_request_id};
 pub use encode_request::{Forwarded, RequestOut, encode_request};
 pub use encode_response::{
     LocalReply, ResponseBody, ResponseOut, encode_interim, encode_local, encode_response, encode_switch,
@@ -53,7 +53,7 @@ pub use request::{RequestHead, via_names};
 pub use response::ResponseHead;
 pub use span::Span;
 pub use status::reason_phrase;
-pub use traceparent::{TraceOut, TraceParent, trace_id_text};
+pub use traceparent::{TraceOut, TraceParent};
 pub use trailers::encode_trailers;
 pub use upgrade::{is_switched_to, offered_protocols};
 

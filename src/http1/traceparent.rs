@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::encode::{HEX, write_hex};
 use super::fields::FieldKind;
 use super::request::RequestHead;
 
@@ -12,7 +13,6 @@ const VERSION: Range<usize> = 0..2;
 const TRACE_ID: Range<usize> = 3..35;
 const SPAN_ID: Range<usize> = 36..52;
 const FLAGS: Range<usize> = 53..VALUE_BYTES;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 /// The only flag that this level knows.
 const SAMPLED: u8 = 1;
 
@@ -59,13 +59,11 @@ impl TraceParent {
 
     /// Appends the value, of version 00.
     pub fn push(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"00-");
-        out.extend_from_slice(&trace_id_text(&self.trace_id));
-        out.push(b'-');
-        for byte in self.span_id {
-            out.extend_from_slice(&digits(byte));
-        }
-        out.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
+        let mut value = *b"00-................................-................-..";
+        write_hex(&mut value[TRACE_ID], &self.trace_id);
+        write_hex(&mut value[SPAN_ID], &self.span_id);
+        write_hex(&mut value[FLAGS], &[u8::from(self.sampled)]);
+        out.extend_from_slice(&value);
     }
 }
 
@@ -74,20 +72,6 @@ fn value_of<'b>(head: &RequestHead, bytes: &'b [u8]) -> Option<&'b [u8]> {
     let mut values = head.fields().iter().filter(|field| field.kind == FieldKind::Traceparent);
     let value = values.next()?.value.of(bytes);
     if values.next().is_some() { None } else { Some(value) }
-}
-
-/// An identity of a trace as logs show it.
-#[must_use]
-pub fn trace_id_text(id: &[u8; 16]) -> [u8; 32] {
-    let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
-        pair.copy_from_slice(&digits(*byte));
-    }
-    text
-}
-
-const fn digits(byte: u8) -> [u8; 2] {
-    [HEX[(byte >> 4) as usize], HEX[(byte & 0xf) as usize]]
 }
 
 /// What is known of a value, if that is valid.
@@ -143,7 +127,7 @@ mod tests {
         for value in [VALUE, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"] {
             let parsed = TraceParent::parse(value.as_bytes()).unwrap();
             assert_eq!(parsed.sampled, value.ends_with("01"));
-            assert_eq!(trace_id_text(&parsed.trace_id), *b"4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_eq!(super::super::encode::id_text(&parsed.trace_id), *b"4bf92f3577b34da6a3ce929d0e0e4736");
             let mut out = Vec::new();
             parsed.push(&mut out);
             assert_eq!(String::from_utf8(out).unwrap(), value);
