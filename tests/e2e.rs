@@ -136,6 +136,8 @@ mod connections;
 mod dashboard;
 #[path = "e2e/deadlines.rs"]
 mod deadlines;
+#[path = "e2e/doctor.rs"]
+mod doctor;
 #[path = "e2e/ejection.rs"]
 mod ejection;
 #[path = "e2e/events.rs"]

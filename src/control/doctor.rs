@@ -10,9 +10,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
+use super::driver::Choice;
 use super::start::descriptors_for;
 use super::{cpus, driver, policy};
-use crate::config::{AdminListen, Config, Io};
+use crate::config::{AdminListen, Config};
+use crate::net::Refused;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl Examined {
 /// Looks at this machine, and at what `config` needs of it; endpoints are looked at by [`super::check_online`].
 #[must_use]
 pub fn examine(config: &Config, now_unix_s: i64) -> Vec<Examined> {
-    let mut all = vec![io_driver(config.runtime.io), workers(config), descriptors(config)];
+    let mut all = vec![io_driver(driver::choose(config.runtime.io)), workers(config), descriptors(config)];
     all.extend(machine::settings(&|path| std::fs::read_to_string(path).ok()));
     all.push(machine::clock());
     let addresses = config.listeners.iter().map(|listener| (format!("listener {}", listener.name), listener.address));
@@ -69,18 +71,14 @@ pub fn examine(config: &Config, now_unix_s: i64) -> Vec<Examined> {
     all
 }
 
-fn io_driver(wanted: Io) -> Examined {
-    match driver::choose(wanted) {
-        Ok((driver, why)) if driver.name() == "io_uring" || wanted == Io::Epoll => {
-            Examined::fine("io driver", format!("{}: {why}", driver.name()))
+fn io_driver(chosen: Result<Choice, Refused>) -> Examined {
+    let what = "io driver";
+    match chosen {
+        Ok(Choice { driver, why, remedy }) => {
+            let found = format!("{}: {why}", driver.name());
+            remedy.map_or_else(|| Examined::fine(what, &*found), |remedy| Examined::warning(what, &*found, remedy))
         }
-        Ok((driver, why)) => Examined::warning(
-            "io driver",
-            format!("{}: {why}", driver.name()),
-            "allow io_uring: sysctl kernel.io_uring_disabled=0, and in containers a seccomp profile with io_uring_setup, \
-             io_uring_enter and io_uring_register",
-        ),
-        Err(why) => Examined::failure("io driver", "io_uring is refused", why),
+        Err(refused) => Examined::failure(what, refused.to_string(), driver::remedy(&refused)),
     }
 }
 

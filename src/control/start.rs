@@ -9,6 +9,7 @@ use super::admin::{AdminServer, Orders};
 use super::board::{Board, Fixed, Seat};
 use super::changes::listener_changes;
 use super::crew::{Berth, Crew, Shared};
+use super::driver::Choice;
 use super::gateway::Gateway;
 use super::log_writer::LogWriter;
 use super::overview::Overview;
@@ -136,7 +137,8 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let config = &loaded.config;
     let refused = Failure::Runtime;
     let placement = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_err(refused)?;
-    let (driver, driver_why) = driver::choose(config.runtime.io).map_err(refused)?;
+    let chosen = driver::choose(config.runtime.io).map_err(|why| refused(driver::told(&why)))?;
+    let Choice { driver, why: driver_why, .. } = chosen;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     tables.look_for_roots(config).await;

@@ -29,7 +29,7 @@ pub use h2::{
     ServerStream, StreamFault, Turn, connect_h2, serve_h2,
 };
 pub use inherited::take_inherited;
-pub use probe::{Driver, clock_is_synchronized, probe_io_uring};
+pub use probe::{Driver, Refused, clock_is_synchronized, probe_io_uring};
 pub use proxy_protocol::{
     PROXY_HEADER_BYTES, ProxyHeader, ProxyParties, ProxyProgress, encode_proxy_v1, encode_proxy_v2, parse_proxy_header,
 };

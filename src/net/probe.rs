@@ -1,5 +1,6 @@
 //! Does this kernel, and whatever confines this process, allow io_uring?
 
+use std::fmt;
 use std::io;
 
 use crate::limits;
@@ -24,27 +25,64 @@ impl Driver {
     }
 }
 
+/// Why io_uring is refused; displayed as one sentence with the likely cause.
+#[derive(Debug)]
+pub struct Refused(io::Error);
+
+impl Refused {
+    /// What lets it be used.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        self.cause().1
+    }
+
+    /// The likely cause, and what to do about it.
+    fn cause(&self) -> (&'static str, &'static str) {
+        match self.0.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                ("a seccomp profile or the sysctl kernel.io_uring_disabled forbids it", ALLOW)
+            }
+            Some(libc::ENOSYS) => ("this kernel has no io_uring, or a seccomp profile hides it", ALLOW),
+            Some(libc::EINVAL) => {
+                ("this kernel is older than 6.0 and lacks a needed ring flag", "use a kernel of 6.0 or newer")
+            }
+            Some(libc::ENOMEM) => (
+                "the memlock limit (ulimit -l) or the memory of its control group is too small",
+                "LimitMEMLOCK=infinity in its unit, `ulimit -l unlimited`, or `--ulimit memlock=-1` of a container; \
+                 where that changes nothing, more memory",
+            ),
+            _ => ("the kernel refused", "look at the kernel's log: `dmesg`"),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "io_uring_setup: {}; {}", self.0, self.cause().0)
+    }
+}
+
+/// What to do where something forbids io_uring.
+const ALLOW: &str = "allow io_uring: sysctl kernel.io_uring_disabled=0, and in containers a seccomp profile with \
+                     io_uring_setup, io_uring_enter and io_uring_register";
+
 /// Builds a ring like a worker's and drops it again.
 ///
 /// # Errors
-/// One sentence with the likely cause, when the kernel or a seccomp profile refuses.
-pub fn probe_io_uring() -> Result<(), String> {
+/// The kernel or a seccomp profile refuses.
+pub fn probe_io_uring() -> Result<(), Refused> {
     let mut builder = io_uring::IoUring::builder();
     builder.setup_single_issuer().setup_coop_taskrun();
     builder.setup_cqsize(limits::RING_COMPLETIONS);
     let ring: io::Result<io_uring::IoUring> = builder.build(limits::RING_ENTRIES);
-    ring.map(drop).map_err(|error| explain(&error))
+    ring.map(drop).map_err(Refused)
 }
 
-fn explain(error: &io::Error) -> String {
-    let cause = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => "a seccomp profile or the sysctl kernel.io_uring_disabled forbids it",
-        Some(libc::ENOSYS) => "this kernel has no io_uring, or a seccomp profile hides it",
-        Some(libc::EINVAL) => "this kernel is older than 6.0 and lacks a needed ring flag",
-        Some(libc::ENOMEM) => "the memlock limit is too small (ulimit -l)",
-        _ => "the kernel refused",
-    };
-    format!("io_uring_setup: {error}; {cause}")
+#[cfg(test)]
+impl From<i32> for Refused {
+    fn from(code: i32) -> Self {
+        Self(io::Error::from_raw_os_error(code))
+    }
 }
 
 /// Is the kernel's clock kept in time by somebody; `None` where the kernel does not tell (adjtimex(2)).
@@ -63,10 +101,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_names_a_cause() {
-        for code in [libc::EPERM, libc::ENOSYS, libc::EINVAL, libc::ENOMEM, libc::EIO] {
-            let text = explain(&io::Error::from_raw_os_error(code));
-            assert!(text.starts_with("io_uring_setup: ") && text.contains("; "), "{text}");
+    fn every_refusal_names_a_cause_and_what_to_do_about_that_one() {
+        for (code, cause, remedy) in [
+            (libc::EPERM, "seccomp", "io_uring_disabled=0"),
+            (libc::EACCES, "seccomp", "io_uring_disabled=0"),
+            (libc::ENOSYS, "no io_uring", "seccomp profile with io_uring_setup"),
+            (libc::EINVAL, "older than 6.0", "a kernel of 6.0"),
+            (libc::ENOMEM, "memlock", "LimitMEMLOCK=infinity"),
+            (libc::EIO, "the kernel refused", "dmesg"),
+        ] {
+            let refused = Refused::from(code);
+            let text = refused.to_string();
+            assert!(text.starts_with("io_uring_setup: ") && text.contains(cause), "{text}");
+            assert!(refused.remedy().contains(remedy), "{text}: {}", refused.remedy());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the machine runs out of: F34, and drivers that it refuses (A5).
 
 use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use super::folder::Folder;
 use super::gateway::Gateway;
@@ -47,14 +48,14 @@ fn without_descriptors_it_waits_and_recovers(io: Io) {
 
 on_both_drivers![without_descriptors_it_waits_and_recovers];
 
-/// Makes the kernel refuse `io_uring_setup` to this process with EPERM, as a container's profile does.
-fn refuse_io_uring() -> std::io::Result<()> {
+/// Makes the kernel refuse `io_uring_setup` to this process with an error, as a container's profile does with EPERM.
+fn refuse_io_uring(error: i32) -> std::io::Result<()> {
     const LOAD_NUMBER: libc::sock_filter = libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: 0 };
     let number = u32::try_from(libc::SYS_io_uring_setup).expect("a small number");
     let mut program = [
         LOAD_NUMBER,
         libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: number },
-        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | libc::EPERM.unsigned_abs() },
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x0005_0000 | error.unsigned_abs() },
         libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 },
     ];
     let filter = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
@@ -66,6 +67,14 @@ fn refuse_io_uring() -> std::io::Result<()> {
     if refused { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// The binary, to which the kernel refuses `io_uring` with this error.
+pub(crate) fn without_io_uring(error: i32) -> Command {
+    let mut command = binary();
+    // SAFETY: the closure calls only what is allowed between fork and exec.
+    unsafe { command.pre_exec(move || refuse_io_uring(error)) };
+    command
+}
+
 /// A5: where `io_uring` is refused, `auto` takes epoll by itself and says why; asked for by name, it is an error.
 #[test]
 fn epoll_is_taken_where_io_uring_is_refused() {
@@ -73,9 +82,7 @@ fn epoll_is_taken_where_io_uring_is_refused() {
     let yaml = Plan::to(Io::Epoll, &[origin.address()]).yaml();
     let folder = Folder::new();
     let file = folder.write("gateway.yaml", yaml.replace("io: epoll", "io: auto"));
-    let mut command = binary();
-    // SAFETY: the closure calls only what is allowed between fork and exec.
-    unsafe { command.pre_exec(refuse_io_uring) };
+    let mut command = without_io_uring(libc::EPERM);
     command.arg("run").arg("-c").arg(file);
     let gateway = Gateway::start_with(folder, &mut command);
     let status = gateway.status();
@@ -88,9 +95,7 @@ fn epoll_is_taken_where_io_uring_is_refused() {
 
     let folder = Folder::new();
     let file = folder.write("gateway.yaml", yaml.replace("io: epoll", "io: io_uring"));
-    let mut command = binary();
-    // SAFETY: the closure calls only what is allowed between fork and exec.
-    unsafe { command.pre_exec(refuse_io_uring) };
+    let mut command = without_io_uring(libc::EPERM);
     let output = command.arg("run").arg("-c").arg(file).output().expect("a child");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("io_uring"), "{output:?}");

@@ -3,10 +3,13 @@
 use super::Examined;
 use crate::net::clock_is_synchronized;
 
-/// A setting of the kernel, the least value that serves, and what less of it does.
-const SETTINGS: [(&str, u64, &str); 2] = [
-    ("net.core.somaxconn", 4_096, "a burst of new connections is dropped instead of waiting"),
-    ("net.ipv4.tcp_max_syn_backlog", 512, "a burst of new connections is dropped instead of waiting"),
+const DROPPED: &str = "a burst of new connections is dropped instead of waiting";
+/// What sets most of it.
+const SCRIPT: &str = "scripts/sysctl apply";
+/// A setting of the kernel, the least value that serves, what less of it does, and what to do then.
+const SETTINGS: [(&str, u64, &str, &str); 2] = [
+    ("net.core.somaxconn", 4_096, DROPPED, SCRIPT),
+    ("net.ipv4.tcp_max_syn_backlog", 512, DROPPED, "sysctl net.ipv4.tcp_max_syn_backlog=4096"),
 ];
 /// Ports for connections to one address of an endpoint.
 const PORTS: u64 = 28_000;
@@ -15,12 +18,12 @@ const PORTS: u64 = 28_000;
 pub(super) fn settings(read: &dyn Fn(&str) -> Option<String>) -> Vec<Examined> {
     let value = |name: &str| read(&format!("/proc/sys/{}", name.replace('.', "/")));
     let mut all = Vec::new();
-    for (name, least, why) in SETTINGS {
+    for (name, least, why, remedy) in SETTINGS {
         let Some(now) = value(name).and_then(|text| text.trim().parse::<u64>().ok()) else { continue };
         all.push(if now >= least {
             Examined::fine(name, now.to_string())
         } else {
-            Examined::warning(name, format!("{now}: {why}"), "scripts/sysctl apply")
+            Examined::warning(name, format!("{now}: {why}"), remedy)
         });
     }
     let range = value("net.ipv4.ip_local_port_range").unwrap_or_default();
@@ -28,11 +31,7 @@ pub(super) fn settings(read: &dyn Fn(&str) -> Option<String>) -> Vec<Examined> {
         let ports = (last + 1).saturating_sub(first);
         let found = format!("{ports} ports for connections to one address of an endpoint");
         let name = "net.ipv4.ip_local_port_range";
-        all.push(if ports >= PORTS {
-            Examined::fine(name, found)
-        } else {
-            Examined::warning(name, found, "scripts/sysctl apply")
-        });
+        all.push(if ports >= PORTS { Examined::fine(name, found) } else { Examined::warning(name, found, SCRIPT) });
     }
     all
 }
@@ -74,5 +73,18 @@ mod tests {
         assert_eq!(found, [("net.core.somaxconn", Grade::Warning), ("net.ipv4.ip_local_port_range", Grade::Fine)]);
         assert!(all[1].found.starts_with("64512 ports"), "{:?}", all[1]);
         assert_eq!(settings(&|_| Some("x".to_owned())), []);
+    }
+
+    /// Whatever is told to run the script for is set by it, and the rest names what sets it.
+    #[test]
+    fn what_is_told_to_do_about_a_setting_changes_that_setting() {
+        let script = include_str!("../../../scripts/sysctl");
+        let all = settings(&|path| Some(if path.ends_with("range") { "1 2" } else { "1" }.to_owned()));
+        assert_eq!(all.len(), 3, "{all:?}");
+        for Examined { grade, what, remedy, .. } in all {
+            assert_eq!(grade, Grade::Warning, "{what}");
+            let is_set = remedy.starts_with(&format!("sysctl {what}=")) || script.contains(&format!("\"{what}="));
+            assert!(is_set, "{what}: {remedy}");
+        }
     }
 }
