@@ -16,6 +16,7 @@ use super::wait::{thread, until_true};
 use super::wire::Wire;
 
 const FILE: &str = ".gateway-policy.json";
+const ERRORS: &str = "policy_updates_total{result=\"error\"}";
 
 /// A gateway that answers by itself, under a policy.
 fn plan(io: Io, policy: &str) -> Plan {
@@ -115,7 +116,7 @@ fn rubbish_is_refused_and_changes_nothing(io: Io) {
     }
     assert_eq!((document(&gateway), kept(&gateway.folder)), (of(true, 500, 50), of(true, 500, 50)));
     assert_eq!(statuses(gateway.address()), [200]);
-    assert!(gateway.metric("policy_updates_total{result=\"error\"}") >= 17.0);
+    assert!(gateway.metric(ERRORS) >= 17.0);
     assert_eq!(gateway.asks_admin("PUT", "/policy").status(), 405);
     let missing = gateway.asks_admin("GET", "/policies");
     assert_eq!((missing.status(), missing.text()), (404, "Not Found"));
@@ -136,6 +137,14 @@ fn the_rate_holds_for_all_workers_together(io: Io) {
     gateway.stop();
 }
 
+/// The log has this trouble, and it is counted.
+fn is_logged_and_counted(gateway: &Gateway, trouble: &str) {
+    let notices = || gateway.notices_of("the live policy has trouble, the last document stays");
+    until_true(&format!("a line of {trouble}"), || notices().iter().any(|notice| notice["why"] == trouble));
+    assert!(notices().iter().all(|notice| notice["level"] == "ERROR"), "{:?}", notices());
+    assert!(gateway.metric(ERRORS) >= 1.0);
+}
+
 /// A file that is written, renamed over, or swapped by a link to its directory is seen; one that is broken, half written or
 /// gone changes nothing but what is shown; a restart has the last one.
 fn a_file_is_taken_up_when_it_changes(io: Io) {
@@ -150,14 +159,21 @@ fn a_file_is_taken_up_when_it_changes(io: Io) {
     std::fs::write(gateway.folder.path(FILE), r#"{"circuitBreakerThreshold": 9}"#).expect("a file");
     until_true("a written file", || document(&gateway) == of(true, 1000, 9));
     let trouble = || gateway.status()["policy"]["error"].as_str().unwrap_or_default().to_owned();
+    let mut troubles = 0.0;
+    let mut is_told = |what: &str| {
+        until_true(what, || trouble().contains(what) && trouble().contains(FILE));
+        is_logged_and_counted(&gateway, &trouble());
+        troubles += 1.0;
+        assert_eq!(gateway.metric(ERRORS), troubles, "each is counted once");
+    };
     for (text, told) in [("{\"enabled\": fal", "EOF"), ("", "a JSON object"), (r#"{"enabled": 1}"#, "invalid type")] {
         gateway.folder.write(FILE, text);
-        until_true("what is wrong", || trouble().contains(told) && trouble().contains(FILE));
+        is_told(told);
     }
     gateway.folder.write(FILE, "x".repeat(10 << 20));
-    until_true("that it is too large", || trouble().contains("64 KiB"));
+    is_told("64 KiB");
     std::fs::remove_file(gateway.folder.path(FILE)).expect("a file");
-    until_true("that it is gone", || trouble().contains("gone"));
+    is_told("gone");
     assert_eq!((document(&gateway), statuses(gateway.address())), (of(true, 1000, 9), [200]));
     gateway.folder.write(FILE, r#"{"rateLimit": 800}"#);
     until_true("another file", || document(&gateway) == of(true, 800, 50) && trouble().is_empty());
@@ -190,6 +206,9 @@ fn what_cannot_be_kept_is_not_taken(io: Io) {
     assert_eq!(posts(&gateway, r#"{"rateLimit": 300}"#).status(), 200);
     std::fs::remove_dir_all(gateway.folder.path("state")).expect("a directory");
     until_true("that it is gone", || gateway.status()["policy"]["error"].is_string());
+    // The file goes before its directory.
+    let shown = gateway.status()["policy"]["error"].as_str().expect("it is gone").to_owned();
+    is_logged_and_counted(&gateway, &shown);
     let answer = posts(&gateway, r#"{"enabled": false}"#);
     assert_eq!((answer.status(), &json(answer.text())["error"]), (503, &"Policy not stored".into()), "{answer}");
     assert_eq!((document(&gateway), statuses(gateway.address())), (of(true, 300, 50), [200]));

@@ -5,7 +5,7 @@ use super::live_policy::{document, of};
 use super::plan::{Io, Plan};
 use super::rate_limits::passed;
 use super::redis::Redis;
-use super::wait::until_true;
+use super::wait::{now_ms, until_true};
 
 const KEY: &str = "gateway:policy";
 
@@ -87,4 +87,37 @@ fn gateways_converge_whatever_they_missed(io: Io) {
     gateways.into_iter().for_each(Gateway::stop);
 }
 
-on_both_drivers![gateways_share_what_is_posted_to_one, gateways_share_the_rate, gateways_converge_whatever_they_missed];
+/// A message tells of a change: nobody waits for the look that is taken once a second, and nobody does after Redis was gone.
+fn a_change_is_told_by_a_message(io: Io) {
+    const SOON_MS: u64 = 300;
+    let mut redis = Redis::start();
+    let gateways = [sharing(io, &redis, ""), sharing(io, &redis, "")];
+    let mut rate = 100;
+    let mut is_soon = || {
+        rate += 1;
+        assert_eq!(gateways[0].posts("/policy", &format!("{{\"rateLimit\": {rate}}}")).status(), 200);
+        let began_ms = now_ms();
+        until_true("the other gateway", || document(&gateways[1]) == of(true, rate, 50));
+        now_ms() - began_ms < SOON_MS
+    };
+    for round in 0..2 {
+        // Looks alone would be as soon three times in ten.
+        let soon = (0..10).filter(|_| is_soon()).count();
+        assert!(soon >= 9, "round {round}: {soon} of 10 within {SOON_MS} ms");
+        if round == 0 {
+            redis.is_killed();
+            until_true("that it is gone", || gateways.iter().all(|gateway| !trouble(gateway).is_empty()));
+            redis.returns();
+            until_true("it is back", || gateways.iter().all(|gateway| trouble(gateway).is_empty()));
+            until_true("a message", &mut is_soon);
+        }
+    }
+    gateways.into_iter().for_each(Gateway::stop);
+}
+
+on_both_drivers![
+    gateways_share_what_is_posted_to_one,
+    gateways_share_the_rate,
+    gateways_converge_whatever_they_missed,
+    a_change_is_told_by_a_message,
+];

@@ -11,7 +11,7 @@ use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::process::{BINARY, binary};
 use super::site::{Site, TLS};
-use super::wait::until_true;
+use super::wait::{now_ms, until_true};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -164,6 +164,40 @@ fn what_is_open_ends_in_its_own_time(io: Io) {
     heirs.stop();
 }
 
+/// What does not end in the grace is closed then: the old process ends, and well, and the new one serves all the while.
+fn an_old_process_drains_no_longer_than_its_grace(io: Io) {
+    const GRACE_MS: u64 = 600;
+    let endpoint = Endpoint::listens();
+    let plan = Plan::to(io, &[endpoint.address()]).keepalive("idle_per_endpoint: 0");
+    let mut heirs = Heirs::start(&plan.runtime(&format!("shutdown_grace: {GRACE_MS}ms")).yaml());
+    let mut client = heirs.gateway.client();
+    client.asks("/endless");
+    let mut download = endpoint.accepts();
+    download.expects("GET /endless");
+    download.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    client.expects_head(200);
+    assert_eq!(client.reads_chunk().as_deref(), Some(&b"first"[..]));
+
+    let began_ms = now_ms();
+    let old = heirs.upgrades();
+    client.sees_break();
+    download.sees_break();
+    let took_ms = now_ms() - began_ms;
+    assert!((GRACE_MS..GRACE_MS + 10_000).contains(&took_ms), "{took_ms} ms");
+    assert_eq!(heirs.exit_code_of(old), Some(0), "{}", heirs.gateway.notices.all().join("\n"));
+    let cut = heirs.gateway.notice("closing the connections that are left");
+    assert_eq!((&cut["cut"], &cut["why"]), (&1.into(), &"Late".into()), "{cut}");
+
+    let mut new = heirs.gateway.client();
+    new.asks("/new");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /new");
+    upstream.replies_with("new");
+    assert_eq!(new.expects(200).text(), "new");
+    drop((client, new, upstream));
+    heirs.stop();
+}
+
 /// Whatever comes of the new process, the old one goes on, and everybody is told why.
 fn a_process_that_cannot_serve_changes_nothing(io: Io) {
     let origin = Origin::echo();
@@ -269,6 +303,7 @@ on_both_drivers![
     workers_driver_and_listeners_may_change_with_it,
     tls_and_http2_are_handed_over,
     what_is_open_ends_in_its_own_time,
+    an_old_process_drains_no_longer_than_its_grace,
     a_process_that_cannot_serve_changes_nothing,
     a_signal_upgrades_and_a_second_one_is_ignored,
     the_admin_socket_is_handed_over,
