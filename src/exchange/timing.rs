@@ -66,7 +66,7 @@ impl<E: Env> Exchange<'_, E> {
             (Stage::Head, tally.head_ns),
             (Stage::Admit, tally.admit_ns.get()),
             (Stage::Queue, tally.queue_ns.get()),
-            (Stage::Connect, if tally.reused.get() { 0 } else { tally.connect_ns.get() }),
+            (Stage::Connect, tally.connect_ns.get()),
             (Stage::FirstByte, tally.first_byte_ns.get()),
             (Stage::Body, body_ns),
         ] {

@@ -52,7 +52,8 @@ pub(super) fn append(fields: &mut HeaderMap, kind: FieldKind, name: &[u8], value
 }
 
 /// Is its value another one in the next message? Then it has no place in the table of fields that both sides know
-/// (RFC 7541 section 2.3.2): it would take that of others, and `h2` compares a value with all that the table has of its name.
+/// (RFC 7541 section 2.3.2), but for its name that the first message of a connection leaves there: it would take the place of
+/// others, and `h2` compares a value with all that the table has of its name.
 const fn is_fleeting(kind: FieldKind) -> bool {
     matches!(kind, FieldKind::XRequestId | FieldKind::Traceparent | FieldKind::Date)
 }

@@ -31,7 +31,7 @@ const PLACES: [Place; 7] = [
     },
     Place {
         what: "the libraries of the control thread",
-        matches: |s, i| is_crate(s, i, &["axum", "hyper", "nix", "tracing", "tracing_subscriber", "hickory_resolver"]),
+        matches: |s, i| is_crate(s, i, &CONTROL_CRATES),
         allowed: &["control", "cli"],
         binds_tests: true,
     },
@@ -54,6 +54,21 @@ const PLACES: [Place; 7] = [
         allowed: &["rng.rs"],
         binds_tests: false,
     },
+];
+
+const CONTROL_CRATES: [&str; 12] = [
+    "axum",
+    "hickory_resolver",
+    "hyper",
+    "nix",
+    "opentelemetry",
+    "opentelemetry_http",
+    "opentelemetry_otlp",
+    "opentelemetry_proto",
+    "opentelemetry_sdk",
+    "prost",
+    "tracing",
+    "tracing_subscriber",
 ];
 
 /// Words of `source` that stand in the wrong room.

@@ -16,6 +16,7 @@ pub(super) fn check(check: &mut Check<'_>, main: &Written) -> Option<LivePolicy>
     let redis = written.redis.as_ref().map(|redis| {
         let at = at.key("redis");
         let url = check.required(&at, "url", redis.url.as_ref()).unwrap_or_default();
+        check.warn_of_password(at, "url", redis.url.as_ref());
         let key = check.value(at.key("key"), redis.key.as_ref()).unwrap_or_else(|| KEY.to_owned());
         if key.is_empty() {
             check.error(at.key("key"), "expected the name of a key");

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
+use super::effective::secret::has_password;
 use super::file::Document;
 use super::leaf::{Kind, Leaf, Refusal, Scalar};
 use super::model::Config;
@@ -177,6 +178,17 @@ impl Check<'_> {
     fn warn_at(&mut self, at: At<'_>, message: &str, note: &str) {
         let warning = Pending::warning(at.place(), message).at_own_key();
         self.problems.push(warning.note(Some(note.to_owned())));
+    }
+
+    /// Tells of a URL with a password that stands in the file itself.
+    fn warn_of_password(&mut self, at: At<'_>, key: &str, leaf: Option<&Leaf<impl Kind>>) {
+        if let Some(Scalar::Text(written)) = leaf.map(|leaf| &leaf.scalar)
+            && !written.contains("${")
+            && has_password(written)
+        {
+            let note = "a configuration is read by many: write `${file:PATH}` or `${VARIABLE}`";
+            self.warn(at, key, "a password stands in the configuration itself", note);
+        }
     }
 
     /// A path that may be relative to the file under check.

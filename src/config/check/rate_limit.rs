@@ -59,6 +59,7 @@ fn check_store(
     }
     let file = file.store.as_ref()?;
     let url = check.required(&at_store, "redis", file.redis.as_ref());
+    check.warn_of_password(at_store, "redis", file.redis.as_ref());
     let mode = check.value(at_store.key("mode"), file.mode.as_ref());
     if is_bucket && mode.unwrap_or(true) {
         let note =

@@ -8,7 +8,7 @@
 
 mod json;
 mod read;
-mod secret;
+pub(super) mod secret;
 mod table;
 #[cfg(test)]
 mod tests;

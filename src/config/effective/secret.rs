@@ -44,7 +44,7 @@ pub(super) fn is_written(path: &str, name: &str, value: &Value) -> bool {
 }
 
 /// Is it a URL with a password?
-pub(super) fn has_password(text: &str) -> bool {
+pub(in crate::config) fn has_password(text: &str) -> bool {
     password(text).is_some()
 }
 

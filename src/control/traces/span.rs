@@ -9,13 +9,11 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::telemetry::{AttemptSpan, ExchangeSpan, PROTOCOLS};
 
-/// Appends the spans of an exchange, its own first; how many they are.
-pub(super) fn append(spans: &mut Vec<SpanData>, exchange: &ExchangeSpan<'_>, scope: &InstrumentationScope) -> u64 {
-    let before = spans.len();
+/// Appends the spans of an exchange, its own first.
+pub(super) fn append(spans: &mut Vec<SpanData>, exchange: &ExchangeSpan<'_>, scope: &InstrumentationScope) {
     spans.push(of_exchange(exchange, scope));
     spans
         .extend(exchange.attempts().enumerate().map(|(number, attempt)| of_attempt(exchange, number, &attempt, scope)));
-    (spans.len() - before) as u64
 }
 
 fn of_exchange(exchange: &ExchangeSpan<'_>, scope: &InstrumentationScope) -> SpanData {
