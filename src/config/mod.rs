@@ -22,6 +22,7 @@ mod locate;
 mod model;
 mod patterns;
 mod place;
+mod portions;
 mod problems;
 mod rates;
 mod report;

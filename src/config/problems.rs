@@ -81,6 +81,10 @@ impl Pending {
         &self.place
     }
 
+    pub(super) fn into_place(self) -> Place {
+        self.place
+    }
+
     pub(super) fn subject(self, subject: Subject) -> Self {
         Self { subject, ..self }
     }

@@ -13,6 +13,7 @@ use serde_yaml::{Mapping, Value};
 use super::file::{Document, Named};
 use super::locate::{Index, Spot};
 use super::place::{Place, Step};
+use super::portions;
 use super::problems::{Pending, Problems, Subject};
 use super::text::{self, TextError};
 use super::words;
@@ -30,10 +31,8 @@ pub(super) fn read_document(source: &str, file: usize, problems: &mut Problems) 
         problems.push(Pending::error(Place::root(file), "the file is empty").subject(Subject::Nothing));
         return None;
     }
-    match Document::deserialize(serde_yaml::Deserializer::from_str(source)) {
-        Ok(document) => Some(document),
-        Err(_) => read_pieces(source, file, problems),
-    }
+    let straight = || Document::deserialize(serde_yaml::Deserializer::from_str(source)).ok();
+    portions::read(source).or_else(straight).or_else(|| read_pieces(source, file, problems))
 }
 
 /// Records why a file is no text or no YAML.

@@ -14,7 +14,8 @@ pub(super) fn substitute(
     env: &dyn Fn(&str) -> Option<String>,
     file: &mut dyn FnMut(&str) -> Result<String, Refusal>,
 ) -> Result<Option<String>, Refusal> {
-    if !text.contains("${") {
+    // Nearly no text has either of the two, and a single byte is found faster.
+    if memchr::memchr(b'$', text.as_bytes()).is_none() || !text.contains("${") {
         return Ok(None);
     }
     expand(text, env, file, DEPTH_MAX).map(Some)

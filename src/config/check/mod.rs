@@ -213,33 +213,13 @@ impl Names {
         index: usize,
         problem: impl Fn(String) -> Pending,
     ) {
-        self.take_shown(check, kind, name, name, index, problem);
-    }
-
-    /// The same for a name that messages show differently.
-    fn take_shown(
-        &mut self,
-        check: &mut Check<'_>,
-        kind: &str,
-        name: &str,
-        shown: &str,
-        index: usize,
-        problem: impl Fn(String) -> Pending,
-    ) {
-        let is_legal = (1..=NAME_BYTES).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-        if !is_legal {
-            let message = format!("the name of a {kind} has 1 to {NAME_BYTES} letters, digits, `_`, `-` or `.`");
-            check.problems.push(problem(message).subject(Subject::Nothing));
+        if !is_legal_name(check, kind, name, &problem) {
             return;
         }
         match self.taken.get(name) {
-            Some((_, first)) => {
-                let again = problem(format!("the {kind} `{shown}` is defined twice"));
-                check.problems.push(again.subject(Subject::Nothing).other(first.clone()));
-            }
+            Some((_, first)) => refuse_again(check, kind, name, first.clone(), problem),
             None => {
-                let place = problem(String::new()).place().clone();
+                let place = problem(String::new()).into_place();
                 self.taken.insert(name.to_owned(), (index, place));
             }
         }
@@ -270,6 +250,23 @@ impl Names {
         check.problems.push(Pending::error(at.place(), message).subject(Subject::Container).note(note));
         None
     }
+}
+
+/// Refuses a bad name of an item.
+fn is_legal_name(check: &mut Check<'_>, kind: &str, name: &str, problem: impl Fn(String) -> Pending) -> bool {
+    let is_legal = (1..=NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    if !is_legal {
+        let message = format!("the name of a {kind} has 1 to {NAME_BYTES} letters, digits, `_`, `-` or `.`");
+        check.problems.push(problem(message).subject(Subject::Nothing));
+    }
+    is_legal
+}
+
+/// Refuses a name that is taken, which messages show as `shown`.
+fn refuse_again(check: &mut Check<'_>, kind: &str, shown: &str, first: Place, problem: impl Fn(String) -> Pending) {
+    let again = problem(format!("the {kind} `{shown}` is defined twice"));
+    check.problems.push(again.subject(Subject::Nothing).other(first));
 }
 
 /// How a scalar is quoted in a message: as written, never as substituted.

@@ -1,12 +1,14 @@
 //! Routes: what they match, and exactly one action.
 
+use rustc_hash::FxHashMap;
+
 use super::super::file::{MatchFile, RedirectFile, RespondFile, RouteFile};
 use super::super::model::{Action, HostHeader, HostMatch, PathMatch, Policy, Priority, Route};
-use super::super::place::At;
+use super::super::place::{At, Place};
 use super::super::problems::{Pending, Subject};
 use super::edits::{self, Direction};
 use super::process::{Defaults, check_timeouts};
-use super::{Check, Names, Written, as_written, policies, retry, split};
+use super::{Check, Names, Written, as_written, is_legal_name, policies, refuse_again, retry, split};
 
 /// Keys that mean nothing unless a route forwards.
 const FORWARD_KEYS: &str = "it is only of use in a route with `cluster` or `split`";
@@ -22,7 +24,9 @@ pub(super) struct Known<'a> {
 
 pub(super) fn check(check: &mut Check<'_>, files: &[Written], known: &Known<'_>, defaults: &Defaults) -> Vec<Route> {
     let mut routes = Vec::new();
-    let mut names = Names::default();
+    // The file and the index of each: there may be tens of thousands, and only a message needs their places.
+    let mut names: FxHashMap<String, (usize, usize)> = FxHashMap::default();
+    names.reserve(files.iter().filter_map(|written| written.document.routes.as_ref()).map(Vec::len).sum());
     for written in files {
         check.base.clone_from(&written.base);
         let root = At::root(written.file);
@@ -31,15 +35,23 @@ pub(super) fn check(check: &mut Check<'_>, files: &[Written], known: &Known<'_>,
             let at = at.index(index);
             let name = check.required(&at, "name", file.name.as_ref());
             if let (Some(name), Some(leaf)) = (&name, &file.name) {
-                let shown = as_written(leaf);
-                names.take_shown(check, "route", name, &shown, routes.len(), |message| {
-                    Pending::error(at.key("name").place(), message).subject(Subject::Nothing)
-                });
+                let problem =
+                    |message: String| Pending::error(at.key("name").place(), message).subject(Subject::Nothing);
+                match names.get(name) {
+                    _ if !is_legal_name(check, "route", name, problem) => {}
+                    Some(first) => refuse_again(check, "route", &as_written(leaf), place_of_name(*first), problem),
+                    None => drop(names.insert(name.clone(), (written.file, index))),
+                }
             }
             routes.push(check_one(check, at, name.unwrap_or_default(), file, known, defaults));
         }
     }
     routes
+}
+
+/// The place of a route's name.
+fn place_of_name((file, index): (usize, usize)) -> Place {
+    At::root(file).key("routes").index(index).key("name").place()
 }
 
 fn check_one(
