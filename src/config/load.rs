@@ -33,14 +33,23 @@ struct Load<'a> {
     is_partial: bool,
 }
 
-/// See [`super::load()`].
-pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> Result<Loaded, Report> {
+/// What is left of reading files: dropping it takes a while after a large one.
+#[derive(Default)]
+pub struct Leavings {
+    _documents: Vec<Written>,
+}
+
+/// See [`super::load_leaving`].
+pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> (Result<Loaded, Report>, Leavings) {
     let mut load = Load::new(sources);
-    let bytes = sources.read(path).map_err(|error| {
-        let note = "name the file with `-c FILE`".to_owned();
-        Report::of(Some(path.to_owned()), format!("cannot read the configuration: {error}"), Some(note))
-    })?;
-    load.add(path, &bytes);
+    match sources.read(path) {
+        Ok(bytes) => load.add(path, &bytes),
+        Err(error) => {
+            let note = "name the file with `-c FILE`".to_owned();
+            let message = format!("cannot read the configuration: {error}");
+            return (Err(Report::of(Some(path.to_owned()), message, Some(note))), Leavings::default());
+        }
+    }
     load.finish()
 }
 
@@ -48,7 +57,7 @@ pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> Result<Loaded, Re
 pub(super) fn from_environment(sources: &dyn Sources) -> Result<Loaded, Report> {
     let mut load = Load::new(sources);
     load.add_text(None, PathBuf::new(), Ok(BUILT_IN.to_owned()));
-    load.finish()
+    load.finish().0
 }
 
 impl<'a> Load<'a> {
@@ -93,9 +102,9 @@ impl<'a> Load<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Loaded, Report> {
+    fn finish(mut self) -> (Result<Loaded, Report>, Leavings) {
         if self.written.is_empty() {
-            return Err(self.problems.into_report(&self.files));
+            return (Err(self.problems.into_report(&self.files)), Leavings::default());
         }
         self.include();
         let mut check = Check {
@@ -113,11 +122,12 @@ impl<'a> Load<'a> {
         self.read.dedup();
         let has_errors = self.problems.has_errors();
         let report = self.problems.into_report(&self.files);
+        let leavings = Leavings { _documents: self.written };
         if has_errors {
-            return Err(report);
+            return (Err(report), leavings);
         }
         let texts = Texts::new(self.files.into_iter().map(|file| (file.shown, file.text)));
-        Ok(Loaded { config, warnings: report, files: self.read, texts })
+        (Ok(Loaded { config, warnings: report, files: self.read, texts }), leavings)
     }
 
     /// Reads what the main file includes; included files hold clusters, listeners and routes only.

@@ -40,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 pub use effective::{Effective, Texts};
 pub use file::json_schema;
+pub use load::Leavings;
 pub use model::{
     Access, AccessLog, Action, ActiveHealth, Admin, AdminListen, AdminTls, Admission, ApiKey, Authorities, Balance,
     BasicAuth, BodyMinRate, Breaker, ClientAuth, Cluster, ClusterTls, Collector, Config, Dns, Endpoint, ExternalAuth,
@@ -71,6 +72,11 @@ pub struct Loaded {
 /// # Errors
 /// Every problem that was found, when at least one of them is an error.
 pub fn load(path: &Path, sources: &dyn Sources) -> Result<Loaded, Report> {
+    load_leaving(path, sources).0
+}
+
+/// The same for whoever drops elsewhere what is left of it.
+pub fn load_leaving(path: &Path, sources: &dyn Sources) -> (Result<Loaded, Report>, Leavings) {
     load::from_file(path, sources)
 }
 

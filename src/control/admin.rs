@@ -254,7 +254,7 @@ async fn clusters(State(shared): State<Shared>) -> Response {
 }
 
 async fn routes(State(shared): State<Shared>) -> Response {
-    Json(RoutePage { routes: shared.board.routes().to_vec() }).into_response()
+    Json(RoutePage { routes: shared.board.routes() }).into_response()
 }
 
 async fn reload(State(shared): State<Shared>) -> Response {

@@ -17,13 +17,14 @@ use super::names::{Counts, NameStatus};
 use super::overview::Overview;
 use super::policy::{Document, Shown};
 use super::rollout;
-use super::routes::ShownRoute;
+use super::routes::{self, ShownRoute};
 use super::traces::Counts as SpanCounts;
 use super::upgrade::Outcome;
 use super::written::Written;
 use super::{Started, journal, memory};
 use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
+use crate::config::Config;
 use crate::net::Driver;
 use crate::policy::limit::Limits;
 use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts, WorkerCounters};
@@ -116,7 +117,7 @@ struct Live {
     issuers: Vec<ShownIssuer>,
     key_counts: KeyCounts,
     overview: Arc<Overview>,
-    shown_routes: Arc<[ShownRoute]>,
+    config: Option<Arc<Config>>,
     written: Option<Written>,
     /// How the last probe of each endpoint went.
     probe_details: HashMap<EndpointId, String>,
@@ -158,8 +159,6 @@ pub(super) struct Published {
     pub(super) routes_omitted: u64,
     /// Its clusters.
     pub(super) overview: Arc<Overview>,
-    /// Its routes.
-    pub(super) shown_routes: Arc<[ShownRoute]>,
 }
 
 impl Board {
@@ -193,7 +192,6 @@ impl Board {
         live.top_clients = published.top_clients;
         live.routes_omitted = published.routes_omitted;
         live.overview = published.overview;
-        live.shown_routes = published.shown_routes;
         // An identity may be another endpoint's one day, and what is not probed any more has no last probe.
         let probed: HashSet<EndpointId> = live.overview.probed().collect();
         live.probe_details.retain(|id, _| probed.contains(id));
@@ -224,9 +222,15 @@ impl Board {
         &self.fixed.fleet
     }
 
-    /// The routes in force.
-    pub(super) fn routes(&self) -> Arc<[ShownRoute]> {
-        Arc::clone(&self.live().shown_routes)
+    /// The routes in force; made for whoever asks, there may be ten thousand.
+    pub(super) fn routes(&self) -> Vec<ShownRoute> {
+        let config = self.live().config.clone();
+        config.map(|config| routes::shown(&config)).unwrap_or_default()
+    }
+
+    /// This configuration is in force.
+    pub(super) fn on_config(&self, config: Arc<Config>) {
+        self.live().config = Some(config);
     }
 
     /// The clusters in force, with their endpoints.
@@ -644,7 +648,6 @@ pub(super) mod tests {
                 top_clients: 50,
                 routes_omitted: 0,
                 overview: Arc::new(std::mem::take(&mut scene.overview)),
-                shown_routes: Arc::default(),
             });
             id
         };
@@ -674,7 +677,6 @@ pub(super) mod tests {
             top_clients: 50,
             routes_omitted: 0,
             overview: Arc::default(),
-            shown_routes: Arc::default(),
         });
         let json = serde_json::to_value(board.status()).unwrap();
         assert_eq!(json["epoch"], 7);

@@ -18,7 +18,6 @@ use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
 use super::put::{Keeping, Refused};
 use super::rollout::{Course, Rollouts};
-use super::routes;
 use super::sides::Sides;
 use super::sockets::{self, Opened, Originals};
 use super::source::{Loaded, Source};
@@ -30,7 +29,7 @@ use super::watch::Watch;
 use super::weights::Wanted;
 use super::written::Written;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Leavings};
 use crate::limits;
 use crate::policy::LivePolicy;
 use crate::snapshot::{Publisher, Snapshot};
@@ -117,10 +116,18 @@ impl Gateway {
 
     async fn take_up_files(&mut self, trigger: Trigger) -> Result<u64, String> {
         let began = clock::now_ns();
-        let loaded = match self.load().await {
-            Ok(loaded) => loaded,
-            Err(report) => return self.refuse(trigger, report),
+        let (loaded, leavings) = self.load().await;
+        let result = match loaded {
+            Ok(loaded) => self.take_up_read(trigger, loaded, began).await,
+            Err(report) => self.refuse(trigger, report),
         };
+        // Every worker serves by what was read.
+        memory::drop_elsewhere(leavings);
+        result
+    }
+
+    /// Takes up what was read from the files since `began`.
+    async fn take_up_read(&mut self, trigger: Trigger, loaded: Loaded, began: u64) -> Result<u64, String> {
         if self.rollouts.course(trigger, &loaded.config, self.config()) == Course::Stay {
             self.stay(loaded);
             return Ok(self.publisher.epoch());
@@ -148,8 +155,8 @@ impl Gateway {
     }
 
     /// Reads the configuration; the live policy is not to wait for ten thousand routes.
-    async fn load(&mut self) -> Result<Loaded, String> {
-        let mut loading = pin!(self.source.clone().load());
+    async fn load(&mut self) -> (Result<Loaded, String>, Leavings) {
+        let mut loading = pin!(self.source.clone().load_leaving());
         loop {
             tokio::select! {
                 loaded = loading.as_mut() => return loaded,
@@ -545,6 +552,7 @@ impl Gateway {
     pub(super) fn show(&self) {
         let [routes, clusters] = self.tables.series_names();
         self.board.on_written(self.written());
+        self.board.on_config(Arc::clone(&self.loaded.config));
         self.board.on_policy(self.policy.shown());
         self.board.on_rollout(self.rollouts.shown());
         self.board.on_published(Published {
@@ -556,7 +564,6 @@ impl Gateway {
             top_clients: self.config().top_clients,
             routes_omitted: self.routes_omitted(),
             overview: Arc::clone(&self.overview),
-            shown_routes: routes::shown(self.config()).into(),
         });
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 
-use crate::config::{self, Config, Disk, Sources, Texts};
+use super::memory;
+use crate::config::{self, Config, Disk, Leavings, Sources, Texts};
 
 /// Where a configuration comes from.
 #[derive(Clone)]
@@ -18,7 +19,7 @@ pub struct Source {
 /// A valid configuration and the files it was read from.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) files: Vec<PathBuf>,
     /// As it was written.
     pub(super) texts: Texts,
@@ -76,24 +77,30 @@ impl Source {
     /// # Errors
     /// The whole report.
     pub(super) async fn load(self) -> Result<Loaded, String> {
-        let reading = tokio::task::spawn_blocking(move || self.load_now());
-        reading.await.map_err(|error| format!("reading the configuration failed: {error}"))?
+        let (loaded, leavings) = self.load_leaving().await;
+        memory::drop_elsewhere(leavings);
+        loaded
     }
 
-    fn load_now(&self) -> Result<Loaded, String> {
-        let loaded = match &self.path {
-            Some(path) => config::load(path, self.sources.as_ref()),
-            None => config::from_environment(self.sources.as_ref()),
+    /// The same for whoever has better to do than to drop what is left of it.
+    pub(super) async fn load_leaving(self) -> (Result<Loaded, String>, Leavings) {
+        let reading = tokio::task::spawn_blocking(move || self.load_now()).await;
+        reading.unwrap_or_else(|error| (Err(format!("reading the configuration failed: {error}")), Leavings::default()))
+    }
+
+    fn load_now(&self) -> (Result<Loaded, String>, Leavings) {
+        let (loaded, leavings) = match &self.path {
+            Some(path) => config::load_leaving(path, self.sources.as_ref()),
+            None => (config::from_environment(self.sources.as_ref()), Leavings::default()),
         };
-        match loaded {
-            Ok(loaded) => {
-                let problems = loaded.warnings.problems.iter();
-                let warnings = problems.map(|problem| problem.to_string().trim_end().to_owned()).collect();
-                let config::Loaded { config, files, texts, .. } = loaded;
-                Ok(Loaded { config, files, texts, warnings })
-            }
-            Err(report) => Err(report.to_string()),
-        }
+        let explained = |report: config::Report| report.to_string();
+        let loaded = loaded.map_err(explained).map(|loaded| {
+            let problems = loaded.warnings.problems.iter();
+            let warnings = problems.map(|problem| problem.to_string().trim_end().to_owned()).collect();
+            let config::Loaded { config, files, texts, .. } = loaded;
+            Loaded { config: Arc::new(config), files, texts, warnings }
+        });
+        (loaded, leavings)
     }
 }
 

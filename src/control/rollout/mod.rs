@@ -89,7 +89,7 @@ impl Rollouts {
 
     /// What is to be done with a configuration that was read, while `current` is in force.
     pub(super) fn course(&self, trigger: Trigger, read: &Config, current: &Config) -> Course {
-        let is = |known: Option<&Loaded>| known.is_some_and(|known| known.config == *read);
+        let is = |known: Option<&Loaded>| known.is_some_and(|known| *known.config == *read);
         let files = if read == current {
             course::Files::Current
         } else if is(self.running.as_ref().map(|running| &running.loaded)) {
