@@ -44,6 +44,9 @@ const MASK: AddWatchFlags = AddWatchFlags::IN_MODIFY
     .union(AddWatchFlags::IN_MOVE_SELF)
     .union(AddWatchFlags::IN_ONLYDIR);
 
+/// The same where a file is of interest once it is whole: who writes a log in its directory wakes nobody.
+const MASK_ALONE: AddWatchFlags = MASK.difference(AddWatchFlags::IN_MODIFY);
+
 /// Watches the directories of a set of files; its task ends with it.
 pub(super) struct Watch {
     lookout: Arc<Lookout>,
@@ -157,7 +160,7 @@ impl Watch {
         self.follow_as(files, false);
     }
 
-    /// The same for a file that takes in no other.
+    /// The same for a file that takes in no other, and is looked at when whoever wrote it has closed it.
     pub(super) fn follow_alone(&self, file: PathBuf) {
         self.follow_as(&[file], true);
     }
@@ -185,10 +188,11 @@ impl Lookout {
     fn follow(&self, files: &[PathBuf], alone: bool) -> bool {
         let mut field = self.field();
         field.scope.follow(files, alone);
+        let mask = if alone { MASK_ALONE } else { MASK };
         let mut folders = BTreeMap::new();
         for folder in field.scope.directories() {
             // Of one that is watched already it is the same descriptor, of one in the place of another it is not.
-            match self.inotify.get_ref().0.add_watch(&folder, MASK) {
+            match self.inotify.get_ref().0.add_watch(&folder, mask) {
                 Ok(descriptor) => drop(folders.insert(descriptor, folder)),
                 // That of a built-in file, or it was removed in this moment.
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}

@@ -1,5 +1,6 @@
 //! What is seen of changed files, and when.
 
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -158,6 +159,27 @@ fn other_files_are_followed_and_changes_seen_amid_a_storm_of_events() {
     is_stormy.store(false, Ordering::Relaxed);
     storms.into_iter().for_each(|storm| storm.join().unwrap());
     assert_eq!(followed, Ok(()), "who follows files is held up");
+}
+
+#[test]
+fn a_file_that_stands_alone_is_whole_when_it_is_closed_and_what_is_written_beside_it_is_not_told() {
+    let folder = Folder::new("alone");
+    let file = folder.write("policy.json", "a");
+    run(async {
+        let watch = Watch::new().unwrap();
+        watch.follow_alone(file.clone());
+        let mut log = std::fs::File::create(folder.0.join("a.log")).unwrap();
+        let mut open = std::fs::File::options().write(true).open(&file).unwrap();
+        let is_silent = || matches!(watch.lookout.inotify.get_ref().0.read_events(), Err(Errno::EAGAIN));
+        while !is_silent() {}
+        log.write_all(b"a line").unwrap();
+        open.write_all(b"b").unwrap();
+        assert!(is_silent());
+        drop(open);
+        let field = watch.lookout.field();
+        let told = watch.lookout.inotify.get_ref().0.read_events().unwrap();
+        assert_eq!(told.iter().map(|event| field.change_of(event)).collect::<Vec<_>>(), [Some(Change::Whole)]);
+    });
 }
 
 #[test]
