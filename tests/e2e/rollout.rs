@@ -271,20 +271,24 @@ fn connections_of_http2_and_over_tls_are_on_one_side(io: Io) {
     };
     let new = "share: 50%, for: 1h";
     let believer = Arc::new(site.believer());
-    let (_, gateway) = site.start(words("old", ""));
-    stages(&gateway, &words("new", new).listener(TLS).yaml());
+    let mut h2_believer = site.believer();
+    h2_believer.alpn_protocols = vec![b"h2".to_vec()];
+    let h2_believer = Arc::new(h2_believer);
+    let (_, gateway) = site.start(words("old", "").speaks_h2());
+    stages(&gateway, &words("new", new).speaks_h2().listener(TLS).yaml());
     is_split(|| {
         let mut client = Client::secured(gateway.address(), &believer, "a.example");
         [(); 4].map(|()| server_of(&mut client))
     });
+    let of_streams = |mut client: H2Client| {
+        let streams = [(); 4].map(|()| client.asks("GET", "/x", &[]));
+        streams.map(|stream| stream.expects(200).text().to_owned())
+    };
+    is_split(|| of_streams(H2Client::secured(gateway.address(), Arc::clone(&h2_believer), "a.example")));
     gateway.stop();
     let gateway = words("old", "").speaks_h2().start();
     stages(&gateway, &words("new", new).speaks_h2().yaml());
-    is_split(|| {
-        let mut client = H2Client::to(gateway.address());
-        let streams = [(); 4].map(|()| client.asks("GET", "/x", &[]));
-        streams.map(|stream| stream.expects(200).text().to_owned())
-    });
+    is_split(|| of_streams(H2Client::to(gateway.address())));
     gateway.stop();
 }
 
