@@ -274,7 +274,7 @@ fn allocations_when_warm(driver: Driver) {
     assert_eq!(counted(), requests);
     drop(client);
     assert!(gateway.worker.send(Message::Drain { rest_ms: 0 }));
-    gateway.worker.join();
+    gateway.worker.join().expect("it was told to end");
 }
 
 fn large(client: &mut TcpStream, request: &[u8]) {
@@ -296,7 +296,7 @@ fn a_warm_request_allocates_nothing() {
     // A ring that ends leaves work to the thread that made it, which would interrupt the reads of this one.
     let probe = std::thread::Builder::new().spawn(|| {
         EXEMPT.with(|exempt| exempt.set(true));
-        probe_io_uring().is_ok()
+        probe_io_uring(1).is_ok()
     });
     if probe.expect("a thread").join().expect("the probe does not panic") {
         allocations_when_warm(Driver::IoUring);

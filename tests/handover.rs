@@ -133,7 +133,7 @@ impl Pair {
         assert!(self.first.send(Message::Drain { rest_ms: 0 }));
         until("the end of the first worker", || self.first.is_finished());
         assert_eq!((self.held(), self.credit.taken()), ([0, 0], 0), "everything was given back");
-        self.first.join();
+        self.first.join().expect("it was told to end");
     }
 }
 
@@ -155,7 +155,7 @@ fn is_answered(mut client: &TcpStream) -> bool {
 
 fn drivers() -> Vec<Driver> {
     // A ring that ends leaves work to the thread that made it.
-    let probe = std::thread::Builder::new().spawn(|| probe_io_uring().is_ok()).expect("a thread");
+    let probe = std::thread::Builder::new().spawn(|| probe_io_uring(1).is_ok()).expect("a thread");
     let has_io_uring = probe.join().expect("the probe does not panic");
     [Driver::IoUring, Driver::Epoll].into_iter().filter(|driver| has_io_uring || *driver == Driver::Epoll).collect()
 }
@@ -189,7 +189,7 @@ fn a_full_mailbox_takes_no_more_and_loses_nothing() {
         drop(clients);
         assert!(second.send(Message::Drain { rest_ms: 0 }));
         until("the end of the second worker", || second.is_finished());
-        second.join();
+        second.join().expect("it was told to end");
         pair.stop();
     }
 }
@@ -223,7 +223,7 @@ fn a_draining_worker_answers_what_was_on_its_way_to_it() {
         assert!(clients.iter().all(is_answered));
         drop(clients);
         until("the end of the second worker", || second.is_finished());
-        second.join();
+        second.join().expect("it was told to end");
         until("all places are free", || pair.held() == [0, 0]);
         // From here on nothing goes there any more.
         let more = pair.clients(20);

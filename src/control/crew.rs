@@ -123,10 +123,12 @@ impl Crew {
         }
     }
 
-    /// Joins the threads that ended and leaves the others to the end of the process.
-    pub(super) fn dismiss(self) {
-        for worker in self.workers.into_iter().filter(WorkerHandle::is_finished) {
-            worker.join();
-        }
+    /// `what` happened, and why if a worker tells, for which those that ended are joined; the others are left to the end of the
+    /// process.
+    pub(super) fn because(self, what: &str) -> String {
+        let ended = self.workers.into_iter().enumerate().filter(|(_, worker)| worker.is_finished());
+        let whys = ended.filter_map(|(index, worker)| worker.join().err().map(|why| format!("worker {index}: {why}")));
+        // All of them, so that all are joined.
+        whys.fold(what.to_owned(), |told, why| format!("{told}: {why}"))
     }
 }

@@ -57,7 +57,9 @@ impl Examined {
 /// Looks at this machine, and at what `config` needs of it; endpoints are looked at by [`super::check_online`].
 #[must_use]
 pub fn examine(config: &Config, now_unix_s: i64) -> Vec<Examined> {
-    let mut all = vec![io_driver(driver::choose(config.runtime.io)), workers(config), descriptors(config)];
+    // A number of workers that cannot be is told of by itself.
+    let count = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_or(1, |all| all.len());
+    let mut all = vec![io_driver(driver::choose(config.runtime.io, count)), workers(config), descriptors(config)];
     all.extend(machine::settings(&|path| std::fs::read_to_string(path).ok()));
     all.push(machine::clock());
     let addresses = config.listeners.iter().map(|listener| (format!("listener {}", listener.name), listener.address));

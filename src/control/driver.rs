@@ -20,12 +20,12 @@ impl Choice {
     }
 }
 
-/// The driver for a setting.
+/// The driver of so many workers for a setting.
 ///
 /// # Errors
 /// `io_uring` is demanded and refused.
-pub(super) fn choose(io: Io) -> Result<Choice, Refused> {
-    choose_by(io, probe_io_uring)
+pub(super) fn choose(io: Io, workers: usize) -> Result<Choice, Refused> {
+    choose_by(io, || probe_io_uring(workers))
 }
 
 /// That io_uring is demanded and refused, and what to do about it.

@@ -69,7 +69,7 @@ pub(super) async fn shut_down(
         gateway.crew.tell(|| Message::Stop);
         drop(tokio::time::timeout(STOP_PATIENCE, gateway.crew.ended()).await);
     }
-    gateway.crew.dismiss();
+    let died = gateway.crew.because("a worker ended by itself");
     if !gateway.writer.finish(LOG_PATIENCE) {
         tracing::warn!("the output of the access log is blocked, its last lines are lost");
     }
@@ -78,7 +78,7 @@ pub(super) async fn shut_down(
     }
     tracing::info!("gateway stopped");
     match (stopped, drained) {
-        (Stopped::WorkerDied, _) => Err(Failure::Runtime("a worker ended by itself".to_owned())),
+        (Stopped::WorkerDied, _) => Err(Failure::Runtime(died)),
         (Stopped::Asked(_) | Stopped::Replaced { .. }, Drained::Interrupted) => Err(Failure::Interrupted),
         (Stopped::Asked(_) | Stopped::Replaced { .. }, Drained::Whole | Drained::Late) => Ok(()),
     }

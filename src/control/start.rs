@@ -112,7 +112,7 @@ async fn serves(gateway: Gateway) -> Result<Gateway, Failure> {
         return Ok(gateway);
     }
     gateway.crew.tell(|| worker::Message::Stop);
-    Err(Failure::Runtime("a worker does not accept".to_owned()))
+    Err(Failure::Runtime(gateway.crew.because("a worker does not accept")))
 }
 
 /// Waits until every worker has adopted the first snapshot.
@@ -122,7 +122,7 @@ async fn launched(gateway: Gateway) -> Result<Gateway, Failure> {
         return Ok(gateway);
     }
     gateway.crew.tell(|| worker::Message::Stop);
-    Err(Failure::Runtime("a worker did not start".to_owned()))
+    Err(Failure::Runtime(gateway.crew.because("a worker did not start")))
 }
 
 async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, Failure> {
@@ -137,7 +137,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let config = &loaded.config;
     let refused = Failure::Runtime;
     let placement = cpus::place(&config.runtime.workers, &cpus::allowed(), cpus::quota()).map_err(refused)?;
-    let chosen = driver::choose(config.runtime.io).map_err(|why| refused(driver::told(&why)))?;
+    let chosen = driver::choose(config.runtime.io, placement.len()).map_err(|why| refused(driver::told(&why)))?;
     let Choice { driver, why: driver_why, .. } = chosen;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;

@@ -66,16 +66,16 @@ impl fmt::Display for Refused {
 const ALLOW: &str = "allow io_uring: sysctl kernel.io_uring_disabled=0, and in containers a seccomp profile with \
                      io_uring_setup, io_uring_enter and io_uring_register";
 
-/// Builds a ring like a worker's and drops it again.
+/// Builds a ring like a worker's for each of so many workers, which share one limit on locked memory, and drops them again.
 ///
 /// # Errors
 /// The kernel or a seccomp profile refuses.
-pub fn probe_io_uring() -> Result<(), Refused> {
+pub fn probe_io_uring(workers: usize) -> Result<(), Refused> {
     let mut builder = io_uring::IoUring::builder();
     builder.setup_single_issuer().setup_coop_taskrun();
     builder.setup_cqsize(limits::RING_COMPLETIONS);
-    let ring: io::Result<io_uring::IoUring> = builder.build(limits::RING_ENTRIES);
-    ring.map(drop).map_err(Refused)
+    let rings: io::Result<Vec<io_uring::IoUring>> = (0..workers).map(|_| builder.build(limits::RING_ENTRIES)).collect();
+    rings.map(drop).map_err(Refused)
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct WorkerSpec {
 /// A worker as control sees it.
 pub struct WorkerHandle {
     sender: Arc<mailbox::Sender>,
-    thread: thread::JoinHandle<()>,
+    thread: thread::JoinHandle<io::Result<()>>,
 }
 
 impl WorkerHandle {
@@ -89,9 +89,14 @@ impl WorkerHandle {
     }
 
     /// Waits for the thread; call it once [`WorkerHandle::is_finished`].
-    pub fn join(self) {
-        // A worker that panicked has ended like any other; its connections are gone and control has seen that.
-        drop(self.thread.join());
+    ///
+    /// # Errors
+    /// Why it ended by itself.
+    pub fn join(self) -> Result<(), String> {
+        match self.thread.join() {
+            Ok(ended) => ended.map_err(|error| error.to_string()),
+            Err(_) => Err("it panicked".to_owned()),
+        }
     }
 }
 

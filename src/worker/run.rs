@@ -19,13 +19,12 @@ use crate::{clock, limits};
 const STALL_NS: u64 = 20_000_000;
 
 /// Runs a worker until it is drained or stopped.
-pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) {
+pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {
     if let Some(cpu) = spec.cpu {
         // A CPU that went away since control looked leaves the worker unpinned, which is slower and still correct.
         let _pinned = core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
     }
-    // Control sees a worker that ended and says so; here is nobody to tell.
-    drop(run_reactor(spec.driver, serve(spec, receiver, peers)));
+    run_reactor(spec.driver, serve(spec, receiver, peers))?
 }
 
 async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {

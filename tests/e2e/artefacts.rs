@@ -72,6 +72,35 @@ fn a_profile_without_io_uring_leads_to_epoll() {
     lives(gateway, "epoll");
 }
 
+/// A5: locked memory is the user's for all rings together, unless the user may lock what it likes. Where it is counted and there is
+/// too little for all workers, epoll serves, though one ring would be had.
+#[test]
+fn too_little_locked_memory_for_all_workers_leads_to_epoll() {
+    let driver = |kibibytes: usize, workers: &str| {
+        let plan = Plan::bare(Io::Uring).workers(workers).route("name: all, respond: { status: 200, body: in }");
+        let folder = Folder::new();
+        let config = folder.write("gateway.yaml", plan.yaml().replace("io: io_uring", "io: auto"));
+        let mut command = program("sh");
+        command
+            .args([
+                "-c",
+                "ulimit -l $0 && exec setpriv --bounding-set=-ipc_lock \"$@\"",
+                &kibibytes.to_string(),
+                BINARY,
+                "run",
+                "-c",
+            ])
+            .arg(config);
+        let gateway = Gateway::start_with(folder, &mut command);
+        gateway.client().asks("/").expects(200);
+        let chosen = gateway.notice("io driver chosen")["driver"].as_str().expect("a name").to_owned();
+        gateway.stop();
+        chosen
+    };
+    // A kernel that does not count rings has them for nothing.
+    assert_eq!(driver(2_048, "8"), driver(4, "1"));
+}
+
 /// The unit of systemd leaves the gateway what it needs, and little else.
 #[test]
 fn the_unit_allows_all_that_is_needed_and_is_tight() {
