@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 
+use h2::Reason;
+
 use super::client::Client;
 use super::endpoint::Endpoint;
+use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::{now_ms, until_true};
+use super::wire::Wire;
 
 /// K1: every figure is on the page, typed, in both text formats.
 fn every_figure_is_on_the_page(io: Io) {
@@ -53,6 +57,15 @@ fn every_figure_is_on_the_page(io: Io) {
     ] {
         assert!(page.lines().any(|line| line == sample), "{sample} is missing:\n{page}");
     }
+    let mut wire = Wire::to(gateway.admin());
+    let host = gateway.admin();
+    wire.sends(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nAccept: application/openmetrics-text\r\n\r\n"));
+    let mut open = wire.reads_head();
+    wire.reads_body(&mut open);
+    let families = |page: &str| page.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert!(open.field("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")), "{open}");
+    assert!(open.text().ends_with("\n# EOF\n"));
+    assert!(families(open.text()) > 80 && families(open.text()) == families(&page), "{open}");
     gateway.stop();
 }
 
@@ -86,8 +99,35 @@ fn requests_are_the_sum_of_answers_and_aborts(io: Io) {
     gateway.stop();
 }
 
+/// What a client of the chaos does over HTTP/2.
+fn misbehaves_over_http2(to: SocketAddr, turn: usize) {
+    let mut client = H2Client::to(to);
+    match turn % 4 {
+        0 => {
+            let streams = ["/ok", "/refused", "/nowhere"].map(|path| client.gets(path));
+            for (stream, status) in streams.into_iter().zip([200, 502, 404]) {
+                stream.expects(status);
+            }
+        }
+        1 => {
+            let mut cut = client.begins("POST", "/ok", &[]);
+            cut.sends("some", false);
+            cut.resets(Reason::CANCEL);
+            client.gets("/ok").expects(200);
+        }
+        2 => {
+            client.gets("/cut").expects_reset();
+        }
+        // The connection ends with streams on it, one of which nobody may have looked at yet.
+        _ => drop((client.gets("/ok").expects(200), client.gets("/ok"), client.begins("POST", "/ok", &[]))),
+    }
+}
+
 /// What a client of the chaos does, and what its requests are counted as.
 fn misbehaves(to: SocketAddr, turn: usize) {
+    if turn % 3 == 2 {
+        return misbehaves_over_http2(to, turn / 3);
+    }
     let mut client = Client::to(to);
     match turn % 8 {
         0 => drop(client.asks("/ok").expects(200)),
@@ -116,8 +156,8 @@ fn misbehaves(to: SocketAddr, turn: usize) {
     }
 }
 
-/// I5, after chaos: whatever clients and endpoints do, a request is counted once wherever requests are counted, and those whose
-/// clients left are those that were aborted.
+/// I5, after chaos over both protocols: whatever clients and endpoints do, a request is counted once wherever requests are
+/// counted, and those whose clients left are those that were aborted.
 fn counters_add_up_after_chaos(io: Io) {
     let origin = Origin::answering(|request| {
         let is_cut = request.start.contains(" /cut ");
@@ -126,6 +166,7 @@ fn counters_add_up_after_chaos(io: Io) {
     });
     let gateway = Plan::bare(io)
         .workers("2")
+        .speaks_h2()
         .cluster("app", &[origin.address()])
         .cluster("gone", &[Endpoint::closed()])
         .route("name: ok, match: { path: /ok }, cluster: app")
