@@ -214,6 +214,28 @@ fn a_soak_tells_whether_anything_drifted() {
     assert!(!said.is_content && said.text.contains("soak: FAILED: "), "{}", said.text);
 }
 
+/// I2: so does one of many reloads beside connections that have nothing to do with them.
+#[test]
+fn a_soak_of_reloads_tells_whether_a_connection_was_lost() {
+    let script = format!("{}/scripts/soak", env!("CARGO_MANIFEST_DIR"));
+    let soak = |gateway: &str| run(&script, &["--reloads", "100", "--held", "40", "--gateway", gateway], "");
+    let said = soak(BINARY);
+    assert!(said.is_content && said.text.contains("soak: nothing drifted"), "{}", said.text);
+    assert!(said.text.contains("100 reloads were taken; of 40 connections 0 were lost"), "{}", said.text);
+    let folder = Folder::new();
+    for (change, told) in [
+        // Nine of ten rest, and are closed before their time.
+        ("s/idle_timeout: 1h/idle_timeout: 50ms/", "soak: FAILED: 36 connections were lost"),
+        ("s/^clusters: {/cluster: {/", "soak: the gateway did not start"),
+    ] {
+        let start = format!("#!/bin/sh\nsed -i '{change}' \"$3\"\nexec {BINARY} \"$@\"\n");
+        let other = folder.write("other", start);
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).expect("its owner may");
+        let said = soak(other.to_str().expect("text"));
+        assert!(!said.is_content && said.text.contains(told), "{}", said.text);
+    }
+}
+
 /// The manifests are what the API of Kubernetes takes, by its own schemas.
 #[test]
 fn the_manifests_fit_the_schemas_of_kubernetes() {
