@@ -8,7 +8,7 @@ use super::held::Exchange;
 use super::shard::Shard;
 use crate::http1::{FieldKind, Version};
 use crate::net::Env;
-use crate::telemetry::{Class, Ending, Record, method_index};
+use crate::telemetry::{Ending, Record, method_index};
 
 impl<E: Env> Exchange<'_, E> {
     /// Notes how the exchange failed, for its log line and its counters.
@@ -56,13 +56,14 @@ impl<E: Env> Exchange<'_, E> {
         let cut = tally.failure.get().is_some();
         let class = self.adopted.sampler.class(status, cut, duration_ns);
         let is_logged = self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64());
-        if is_logged || self.trace.is_some() {
-            self.tell(status, duration_ns, class, is_logged);
+        let is_recorded = self.is_recorded(status, class);
+        if is_logged || is_recorded {
+            self.tell(status, duration_ns, is_logged, is_recorded);
         }
     }
 
-    /// Tells the log, if it is to know, and the trace what there is to tell.
-    fn tell(&self, status: u16, duration_ns: u64, class: Class, is_logged: bool) {
+    /// Tells the log and the trace's collector, those of them that are to know, what there is to tell.
+    fn tell(&self, status: u16, duration_ns: u64, is_logged: bool, is_recorded: bool) {
         let tally = &self.tally;
         let failure = tally.failure.get();
         let snapshot = &self.adopted.snapshot;
@@ -105,7 +106,9 @@ impl<E: Env> Exchange<'_, E> {
             reused: tally.reused.get(),
             epoch: snapshot.epoch,
         };
-        self.trace_out(class, &record);
+        if is_recorded {
+            self.trace_out(&record);
+        }
         if is_logged {
             self.shard.push(&record);
         }

@@ -81,17 +81,22 @@ impl<E: Env> Exchange<'_, E> {
         span.encode(spans.sink());
     }
 
-    /// Hands the exchange over to its trace's collector, if it is recorded: where its trace is, and wherever something failed
-    /// or was slow.
-    pub(super) fn trace_out(&self, class: Class, record: &Record<'_>) {
+    /// Is a collector told of the exchange? Of one whose trace is recorded, and wherever something failed or was slow.
+    pub(super) fn is_recorded(&self, status: u16, class: Class) -> bool {
         let exports = self.adopted.snapshot.tracing.is_some_and(|tracing| tracing.exports);
-        let Some(trace) = self.trace.as_ref().filter(|_| exports) else { return };
-        // What a client did wrong is no error of anybody who would look for it here.
+        let trace = self.trace.as_ref().filter(|_| exports);
+        trace.is_some_and(|trace| trace.own.sampled || class == Class::Slow || self.is_error(status))
+    }
+
+    /// What a client did wrong is no error of anybody who would look for it here.
+    fn is_error(&self, status: u16) -> bool {
         let failure = self.tally.failure.get();
-        let is_error = record.status >= 500 || failure.is_some_and(|failure| failure.verdict().fault != Fault::Client);
-        if !trace.own.sampled && !is_error && class != Class::Slow {
-            return;
-        }
+        status >= 500 || failure.is_some_and(|failure| failure.verdict().fault != Fault::Client)
+    }
+
+    /// Hands the exchange over to the collector.
+    pub(super) fn trace_out(&self, record: &Record<'_>) {
+        let Some(trace) = &self.trace else { return };
         let shard = self.shard;
         self.on_attempt_over(None, Some(self.tally.started_ns + record.duration_ns));
         let ended = trace.ended.borrow();
@@ -100,7 +105,7 @@ impl<E: Env> Exchange<'_, E> {
             span_id: trace.own.span_id,
             parent: trace.parent,
             sampled: trace.own.sampled,
-            is_error,
+            is_error: self.is_error(record.status),
             began_unix_ns: shard.unix_ns(self.tally.started_ns),
             attempts: ended.as_ref().map_or(&[], Buffer::filled),
             record: *record,
