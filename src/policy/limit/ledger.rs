@@ -156,8 +156,12 @@ impl Set {
         let mut state = self.state(way);
         while state.belongs_to(owner) {
             let (grant, amount) = rule.charge(state.amount(), want, now_ns);
-            // Who gets nothing changes nothing, so a flood of refused requests writes no shared line.
-            if grant.granted == 0 || self.swap_state(way, state, state.with(amount, grant.remaining == 0)).is_some() {
+            // Who gets nothing changes nothing, so a flood of refused requests writes no shared line. But a bucket that another
+            // rule left emptier than this one can be fills up from now on, not when that other one would have begun to.
+            let is_cut = rule.is_bucket() && amount != state.amount();
+            if grant.granted == 0 && !is_cut
+                || self.swap_state(way, state, state.with(amount, grant.remaining == 0)).is_some()
+            {
                 return Some(grant);
             }
             state = self.state(way);

@@ -86,6 +86,11 @@ impl Rule {
         }
     }
 
+    /// Is its amount the time at which a bucket is full?
+    pub(super) const fn is_bucket(&self) -> bool {
+        matches!(self.form, Form::Bucket(_))
+    }
+
     /// Up to `want` tokens of an entry with `amount`; what the entry holds then.
     pub(super) fn charge(&self, amount: u64, want: u32, now_ns: u64) -> (Grant, u64) {
         match &self.form {

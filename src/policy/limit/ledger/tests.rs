@@ -37,6 +37,18 @@ fn a_window_and_a_bucket_of_one_key_are_two_entries() {
 }
 
 #[test]
+fn a_bucket_that_a_slower_rule_left_empty_fills_up_by_the_rule_of_now() {
+    let ledger = Ledger::new(1);
+    let slow = Rule::token_bucket(1, Duration::from_secs(3_600), 1, 4);
+    let fast = Rule::token_bucket(100, Duration::from_secs(1), 100, 4);
+    assert_eq!(ledger.charge(key(0, 1), &slow, 1, SECOND).granted, 1);
+    let refused = ledger.charge(key(0, 1), &fast, 1, SECOND);
+    assert_eq!((refused.granted, refused.retry_after_ns), (0, SECOND / 100));
+    assert_eq!(ledger.charge(key(0, 1), &fast, 1, SECOND + refused.retry_after_ns).granted, 1);
+    assert_eq!(count(&ledger, key(0, 1), &fast, 200, 3 * SECOND), 100, "full after a second");
+}
+
+#[test]
 fn an_entry_whose_time_is_over_is_a_free_one() {
     let ledger = Ledger::new(1);
     for round in 0..1_000 {
