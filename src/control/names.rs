@@ -158,7 +158,7 @@ impl<A: Asker> Names<A> {
         self.ask_for_new_of(&[config])
     }
 
-    /// The same for several configurations that are to stand side by side, by the settings of the last.
+    /// The same for several configurations that are to stand side by side, by the settings of the first.
     pub(super) fn ask_for_new_of(&self, configs: &[&Config]) -> impl Future<Output = Answers<A>> + use<A> {
         let wanted = Wanted::of(configs);
         let asker = self.asker_of(&wanted);
@@ -373,19 +373,25 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// The first is in force: how names are asked for is said by it alone, and how often its own ones are.
     fn of(configs: &[&Config]) -> Self {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let mut wanted = Self { dns: configs.last().map(|config| config.dns.clone()), ..Self::default() };
+        let Some(Config { dns, .. }) = configs.first() else { return Self::default() };
+        let mut wanted = Self { dns: Some(dns.clone()), ..Self::default() };
         for config in configs {
+            let mut hosts: BTreeMap<Arc<str>, Bounds> = BTreeMap::new();
             for endpoint in config.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
                 wanted.pairs.insert((endpoint.host.clone(), endpoint.port));
                 if endpoint.host.parse::<IpAddr>().is_ok() {
                     continue;
                 }
-                let ceiling = endpoint.dns_ttl_max.map_or(config.dns.ttl_max, |own| own.min(config.dns.ttl_max));
-                let bounds = Bounds::new(ms(config.dns.ttl_min), ms(ceiling));
+                let ceiling = endpoint.dns_ttl_max.map_or(dns.ttl_max, |own| own.min(dns.ttl_max));
+                let bounds = Bounds::new(ms(dns.ttl_min), ms(ceiling));
                 let host: Arc<str> = Arc::from(endpoint.host.as_str());
-                wanted.hosts.entry(host).and_modify(|known| *known = known.with(bounds)).or_insert(bounds);
+                hosts.entry(host).and_modify(|known| *known = known.with(bounds)).or_insert(bounds);
+            }
+            for (host, bounds) in hosts {
+                wanted.hosts.entry(host).or_insert(bounds);
             }
         }
         wanted

@@ -166,6 +166,33 @@ async fn passes(names: &mut Names<Script>, time: Duration) -> Vec<Vec<String>> {
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
+fn what_is_on_trial_does_not_say_whom_to_ask_nor_how_often() {
+    run(async |script, mut names| {
+        script.finds("a.test", 60, &["10.0.0.1"]);
+        script.finds("b.test", 60, &["10.0.0.2"]);
+        let current = config(&["a a.test:80"]);
+        publishes(&mut names, &current).await;
+        let known = names.statuses();
+        let mut candidate = config(&["a a.test:80", "b b.test:80"]);
+        candidate.dns.servers = vec!["10.0.0.53:53".parse().unwrap()];
+        candidate.dns.ttl_max = Duration::from_secs(2);
+        let servers = script.lock().servers.clone();
+        let new = names.ask_for_new_of(&[&current, &candidate]).await;
+        names.resolve(&candidate, new).unwrap();
+        names.on_published();
+        assert_eq!(script.lock().servers, servers);
+        assert_eq!(names.statuses()[0], known[0], "due when it was");
+        passes(&mut names, Duration::from_secs(20)).await;
+        assert_eq!((script.asked("a.test"), script.asked("b.test")), (1, 1));
+        names.resolved_of(&[&candidate]);
+        names.on_published();
+        assert_eq!(script.lock().servers.last(), Some(&candidate.dns.servers), "promoted");
+        passes(&mut names, Duration::from_secs(1)).await;
+        assert_eq!((script.asked("a.test"), script.asked("b.test")), (2, 2));
+    });
+}
+
+#[test]
 fn addresses_need_nobody_to_ask() {
     run(async |script, mut names| {
         let resolved = publishes(&mut names, &config(&["a 10.0.0.1:80", "a [::1]:81"])).await;
