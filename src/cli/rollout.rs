@@ -114,9 +114,13 @@ pub(super) fn summary(rollout: &Value) -> String {
     let mut out = String::new();
     let running = &rollout["running"];
     if running.is_object() {
-        let share = running["share"].as_f64().unwrap_or_default() * 100.0;
+        let (share, number) = (percent(running["share"].as_f64().unwrap_or_default()), &running["number"]);
         let by = running["decided_by"].as_str().unwrap_or_default();
-        line(&mut out, &format!("ON TRIAL, trial {} with {share} % of new connections, until {by}", running["number"]));
+        if running["waits"].as_bool() == Some(true) {
+            line(&mut out, &format!("ON TRIAL, trial {number} waits for first keys and probes, then with {share} %"));
+        } else {
+            line(&mut out, &format!("ON TRIAL, trial {number} with {share} % of new connections, until {by}"));
+        }
         sides(&mut out, running);
     }
     let last = &rollout["last"];
@@ -132,6 +136,11 @@ pub(super) fn summary(rollout: &Value) -> String {
         line(&mut out, "THE FILES SAY WHAT WAS ROLLED BACK: a restart or an upgrade would take it as it is");
     }
     out
+}
+
+/// A share in percent, without the digits by which a double is not what was written.
+fn percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
 }
 
 fn sides(out: &mut String, of: &Value) {
@@ -178,6 +187,17 @@ rollout   THE FILES SAY WHAT WAS ROLLED BACK: a restart or an upgrade would take
 ";
         assert_eq!(summary(&page), expected);
         assert_eq!(summary(&json!({"phase": "idle", "running": null, "last": null, "files_rolled_back": false})), "");
+    }
+
+    #[test]
+    fn a_share_is_told_as_it_was_written() {
+        let told = |share: f64| percent(share).to_string();
+        assert_eq!([0.07, 0.29, 0.005, 1.0, 0.000_001].map(told), ["7", "29", "0.5", "100", "0.0001"]);
+        let page = json!({"running": {"number": 1, "share": 0.07, "waits": true}});
+        assert_eq!(
+            summary(&page).lines().next(),
+            Some("rollout   ON TRIAL, trial 1 waits for first keys and probes, then with 7 %")
+        );
     }
 
     #[test]

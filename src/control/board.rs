@@ -258,7 +258,7 @@ impl Board {
             addresses: name.addresses,
             failing: name.is_failing,
             error: name.error,
-            due: time(now_ms + name.due_in_ms),
+            due: clock::rfc3339_text(now_ms + name.due_in_ms),
         };
         let names = names.into_iter().map(shown).collect();
         self.live().dns = DnsStatus { lookups_ok: counts.ok, lookups_failed: counts.failed, names };
@@ -270,7 +270,7 @@ impl Board {
             url: issuer.url,
             keys: issuer.keys,
             skipped: issuer.skipped,
-            fetched: (issuer.fetched_ms > 0).then(|| time(issuer.fetched_ms)),
+            fetched: (issuer.fetched_ms > 0).then(|| clock::rfc3339_text(issuer.fetched_ms)),
             error: issuer.error,
         };
         let mut live = self.live();
@@ -288,7 +288,7 @@ impl Board {
             live.reloads.failed += 1;
         }
         live.reloads.last_ok = ok;
-        live.last_reload = Some(LastReload { ok, at: time(clock::unix_ms()), trigger, error });
+        live.last_reload = Some(LastReload { ok, at: clock::rfc3339_text(clock::unix_ms()), trigger, error });
     }
 
     /// An upgrade of this process ended.
@@ -296,7 +296,8 @@ impl Board {
         let (pid, error) = (outcome.as_ref().ok().map(|upgraded| upgraded.pid), outcome.as_ref().err().cloned());
         let mut live = self.live();
         live.upgrades.failed += u64::from(error.is_some());
-        live.last_upgrade = Some(LastUpgrade { ok: pid.is_some(), at: time(clock::unix_ms()), pid, error });
+        live.last_upgrade =
+            Some(LastUpgrade { ok: pid.is_some(), at: clock::rfc3339_text(clock::unix_ms()), pid, error });
     }
 
     /// What is known of rollouts.
@@ -437,7 +438,7 @@ impl Board {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            started: time(self.started_ms),
+            started: clock::rfc3339_text(self.started_ms),
             uptime_seconds: (clock::now_ns() - self.started_ns) / 1_000_000_000,
             epoch: live.epoch,
             ready: live.is_ready(&self.fixed.fleet),
@@ -553,10 +554,6 @@ fn listener_status((name, address): &(String, SocketAddr)) -> ListenerStatus {
 
 fn policy_status(shown: &Shown) -> PolicyStatus {
     PolicyStatus { in_force: shown.in_force, document: shown.document.clone(), error: shown.trouble.clone() }
-}
-
-fn time(unix_ms: u64) -> String {
-    clock::rfc3339(unix_ms).iter().map(|byte| char::from(*byte)).collect()
 }
 
 #[cfg(test)]

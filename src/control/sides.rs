@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, Rollout};
+use crate::config::Config;
 use crate::snapshot::Snapshot;
-use crate::telemetry::Trial;
+use crate::telemetry::{Share, Trial};
 
 /// What is compiled into one epoch.
 #[derive(Clone, Copy)]
@@ -19,7 +19,8 @@ pub(super) struct Sides<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Staged<'a> {
     pub(super) config: &'a Config,
-    pub(super) rules: &'a Rollout,
+    /// Of new connections.
+    pub(super) share: Share,
     pub(super) trial: &'a Arc<Trial>,
 }
 

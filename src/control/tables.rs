@@ -13,12 +13,12 @@ use super::series::Series;
 use super::sides::{Sides, Staged};
 use super::weights::{GivenWeights, Wanted};
 use crate::clock;
-use crate::cluster::Fleet;
+use crate::cluster::{Fleet, Probe};
 use crate::config::Config;
 use crate::limits;
 use crate::policy::limit::Limits;
 use crate::rng::Rng;
-use crate::snapshot::{self, CompileError, Registry, Resolved, Share, Snapshot};
+use crate::snapshot::{self, CompileError, Registry, Resolved, Snapshot};
 
 /// Identities of endpoints, series of routes and clusters, and the addresses of names.
 pub(super) struct Tables {
@@ -125,11 +125,11 @@ impl Tables {
         self.registry.set_issued(self.keys.issued(sides.current));
         let mut snapshot = snapshot::compile(sides.current, epoch, &mut self.registry, resolved)?;
         self.number_series(&mut snapshot);
-        let Some(Staged { config, rules, trial }) = sides.candidate else { return Ok(snapshot) };
+        let Some(Staged { config, share, trial }) = sides.candidate else { return Ok(snapshot) };
         self.registry.set_issued(self.keys.issued(config));
         let mut candidate = snapshot::compile_beside(config, epoch, &mut self.registry, resolved)?;
         self.number_series(&mut candidate);
-        Ok(snapshot.beside(candidate, Share::new(rules.share), Arc::clone(trial)))
+        Ok(snapshot.beside(candidate, share, Arc::clone(trial)))
     }
 
     fn number_series(&mut self, snapshot: &mut Snapshot) {
@@ -188,6 +188,17 @@ impl Tables {
                 News::Tickets
             }
         }
+    }
+
+    /// Has an issuer whose keys `config` needs yet to be heard of?
+    pub(super) fn awaits_keys(&self, config: &Config) -> bool {
+        self.keys.awaits(config)
+    }
+
+    /// Has an endpoint of `snapshot` yet to be probed before it may serve?
+    pub(super) fn awaits_probes(&self, snapshot: &Snapshot) -> bool {
+        let fleet = self.registry.fleet();
+        snapshot.endpoints.iter().any(|id| fleet.slot(*id).probe() == Probe::Pending)
     }
 
     /// Every issuer and the number of fetches, when anything was learnt since the last call.

@@ -57,7 +57,8 @@ pub fn serve_connection<E: Env>(
     let adopted = shard.adopt(staged);
     // Of a listener that a reload removed nothing is known; its connections end with their first request.
     let listener = adopted.snapshot.listener(&name);
-    let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip())).ok()?;
+    let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip()));
+    let caller = caller.inspect_err(|_crowded| shard.on_turned_away(staged)).ok()?;
     Some(match listener {
         Some(listener) if !listener.begins_with_requests() => {
             Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, staged, caller, accepted_ns)))
@@ -106,8 +107,9 @@ async fn serve_after_words<E: Env>(
         // The words of a proxy are part of the time of a handshake.
         let due_ms = if tls.is_some() { introduced_ms.min(secured_ms) } else { introduced_ms };
         let is_announced = listener.is_announced(peer.ip());
-        let (peer, received) = introduce(&shard, &stream, peer, listener, due_ms).await?;
-        let caller = if is_announced { count_client(&shard, listener, caller, peer.ip()).ok()? } else { caller };
+        let (peer, received) = introduce(&shard, &stream, peer, listener, staged, due_ms).await?;
+        let caller = if is_announced { count_client(&shard, listener, caller, peer.ip()) } else { Ok(caller) };
+        let caller = caller.inspect_err(|_crowded| shard.on_turned_away(staged)).ok()?;
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
         match tls {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 
+use super::adopted::Staged;
 use super::held::Gauge;
 use super::secure::{FirstByte, first_byte};
 use super::shard::Shard;
@@ -31,6 +32,7 @@ pub(super) async fn introduce<E: Env>(
     stream: &E::Stream,
     peer: SocketAddr,
     listener: &Listener,
+    staged: Staged,
     due_ms: u64,
 ) -> Option<(SocketAddr, Option<Buffer>)> {
     let _open = Gauge::new(&shard.counters.connections_active);
@@ -46,6 +48,7 @@ pub(super) async fn introduce<E: Env>(
     };
     if introduced.as_ref().is_err_and(|why| *why == Unknown::Refused) {
         shard.counters.proxy_headers_refused.add(1);
+        shard.on_turned_away(staged);
     }
     introduced.ok().map(|(client, rest)| (client, Some(rest).filter(|rest| !rest.is_empty())))
 }

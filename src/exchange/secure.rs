@@ -80,12 +80,9 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
         }
         Accepted::Failed(stream, why) => {
             count_failure(&shard, why);
-            if why != TlsFailure::PlainHttp
-                && let Some(cells) = shard.adopt(staged).on_trial(shard.worker)
-            {
-                cells.on_handshake_failed();
-            }
-            if why == TlsFailure::PlainHttp {
+            if why != TlsFailure::PlainHttp {
+                shard.on_turned_away(staged);
+            } else {
                 let client = Client::new(
                     Rc::clone(&shard),
                     Channel::Plain(stream),

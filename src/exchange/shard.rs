@@ -187,11 +187,18 @@ impl<E: Env> Shard<E> {
         let adopted = self.adopt(None);
         let on_trial = adopted.snapshot.trial.as_ref()?;
         let candidate = adopted.snapshot.candidate.as_ref()?;
-        let staged = candidate.takes(listener, self.rng.borrow_mut().u64()).then(|| on_trial.trial.number());
+        let staged = candidate.takes(listener, || self.rng.borrow_mut().u64()).then(|| on_trial.trial.number());
         if let Some(cells) = adopted.of(staged).on_trial(self.worker) {
             cells.on_connection();
         }
         staged
+    }
+
+    /// A connection that was staged so ends before its first request, because whatever serves it does not let it in.
+    pub(super) fn on_turned_away(&self, staged: Staged) {
+        if let Some(cells) = self.adopt(staged).on_trial(self.worker) {
+            cells.on_turned_away();
+        }
     }
 
     /// Adopts the newest snapshot now; an idle worker is asked to, so that nobody waits for its next request.

@@ -1,10 +1,14 @@
 //! A configuration under trial beside the one in force.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::{Cluster, Snapshot};
+use rustc_hash::FxHashMap;
+
+use super::{Cluster, Route, Snapshot};
 use crate::policy::LivePolicy;
-use crate::telemetry::{Side, Trial};
+use crate::policy::limit::Limiter;
+use crate::telemetry::{Share, Side, Trial};
 
 /// The configuration under trial, and who is served by it.
 #[derive(Clone)]
@@ -23,33 +27,11 @@ pub struct OnTrial {
     pub side: Side,
 }
 
-/// A share of all draws.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u64);
-
-/// What a whole share takes of.
-const DRAWS: u64 = 1 << 32;
-
-impl Share {
-    /// A share from 0.0 to 1.0; what is above 0 takes something.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the share is from 0 to 1")]
-    pub fn new(share: f64) -> Self {
-        Self(((share * DRAWS as f64) as u64).clamp(u64::from(share > 0.0), DRAWS))
-    }
-
-    /// Is this draw, of which all 64 bits are random, one of it?
-    #[must_use]
-    pub const fn takes(self, draw: u64) -> bool {
-        draw >> 32 < self.0
-    }
-}
-
 impl Candidate {
-    /// Is a new connection of this listener one of its share? A listener that it does not have stays with the one in force.
+    /// Is a new connection of this listener one of its share, by 64 random bits? A listener that it does not have stays with the one in force.
     #[must_use]
-    pub fn takes(&self, listener: &str, draw: u64) -> bool {
-        self.share.takes(draw) && self.snapshot.listener(listener).is_some()
+    pub fn takes(&self, listener: &str, random: impl FnOnce() -> u64) -> bool {
+        self.share.takes(random) && self.snapshot.listener(listener).is_some()
     }
 
     pub(super) fn under(&self, live: Option<Arc<LivePolicy>>, epoch: u64) -> Self {
@@ -60,8 +42,8 @@ impl Candidate {
 impl Snapshot {
     /// The same with `candidate`, compiled for the same epoch, on trial beside it.
     ///
-    /// What the clusters of both share (caps, breakers, ejection, gates) follows the configuration in force alone, so that
-    /// nothing that is on trial decides for those who have no part in it.
+    /// What both share follows the configuration in force alone, so that nothing that is on trial decides for those who have
+    /// no part in it: caps, breakers, ejection, gates and kept connections of clusters, and what counts in rate limits.
     #[must_use]
     pub fn beside(mut self, mut candidate: Self, share: Share, trial: Arc<Trial>) -> Self {
         assert_eq!(self.epoch, candidate.epoch, "both are of one epoch");
@@ -71,6 +53,8 @@ impl Snapshot {
                 follow(cluster, current);
             }
         }
+        let routes = Arc::get_mut(&mut candidate.routes).expect("nobody else has a new snapshot");
+        follow_limits(routes, &self.routes, trial.number());
         let mut endpoints: Vec<_> = self.endpoints.iter().chain(candidate.endpoints.iter()).copied().collect();
         endpoints.sort_unstable_by_key(|id| id.0);
         endpoints.dedup();
@@ -107,21 +91,28 @@ fn follow(cluster: &mut Cluster, current: &Cluster) {
         cluster.admission.clone_from(&current.admission);
     }
     cluster.is_capped = current.is_capped;
+    cluster.idle = current.idle;
+    cluster.keep_alive_s = current.keep_alive_s;
+    cluster.pings = current.pings;
+}
+
+/// What is in force of a rate limit counts all requests. A candidate that has another one of its name is held to both: its
+/// own counts its requests alone, so that it shows what it would refuse and uses up nothing of anybody else's.
+fn follow_limits(routes: &mut [Route], current: &[Route], trial: NonZeroU32) {
+    let limits = current.iter().filter_map(|route| route.policies.as_ref()).flat_map(|policies| &policies.limits);
+    let in_force: FxHashMap<u64, &Arc<Limiter>> = limits.map(|limiter| (limiter.policy(), limiter)).collect();
+    let mut both: FxHashMap<u64, Vec<Arc<Limiter>>> = FxHashMap::default();
+    for policies in routes.iter_mut().filter_map(|route| route.policies.as_mut()) {
+        let beside = |own: &Arc<Limiter>| match in_force.get(&own.policy()) {
+            None => vec![Arc::clone(own)],
+            Some(current) if own.counts_as(current) => vec![Arc::clone(current)],
+            Some(current) => vec![Arc::new(own.on_trial(trial)), Arc::clone(current)],
+        };
+        let limits = std::mem::take(&mut policies.limits).into_iter();
+        policies.limits =
+            limits.flat_map(|own| both.entry(own.policy()).or_insert_with(|| beside(&own)).clone()).collect();
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_takes_its_part_of_all_draws() {
-        const PART: u64 = u64::MAX / 100_000;
-        for (share, expected) in [(0.0, 0_usize), (0.05, 5_000), (0.5, 50_000), (1.0, 100_000)] {
-            let share = Share::new(share);
-            let taken = (0..100_000_u64).filter(|part| share.takes(part * PART)).count();
-            assert!(taken.abs_diff(expected) <= 1, "{share:?}: {taken}");
-        }
-        assert!(Share::new(1e-12).takes(0), "some is not none");
-        assert!(Share::new(1.0).takes(u64::MAX));
-    }
-}
+mod tests;

@@ -288,7 +288,8 @@ fn addresses(
         }
         for &address in addresses {
             let id = assign(cluster, address, &secured.transport, epoch, registry)?;
-            registry.probes.insert(id, if needs_probe { Probe::Pending } else { Probe::Unprobed });
+            // What is compiled first is in force, and decides where what is on trial beside it has the same endpoint.
+            registry.probes.entry(id).or_insert(if needs_probe { Probe::Pending } else { Probe::Unprobed });
             // Two names of one cluster may share an address; it is one endpoint.
             if endpoints.iter().all(|known| known.id != id) {
                 let authority = written.authority().into_bytes();

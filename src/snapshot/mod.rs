@@ -17,7 +17,7 @@ mod tls;
 mod upstream;
 
 pub use callers::{Caller, Callers, Crowded};
-pub use candidate::{Candidate, OnTrial, Share};
+pub use candidate::{Candidate, OnTrial};
 pub use clusters::{Registry, Weights};
 pub use compile::{CompileError, Resolved, compile, compile_beside, route_spec};
 pub use policies::{Issued, access};

@@ -70,7 +70,7 @@ impl Publisher {
         let epoch = next.epoch;
         assert!(epoch > self.epoch(), "epochs only rise");
         let next = Arc::new(next);
-        // Each on its own: exchanges on one of them keep that one only.
+        // Each on its own: an exchange of the candidate keeps that alone. One of the other side keeps both.
         self.kept.extend(next.candidate.as_ref().map(|candidate| Arc::clone(&candidate.snapshot)));
         self.kept.push(Arc::clone(&next));
         let mut newest = self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner);

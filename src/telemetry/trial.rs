@@ -60,7 +60,7 @@ pub struct Cells {
 pub struct SideCounts {
     /// New connections that it was given.
     pub connections: u64,
-    /// Requests and failed handshakes.
+    /// Requests, and connections that were turned away before one.
     pub requests: u64,
     /// Those of them that it did not let pass.
     pub refused: u64,
@@ -132,8 +132,9 @@ impl Cells {
         self.count(ending);
     }
 
-    /// A connection ended before its first request, because nobody could agree on how to secure it.
-    pub fn on_handshake_failed(&self) {
+    /// A connection ended before its first request: there was no room for it, it was not introduced as it should be, or
+    /// nobody could agree on how to secure it.
+    pub fn on_turned_away(&self) {
         self.count(Ending::Refused);
     }
 
@@ -249,11 +250,11 @@ mod tests {
         }
         trial.cells(1, Side::Candidate).on_request(Ending::GatewayFailed, 0);
         trial.cells(1, Side::Candidate).on_request(Ending::Refused, 0);
-        trial.cells(1, Side::Candidate).on_handshake_failed();
+        trial.cells(1, Side::Candidate).on_turned_away();
         let (current, candidate) = (trial.counts(Side::Current), trial.counts(Side::Candidate));
         assert_eq!((current.requests, current.failed(), current.refused, current.connections), (2, 0, 0, 0));
         assert_eq!((candidate.requests, candidate.failed(), candidate.refused), (5, 3, 2));
         assert_eq!((candidate.upstream_failed, candidate.gateway_failed, candidate.connections), (2, 1, 1));
-        assert_eq!(candidate.slower_than(1_500), 2, "a handshake has no duration");
+        assert_eq!(candidate.slower_than(1_500), 2, "what is turned away has no duration");
     }
 }

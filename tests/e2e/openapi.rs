@@ -20,14 +20,16 @@ use super::wire::Wire;
 const TOKEN: &str = "a-token-that-may-do-everything";
 const READ_TOKEN: &str = "a-token-that-may-only-look";
 /// What cannot be had from a gateway that works: other tests show these, or nothing can be asked then.
-const UNSEEN: [(&str, &str, &str); 14] = [
+const UNSEEN: [(&str, &str, &str); 16] = [
     ("get", "/config", "503"),
     ("get", "/events", "503"),
     ("get", "/latency", "503"),
     ("put", "/config", "503"),
     ("post", "/reload", "503"),
     ("post", "/upgrade", "200"),
+    ("post", "/rollout/promote", "500"),
     ("post", "/rollout/promote", "503"),
+    ("post", "/rollout/abort", "500"),
     ("post", "/rollout/abort", "503"),
     ("post", "/clusters/{cluster}/{endpoint}/drain", "500"),
     ("post", "/clusters/{cluster}/{endpoint}/drain", "503"),

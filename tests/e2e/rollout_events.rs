@@ -6,7 +6,7 @@ use super::gateway::Gateway;
 use super::heirs::{Heirs, Load};
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::trial::{answers, client_of, ends, orders, rollout, server_of, stages};
+use super::trial::{answers, client_of, ends, orders, rollout, server_of, stages, tries};
 use super::wait::until_true;
 
 /// Everything is answered with `word`, by a configuration that is to prove itself so.
@@ -110,7 +110,7 @@ fn reloads_in_quick_succession_end_with_the_last(io: Io) {
         assert_eq!(status, if turn % 3 == 0 { 400 } else { 200 });
     }
     assert!(load.ends_whole() > 0);
-    let number = stages(&gateway, &saying(io, "last", "share: 50%, for: 50ms").yaml());
+    let number = tries(&gateway, &saying(io, "last", "share: 50%, for: 50ms").yaml());
     assert_eq!((number, &ends(&gateway, number)["outcome"]), (21, &"promoted".into()));
     assert!(answers(&gateway, 20).iter().all(|(_, word)| word == "last"));
     assert_eq!(gateway.metric("gateway_rollouts_total{outcome=\"superseded\"}"), 20.0);

@@ -2,6 +2,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::control::board::tests::board;
+use crate::control::rollout::Concluded;
 
 /// Serves on a free port and answers `requests` in order over one connection each.
 fn answers(reload: Option<Result<u64, String>>, requests: &[&str]) -> Vec<String> {
@@ -92,6 +93,28 @@ fn a_reload_answers_with_its_epoch_or_its_report() {
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("a:1:2: bad"), "{answer}");
     let answer = &answers(None, &[&request])[0];
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_decision_about_a_trial_that_a_worker_is_late_to_take_up_was_obeyed_all_the_same() {
+    for (concluded, status, said) in [
+        (Ok(Concluded { epoch: 4, is_adopted: true }), "200", "\"epoch\":4"),
+        (Ok(Concluded { epoch: 4, is_adopted: false }), "500", "in force is epoch 4, but"),
+        (Err("no configuration is on trial".to_owned()), "409", "no configuration is on trial"),
+    ] {
+        let (rollouts, mut inbox) = mpsc::channel::<RolloutRequest>(1);
+        let orders = Orders { rollouts, ..orders(mpsc::channel(1).0) };
+        let admin = on(AdminListen::Tcp("127.0.0.1:0".parse().unwrap()));
+        let server = AdminServer::start(&admin, Arc::new(board()), orders, None).await.unwrap().unwrap();
+        let mut stream = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+        let request = ask("POST /rollout/promote", "Host: localhost\r\nContent-Length: 0\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        inbox.recv().await.unwrap().1.send(concluded).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        server.stop();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(said), "{answer}");
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::{
     Board, IoStatus, LastReload, LastUpgrade, ListenerStatus, Live, PolicyStatus, Seat, listener_status, policy_status,
-    time,
 };
 use crate::clock;
 use crate::control::{memory, rollout};
@@ -56,7 +55,7 @@ impl Board {
         Glance {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            started: time(self.started_ms),
+            started: clock::rfc3339_text(self.started_ms),
             uptime_seconds: (clock::now_ns() - self.started_ns) / 1_000_000_000,
             epoch: live.epoch,
             ready: live.is_ready(&self.fixed.fleet),

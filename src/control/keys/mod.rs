@@ -52,6 +52,13 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+impl Running {
+    /// Has it said anything, or could it not?
+    const fn is_heard(&self) -> bool {
+        self.status.keys > 0 || self.status.fetched_ms > 0 || self.status.error.is_some()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
@@ -129,6 +136,14 @@ impl Keys {
             }
         }
         issued
+    }
+
+    /// Has a source of `config` yet to be heard of?
+    pub(super) fn awaits(&self, config: &Config) -> bool {
+        let is_heard = |source: &KeySource| {
+            self.sources.iter().any(|running| running.source.url == source.url && running.is_heard())
+        };
+        sources(config).any(|source| !is_heard(source))
     }
 
     /// Waits until a source has other keys than before: its URL. May be abandoned at any time.

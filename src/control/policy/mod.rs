@@ -408,7 +408,7 @@ pub(super) fn load(path: &Path) -> Result<Option<Document>, String> {
     let Some(bytes) = file::read(path).map_err(named)? else { return Ok(None) };
     // A document that does not say when it was changed was so with its file, and is the same when it is read again.
     let changed_s = file::mark(path).map_or(0, |(_, _, _, seconds, _)| u64::try_from(seconds).unwrap_or(0));
-    Document::parse(&bytes, text_of(changed_s * 1000)).map(Some).map_err(named)
+    Document::parse(&bytes, clock::rfc3339_text(changed_s * 1000)).map(Some).map_err(named)
 }
 
 /// Gateways that share a document count its rate together, ahead of use; each alone while Redis does not answer.
@@ -426,9 +426,5 @@ fn counted_by(key: &PolicyKey, pace: crate::policy::Pace) -> Shared {
 }
 
 fn now() -> String {
-    text_of(clock::unix_ms())
-}
-
-fn text_of(unix_ms: u64) -> String {
-    clock::rfc3339(unix_ms).iter().map(|byte| char::from(*byte)).collect()
+    clock::rfc3339_text(clock::unix_ms())
 }

@@ -10,6 +10,7 @@ mod shown;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) use self::course::Course;
 use self::decision::{Decision, Rollout};
@@ -23,7 +24,8 @@ use super::sockets;
 use super::source::Loaded;
 use crate::clock;
 use crate::config::{self, Config};
-use crate::telemetry::{Side, SideCounts, Trial};
+use crate::snapshot::Candidate;
+use crate::telemetry::{Share, Side, SideCounts, Trial};
 
 /// What an operator wants to become of what is on trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +36,34 @@ pub(super) enum Order {
     Abort,
 }
 
+/// An order was obeyed: the epoch in force afterwards, and whether every worker serves by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Concluded {
+    pub(super) epoch: u64,
+    pub(super) is_adopted: bool,
+}
+
+/// Longest wait for the first keys of an issuer and the first probes of an endpoint, before a trial is given its share.
+const FIRST_WORDS: Duration = Duration::from_secs(15);
+
 /// The configuration on trial.
 struct Running {
     loaded: Loaded,
     trial: Arc<Trial>,
     rollout: Rollout,
     began_unix_ms: u64,
+    /// Until when it has no share at most, because there is somebody who has yet to be heard of.
+    waits_until_ms: Option<u64>,
 }
 
 impl Running {
     fn counts(&self, side: Side) -> SideCounts {
         self.trial.counts(side)
+    }
+
+    /// Of new connections.
+    fn share(&self) -> Share {
+        if self.waits_until_ms.is_some() { Share::new(0.0) } else { Share::new(self.rollout.rules().share) }
     }
 
     fn decide(&self) -> Decision {
@@ -71,7 +90,7 @@ impl Rollouts {
     pub(super) fn sides<'a>(&'a self, current: &'a Config) -> Sides<'a> {
         let candidate = self.running.as_ref().map(|running| Staged {
             config: &running.loaded.config,
-            rules: running.rollout.rules(),
+            share: running.share(),
             trial: &running.trial,
         });
         Sides { current, candidate }
@@ -122,6 +141,7 @@ impl Rollouts {
                 trial: Arc::clone(&running.trial),
                 rules: running.rollout.rules().clone(),
                 began_unix_ms: running.began_unix_ms,
+                waits: running.waits_until_ms.is_some(),
             }),
             is_rejected: self.rejected.is_some(),
             last: self.last.clone(),
@@ -129,11 +149,22 @@ impl Rollouts {
         }
     }
 
-    fn begin(&mut self, loaded: Loaded, trial: Arc<Trial>, rules: config::Rollout) {
+    fn begin(&mut self, loaded: Loaded, trial: Arc<Trial>, rules: config::Rollout, waits: bool) {
         self.begun = trial.number().get();
         self.rejected = None;
-        let rollout = Rollout::new(rules, now_ms());
-        self.running = Some(Running { loaded, trial, rollout, began_unix_ms: clock::unix_ms() });
+        let now_ms = now_ms();
+        let waits_until_ms = waits.then(|| now_ms + u64::try_from(FIRST_WORDS.as_millis()).unwrap_or(u64::MAX));
+        let rollout = Rollout::new(rules, now_ms);
+        self.running = Some(Running { loaded, trial, rollout, began_unix_ms: clock::unix_ms(), waits_until_ms });
+    }
+
+    /// What was waited for is there: its time begins now.
+    fn give_share(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.waits_until_ms = None;
+            running.rollout = Rollout::new(running.rollout.rules().clone(), now_ms());
+            running.began_unix_ms = clock::unix_ms();
+        }
     }
 
     /// The trial under way ends so; what was on trial.
@@ -173,6 +204,12 @@ fn log(outcome: Outcome, number: NonZeroU32, reason: &str, current: &SideCounts,
     }
 }
 
+/// Has `candidate` a cluster, new or changed, whose endpoints have to be probed before they may serve?
+fn demands_probes(current: &Config, candidate: &Config) -> bool {
+    let demands = |cluster: &config::Cluster| cluster.active.as_ref().is_some_and(|active| active.require_probe);
+    candidate.clusters.iter().any(|cluster| demands(cluster) && !current.clusters.contains(cluster))
+}
+
 fn now_ms() -> u64 {
     clock::now_ns() / 1_000_000
 }
@@ -191,7 +228,9 @@ impl Gateway {
         self.tables.look_for_roots(&loaded.config).await;
         let number = NonZeroU32::MIN.saturating_add(self.rollouts.begun);
         let trial = Arc::new(Trial::new(number, self.crew.len()));
-        let staged = Staged { config: &loaded.config, rules: &rules, trial: &trial };
+        let waits = self.tables.awaits_keys(&loaded.config) || demands_probes(&self.loaded.config, &loaded.config);
+        let share = Share::new(if waits { 0.0 } else { rules.share });
+        let staged = Staged { config: &loaded.config, share, trial: &trial };
         let asking = self.tables.ask_for_new(Sides { current: &self.loaded.config, candidate: Some(staged) });
         let new = self.answers(asking).await;
         let epoch = self.publisher.epoch() + 1;
@@ -215,9 +254,10 @@ impl Gateway {
             share = rules.share,
             hold_seconds = rules.hold.as_secs_f64(),
             min_requests = rules.min_requests,
+            waits,
             "rollout begins"
         );
-        self.rollouts.begin(loaded, trial, rules);
+        self.rollouts.begin(loaded, trial, rules, waits);
         self.put_out(snapshot);
         self.follow_files();
         self.show();
@@ -226,32 +266,65 @@ impl Gateway {
 
     /// Decides about what is on trial, if it is time.
     pub(super) async fn look_at_rollout(&mut self) {
-        match self.rollouts.running.as_ref().map(Running::decide) {
-            None | Some(Decision::Continue) => {}
-            Some(Decision::Promote(requests)) => {
+        let Some(running) = &self.rollouts.running else { return };
+        if let Some(until_ms) = running.waits_until_ms {
+            let is_over = now_ms() >= until_ms;
+            if is_over || !self.awaits_words(&running.loaded.config) {
+                self.give_share(is_over).await;
+            }
+            return;
+        }
+        match running.decide() {
+            Decision::Continue => {}
+            Decision::Promote(requests) => {
                 let _rolled_back = self.promote(&format!("nothing spoke against it in {requests} requests")).await;
             }
-            Some(Decision::RollBack(fault)) => drop(self.roll_back(&fault.to_string()).await),
+            Decision::RollBack(fault) => {
+                self.roll_back(&fault.to_string()).await;
+            }
         }
     }
 
-    /// Obeys an operator: the epoch in force afterwards.
+    /// Is there an issuer or an endpoint of what is on trial that has yet to be heard of?
+    fn awaits_words(&self, candidate: &Config) -> bool {
+        let snapshot = self.publisher.current();
+        let candidate_awaits = |side: &Candidate| self.tables.awaits_probes(&side.snapshot);
+        self.tables.awaits_keys(candidate) || snapshot.candidate.as_ref().is_some_and(candidate_awaits)
+    }
+
+    /// Gives what is on trial its share of new connections.
+    async fn give_share(&mut self, is_over: bool) {
+        self.rollouts.give_share();
+        let epoch = self.publisher.epoch() + 1;
+        match self.tables.recompile(self.rollouts.sides(&self.loaded.config), epoch) {
+            Ok(snapshot) => {
+                tracing::info!(epoch, waited_in_vain = is_over, "rollout is given its share");
+                self.put_out(snapshot);
+                self.show();
+            }
+            Err(why) => {
+                self.roll_back(&format!("it cannot be compiled any more: {why}")).await;
+            }
+        }
+    }
+
+    /// Obeys an operator.
     ///
     /// # Errors
     /// Nothing is on trial, or it cannot be put in force.
-    pub(super) async fn conclude_rollout(&mut self, order: Order) -> Result<u64, String> {
+    pub(super) async fn conclude_rollout(&mut self, order: Order) -> Result<Concluded, String> {
         if self.rollouts.running.is_none() {
             return Err("no configuration is on trial".to_owned());
         }
         const ASKED: &str = "an operator asked for it";
         match order {
             Order::Promote => self.promote(ASKED).await,
-            Order::Abort => self.roll_back(ASKED).await,
+            Order::Abort => Ok(self.roll_back(ASKED).await),
         }
     }
 
     /// What is on trial becomes what is in force; if it cannot be, it is rolled back.
-    async fn promote(&mut self, reason: &str) -> Result<u64, String> {
+    async fn promote(&mut self, reason: &str) -> Result<Concluded, String> {
         let epoch = self.publisher.epoch() + 1;
         let running = self.rollouts.running.as_ref().ok_or("no configuration is on trial")?;
         let compiled = self.tables.recompile(Sides::alone(&running.loaded.config), epoch);
@@ -266,18 +339,18 @@ impl Gateway {
                 let loaded = self.rollouts.end(Outcome::Promoted, reason).expect("it is on trial");
                 self.put_in_force(loaded, snapshot, &changes, opened);
                 self.board.on_reload("rollout", None);
-                self.served_by(epoch).await
+                Ok(self.concluded(epoch).await)
             }
             Err(why) => {
                 let why = format!("it cannot be put in force: {why}");
-                self.roll_back(&why).await?;
+                self.roll_back(&why).await;
                 Err(why)
             }
         }
     }
 
     /// What is on trial is given up; the one in force serves everybody again.
-    async fn roll_back(&mut self, reason: &str) -> Result<u64, String> {
+    async fn roll_back(&mut self, reason: &str) -> Concluded {
         let epoch = self.publisher.epoch() + 1;
         let compiled = self.tables.recompile(Sides::alone(&self.loaded.config), epoch);
         self.rollouts.rejected = self.rollouts.end(Outcome::RolledBack, reason);
@@ -292,15 +365,12 @@ impl Gateway {
         }
         self.follow_files();
         self.show();
-        self.served_by(epoch).await
+        self.concluded(epoch).await
     }
 
-    /// Waits until every worker serves by `epoch`, or a later one.
-    async fn served_by(&self, epoch: u64) -> Result<u64, String> {
-        match self.adopted().await {
-            true => Ok(epoch),
-            false => Err("a worker did not take it up in time".to_owned()),
-        }
+    /// Waits until every worker serves by `epoch`, or a later one, or that takes too long.
+    async fn concluded(&self, epoch: u64) -> Concluded {
+        Concluded { epoch, is_adopted: self.adopted().await }
     }
 
     /// Another configuration is in force, and what is on trial is given up for it.

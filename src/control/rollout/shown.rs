@@ -49,6 +49,7 @@ pub(super) struct ShownRunning {
     pub(super) trial: Arc<Trial>,
     pub(super) rules: Rollout,
     pub(super) began_unix_ms: u64,
+    pub(super) waits: bool,
 }
 
 /// What is on trial, and how the last trial ended.
@@ -67,6 +68,8 @@ pub(in crate::control) struct Status {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 struct RunningStatus {
     number: u32,
+    /// Has it no share yet, because an issuer's keys or an endpoint's first probe are waited for?
+    waits: bool,
     share: f64,
     began: String,
     decided_by: String,
@@ -113,7 +116,7 @@ impl Last {
             number: number.get(),
             outcome,
             reason: reason.to_owned(),
-            at: time(clock::unix_ms()),
+            at: clock::rfc3339_text(clock::unix_ms()),
             candidate: SideStatus::new(candidate),
             current: SideStatus::new(current),
         }
@@ -134,9 +137,10 @@ impl ShownRunning {
         let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
         RunningStatus {
             number: self.trial.number().get(),
+            waits: self.waits,
             share,
-            began: time(self.began_unix_ms),
-            decided_by: time(self.began_unix_ms.saturating_add(hold_ms)),
+            began: clock::rfc3339_text(self.began_unix_ms),
+            decided_by: clock::rfc3339_text(self.began_unix_ms.saturating_add(hold_ms)),
             hold_seconds: hold.as_secs_f64(),
             min_requests,
             max_error_increase,
@@ -171,10 +175,6 @@ impl Shown {
             sides: self.running.as_ref().map(sides),
         }
     }
-}
-
-fn time(unix_ms: u64) -> String {
-    clock::rfc3339(unix_ms).iter().map(|byte| char::from(*byte)).collect()
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a page rounds")]

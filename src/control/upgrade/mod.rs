@@ -25,7 +25,7 @@ pub(super) use successor::Successor;
 
 use super::admin::ReloadRequest;
 use super::gateway::{Gateway, Trigger};
-use super::rollout::Order;
+use super::rollout::{Concluded, Order};
 use super::systemd;
 
 /// The new process, and the epoch that it serves by; or why there is none.
@@ -102,7 +102,7 @@ impl Upgrades {
 
     /// Obeys an operator who decides about what is on trial, unless an upgrade is under way: what the new process was given
     /// must stay true.
-    pub(super) async fn conclude_rollout(&self, gateway: &mut Gateway, order: Order) -> Result<u64, String> {
+    pub(super) async fn conclude_rollout(&self, gateway: &mut Gateway, order: Order) -> Result<Concluded, String> {
         if self.is_under_way() {
             return Err("an upgrade is under way".to_owned());
         }

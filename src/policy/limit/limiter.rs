@@ -1,6 +1,7 @@
 //! The rate limit of one policy, and what all of them share.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -107,6 +108,25 @@ impl Limiter {
     #[must_use]
     pub fn kept_by(self, shared: Shared) -> Self {
         Self { shared: Some(shared), ..self }
+    }
+
+    /// The number of its policy's name.
+    #[must_use]
+    pub const fn policy(&self) -> u64 {
+        self.policy
+    }
+
+    /// Does it count the same requests as `other` by the same rule?
+    #[must_use]
+    pub fn counts_as(&self, other: &Self) -> bool {
+        (self.rule, &self.keys) == (other.rule, &other.keys)
+    }
+
+    /// The same limit with counts of its own, in this process alone, for the trial of this number.
+    #[must_use]
+    pub fn on_trial(&self, trial: NonZeroU32) -> Self {
+        let policy = KeySeed::new([0; 16]).number(&format!("{:016x} on trial {trial}", self.policy));
+        Self { policy, rule: self.rule, keys: self.keys.clone(), client_ip: self.client_ip, shared: None }
     }
 
     /// How it is kept together with other gateways, if it is.
