@@ -1,5 +1,6 @@
 //! What a configuration does with a request of which a log tells.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -222,7 +223,8 @@ impl Decider {
                 }
             }
             // Of the same routes in the same order, by the same conditions, the same one is taken.
-            _ if ours.len() == theirs.len()
+            _ if self.has_listeners_of(old)
+                && ours.len() == theirs.len()
                 && ours
                     .iter()
                     .zip(theirs)
@@ -233,6 +235,15 @@ impl Decider {
             _ if ours.iter().any(|ours| theirs.iter().any(|theirs| is_same(*ours, *theirs))) => Likeness::Unsure,
             _ => Likeness::Different,
         }
+    }
+
+    /// Does each listener decide about requests that need no route as that of the same name does?
+    fn has_listeners_of(&self, old: &Self) -> bool {
+        let said = |listener: &Listener| {
+            (listener.name.clone(), listener.health_path.as_ref().map(ToString::to_string), listener.strict_host)
+        };
+        let all = |config: &Config| config.listeners.iter().map(said).collect::<HashSet<_>>();
+        all(&self.config) == all(&old.config)
     }
 
     fn route(&self, decision: Decision) -> Option<&Route> {

@@ -101,7 +101,9 @@ impl Report {
 
     /// A line was compared; `tell` gives its request, what became of it and what would.
     pub(super) fn on_compared(&mut self, route: &str, likeness: Likeness, tell: impl FnOnce() -> [String; 3]) {
-        let row = self.routes.row(if route.is_empty() { "(none)" } else { route });
+        // A log may name anything; a name is kept as it is told.
+        let name = if route.is_empty() { "(none)".to_owned() } else { shown(route) };
+        let row = self.routes.row(&name);
         let count = |row: &mut Row| match likeness {
             Likeness::Same => row.same += 1,
             Likeness::Different => row.different += 1,
@@ -154,10 +156,10 @@ impl Report {
             all.push("by route as it was:  different  undecided  the same".to_owned());
             let rows = self.routes.rows(|row| row.different.saturating_mul(2).saturating_add(row.undecided));
             let rows: Vec<_> = rows.into_iter().filter(|(_, row)| row.different + row.undecided > 0).collect();
-            all.extend(rows.iter().take(ROWS_TOLD).map(|(name, row)| {
-                let name = shown(name);
+            let told = |(name, row): &(&str, &Row)| {
                 format!("  {name:<18}  {:>9}  {:>9}  {:>8}", row.different, row.undecided, row.same)
-            }));
+            };
+            all.extend(rows.iter().take(ROWS_TOLD).map(told));
             more(&mut all, rows.len());
         }
         if different > 0 {

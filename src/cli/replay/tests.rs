@@ -54,6 +54,28 @@ fn what_hangs_on_what_a_log_does_not_have_is_told_as_several_things() {
 }
 
 #[test]
+fn which_listener_answers_for_itself_is_no_matter_only_where_that_is_the_same_one() {
+    let line = |host: &str, path: &str| {
+        format!(r#"{{"status":200,"method":"GET","host":"{host}","path":"{path}","route":"rest","cluster":"app"}}"#)
+    };
+    let compared = |new: &'static str, line: &str| {
+        let [new, old] = [new, GATEWAY].map(|text| Decider::new(parsed(text)));
+        let request = serde_json::from_str(line).unwrap();
+        new.compare_with(&new.decide(&request), &old, &old.decide(&request))
+    };
+    let [health, stranger, plain] = [line("a.example", "/health"), line("b.example", "/x"), line("a.example", "/x")];
+    for line in [&health, &stranger, &plain] {
+        assert_eq!(compared(GATEWAY, line), Likeness::Same, "{line}");
+    }
+    let swapped = GATEWAY.replace("8080 }", "8080, health_path: off }").replace("health_path: off, strict", "strict");
+    assert_eq!(compared(swapped.leak(), &health), Likeness::Unsure);
+    let swapped = GATEWAY.replace(", strict_host: on", "").replace("8080 }", "8080, strict_host: on }");
+    let swapped = swapped.leak();
+    assert_eq!(compared(swapped, &stranger), Likeness::Unsure);
+    assert_eq!(compared(swapped, &plain), Likeness::Same);
+}
+
+#[test]
 fn tables_stay_small_however_many_routes_a_log_names() {
     let gateway = Decider::new(parsed(GATEWAY));
     let mut report = Report::new(2);
@@ -70,4 +92,21 @@ fn tables_stay_small_however_many_routes_a_log_names() {
     let length = |name: &str| told[name].as_array().map(Vec::len);
     assert_eq!((length("changes"), length("examples")), (Some(1_001), Some(2)));
     assert!(report.text().len() < 100);
+}
+
+#[test]
+fn tables_stay_small_however_long_the_names_of_a_log_are() {
+    let gateway = Decider::new(parsed(GATEWAY));
+    let mut report = Report::new(2);
+    for number in 0..20 {
+        report.lines += 1;
+        let route = format!("{number}-{}", "x".repeat(100_000));
+        let line = format!(
+            r#"{{"status":200,"method":"GET","host":"a.example","path":"/x","route":"{route}","cluster":"app"}}"#
+        );
+        replay_one(&serde_json::from_str(&line).unwrap(), &gateway, None, &mut report);
+    }
+    let told = report.json();
+    assert_eq!(told["routes"].as_object().map(serde_json::Map::len), Some(20));
+    assert!(told.to_string().len() < 40_000, "{}", told.to_string().len());
 }
