@@ -194,7 +194,7 @@ pub const CLUSTER_SERIES: usize = 256;
 pub const INSISTS_ONE_IN: u64 = 8;
 /// One in so many requests has its shortest stages timed.
 pub const TIMED_ONE_IN: u32 = 16;
-/// Connections of the admin server at once; one more takes the place of the one that took nothing for longest.
+/// Connections of the admin server at once; one more takes the place of the one that sent and took nothing for longest.
 pub const ADMIN_CONNECTIONS: usize = 64;
 /// Endpoints with series of their own on `/metrics`, and clusters.
 pub const ENDPOINT_SERIES: usize = 1024;

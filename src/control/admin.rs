@@ -31,7 +31,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::serve::Listener;
 use tokio::net::{TcpListener, UnixListener};
@@ -44,8 +44,8 @@ pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
 use self::patience::Patient;
 pub(super) use self::rollout::RolloutRequest;
-use self::seats::Seats;
 pub(super) use self::seats::Turned;
+use self::seats::{Seats, Sitter, seated};
 use self::secure::Secured;
 use super::board::Board;
 use super::gateway::Reloaded;
@@ -113,7 +113,9 @@ impl AdminServer {
         let pages = || {
             let pulse = Arc::new(Pulse::start(Arc::clone(&board)));
             let (board, to_tell) = (Arc::clone(&board), Arc::clone(&pulse));
-            (catalogue::router(|document| Shared { board, pulse: to_tell, orders, document }), pulse)
+            let pages = catalogue::router(|document| Shared { board, pulse: to_tell, orders, document });
+            // Within the guard: who may not ask has no request that would keep its seat.
+            (pages.layer(from_fn(seated)), pulse)
         };
         let seats = Seats::new(Arc::clone(board.turned()));
         let server = match &admin.listen {
@@ -213,6 +215,7 @@ where
     let retiring = Arc::new(Notify::new());
     let retired = Arc::clone(&retiring).notified_owned();
     let patient = Patient::new(listener, seats);
+    let pages = pages.into_make_service_with_connect_info::<Sitter>();
     let task = tokio::spawn(async move { drop(axum::serve(patient, pages).with_graceful_shutdown(retired).await) });
     (task, retiring)
 }

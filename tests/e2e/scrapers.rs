@@ -121,7 +121,7 @@ fn scrapers_that_never_read_lose_their_seats(io: Io) {
     ended(4 * MORE);
     let grown = gateway.process.resident_bytes().saturating_sub(resident);
     assert!(grown < SLACK, "{grown} bytes more");
-    gateway.notice("too many connections to the admin endpoint, the ones that took nothing for longest end");
+    gateway.notice("too many connections to the admin endpoint, the ones that sent and took nothing for longest end");
     // Their sockets are closed, not only forgotten.
     let bound = SEATS + 60;
     until_true("descriptors come back", || gateway.process.descriptors() < bound);

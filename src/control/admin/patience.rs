@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{self, Sleep};
 
-use super::seats::{Seat, Seats};
+use super::seats::{Seat, Seats, Sitter};
 
 /// Longest wait for a peer to take a byte.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +51,12 @@ impl<L: Listener> Listener for Patient<L> {
     }
 }
 
+impl<L: Listener> Connected<IncomingStream<'_, Patient<L>>> for Sitter {
+    fn connect_info(stream: IncomingStream<'_, Patient<L>>) -> Self {
+        stream.io().seat.sitter()
+    }
+}
+
 impl<S: AsyncWrite + Unpin> Waiting<S> {
     /// The outcome of an attempt, or an error when the wait has been too long.
     fn bounded<T>(
@@ -60,7 +67,7 @@ impl<S: AsyncWrite + Unpin> Waiting<S> {
         self.seat.is_kept(cx)?;
         if let Poll::Ready(outcome) = attempt(Pin::new(&mut self.stream), cx) {
             self.since = None;
-            self.seat.on_taken();
+            self.seat.on_moved();
             return Poll::Ready(outcome);
         }
         let since = self.since.get_or_insert_with(|| Box::pin(time::sleep(PATIENCE)));
@@ -73,7 +80,12 @@ impl<S: AsyncWrite + Unpin> Waiting<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Waiting<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.seat.is_kept(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        let before = into.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
+        if into.filled().len() > before {
+            self.seat.on_moved();
+        }
+        Poll::Ready(read)
     }
 }
 
@@ -138,6 +150,20 @@ mod tests {
         let (read, _others) = tokio::join!(waiting.read_u8(), taking);
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
         assert_eq!(waiting.write_u8(0).await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sends_something_is_not_the_next_to_lose_its_seat() {
+        let mut seats = Seats::new(Arc::default());
+        let (mut near, mut far): (Vec<_>, Vec<_>) = (0..ADMIN_CONNECTIONS)
+            .map(|_| duplex(64))
+            .map(|(ours, theirs)| (Waiting { stream: ours, seat: seats.take(), since: None }, theirs))
+            .unzip();
+        far[0].write_u8(b'x').await.unwrap();
+        assert_eq!(near[0].read_u8().await.unwrap(), b'x');
+        let _one_more = seats.take();
+        near[0].write_u8(b'y').await.expect("it has its seat");
+        assert_eq!(near[1].write_u8(b'y').await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,10 +1,14 @@
-//! Seats of the admin server's connections: so many, and one more takes that of whoever took nothing for longest.
+//! Seats of the admin server's connections: so many, and one more takes that of whoever sent and took nothing for longest,
+//! and waits for no answer if there is such a one.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::Next;
+use axum::response::Response;
 use futures_util::task::AtomicWaker;
 
 use crate::clock;
@@ -41,7 +45,7 @@ pub(super) struct Seats {
 #[derive(Default)]
 struct Shared {
     turned: Arc<Turned>,
-    /// What was taken by anybody, so that one can tell who took something last.
+    /// What was sent or taken by anybody, so that one can tell who did last.
     turn: AtomicU64,
 }
 
@@ -56,8 +60,10 @@ pub(super) struct Seat(Arc<Place>);
 
 struct Place {
     shared: Arc<Shared>,
-    /// When its peer last took something, or came, as a turn.
-    took: AtomicU64,
+    /// When its peer last sent or took something, or came, as a turn.
+    moved: AtomicU64,
+    /// Requests that are not answered yet.
+    under_way: AtomicUsize,
     is_lost: AtomicBool,
     waker: AtomicWaker,
 }
@@ -73,15 +79,20 @@ impl Seats {
         self.taken.retain(|place| place.strong_count() > 0);
         let kept: Vec<Arc<Place>> = self.taken.iter().filter_map(Weak::upgrade).filter(|one| !one.is_lost()).collect();
         if kept.len() >= ADMIN_CONNECTIONS
-            && let Some(last) = kept.iter().min_by_key(|place| place.took.load(Ordering::Relaxed))
+            && let Some(last) = kept.iter().min_by_key(|place| place.worth())
         {
             last.is_lost.store(true, Ordering::Relaxed);
             last.waker.wake();
             self.on_lost();
         }
         let shared = Arc::clone(&self.shared);
-        let took = AtomicU64::new(shared.next_turn());
-        let place = Arc::new(Place { shared, took, is_lost: AtomicBool::new(false), waker: AtomicWaker::new() });
+        let place = Arc::new(Place {
+            moved: AtomicU64::new(shared.next_turn()),
+            shared,
+            under_way: AtomicUsize::new(0),
+            is_lost: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        });
         self.taken.push(Arc::downgrade(&place));
         Seat(place)
     }
@@ -95,7 +106,7 @@ impl Seats {
             tracing::warn!(
                 most,
                 ended,
-                "too many connections to the admin endpoint, the ones that took nothing for longest end"
+                "too many connections to the admin endpoint, the ones that sent and took nothing for longest end"
             );
         }
     }
@@ -104,6 +115,15 @@ impl Seats {
 impl Place {
     fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// The seat that is worth least is lost first: an order is not given up for somebody who only comes.
+    fn worth(&self) -> (bool, u64) {
+        (self.under_way.load(Ordering::Relaxed) > 0, self.moved.load(Ordering::Relaxed))
+    }
+
+    fn on_moved(&self) {
+        self.moved.store(self.shared.next_turn(), Ordering::Relaxed);
     }
 }
 
@@ -117,15 +137,50 @@ impl Seat {
         if self.0.is_lost() { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
-    /// Its peer took something.
-    pub(super) fn on_taken(&self) {
-        self.0.took.store(self.0.shared.next_turn(), Ordering::Relaxed);
+    /// Its peer sent or took something.
+    pub(super) fn on_moved(&self) {
+        self.0.on_moved();
+    }
+
+    /// For the requests of the connection.
+    pub(super) fn sitter(&self) -> Sitter {
+        Sitter(Arc::downgrade(&self.0))
     }
 
     /// Its peer took nothing for too long.
     pub(super) fn on_given_up(&self) {
         self.0.shared.turned.took_nothing.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Who has a seat, as its requests know it.
+#[derive(Clone)]
+pub(super) struct Sitter(Weak<Place>);
+
+impl Sitter {
+    /// A request was admitted, and is under way until what comes back is dropped.
+    fn on_request(&self) -> Option<UnderWay> {
+        let place = self.0.upgrade()?;
+        place.under_way.fetch_add(1, Ordering::Relaxed);
+        Some(UnderWay(place))
+    }
+}
+
+struct UnderWay(Arc<Place>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        // Its answer is about to be taken.
+        self.0.on_moved();
+    }
+}
+
+/// Has a request count for the seat of its connection until it is answered.
+pub(super) async fn seated(request: Request, next: Next) -> Response {
+    let sitter = request.extensions().get::<ConnectInfo<Sitter>>();
+    let _under_way = sitter.and_then(|ConnectInfo(sitter)| sitter.on_request());
+    next.run(request).await
 }
 
 #[cfg(test)]
@@ -137,12 +192,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_too_many_takes_the_seat_of_whoever_took_nothing_for_longest() {
+    async fn one_too_many_takes_the_seat_of_whoever_did_nothing_for_longest() {
         let turned = Arc::new(Turned::default());
         let mut seats = Seats::new(Arc::clone(&turned));
         let mut all: Vec<Seat> = (0..ADMIN_CONNECTIONS).map(|_| seats.take()).collect();
         for index in [0, 1, 3] {
-            all[index].on_taken();
+            all[index].on_moved();
         }
         all.push(seats.take());
         assert_eq!(lost(&all), [2]);
@@ -153,5 +208,22 @@ mod tests {
         assert_eq!(lost(&all).len(), 2, "one was free");
         assert_eq!(turned.counts(), [("too_many", 2), ("took_nothing", 0)]);
         assert!(seats.taken.len() <= ADMIN_CONNECTIONS + 2, "the gone are forgotten");
+    }
+    #[tokio::test]
+    async fn who_waits_for_an_answer_loses_its_seat_last() {
+        let mut seats = Seats::new(Arc::default());
+        let mut all: Vec<Seat> = (0..ADMIN_CONNECTIONS).map(|_| seats.take()).collect();
+        let mut under_way: Vec<_> = all.iter().take(2).map(|seat| seat.sitter().on_request()).collect();
+        all.push(seats.take());
+        assert_eq!(lost(&all), [2]);
+        under_way.remove(0);
+        all.push(seats.take());
+        assert_eq!(lost(&all), [2, 3], "its answer is about to be taken");
+        under_way.extend(all.iter().map(|seat| seat.sitter().on_request()));
+        all.push(seats.take());
+        assert_eq!(lost(&all), [1, 2, 3], "all of them wait");
+        let gone = all.remove(0).sitter();
+        drop(under_way);
+        assert!(gone.on_request().is_none(), "a request keeps no seat for a connection that is gone");
     }
 }

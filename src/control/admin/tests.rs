@@ -3,6 +3,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::control::board::tests::board;
 use crate::control::rollout::Concluded;
+use crate::limits::ADMIN_CONNECTIONS;
 
 /// Serves on a free port and answers `requests` in order over one connection each.
 fn answers(reload: Option<Result<u64, String>>, requests: &[&str]) -> Vec<String> {
@@ -115,6 +116,32 @@ async fn a_decision_about_a_trial_that_a_worker_is_late_to_take_up_was_obeyed_al
         server.stop();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(said), "{answer}");
     }
+}
+
+#[test]
+fn whoever_waits_for_the_outcome_of_an_order_is_not_turned_out_by_those_who_come() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (sender, mut inbox) = mpsc::channel::<ReloadRequest>(1);
+        let admin = on(AdminListen::Tcp("127.0.0.1:0".parse().unwrap()));
+        let server = AdminServer::start(&admin, Arc::new(board()), orders(sender), None).await.unwrap().unwrap();
+        let mut waiting = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+        let order = ask("POST /reload", "Host: localhost\r\nContent-Length: 0\r\n");
+        waiting.write_all(order.as_bytes()).await.unwrap();
+        let asked = inbox.recv().await.unwrap();
+        let mut others = Vec::new();
+        for _ in 0..=ADMIN_CONNECTIONS {
+            let mut other = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+            other.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            assert_ne!(other.read(&mut [0; 1024]).await.unwrap(), 0, "it is answered");
+            others.push(other);
+        }
+        asked.send(Ok(Reloaded { epoch: 7, rollout: None })).unwrap();
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        server.stop();
+    });
 }
 
 #[test]
