@@ -244,7 +244,7 @@ impl LivePolicies {
         if std::mem::take(&mut self.is_unkept) {
             let document = self.document.clone();
             let kept = match self.prepare(&document).await {
-                Ok(prepared) => self.commit(prepared, &document).await,
+                Ok(prepared) => self.commit(prepared, &document, self.is_unedited()).await,
                 Err(why) => Err(why),
             };
             if let Err(why) = kept {
@@ -268,14 +268,14 @@ impl LivePolicies {
         let document = self.document.merged(bytes, now()).map_err(Refusal::Invalid)?;
         // Whatever may well fail comes before Redis is asked: what it has taken comes back from there.
         let prepared = self.prepare(&document).await.map_err(|why| self.on_unkept(why))?;
-        if let Some(link) = &self.link
-            && let Err(why) = link.write(&document.to_json()).await
+        if let Some(link) = &mut self.link
+            && let Err(why) = link.write(document.to_json()).await
         {
             let why = format!("Redis: the policy cannot be written: {why}");
             self.trouble = Some(why.clone());
             return Err(Refusal::Unkept(why));
         }
-        let kept = self.commit(prepared, &document).await.map_err(|why| self.on_unkept(why));
+        let kept = self.commit(prepared, &document, || true).await.map_err(|why| self.on_unkept(why));
         let kept_ns = clock::now_ns();
         if self.link.is_none() {
             kept?;
@@ -338,18 +338,36 @@ impl LivePolicies {
     async fn prepare(&self, document: &Document) -> Result<Option<Prepared>, String> {
         let Some(path) = self.path() else { return Ok(None) };
         let json = document.to_json();
-        written(path.clone(), move || Prepared::new(&path, &json)).await.map(Some)
+        let shown = path.display().to_string();
+        written(&shown, move || Prepared::new(&path, &json)).await.map(Some)
     }
 
-    /// Puts a document in its place.
-    async fn commit(&mut self, prepared: Option<Prepared>, document: &Document) -> Result<(), String> {
+    /// Puts a document in its place, if that is free just then.
+    async fn commit(
+        &mut self,
+        prepared: Option<Prepared>,
+        document: &Document,
+        is_free: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<(), String> {
         let (Some(path), Some(prepared)) = (self.path(), prepared) else { return Ok(()) };
-        let mark = written(path.clone(), move || prepared.commit().map(|()| file::mark(&path))).await?;
+        let shown = path.display().to_string();
+        let commit = move || if is_free() { prepared.commit().map(|()| Some(file::mark(&path))) } else { Ok(None) };
+        let Some(mark) = written(&shown, commit).await? else {
+            tracing::warn!(file = shown, "the policy file was changed meanwhile, and is taken up instead of replaced");
+            return Ok(());
+        };
         self.set_mark(mark);
         self.is_suspect = false;
         self.in_file = Some(document.clone());
         self.unkept = None;
         Ok(())
+    }
+
+    /// Whether the file is what was looked at last; if it is not, an operator has changed it, later than what comes from
+    /// elsewhere, and the next look takes that up.
+    fn is_unedited(&self) -> impl FnOnce() -> bool + Send + use<> {
+        let (path, mark, known) = (self.path(), self.mark, self.in_file.clone());
+        move || path.is_none_or(|path| file::mark(&path) == mark || load(&path) == Ok(known))
     }
 
     fn adopt(&mut self, document: Document) {
@@ -392,11 +410,11 @@ impl LivePolicies {
 
 /// Writes to a file on a thread of its own.
 async fn written<T: Send + 'static>(
-    path: PathBuf,
+    shown: &str,
     write: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, String> {
     let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    written.map_err(|error| format!("the policy cannot be written to {}: {error}", path.display()))
+    written.map_err(|error| format!("the policy cannot be written to {shown}: {error}"))
 }
 
 /// The document in a file; `None` without the file.
@@ -428,3 +446,6 @@ fn counted_by(key: &PolicyKey, pace: crate::policy::Pace) -> Shared {
 fn now() -> String {
     clock::rfc3339_text(clock::unix_ms())
 }
+
+#[cfg(test)]
+mod tests;

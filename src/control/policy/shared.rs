@@ -1,11 +1,12 @@
 //! A live policy document in Redis, which several gateways share.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands as _, AsyncConnectionConfig, Client, RedisResult};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::PolicyKey;
@@ -39,13 +40,18 @@ struct Order {
     json: Option<String>,
 }
 
+/// A document that somebody waits to be written.
+struct Post {
+    json: String,
+    reply: oneshot::Sender<Result<(), String>>,
+}
+
 /// Follows one key of one server, for as long as it is kept.
 pub(super) struct Link {
-    place: PolicyKey,
-    client: Client,
     /// What is heard, with the number of the last order that it is later than.
     told: mpsc::Receiver<(u64, Told)>,
     orders: watch::Sender<Order>,
+    posts: mpsc::Sender<Post>,
     task: JoinHandle<()>,
 }
 
@@ -58,9 +64,10 @@ impl Link {
         let client = Client::open(place.url.as_str()).map_err(|_error| "not a URL of Redis".to_owned())?;
         let (tell, told) = mpsc::channel(TOLD);
         let (orders, inbox) = watch::channel(Order::default());
-        let line = Line { client: client.clone(), key: place.key.clone(), tell, orders: inbox, written: 0 };
+        let (posts, posted) = mpsc::channel(1);
+        let line = Line { client, key: place.key.clone(), tell, orders: inbox, posted, post: None, written: 0 };
         let task = tokio::spawn(line.follow());
-        Ok(Self { place: place.clone(), client, told, orders, task })
+        Ok(Self { told, orders, posts, task })
     }
 
     /// The next that is heard. Values from before the last write say nothing any more.
@@ -80,20 +87,29 @@ impl Link {
         self.orders.send_modify(|order| *order = Order { number: order.number + 1, json: Some(json) });
     }
 
-    /// Writes the document for all gateways and tells them.
+    /// Writes the document for all gateways and tells them. It goes the way of what was told before, so that none of that
+    /// comes after it.
     ///
     /// # Errors
     /// The server did not take it; whether it has it all the same is then not known.
-    pub(super) async fn write(&self, json: &str) -> Result<(), String> {
-        let writing = async { publish(&mut connect(&self.client).await?, &self.place.key, json).await };
-        match tokio::time::timeout(PATIENCE, writing).await {
-            Ok(Ok(())) => {
-                self.orders.send_modify(|order| *order = Order { number: order.number + 1, json: None });
-                Ok(())
+    pub(super) async fn write(&mut self, json: String) -> Result<(), String> {
+        let (reply, written) = oneshot::channel();
+        let writing = async {
+            let ended = || "the link has ended".to_owned();
+            self.posts.send(Post { json, reply }).await.map_err(|_post| ended())?;
+            written.await.unwrap_or_else(|_dropped| Err(ended()))
+        };
+        let mut writing = pin!(tokio::time::timeout(PATIENCE, writing));
+        let written = loop {
+            tokio::select! {
+                written = writing.as_mut() => break written,
+                // Nobody else listens meanwhile. What is heard is either from before or comes again with the next look.
+                Some(_told) = self.told.recv() => {}
             }
-            Ok(Err(error)) => Err(explain(&error)),
-            Err(_elapsed) => Err("no answer within a second".to_owned()),
-        }
+        };
+        written.unwrap_or_else(|_elapsed| Err("no answer within a second".to_owned()))?;
+        self.orders.send_modify(|order| *order = Order { number: order.number + 1, json: None });
+        Ok(())
     }
 }
 
@@ -121,6 +137,9 @@ struct Line {
     key: String,
     tell: mpsc::Sender<(u64, Told)>,
     orders: watch::Receiver<Order>,
+    posted: mpsc::Receiver<Post>,
+    /// What was posted and is not written yet.
+    post: Option<Post>,
     /// The number of the last order that was carried out, or refused.
     written: u64,
 }
@@ -134,11 +153,18 @@ impl Line {
             if heard {
                 pause = PAUSES.0;
             }
-            if self.tell.send((0, Told::Lost(explain(&error)))).await.is_err() {
+            let why = explain(&error);
+            if let Some(Post { reply, .. }) = self.post.take() {
+                // Whoever waited too long for it is gone.
+                drop(reply.send(Err(why.clone())));
+            }
+            if self.tell.send((0, Told::Lost(why))).await.is_err() {
                 return;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                Some(post) = self.posted.recv() => self.post = Some(post),
+            }
         }
     }
 
@@ -169,7 +195,8 @@ impl Line {
                 }
                 ordered = self.orders.changed() => if ordered.is_err() {
                     return Ok(());
-                }
+                },
+                Some(post) = self.posted.recv() => self.post = Some(post),
             }
         }
     }
@@ -186,6 +213,11 @@ impl Line {
             }
         }
         self.written = number;
+        if let Some(Post { json, reply }) = self.post.take_if(|post| !post.reply.is_closed()) {
+            let outcome = publish(connection, &self.key, &json).await;
+            drop(reply.send(outcome.as_ref().copied().map_err(explain)));
+            outcome.or_else(|error| if is_refusal(&error) { Ok(()) } else { Err(error) })?;
+        }
         Ok(())
     }
 }
@@ -203,3 +235,6 @@ fn timed_out() -> redis::RedisError {
 fn explain(error: &redis::RedisError) -> String {
     if error.is_timeout() { "no answer within a second".to_owned() } else { error.to_string() }
 }
+
+#[cfg(test)]
+mod tests;
