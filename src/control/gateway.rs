@@ -449,6 +449,11 @@ impl Gateway {
         if let Some(watch) = &self.watch {
             watch.ignore(self.policy.own_files());
             let files = &self.rollouts.on_disk().unwrap_or(&self.loaded).files;
+        } else if is_policy_new {
+            let epoch = self.publisher.epoch() + 1;
+            self.publish_as_it_is(self.publisher.current().under(self.live(), epoch));
+            self.show();
+            tracing::info!(epoch, "the live policy of the process before published");
             watch.follow(if self.loaded.config.watch { files } else { &[] });
         }
     }
@@ -459,6 +464,8 @@ impl Gateway {
     }
 
     /// What operators gave this process that stands nowhere else.
+        // While this process accepts: clients wait for all that follows.
+        successor.inherit(self.given()).await?;
     fn given(&self) -> Given {
         Given { weights: self.tables.weights(), policy: self.policy.homeless() }
     }
@@ -474,7 +481,7 @@ impl Gateway {
             .into_iter()
             .filter(|(cluster, address, weight)| self.tables.weigh(cluster, *address, Wanted::Weight(*weight)));
         let weights = weighed.count();
-        if is_policy_new || weights > 0 {
+        if weights > 0 {
             self.take_news(&News::Inherited(weights));
         }
         match self.adopted().await {
@@ -483,7 +490,8 @@ impl Gateway {
         }
     }
 
-    /// Hands over to a process that can serve: stops accepting, has it accept, and accepts again where it does not.
+    /// Hands over to a process that can serve: has it take up what operators gave this one, stops accepting, has it accept,
+    /// and accepts again where it does not.
     pub(super) async fn hand_over(&self, mut successor: Successor) -> Outcome {
         let is_kept = |name: &String| successor.listeners.contains(name);
         let mut copies = Vec::new();
@@ -497,7 +505,7 @@ impl Gateway {
             self.crew.tell(|| Message::Release { name: name.clone() });
         }
         let outcome = if self.accepts_by(others).await {
-            successor.take_over(&self.given()).await
+            successor.take_over().await
         } else {
             Err("a worker does not stop accepting".to_owned())
         };

@@ -92,10 +92,13 @@ async fn start_after(
     };
     let (gateway, later) = prepared.launch(true).map_err(Failure::Runtime)?;
     let mut gateway = launched(gateway).await?;
-    let given = predecessor.relieve(inherited.kept, socket.is_some()).await?;
-    if let Err(why) = gateway.inherit(given).await {
-        gateway.crew.tell(|| worker::Message::Stop);
-        return Err(Failure::Runtime(why));
+    if let Some(given) = predecessor.relieve(inherited.kept, socket.is_some()).await? {
+        // The other process accepts as long as this takes.
+        if let Err(why) = gateway.inherit(given).await {
+            gateway.crew.tell(|| worker::Message::Stop);
+            return Err(Failure::Runtime(why));
+        }
+        predecessor.on_inherited().await?;
     }
     let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
     gateway.board.on_replacing(predecessor.pid);

@@ -13,6 +13,8 @@ use super::plan::{Io, Plan};
 use super::process::BINARY;
 use super::site::write_pair;
 use super::tool::run;
+use super::wait::until_true;
+use super::wire::Wire;
 
 /// A program that takes up everything, says that it is ready, waits until the old process has stopped accepting, and then
 /// does what follows.
@@ -161,6 +163,57 @@ fn what_operators_gave_is_handed_over(io: Io) {
     heirs.stop();
 }
 
+/// Taking up what operators gave is another compilation of everything, so the old process accepts as long as that takes.
+fn the_old_process_accepts_while_the_new_one_takes_up_what_it_is_given(io: Io) {
+    let origins = named(2);
+    let [a, b] = [&origins[0], &origins[1]].map(Origin::address);
+    let plan = Plan::bare(io).cluster_with("app", &[a, b], "balance: round_robin").workers("2").log("off");
+    let heirs = Heirs::start(&plan.route("name: all, cluster: app").yaml());
+    let answer = heirs.gateway.asks_admin("POST", &format!("/clusters/app/{a}/drain"));
+    assert_eq!(answer.status(), 200, "{answer}");
+    let [heard, free] = ["heard", "free"].map(|name| heirs.gateway.folder.path(name));
+    let script = READY.lines().take_while(|line| !line.starts_with("heard")).collect::<Vec<_>>().join("\n");
+    let script = heirs.gateway.folder.write(
+        "slow.py",
+        format!(
+            "{script}
+import time
+lines = channel.makefile()
+given = lines.readline()
+assert 'Given' in json.loads(given), given
+open('{}', 'w').close()
+while not os.path.exists('{}'):
+    time.sleep(0.005)
+say('Inherited')
+heard = lines.readline()
+assert json.loads(heard) == 'Go', heard
+sys.exit(3)
+",
+            heard.display(),
+            free.display()
+        ),
+    );
+    heirs.places_script("slow", &format!("exec /usr/bin/python3 {}", script.display()));
+    let load = {
+        let to = heirs.gateway.address();
+        Load::of(2, move || {
+            super::client::Client::to(to).asks("/x").expects(200);
+            Ok(())
+        })
+    };
+    let mut upgrade = Wire::to(heirs.gateway.admin());
+    upgrade.sends(format!("POST /upgrade HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", heirs.gateway.admin()));
+    until_true("the new process has what it is given", || heard.exists());
+    load.goes_on(40);
+    std::fs::write(&free, "").expect("our own folder");
+    let mut answer = upgrade.reads_head();
+    upgrade.reads_body(&mut answer);
+    assert!(answer.text().contains("the new process ended: exit status: 3"), "{answer}");
+    load.goes_on(20);
+    load.ends_whole();
+    heirs.stop();
+}
+
 /// A policy that has a place is that of its place, whatever was in force before.
 fn a_policy_with_a_place_is_read_from_there(io: Io) {
     let plan = Plan::bare(io).route("name: all, match: { path: /* }, respond: { status: 200, body: in }").workers("2");
@@ -180,5 +233,6 @@ on_both_drivers![
     a_process_that_fails_when_it_is_to_accept_changes_nothing,
     an_upgrade_is_ordered_with_a_token_over_tls,
     what_operators_gave_is_handed_over,
+    the_old_process_accepts_while_the_new_one_takes_up_what_it_is_given,
     a_policy_with_a_place_is_read_from_there,
 ];

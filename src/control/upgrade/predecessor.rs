@@ -19,8 +19,10 @@ pub(super) enum Word {
     /// The new process: everything is done but accepting. Listeners of the old one that it goes on with, and whether it
     /// has the admin server's socket.
     Ready { listeners: Vec<String>, admin: bool },
-    /// The old process, before `Go`: what operators gave it, if they did.
+    /// The old process, which still accepts: what operators gave it, if they did.
     Given(Given),
+    /// The new process: it serves by what it was given.
+    Inherited,
     /// The old process: it does not accept any more.
     Go,
     /// The new process: it accepts, by this epoch.
@@ -65,6 +67,10 @@ impl Talk {
     }
 }
 
+fn given_up() -> Failure {
+    Failure::Runtime("the process to be replaced gave the upgrade up".to_owned())
+}
+
 /// The process whose sockets this one has.
 #[derive(Debug)]
 pub(in crate::control) struct Predecessor {
@@ -86,25 +92,38 @@ impl Predecessor {
         self.talk.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Says that all is ready but accepting, and waits until the other process has stopped doing that; what it was given.
+    /// Says that all is ready but accepting; what the other process was given, to be answered by
+    /// [`Predecessor::on_inherited`] while it still accepts, or nothing once it does not any more.
     ///
     /// # Errors
     /// It gave the upgrade up.
-    pub(in crate::control) async fn relieve(&mut self, listeners: Vec<String>, admin: bool) -> Result<Given, Failure> {
-        let mut given = Given::default();
-        let asked = async {
-            let talk = self.talk()?;
-            talk.say(&Word::Ready { listeners, admin }).await?;
-            match talk.hear().await? {
-                Some(Word::Given(all)) => given = all,
-                other => return Ok(other),
-            }
-            talk.hear().await
-        };
-        match asked.await {
-            Ok(Some(Word::Go)) => Ok(given),
-            Ok(_) | Err(_) => Err(Failure::Runtime("the process to be replaced gave the upgrade up".to_owned())),
+    pub(in crate::control) async fn relieve(
+        &mut self,
+        listeners: Vec<String>,
+        admin: bool,
+    ) -> Result<Option<Given>, Failure> {
+        match self.asks(&Word::Ready { listeners, admin }).await {
+            Ok(Some(Word::Given(given))) => Ok(Some(given)),
+            Ok(Some(Word::Go)) => Ok(None),
+            Ok(_) | Err(_) => Err(given_up()),
         }
+    }
+
+    /// Says that what it was given is taken up, and waits until the other process has stopped accepting.
+    ///
+    /// # Errors
+    /// It gave the upgrade up.
+    pub(in crate::control) async fn on_inherited(&mut self) -> Result<(), Failure> {
+        match self.asks(&Word::Inherited).await {
+            Ok(Some(Word::Go)) => Ok(()),
+            Ok(_) | Err(_) => Err(given_up()),
+        }
+    }
+
+    async fn asks(&mut self, word: &Word) -> io::Result<Option<Word>> {
+        let talk = self.talk()?;
+        talk.say(word).await?;
+        talk.hear().await
     }
 
     /// Says how the start ended.

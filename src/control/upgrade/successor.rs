@@ -14,6 +14,8 @@ use super::program::Program;
 
 /// Longest wait for the new process to accept once it was told to; it has nothing else to do any more.
 const TAKE_OVER: Duration = Duration::from_secs(5);
+/// Longest wait for the new process to serve by what it was given; this one accepts meanwhile.
+const INHERITANCE: Duration = Duration::from_secs(10);
 /// Longest wait for the exit status of a process that said no more.
 const STATUS: Duration = Duration::from_secs(2);
 /// Pause between two looks at it.
@@ -47,7 +49,9 @@ impl Successor {
                 successor.keeps_admin = admin;
                 Ok(successor)
             }
-            word @ (Word::Given(_) | Word::Go | Word::Serving { .. } | Word::Failed { .. }) => Err(unasked(&word)),
+            word @ (Word::Given(_) | Word::Inherited | Word::Go | Word::Serving { .. } | Word::Failed { .. }) => {
+                Err(unasked(&word))
+            }
         }
     }
 
@@ -62,21 +66,36 @@ impl Successor {
         Ok(Self { child, talk: Talk::new(near)?, listeners: Vec::new(), keeps_admin: false })
     }
 
-    /// Has it accept, now that this process does not, with what this process was given; the epoch that it serves by.
+    /// Has it serve by what this process was given, while this one accepts: that may be another compilation of everything.
     ///
     /// # Errors
     /// It cannot.
-    pub(in crate::control) async fn take_over(&mut self, given: &Given) -> Result<u64, String> {
-        let told = async {
-            if *given != Given::default() {
-                self.talk.say(&Word::Given(given.clone())).await?;
+    pub(in crate::control) async fn inherit(&mut self, given: Given) -> Result<(), String> {
+        if given == Given::default() {
+            return Ok(());
+        }
+        let told = self.talk.say(&Word::Given(given)).await;
+        told.map_err(|error| format!("the new process cannot be told what it inherits: {error}"))?;
+        match self.hear_within(INHERITANCE).await? {
+            Word::Inherited => Ok(()),
+            word @ (Word::Ready { .. } | Word::Given(_) | Word::Go | Word::Serving { .. } | Word::Failed { .. }) => {
+                Err(unasked(&word))
             }
-            self.talk.say(&Word::Go).await
-        };
-        told.await.map_err(|error| format!("the new process cannot be told to accept: {error}"))?;
+        }
+    }
+
+    /// Has it accept, now that this process does not; the epoch that it serves by.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(in crate::control) async fn take_over(&mut self) -> Result<u64, String> {
+        let told = self.talk.say(&Word::Go).await;
+        told.map_err(|error| format!("the new process cannot be told to accept: {error}"))?;
         match self.hear_within(TAKE_OVER).await? {
             Word::Serving { epoch } => Ok(epoch),
-            word @ (Word::Given(_) | Word::Go | Word::Ready { .. } | Word::Failed { .. }) => Err(unasked(&word)),
+            word @ (Word::Ready { .. } | Word::Given(_) | Word::Inherited | Word::Go | Word::Failed { .. }) => {
+                Err(unasked(&word))
+            }
         }
     }
 
