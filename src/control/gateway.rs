@@ -2,17 +2,15 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::HOUSEKEEPING;
 use super::board::{Board, Published};
 use super::changes::{ListenerChanges, listener_changes, needs_restart};
+use super::chores::Chores;
 use super::crew::Crew;
 use super::log_writer::LogWriter;
 use super::memory;
-use super::names::Answers;
 use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
 use super::probes::{self, Probes};
@@ -24,12 +22,12 @@ use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
 use super::traces::Traces;
-use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded, Upgrades};
+use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
 use super::written::Written;
 use crate::clock;
-use crate::config::{Config, Leavings};
+use crate::config::Config;
 use crate::limits;
 use crate::policy::LivePolicy;
 use crate::snapshot::{Publisher, Snapshot};
@@ -93,6 +91,7 @@ pub(super) struct Gateway {
     pub(super) overview: Arc<Overview>,
     pub(super) policy: LivePolicies,
     pub(super) rollouts: Rollouts,
+    pub(super) chores: Chores,
 }
 
 impl Gateway {
@@ -116,7 +115,9 @@ impl Gateway {
 
     async fn take_up_files(&mut self, trigger: Trigger) -> Result<u64, String> {
         let began = clock::now_ns();
-        let (loaded, leavings) = self.load().await;
+        self.rollouts.on_reading();
+        let loading = self.source.clone().load_leaving();
+        let (loaded, leavings) = self.meanwhile(loading).await;
         let result = match loaded {
             Ok(loaded) => self.take_up_read(trigger, loaded, began).await,
             Err(report) => self.refuse(trigger, report),
@@ -151,17 +152,6 @@ impl Gateway {
                 Ok(epoch)
             }
             Err(refused) => self.refuse(trigger, refused.why()),
-        }
-    }
-
-    /// Reads the configuration; the live policy is not to wait for ten thousand routes.
-    async fn load(&mut self) -> (Result<Loaded, String>, Leavings) {
-        let mut loading = pin!(self.source.clone().load_leaving());
-        loop {
-            tokio::select! {
-                loaded = loading.as_mut() => return loaded,
-                news = self.policy.news() => self.take_policy(news).await,
-            }
         }
     }
 
@@ -218,7 +208,7 @@ impl Gateway {
     async fn publish(&mut self, loaded: Loaded, keeping: Option<Keeping>) -> Result<u64, Refused> {
         self.tables.look_for_roots(&loaded.config).await;
         let asking = self.tables.ask_for_new(Sides::alone(&loaded.config));
-        let new = self.answers(asking).await;
+        let new = self.meanwhile(asking).await;
         let epoch = self.publisher.epoch() + 1;
         let snapshot = self.tables.compile(Sides::alone(&loaded.config), epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
@@ -275,23 +265,6 @@ impl Gateway {
     pub(super) fn publish_as_it_is(&mut self, snapshot: Snapshot) {
         self.publisher.publish(snapshot);
         self.crew.tell(|| Message::Nudge);
-    }
-
-    /// Waits for the answers about new names. Those in force are looked after meanwhile: a name for which nobody answers
-    /// must not keep the others at addresses that are gone.
-    pub(super) async fn answers(&mut self, asking: impl Future<Output = Answers>) -> Answers {
-        let mut asking = pin!(asking);
-        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
-        loop {
-            tokio::select! {
-                answers = asking.as_mut() => return answers,
-                news = self.tables.news() => self.take_news(&news),
-                _ = housekeeping.tick() => {
-                    self.retire();
-                    self.show_names();
-                }
-            }
-        }
     }
 
     /// Publishes what is in force, and on trial, once more, with the addresses and the keys that there are now: workers close
@@ -449,11 +422,6 @@ impl Gateway {
         if let Some(watch) = &self.watch {
             watch.ignore(self.policy.own_files());
             let files = &self.rollouts.on_disk().unwrap_or(&self.loaded).files;
-        } else if is_policy_new {
-            let epoch = self.publisher.epoch() + 1;
-            self.publish_as_it_is(self.publisher.current().under(self.live(), epoch));
-            self.show();
-            tracing::info!(epoch, "the live policy of the process before published");
             watch.follow(if self.loaded.config.watch { files } else { &[] });
         }
     }
@@ -464,8 +432,6 @@ impl Gateway {
     }
 
     /// What operators gave this process that stands nowhere else.
-        // While this process accepts: clients wait for all that follows.
-        successor.inherit(self.given()).await?;
     fn given(&self) -> Given {
         Given { weights: self.tables.weights(), policy: self.policy.homeless() }
     }
@@ -483,6 +449,11 @@ impl Gateway {
         let weights = weighed.count();
         if weights > 0 {
             self.take_news(&News::Inherited(weights));
+        } else if is_policy_new {
+            let epoch = self.publisher.epoch() + 1;
+            self.publish_as_it_is(self.publisher.current().under(self.live(), epoch));
+            self.show();
+            tracing::info!(epoch, "the live policy of the process before published");
         }
         match self.adopted().await {
             true => Ok(()),
@@ -493,6 +464,8 @@ impl Gateway {
     /// Hands over to a process that can serve: has it take up what operators gave this one, stops accepting, has it accept,
     /// and accepts again where it does not.
     pub(super) async fn hand_over(&self, mut successor: Successor) -> Outcome {
+        // While this process accepts: clients wait for all that follows.
+        successor.inherit(self.given()).await?;
         let is_kept = |name: &String| successor.listeners.contains(name);
         let mut copies = Vec::new();
         for (held, sockets) in self.originals.all().filter(|(held, _)| is_kept(&held.name)) {
@@ -594,17 +567,6 @@ impl Gateway {
     /// Opens the access log afresh.
     pub(super) fn reopen_log(&self) {
         self.writer.reopen(&self.config().access_log.output);
-    }
-
-    /// What is due now and then.
-    pub(super) async fn keep_house(&mut self, upgrades: &Upgrades) {
-        self.retire();
-        self.show_names();
-        self.look_at_policy().await;
-        // What a new process was given must stay true.
-        if !upgrades.is_under_way() {
-            self.look_at_rollout().await;
-        }
     }
 
     /// Frees what no worker uses any more.

@@ -11,6 +11,7 @@
 mod admin;
 mod board;
 mod changes;
+mod chores;
 mod cpus;
 mod crew;
 mod debounce;
@@ -60,14 +61,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Interval, MissedTickBehavior};
 
-use admin::{AdminServer, Orders, PolicyRequest, ReloadRequest, RolloutRequest, WeightRequest};
+use admin::{AdminServer, Orders, ReloadRequest};
+use chores::{Chore, Chores};
 use gateway::{Gateway, Trigger};
-use policy::News as PolicyNews;
 use put::{PutRequest, Refused};
 use signals::{Signals, Wish};
-use tables::News;
 use upgrade::{Due, Inherited, Program, Successor, UpgradeRequest, Upgrades};
 
 use crate::net;
@@ -164,9 +163,9 @@ fn run_logged(options: Options) -> Result<(), Failure> {
 
 async fn serve(options: Options, inherited: Inherited, program: Option<Program>) -> Result<(), Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::Runtime(format!("cannot catch signals: {error}")))?;
-    let (orders, mut inbox) = Inbox::new();
+    let (orders, chores, mut inbox) = Inbox::new();
     let replaces = inherited.predecessor.is_some();
-    let (mut gateway, mut admin) = Box::pin(start::start(options.source, orders, inherited)).await?;
+    let (mut gateway, mut admin) = Box::pin(start::start(options.source, orders, chores, inherited)).await?;
     announce(&gateway, options.on_started);
     let mut upgrades = upgrades(&gateway, admin.as_ref(), program)?;
     if replaces {
@@ -224,18 +223,15 @@ enum Stopped {
     Replaced { keeps_admin: bool },
 }
 
-/// Orders of the admin server.
+/// Orders of the admin server that come one after the other.
 struct Inbox {
     reloads: mpsc::Receiver<ReloadRequest>,
-    policies: mpsc::Receiver<PolicyRequest>,
-    weights: mpsc::Receiver<WeightRequest>,
     upgrades: mpsc::Receiver<UpgradeRequest>,
     puts: mpsc::Receiver<PutRequest>,
-    rollouts: mpsc::Receiver<RolloutRequest>,
 }
 
 impl Inbox {
-    fn new() -> (Orders, Self) {
+    fn new() -> (Orders, Chores, Self) {
         let (to_reload, reloads) = mpsc::channel(PENDING_ORDERS);
         let (to_policies, policies) = mpsc::channel(PENDING_ORDERS);
         let (to_weights, weights) = mpsc::channel(PENDING_ORDERS);
@@ -250,7 +246,7 @@ impl Inbox {
             puts: to_put,
             rollouts: to_rollouts,
         };
-        (orders, Self { reloads, policies, weights, upgrades, puts, rollouts })
+        (orders, Chores { policies, weights, rollouts }, Self { reloads, upgrades, puts })
     }
 }
 
@@ -266,17 +262,6 @@ enum Event {
     Housekeeping,
 }
 
-/// What the gateway does by itself, whatever else is under way.
-enum Chore {
-    Post(PolicyRequest),
-    Weigh(WeightRequest),
-    Conclude(RolloutRequest),
-    /// The live policy may be another one.
-    Policy(PolicyNews),
-    /// Names have other addresses, or issuers other keys.
-    News(News),
-}
-
 async fn control_loop(
     gateway: &mut Gateway,
     signals: &mut Signals,
@@ -285,21 +270,17 @@ async fn control_loop(
     upgrades: &mut Upgrades,
 ) -> Stopped {
     let mut bursts = watch::bursts(gateway.watch.as_ref());
-    let mut housekeeping = rounds();
+    let mut housekeeping = chores::rounds();
     loop {
         let event = tokio::select! {
             wish = signals.next() => Event::Wish(wish),
             () = stop.0.notified() => return Stopped::Asked("stop"),
             Some(request) = inbox.reloads.recv() => Event::Reload(request),
-            Some(request) = inbox.policies.recv() => Event::Chore(Chore::Post(request)),
-            Some(request) = inbox.weights.recv() => Event::Chore(Chore::Weigh(request)),
             Some(request) = inbox.upgrades.recv() => Event::Upgrade(request),
             Some(request) = inbox.puts.recv() => Event::Put(request),
-            Some(request) = inbox.rollouts.recv() => Event::Chore(Chore::Conclude(request)),
             started = upgrades.next() => Event::Successor(started),
             Some(()) = bursts.recv() => Event::Files,
-            news = gateway.tables.news() => Event::Chore(Chore::News(news)),
-            news = gateway.policy.news() => Event::Chore(Chore::Policy(news)),
+            chore = gateway.next_chore() => Event::Chore(chore),
             _ = housekeeping.tick() => Event::Housekeeping,
         };
         let due = match event {
@@ -332,7 +313,11 @@ async fn control_loop(
                 None
             }
             Event::Housekeeping => {
-                gateway.keep_house(upgrades).await;
+                gateway.keep_house().await;
+                // What a new process was given must stay true.
+                if !upgrades.is_under_way() {
+                    gateway.look_at_rollout().await;
+                }
                 if gateway.crew.any_finished() {
                     return Stopped::WorkerDied;
                 }
@@ -347,23 +332,16 @@ async fn control_loop(
     }
 }
 
+/// Does it, unless it decides about a trial while an upgrade is under way: what the new process was given must stay true.
 async fn see_to(chore: Chore, gateway: &mut Gateway, upgrades: &Upgrades) {
     match chore {
-        Chore::Post((bytes, reply)) => drop(reply.send(gateway.post_policy(&bytes).await)),
-        Chore::Weigh(((cluster, address, wanted), reply)) => {
-            drop(reply.send(gateway.weigh(&cluster, address, wanted).await));
+        Chore::Conclude((_, reply)) if upgrades.is_under_way() => {
+            drop(reply.send(Err("an upgrade is under way".to_owned())));
         }
-        Chore::Conclude((order, reply)) => drop(reply.send(upgrades.conclude_rollout(gateway, order).await)),
-        Chore::Policy(news) => gateway.take_policy(news).await,
-        Chore::News(news) => gateway.take_news(&news),
+        chore @ (Chore::Post(_) | Chore::Weigh(_) | Chore::Conclude(_) | Chore::Policy(_) | Chore::News(_)) => {
+            gateway.see_to(chore).await;
+        }
     }
-}
-
-/// When housekeeping is due: an interval and not a sleep, which busy events would start anew each time.
-fn rounds() -> Interval {
-    let mut rounds = tokio::time::interval(HOUSEKEEPING);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    rounds
 }
 
 /// Reloads and answers whoever waits for that, unless an end is asked for: a name that does not resolve must not hold it up.

@@ -70,6 +70,8 @@ pub(super) struct Answers<A = System> {
     asker: A,
     wanted: Wanted,
     answers: HashMap<Arc<str>, Answer>,
+    /// What was known of the others: the trial that wanted them may be over by now.
+    known: HashMap<Arc<str>, Record>,
 }
 
 impl<A> Answers<A> {
@@ -162,10 +164,12 @@ impl<A: Asker> Names<A> {
     pub(super) fn ask_for_new_of(&self, configs: &[&Config]) -> impl Future<Output = Answers<A>> + use<A> {
         let wanted = Wanted::of(configs);
         let asker = self.asker_of(&wanted);
-        let unknown = wanted.hosts.keys().filter(|host| !self.records.contains_key(*host)).cloned().collect();
+        let of = |host: &Arc<str>| Some((Arc::clone(host), self.records.get(host)?.clone()));
+        let known: HashMap<_, _> = wanted.hosts.keys().filter_map(of).collect();
+        let unknown = wanted.hosts.keys().filter(|host| !known.contains_key(*host)).cloned().collect();
         async move {
             let answers = ask_each(&asker, unknown).await;
-            Answers { asker, wanted, answers }
+            Answers { asker, wanted, answers, known }
         }
     }
 
@@ -176,23 +180,35 @@ impl<A: Asker> Names<A> {
         }
     }
 
-    /// The addresses of all names of `config`, of which the new ones had these answers; what is known stays as it is.
-    /// Followed by [`Names::on_published`] or [`Names::on_rejected`].
+    /// The addresses of all names of configurations, of which the new ones had these answers; what is known stays as it is.
+    /// The last of `configs` is the one that was asked for, the others may have changed since. Followed by
+    /// [`Names::on_published`] or [`Names::on_rejected`].
     ///
     /// # Errors
     /// One sentence for each name without an address, naming its cluster.
-    pub(super) fn resolve(&mut self, config: &Config, new: Answers<A>) -> Result<Resolved, Vec<String>> {
-        let Answers { asker, wanted, answers } = new;
+    pub(super) fn resolve(&mut self, configs: &[&Config], new: Answers<A>) -> Result<Resolved, Vec<String>> {
+        let Answers { asker, wanted: asked, answers, known } = new;
+        let wanted = Wanted::of(configs);
+        let asker = if wanted.dns == asked.dns { asker } else { self.asker_of(&wanted) };
+        let now_ms = (self.now_ms)();
         let mut fresh = HashMap::new();
         let mut failures = Vec::new();
         for (host, answer) in answers {
-            let mut record = Record::new(wanted.hosts[&host]);
+            let Some(bounds) = wanted.hosts.get(&host) else { continue };
+            let mut record = Record::new(*bounds);
             let turn = record.on_answer(&answer, self.rng.u64());
             self.counts.on_answer(record.is_failing());
             if record.is_failing() {
-                failures.push(explain(config, &host, record.trouble().unwrap_or_default()));
+                failures
+                    .extend(configs.last().map(|config| explain(config, &host, record.trouble().unwrap_or_default())));
             } else {
-                fresh.insert(host, (record, (self.now_ms)() + turn.wait_ms));
+                fresh.insert(host, (record, now_ms + turn.wait_ms));
+            }
+        }
+        for (host, mut record) in known {
+            if let (Some(bounds), None) = (wanted.hosts.get(&host), self.records.get(&host)) {
+                record.on_bounds(*bounds);
+                fresh.insert(host, (record, now_ms));
             }
         }
         if !failures.is_empty() {

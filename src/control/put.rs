@@ -170,7 +170,9 @@ impl Gateway {
         if !condition.is_met(seen.as_ref(), self.read_last().tag().as_ref()) {
             return Err(condition.refusal(seen));
         }
-        let loaded = self.source.with_main(text.clone()).load().await.map_err(Refused::Invalid)?;
+        self.rollouts.on_reading();
+        let loading = self.source.with_main(text.clone()).load();
+        let loaded = self.meanwhile(loading).await.map_err(Refused::Invalid)?;
         let tag = written::tag(&text);
         let keeping = Keeping::new(path, seen, text).await?;
         let epoch = self.take_up_loaded(Trigger::Put, loaded, Some(keeping)).await?;

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::admin::{AdminServer, Orders};
 use super::board::{Board, Fixed, Seat};
 use super::changes::listener_changes;
+use super::chores::Chores;
 use super::crew::{Berth, Crew, Shared};
 use super::driver::Choice;
 use super::gateway::Gateway;
@@ -62,10 +63,11 @@ struct Prepared {
 pub(super) async fn start(
     source: Source,
     orders: Orders,
+    chores: Chores,
     mut inherited: Inherited,
 ) -> Result<(Gateway, Option<AdminServer>), Failure> {
     let mut predecessor = inherited.predecessor.take();
-    let started = Box::pin(start_after(source, orders, inherited, predecessor.as_mut())).await;
+    let started = Box::pin(start_after(source, orders, chores, inherited, predecessor.as_mut())).await;
     if let Some(predecessor) = &mut predecessor {
         predecessor.tell(started.as_ref().map(|(gateway, _)| gateway.publisher.epoch())).await;
     }
@@ -78,6 +80,7 @@ pub(super) async fn start(
 async fn start_after(
     source: Source,
     orders: Orders,
+    chores: Chores,
     mut inherited: Inherited,
     predecessor: Option<&mut Predecessor>,
 ) -> Result<(Gateway, Option<AdminServer>), Failure> {
@@ -87,10 +90,10 @@ async fn start_after(
     let board = Arc::clone(&prepared.board);
     let Some(predecessor) = predecessor else {
         let server = AdminServer::start(&admin, board, orders, socket).await.map_err(Failure::Runtime)?;
-        let (gateway, _none_left) = prepared.launch(false).map_err(Failure::Runtime)?;
+        let (gateway, _none_left) = prepared.launch(chores, false).map_err(Failure::Runtime)?;
         return Box::pin(serves(gateway)).await.map(|gateway| (gateway, server));
     };
-    let (gateway, later) = prepared.launch(true).map_err(Failure::Runtime)?;
+    let (gateway, later) = prepared.launch(chores, true).map_err(Failure::Runtime)?;
     let mut gateway = launched(gateway).await?;
     if let Some(given) = predecessor.relieve(inherited.kept, socket.is_some()).await? {
         // The other process accepts as long as this takes.
@@ -186,7 +189,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
 
 impl Prepared {
     /// Starts the workers; `leaves_inherited` has them accept on what was inherited only later, and gives it back.
-    fn launch(self, leaves_inherited: bool) -> Result<(Gateway, Vec<Copies>), String> {
+    fn launch(self, chores: Chores, leaves_inherited: bool) -> Result<(Gateway, Vec<Copies>), String> {
         let (reports, found) = mpsc::unbounded_channel();
         let mut probes = Probes::new(reports);
         let sides = Sides::alone(&self.loaded.config);
@@ -230,6 +233,7 @@ impl Prepared {
             traces: self.traces,
             policy: self.policy,
             rollouts: Rollouts::default(),
+            chores,
         };
         gateway.follow_files();
         gateway.show();

@@ -99,8 +99,8 @@ impl Tables {
     /// # Errors
     /// Every name without an address, or what the compiler refuses; follow neither by [`Tables::on_published`].
     pub(super) fn compile(&mut self, sides: Sides<'_>, epoch: u64, new: Answers) -> Result<Snapshot, String> {
-        let newest = sides.candidate.map_or(sides.current, |staged| staged.config);
-        let resolved = self.names.resolve(newest, new).map_err(|all| all.join("\n"))?;
+        let configs: Vec<_> = sides.configs().collect();
+        let resolved = self.names.resolve(&configs, new).map_err(|all| all.join("\n"))?;
         self.assemble(sides, epoch, &resolved)
     }
 

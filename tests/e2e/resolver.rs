@@ -9,8 +9,11 @@ use super::dns::DnsServer;
 use super::endpoint::Endpoint;
 use super::gateway::{Gateway, json};
 use super::origin::Origin;
+use super::patient::Patient;
 use super::plan::{Io, Plan};
+use super::trial::{answers, ends, rollout, stages};
 use super::wait::{Ends, now_ms, until, until_true};
+use super::wire::Wire;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -96,6 +99,81 @@ fn a_reload_that_waits_for_a_name_holds_up_nobody(io: Io) {
     let began_ms = now_ms();
     gateway.stop();
     assert!(now_ms() - began_ms < 5_000, "{} ms", now_ms() - began_ms);
+}
+
+/// A configuration with a name for which nobody answers.
+fn waiting(plan: Plan) -> String {
+    plan.cluster_of("more", "{ url: 'http://new.test' }").yaml()
+}
+
+/// Asks for something that is not answered while this waits: nothing waits longer than for all new names together.
+fn orders(gateway: &Gateway, method: &str, page: &str, body: &str) -> Wire {
+    let mut wire = Wire::to(gateway.admin());
+    let (host, length) = (gateway.admin(), body.len());
+    wire.sends(format!("{method} {page} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"));
+    wire
+}
+
+/// F43, H1, I5: a reload that waits for the address of a new name holds up neither the switch of the live policy, posted or in
+/// its file, nor the end of a trial that fails.
+fn a_reload_that_waits_for_a_name_holds_up_no_kill_switch(io: Io) {
+    let (old, new, server) = (Patient::start("old"), Patient::start("new"), DnsServer::start());
+    server.set_silent("new.test");
+    let of = |patient: &Patient| {
+        let rest = format!(
+            "dns: {{ servers: ['{}'], timeout: 60s }}\npolicy: {{ file: policy.json }}\n\
+             reload: {{ watch: false, stage: {{ share: 50%, for: 1h }} }}",
+            server.address()
+        );
+        Plan::to(io, &[patient.address()]).workers("2").log("off").and(&rest)
+    };
+    let gateway = of(&old).start();
+    let number = stages(&gateway, &of(&new).yaml());
+    gateway.writes(&waiting(of(&new)));
+    let reload = orders(&gateway, "POST", "/reload", "");
+    until_true("the new name is asked for", || server.queries("new.test") > 0);
+    let began_ms = now_ms();
+    assert_eq!(gateway.posts("/policy", "{\"enabled\": false}").status(), 200);
+    assert_eq!(gateway.client().asks("/x").expects(429).reason(), "policy_enforced");
+    gateway.folder.write("policy.json", "{\"enabled\": true}");
+    until_true("the file is taken up", || gateway.client().asks("/x").expects_any().status() == 200);
+    assert_eq!(rollout(&gateway)["running"]["number"], number);
+    new.tells_clients(500);
+    until_true("the trial is over", || {
+        answers(&gateway, 8);
+        rollout(&gateway)["phase"] == "idle"
+    });
+    assert_eq!(ends(&gateway, number)["outcome"], "rolled_back");
+    assert!(answers(&gateway, 20).iter().all(|answer| *answer == (200, "old".to_owned())));
+    assert!(now_ms() - began_ms < 20_000, "{} ms", now_ms() - began_ms);
+    assert!(reload.is_silent(), "the reload waits");
+    gateway.stop();
+}
+
+/// F43, I5: a `PUT` that waits so does not hold up what operators order either: a weight, and the end of a trial.
+fn a_put_that_waits_for_a_name_holds_up_no_order(io: Io) {
+    let (old, new, server) = (Origin::saying("old"), Origin::saying("new"), DnsServer::start());
+    server.set_silent("new.test");
+    let of = |origin: &Origin| {
+        let rest = format!(
+            "dns: {{ servers: ['{}'], timeout: 60s }}\nreload: {{ watch: false, stage: {{ share: 50%, for: 1h }} }}",
+            server.address()
+        );
+        Plan::to(io, &[origin.address()]).workers("2").log("off").and(&rest)
+    };
+    let gateway = of(&old).start();
+    let number = stages(&gateway, &of(&new).yaml());
+    let put = orders(&gateway, "PUT", "/config", &waiting(of(&new)));
+    until_true("the new name is asked for", || server.queries("new.test") > 0);
+    let began_ms = now_ms();
+    let drain = format!("/clusters/app/{}/drain", old.address());
+    assert_eq!(gateway.asks_admin("POST", &drain).status(), 200);
+    let answer = gateway.asks_admin("POST", "/rollout/abort");
+    assert_eq!(answer.status(), 200, "{answer}");
+    assert_eq!(ends(&gateway, number)["outcome"], "rolled_back");
+    assert!(now_ms() - began_ms < 20_000, "{} ms", now_ms() - began_ms);
+    assert!(put.is_silent(), "it waits");
+    gateway.stop();
 }
 
 /// B8: a TTL of 0 does not make a storm of questions, and one of an hour does not hide a change.
@@ -223,6 +301,8 @@ fn changing_addresses_cost_no_request(io: Io) {
 on_both_drivers![
     a_resolver_that_hangs_holds_up_nobody,
     a_reload_that_waits_for_a_name_holds_up_nobody,
+    a_reload_that_waits_for_a_name_holds_up_no_kill_switch,
+    a_put_that_waits_for_a_name_holds_up_no_order,
     the_ttl_is_kept_between_floor_and_ceiling,
     addresses_of_both_families_come_and_go,
     aliases_are_followed,

@@ -137,7 +137,7 @@ fn run(test: impl AsyncFnOnce(Script, Names<Script>)) {
 
 pub(super) async fn resolves<A: Asker>(names: &mut Names<A>, config: &Config) -> Result<Resolved, Vec<String>> {
     let new = names.ask_for_new(config).await;
-    names.resolve(config, new)
+    names.resolve(&[config], new)
 }
 
 async fn publishes(names: &mut Names<Script>, config: &Config) -> Resolved {
@@ -178,7 +178,7 @@ fn what_is_on_trial_does_not_say_whom_to_ask_nor_how_often() {
         candidate.dns.ttl_max = Duration::from_secs(2);
         let servers = script.lock().servers.clone();
         let new = names.ask_for_new_of(&[&current, &candidate]).await;
-        names.resolve(&candidate, new).unwrap();
+        names.resolve(&[&current, &candidate], new).unwrap();
         names.on_published();
         assert_eq!(script.lock().servers, servers);
         assert_eq!(names.statuses()[0], known[0], "due when it was");
@@ -368,10 +368,42 @@ fn known_names_are_looked_after_while_new_ones_are_asked_for() {
         assert_eq!(told, ["a.test"]);
         // It is given up in the end, and what was learnt meanwhile stays.
         let new = asking.await;
-        let refused = names.resolve(&more, new).unwrap_err();
+        let refused = names.resolve(&[&more], new).unwrap_err();
         assert_eq!(refused, ["cluster `a`: cannot resolve `new.test`: no answer within 30s"]);
         names.on_rejected();
         assert_eq!(of(&names.resolved(), "a.test", 80), ["10.0.0.2:80"]);
+    });
+}
+
+#[test]
+fn what_was_known_when_new_names_were_asked_for_is_known_when_they_are_answered() {
+    run(async |script, mut names| {
+        for host in ["a.test", "trial.test", "new.test"] {
+            script.finds(host, 20, &["10.0.0.1"]);
+        }
+        let current = config(&["a a.test:80"]);
+        let on_trial = config(&["a trial.test:80"]);
+        let new = names.ask_for_new_of(&[&current, &on_trial]).await;
+        names.resolve(&[&current, &on_trial], new).unwrap();
+        names.on_published();
+        let next = config(&["a trial.test:80", "a new.test:80"]);
+        let new = names.ask_for_new_of(&[&current, &next]).await;
+        // The trial ends meanwhile, and what it wanted is forgotten.
+        names.resolved_of(&[&current]);
+        names.on_published();
+        assert!(names.statuses().iter().all(|status| status.host == "a.test"));
+        let resolved = names.resolve(&[&current, &next], new).unwrap();
+        for host in ["a.test", "trial.test", "new.test"] {
+            assert_eq!(of(&resolved, host, 80), ["10.0.0.1:80"], "{host}");
+        }
+        names.on_published();
+        passes(&mut names, Duration::from_secs(1)).await;
+        assert_eq!(["trial.test", "new.test"].map(|host| script.asked(host)), [2, 1], "it is looked after again");
+        // What was on trial is in force meanwhile.
+        let new = names.ask_for_new_of(&[&current, &on_trial]).await;
+        let resolved = names.resolve(&[&next, &on_trial], new).unwrap();
+        assert_eq!(resolved.len(), 2);
+        assert_eq!(of(&resolved, "new.test", 80), ["10.0.0.1:80"]);
     });
 }
 

@@ -78,6 +78,8 @@ pub(super) struct Rollouts {
     running: Option<Running>,
     /// What was rolled back last, as long as the files say so.
     rejected: Option<Loaded>,
+    /// It was rolled back while files were being read.
+    is_rejected_meanwhile: bool,
     last: Option<Last>,
     /// Trials that have begun.
     begun: u32,
@@ -118,7 +120,15 @@ impl Rollouts {
         } else {
             course::Files::Other
         };
-        course::course(files, trigger == Trigger::Files, self.running.is_some(), read.rollout.is_some())
+        // Who asked for what was rolled back while it was read did not know that.
+        let is_unaware = files == course::Files::Rejected && self.is_rejected_meanwhile;
+        let by_watch = trigger == Trigger::Files || is_unaware;
+        course::course(files, by_watch, self.running.is_some(), read.rollout.is_some())
+    }
+
+    /// Files are about to be read.
+    pub(super) const fn on_reading(&mut self) {
+        self.is_rejected_meanwhile = false;
     }
 
     /// The files were read again, and say what is on trial or was rolled back already.
@@ -232,7 +242,7 @@ impl Gateway {
         let share = Share::new(if waits { 0.0 } else { rules.share });
         let staged = Staged { config: &loaded.config, share, trial: &trial };
         let asking = self.tables.ask_for_new(Sides { current: &self.loaded.config, candidate: Some(staged) });
-        let new = self.answers(asking).await;
+        let new = self.meanwhile(asking).await;
         let epoch = self.publisher.epoch() + 1;
         let sides = Sides { current: &self.loaded.config, candidate: Some(staged) };
         let snapshot = self.tables.compile(sides, epoch, new).map_err(Refused::Invalid)?;
@@ -308,6 +318,14 @@ impl Gateway {
         }
     }
 
+    /// Gives up what is on trial, if it has failed.
+    pub(super) async fn give_up_what_failed(&mut self) {
+        let judged = self.rollouts.running.as_ref().filter(|running| running.waits_until_ms.is_none());
+        if let Some(Decision::RollBack(fault)) = judged.map(Running::decide) {
+            self.roll_back(&fault.to_string()).await;
+        }
+    }
+
     /// Obeys an operator.
     ///
     /// # Errors
@@ -354,6 +372,7 @@ impl Gateway {
         let epoch = self.publisher.epoch() + 1;
         let compiled = self.tables.recompile(Sides::alone(&self.loaded.config), epoch);
         self.rollouts.rejected = self.rollouts.end(Outcome::RolledBack, reason);
+        self.rollouts.is_rejected_meanwhile = true;
         match compiled {
             Ok(snapshot) => self.put_out(snapshot),
             // Its tables are there; what only the other used is looked after until the next epoch.

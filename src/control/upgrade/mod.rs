@@ -25,7 +25,6 @@ pub(super) use successor::Successor;
 
 use super::admin::ReloadRequest;
 use super::gateway::{Gateway, Trigger};
-use super::rollout::{Concluded, Order};
 use super::systemd;
 
 /// The new process, and the epoch that it serves by; or why there is none.
@@ -98,15 +97,6 @@ impl Upgrades {
     /// Is one under way?
     pub(super) const fn is_under_way(&self) -> bool {
         self.under_way.is_some()
-    }
-
-    /// Obeys an operator who decides about what is on trial, unless an upgrade is under way: what the new process was given
-    /// must stay true.
-    pub(super) async fn conclude_rollout(&self, gateway: &mut Gateway, order: Order) -> Result<Concluded, String> {
-        if self.is_under_way() {
-            return Err("an upgrade is under way".to_owned());
-        }
-        gateway.conclude_rollout(order).await
     }
 
     /// The new process once it could serve, or why it cannot; may be abandoned.
