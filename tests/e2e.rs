@@ -248,6 +248,8 @@ mod queues;
 mod rate_limits;
 #[path = "e2e/redis.rs"]
 mod redis;
+#[path = "e2e/redis_front.rs"]
+mod redis_front;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/reload_faults.rs"]
@@ -278,6 +280,8 @@ mod rust_clients;
 mod scrapers;
 #[path = "e2e/secure_probes.rs"]
 mod secure_probes;
+#[path = "e2e/shared_limit_faults.rs"]
+mod shared_limit_faults;
 #[path = "e2e/shared_limits.rs"]
 mod shared_limits;
 #[path = "e2e/shared_policy.rs"]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::folder::Folder;
@@ -25,6 +26,23 @@ impl Redis {
     /// Where gateways find it.
     pub(crate) fn url(&self) -> String {
         format!("unix://{}", self.folder.path("s").display())
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path("s")
+    }
+
+    /// The first line of the answer to each of these commands.
+    pub(crate) fn says<const N: usize>(&self, commands: [&str; N]) -> [String; N] {
+        let mut stream = UnixStream::connect(self.socket()).expect("it listens");
+        stream.write_all((commands.join("\r\n") + "\r\n").as_bytes()).expect("it reads");
+        let mut reader = BufReader::new(stream);
+        commands.map(|_| {
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("it answers");
+            line.trim_end().to_owned()
+        })
     }
 
     /// Sets a key to a value, and tells nobody.

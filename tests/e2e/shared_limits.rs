@@ -10,7 +10,7 @@ use super::redis::Redis;
 use super::wait::until_true;
 
 /// A gateway of two workers that answers by itself, under a limit that it shares.
-fn sharing(io: Io, limit: &str, store: &str) -> Plan {
+pub(crate) fn sharing(io: Io, limit: &str, store: &str) -> Plan {
     let policy =
         format!("p: {{ rate_limit: {{ key: global, limit: {limit}, scope: cluster, store: {{ {store} }} }} }}");
     let route = "name: all, match: { path: /* }, respond: { status: 200, body: in }, policies: [p]";
@@ -116,22 +116,42 @@ fn without_its_store_a_policy_does_what_it_says(io: Io) {
     }
 }
 
-/// F38: a store that is stopped costs a request its `store_timeout`, and most of them nothing; what it says when it goes on is
-/// taken up again.
-fn a_store_that_does_not_answer_is_not_waited_for(io: Io) {
+/// A reload loses no lease: of the limit no more passes, and no less than the leases that end with it.
+fn leases_outlive_a_reload(io: Io) {
     let redis = Redis::start();
-    let store = format!("redis: '{}', mode: exact, store_timeout: 100ms", redis.url());
-    let gateway = sharing(io, "5000/24h", &store).start();
-    let mut client = gateway.client();
-    until_true("the store to answer", || client.asks("/").expects(200).field("x-ratelimit-limit").is_some());
-    redis.freezes();
-    for _ in 0..50 {
-        client.asks("/").expects(200);
+    let store = format!("redis: '{}', store_timeout: 5s", redis.url());
+    let plan = sharing(io, "2000/24h", &store);
+    let gateway = plan.start();
+    let mut sum = passed(&[gateway.address()], 200);
+    assert_eq!(sum, 800);
+    for round in 0..3 {
+        let asked = gateway.metric("rate_limiter_store_requests_total");
+        gateway.adopts(
+            &plan
+                .clone()
+                .route(&format!("name: r{round}, match: {{ path: /r{round} }}, respond: {{ status: 200 }}"))
+                .yaml(),
+        );
+        sum += passed(&[gateway.address()], 1);
+        let more = gateway.metric("rate_limiter_store_requests_total") - asked;
+        assert!(more <= 2.0, "{more} questions for four requests: the leases were dropped");
     }
-    assert!(gateway.metric("rate_limiter_store_errors_total{reason=\"timeout\"}") >= 1.0);
-    assert!(gateway.metric("rate_limiter_store_errors_total{reason=\"resting\"}") >= 1.0);
-    redis.thaws();
-    until_true("the store to be asked again", || client.asks("/").expects(200).field("x-ratelimit-limit").is_some());
+    sum += passed(&[gateway.address()], 400);
+    assert!((1960..=2000).contains(&sum), "{sum}");
+    gateway.stop();
+}
+
+/// What of a lease is not used in its window is lost, and counted.
+fn what_is_lost_of_leases_is_counted(io: Io) {
+    let redis = Redis::start();
+    let store = format!("redis: '{}', store_timeout: 5s", redis.url());
+    let gateway = sharing(io, "1000/1s", &store).start();
+    passed(&[gateway.address()], 20);
+    let mut client = gateway.client();
+    until_true("a lease whose window is over", || {
+        client.asks("/").expects(200);
+        gateway.metric("rate_limiter_lease_lost_total") > 0.0
+    });
     gateway.stop();
 }
 
@@ -139,5 +159,6 @@ on_both_drivers![
     of_many_at_once_to_three_gateways_no_more_than_the_limit_passes,
     leases_are_asked_for_ahead_of_use,
     without_its_store_a_policy_does_what_it_says,
-    a_store_that_does_not_answer_is_not_waited_for,
+    leases_outlive_a_reload,
+    what_is_lost_of_leases_is_counted,
 ];

@@ -8,6 +8,7 @@ mod script;
 
 pub(super) use desk::open;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,20 +16,29 @@ use crate::clock;
 use crate::limits;
 use crate::policy::limit::{Algorithm, Charge, Granted, StoreError};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, IntoConnectionInfo, RedisResult, Script};
+use redis::{Client, IntoConnectionInfo, RedisError, RedisResult, Script};
 
 /// Between two questions to a server that does not answer.
 const REST: Duration = Duration::from_millis(limits::STORE_REST_MS);
-/// Longest pause between two attempts to connect.
-const RECONNECT: Duration = Duration::from_secs(1);
+/// Longest time that it takes to connect.
+const CONNECT: Duration = Duration::from_secs(1);
 
 /// A server of Redis, connected to when it is first asked.
 pub(super) struct Store {
-    connection: ConnectionManager,
+    /// Where it is, without user and password.
+    name: String,
+    client: Client,
+    link: Mutex<Link>,
     sliding_window: Script,
     token_bucket: Script,
     /// Milliseconds of the monotonic clock at which it may be asked again after it did not answer; 0 while it does.
     asleep_until: AtomicU64,
+}
+
+struct Link {
+    connection: ConnectionManager,
+    /// Why there was no answer, as it was told in the log; `None` while there are answers.
+    trouble: Option<String>,
 }
 
 impl Store {
@@ -39,15 +49,11 @@ impl Store {
     pub(super) fn new(url: &str) -> Result<Self, String> {
         let refused = |_error| "not a URL of Redis: expected `redis://host:port` or `unix:///path`".to_owned();
         let client = url.into_connection_info().and_then(Client::open).map_err(refused)?;
-        let config = ConnectionManagerConfig::new()
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(RECONNECT)
-            .set_connection_timeout(Some(RECONNECT))
-            // Each question has its own time, see `charge`.
-            .set_response_timeout(None);
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(refused)?;
+        let link = Link { connection: connection(&client).map_err(refused)?, trouble: None };
         Ok(Self {
-            connection,
+            name: client.get_connection_info().addr().to_string(),
+            client,
+            link: Mutex::new(link),
             sliding_window: script::sliding_window(),
             token_bucket: script::token_bucket(),
             asleep_until: AtomicU64::new(0),
@@ -68,15 +74,50 @@ impl Store {
             self.rest(REST.max(patience));
         }
         let result = match tokio::time::timeout(patience, self.ask(charge)).await {
-            Ok(Ok(numbers)) => granted(numbers, charge.want),
-            Ok(Err(error)) => Err(sort(&error)),
-            Err(_elapsed) => Err(StoreError::TimedOut),
+            Ok(Ok(numbers)) => {
+                granted(numbers, charge.want).map_err(|error| (error, "no answer of our script".to_owned()))
+            }
+            Ok(Err(error)) => {
+                self.begin_anew();
+                Err((sort(&error), explain(&error)))
+            }
+            Err(_elapsed) => Err((StoreError::TimedOut, "no answer in time".to_owned())),
         };
         match result {
-            Ok(_) => self.asleep_until.store(0, Ordering::Relaxed),
-            Err(_) => self.rest(REST),
+            Ok(granted) => {
+                if self.asleep_until.swap(0, Ordering::Relaxed) > 0 {
+                    self.on_answers();
+                }
+                Ok(granted)
+            }
+            Err((error, why)) => {
+                self.rest(REST);
+                self.on_trouble(why);
+                Err(error)
+            }
         }
-        result
+    }
+
+    /// The next question begins another connection. Of itself a connection that failed by anything but its end, such as rubbish
+    /// or a refused password, would repeat that failure for ever.
+    fn begin_anew(&self) {
+        if let (Ok(connection), Ok(mut link)) = (connection(&self.client), self.link.lock()) {
+            link.connection = connection;
+        }
+    }
+
+    fn on_trouble(&self, why: String) {
+        let Ok(mut link) = self.link.lock() else { return };
+        if link.trouble.as_ref() != Some(&why) {
+            tracing::error!(store = self.name, why, "a store of rate limits does not answer");
+        }
+        link.trouble = Some(why);
+    }
+
+    fn on_answers(&self) {
+        if self.link.lock().is_ok_and(|mut link| link.trouble.take().is_some()) {
+            tracing::info!(store = self.name, "a store of rate limits answers again");
+        }
     }
 
     fn rest(&self, time: Duration) {
@@ -92,8 +133,21 @@ impl Store {
         let period_us = u64::try_from(charge.period.as_micros()).unwrap_or(u64::MAX);
         let mut call = script.key(&charge.key[..]);
         call.arg(charge.limit).arg(period_us).arg(charge.want).arg(burst);
-        call.invoke_async(&mut self.connection.clone()).await
+        let connection = self.link.lock().map(|link| link.connection.clone());
+        let mut connection = connection.map_err(|_poisoned| RedisError::from(std::io::Error::other("poisoned")))?;
+        call.invoke_async(&mut connection).await
     }
+}
+
+/// A connection that is opened by the first question, and again when it ended.
+fn connection(client: &Client) -> RedisResult<ConnectionManager> {
+    let config = ConnectionManagerConfig::new()
+        // Who asks is told at once why there is none, and the next question is the next attempt.
+        .set_number_of_retries(0)
+        .set_connection_timeout(Some(CONNECT))
+        // Each question has its own time, see `charge`.
+        .set_response_timeout(None);
+    ConnectionManager::new_lazy_with_config(client.clone(), config)
 }
 
 fn now_ms() -> u64 {
@@ -108,7 +162,16 @@ fn granted((granted, left, reset, retry): (i64, i64, i64, i64), want: u32) -> Re
     if granted.granted > want { Err(StoreError::Refused) } else { Ok(granted) }
 }
 
-fn sort(error: &redis::RedisError) -> StoreError {
+/// What an error says without words of the server, which may be anything.
+fn explain(error: &RedisError) -> String {
+    match error.code() {
+        _ if error.is_io_error() => error.to_string(),
+        Some(code) => format!("{} ({code})", error.category()),
+        None => error.category().to_owned(),
+    }
+}
+
+fn sort(error: &RedisError) -> StoreError {
     if error.is_timeout() {
         StoreError::TimedOut
     } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {

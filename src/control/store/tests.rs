@@ -194,6 +194,47 @@ fn rubbish_is_refused() {
     }
 }
 
+/// F38: a server that has talked rubbish, or refused us, is heard again by itself, whatever it said.
+#[test]
+fn a_server_that_talked_rubbish_is_heard_once_it_does_not() {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+    let server = Server::start();
+    run(async {
+        for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "-WRONGPASS no\r\n-WRONGPASS no\r\n", ":1\r\n:1\r\n:1\r\n"] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let store = Store::new(&format!("redis://{}", listener.local_addr().unwrap())).unwrap();
+            let (is_well, path) = (Rc::new(Cell::new(false)), server.folder.join("s"));
+            let knows = Rc::clone(&is_well);
+            let front = tokio::task::spawn_local(async move {
+                loop {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    if knows.get() {
+                        let mut redis = tokio::net::UnixStream::connect(&path).await.unwrap();
+                        tokio::task::spawn_local(async move { copy_bidirectional(&mut stream, &mut redis).await });
+                        continue;
+                    }
+                    tokio::task::spawn_local(async move {
+                        let mut read = [0; 4096];
+                        while stream.read(&mut read).await.is_ok_and(|count| count > 0) {
+                            let _sent = stream.write_all(answer.as_bytes()).await;
+                        }
+                    });
+                }
+            });
+            assert_eq!(store.charge(&charge("r", 1), PATIENCE).await, Err(StoreError::Refused), "{answer:?}");
+            is_well.set(true);
+            let begun = Instant::now();
+            while store.charge(&charge("r", 1), Duration::from_millis(500)).await.is_err() {
+                assert!(begun.elapsed() < Duration::from_secs(5), "{answer:?}: it is not heard again");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            front.abort();
+        }
+    });
+}
+
 /// A limit as the scripts should keep it, without rounding of times.
 #[derive(Default)]
 struct Model {
@@ -221,7 +262,7 @@ impl Model {
 fn the_scripts_count_as_their_models_do() {
     let server = Server::start();
     run(async {
-        let mut connection = server.store().connection;
+        let mut connection = server.store().link.into_inner().unwrap().connection;
         for seed in 0..6 {
             let mut rng = Rng::from_seed(seed);
             let (limit, period) = (1 + rng.below(20), 5_000_000 * (1 + rng.below(20)));
