@@ -85,6 +85,8 @@ mod process;
 mod rpc;
 #[path = "e2e/secure_origin.rs"]
 mod secure_origin;
+#[path = "e2e/signers.rs"]
+mod signers;
 #[path = "e2e/site.rs"]
 mod site;
 #[path = "e2e/tool.rs"]
@@ -306,6 +308,8 @@ mod tls;
 mod tls_faults;
 #[path = "e2e/tls_traffic.rs"]
 mod tls_traffic;
+#[path = "e2e/token_algorithms.rs"]
+mod token_algorithms;
 #[path = "e2e/tokens.rs"]
 mod tokens;
 #[path = "e2e/top.rs"]

@@ -77,7 +77,8 @@ fn password_hash(password: &str, kib: u32, passes: u32) -> String {
     hasher.hash_password(password.as_bytes(), &salt).expect("a hash").to_string()
 }
 
-fn signed(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+/// A token of this header and payload, and of what `sign` makes of both.
+pub(crate) fn signed(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let encoded = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
     let message = format!("{}.{}", encoded(header), encoded(payload));
     let signature = BASE64URL_NOPAD.encode(&sign(message.as_bytes()));
