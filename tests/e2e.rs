@@ -184,6 +184,8 @@ mod h2_upstream_ends;
 mod h2_upstream_faults;
 #[path = "e2e/h2_upstream_heads.rs"]
 mod h2_upstream_heads;
+#[path = "e2e/h2_upstream_identities.rs"]
+mod h2_upstream_identities;
 #[path = "e2e/h2_upstream_policies.rs"]
 mod h2_upstream_policies;
 #[path = "e2e/h2_upstream_refusals.rs"]

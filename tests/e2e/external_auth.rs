@@ -1,5 +1,7 @@
 //! J4: another service is asked whether a request may pass.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::gateway::Gateway;
@@ -7,7 +9,7 @@ use super::h2_client::H2Client;
 use super::message::Message;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::{PATIENCE, now_ms};
+use super::wait::{PATIENCE, now_ms, until_true};
 
 fn reply(status: &str, fields: &str, content: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{content}", content.len()).into_bytes()
@@ -217,10 +219,36 @@ fn who_may_pass_is_remembered(io: Io) {
     gateway.stop();
 }
 
+/// After its time the service is asked anew, and what it says by then holds: who may pass no more does not.
+fn what_is_remembered_is_asked_anew_after_its_time(io: Io) {
+    let (turn, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
+    let (lets, count) = (Arc::clone(&turn), Arc::clone(&asked));
+    let service = Origin::answering(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        reply(if lets.load(Ordering::Relaxed) { "200 OK" } else { "403 Forbidden" }, "X-User: alice\r\n", "")
+    });
+    let origin = Origin::answering(fields);
+    let gateway = plan(io, &origin, &service, ", cache: { for: 2s }").start();
+    let mut client = gateway.client();
+    let mut asks = || {
+        client.sends(get("/", &bearer("a")));
+        client.expects_any().status()
+    };
+    let began_ms = now_ms();
+    assert_eq!((asks(), asks()), (200, 200));
+    turn.store(false, Ordering::Relaxed);
+    until_true("the end of what is remembered", || asks() == 403);
+    let took_ms = now_ms() - began_ms;
+    assert!((900..5_000).contains(&took_ms), "{took_ms} ms");
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "once before and once after");
+    gateway.stop();
+}
+
 on_both_drivers![
     whom_the_service_lets_pass_passes,
     what_the_service_refuses_is_told_in_its_words,
     without_an_answer_the_policy_decides,
     another_endpoint_of_the_service_is_asked,
     who_may_pass_is_remembered,
+    what_is_remembered_is_asked_anew_after_its_time,
 ];

@@ -93,6 +93,27 @@ fn a_key_that_is_not_there_is_asked_for_once(io: Io) {
     gateway.stop();
 }
 
+/// In the next interval a key that is not there is asked for ahead of time again.
+fn the_next_interval_has_an_early_question_of_its_own(io: Io) {
+    let (known, never) = (Issuer::new("known"), Issuer::new("never"));
+    let published = Published::new(vec![set(&[&known])]);
+    let gateway = published.guards(io, ", refresh: 2s");
+    let mut client = gateway.client();
+    waits(&mut client, &token(&known), 200);
+    let mut asks_until = |count: u64| {
+        until("a question to the issuer", || {
+            assert_eq!(asks(&mut client, &token(&never)).0, 401);
+            (published.origin.requests() >= count).then(now_ms)
+        })
+    };
+    let (early_ms, next_ms) = (asks_until(2), asks_until(3));
+    // The pause after a question in its time is 1.8 s at least, and a second early one would have come in a tenth of one.
+    assert!(next_ms - early_ms > 600, "{} ms from an early question to the next", next_ms - early_ms);
+    let again_ms = asks_until(4);
+    assert!(again_ms - next_ms < 1_500, "{} ms to the early question of the next interval", again_ms - next_ms);
+    gateway.stop();
+}
+
 /// Without any keys nobody passes, and nobody is told that their token is bad; as soon as there are keys, they are used.
 /// Whatever the server says later that is no set of keys leaves the last good ones, and is shown; a key that it takes back
 /// is believed no more.
@@ -233,6 +254,7 @@ fn keys_come_over_tls(io: Io) {
 
 on_both_drivers![
     a_key_that_is_not_there_is_asked_for_once,
+    the_next_interval_has_an_early_question_of_its_own,
     the_last_good_keys_stay_until_there_are_others,
     a_server_of_keys_that_misbehaves_changes_nothing,
     a_server_of_keys_that_hangs_holds_nothing_up,

@@ -198,6 +198,47 @@ fn streams_and_calls_are_limited_like_requests(io: Io) {
     gateway.stop();
 }
 
+/// E3: every answer to a stream tells what is left, an endpoint's and one in its place too.
+fn answers_to_streams_tell_what_is_left(io: Io) {
+    let origin = Origin::saying("in");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+    let gateway = Plan::bare(io)
+        .speaks_h2()
+        .cluster("app", &[origin.address()])
+        .cluster("gone", &[gone])
+        .policies("p: { rate_limit: { limit: 3/1h } }")
+        .route("name: app, match: { path: /app }, cluster: app, policies: [p]")
+        .route("name: gone, match: { path: /gone }, cluster: gone, policies: [p]")
+        .start();
+    let mut client = H2Client::to(gateway.address());
+    for (path, status, left) in [("/app", 200, "2"), ("/gone", 502, "1"), ("/app", 200, "0"), ("/gone", 429, "0")] {
+        let answer = client.gets(path).expects(status);
+        let told = ["x-ratelimit-limit", "x-ratelimit-remaining"].map(|name| answer.field(name));
+        assert_eq!(told, ["3", left], "{path}: {answer:?}");
+        let reset: u64 = answer.field("x-ratelimit-reset").parse().unwrap();
+        assert!((3_500..=3_600).contains(&reset), "{answer:?}");
+    }
+    let told = gateway.client().asks("/gone").expects(429);
+    assert_eq!(told.field("x-ratelimit-remaining"), Some("0"));
+    gateway.stop();
+}
+
+/// A reload while workers hold leases of a high limit lets no more pass than the limit, and hardly fewer.
+fn a_reload_keeps_what_was_leased(io: Io) {
+    let plan = limited(io, "p: { rate_limit: { limit: 2000/1h } }", "p").workers("2");
+    let gateway = plan.start();
+    let mut sum = passed(gateway.address(), 4, 150);
+    assert_eq!(sum, 600);
+    for round in 0..3 {
+        let path = format!("match: {{ path: /r{round} }}");
+        gateway.adopts(&plan.clone().route(&format!("name: r{round}, {path}, respond: {{ status: 200 }}")).yaml());
+        sum += passed(gateway.address(), 4, 25);
+    }
+    sum += passed(gateway.address(), 8, 200);
+    assert!((1950..=2000).contains(&sum), "{sum}");
+    gateway.stop();
+}
+
 /// Scripts may read that they were refused, and a preflight costs nothing.
 fn a_preflight_is_not_counted_and_a_refusal_is_shared(io: Io) {
     let policies = "p: { rate_limit: { limit: 1/1h }, cors: { origins: ['https://app.example.com'] } }";
@@ -281,6 +322,8 @@ on_both_drivers![
     a_route_may_have_several_limits_and_share_them_with_others,
     a_reload_keeps_what_was_counted,
     streams_and_calls_are_limited_like_requests,
+    answers_to_streams_tell_what_is_left,
+    a_reload_keeps_what_was_leased,
     a_preflight_is_not_counted_and_a_refusal_is_shared,
     a_refused_client_keeps_its_connection,
 ];
