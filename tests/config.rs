@@ -237,8 +237,9 @@ impl Schema {
 
 /// Files that the schema takes although they are refused: what contradicts something else, what is not there, and values
 /// whose bounds no schema tells.
-const BEYOND_THE_SCHEMA: [&str; 14] = [
+const BEYOND_THE_SCHEMA: [&str; 15] = [
     "admin_on_a_public_address.yaml",
+    "admin_on_a_public_address_with_tls.yaml",
     "admin_on_the_port_of_a_listener.yaml",
     "bounds.yaml",
     "dns.yaml",
