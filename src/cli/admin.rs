@@ -1,5 +1,7 @@
 //! The admin server of a running gateway, as commands ask it.
 
+mod tls;
+
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,9 +14,12 @@ use hyper::{Method, Request, client};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
+use self::tls::Secured;
+pub(super) use self::tls::TlsFiles;
 use super::{Error, load};
-use crate::config::{Admin, AdminListen};
+use crate::config::{Admin, AdminListen, AdminTls};
 
 /// Bytes of an answer.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -22,7 +27,7 @@ const ANSWER_BYTES: usize = 64 << 20;
 /// Where the admin server is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Server {
-    /// The admin server: `http://HOST:PORT` or `unix:/path/of/the.sock`. Default: port `CONFIG_PORT` (9090) of this machine.
+    /// The admin server: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path/of/the.sock`. Default: port `CONFIG_PORT` (9090) of this machine.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     admin: Option<String>,
     /// The admin server of this configuration file.
@@ -32,6 +37,8 @@ pub(super) struct Server {
     /// token of that file.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFiles,
     /// Seconds to wait.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
@@ -49,12 +56,13 @@ impl Server {
 
     /// The server, found once for several questions.
     pub(super) fn site(&self) -> Result<Site, Error> {
-        let (root, token) = self.target("/")?;
-        Ok(Site { root, token, patience: Duration::from_secs(self.timeout) })
+        let Found { target, token, tls } = self.find()?;
+        let secured = target.secured_by(&self.tls, tls.as_ref())?;
+        Ok(Site { root: target, token, secured, patience: Duration::from_secs(self.timeout) })
     }
 
-    /// The page `path`, and the token to show.
-    fn target(&self, path: &str) -> Result<(Target, Option<String>), Error> {
+    /// Where it is, and the token to show.
+    fn find(&self) -> Result<Found, Error> {
         let given = match &self.token_file {
             None => self.token.clone(),
             Some(file) => {
@@ -64,14 +72,24 @@ impl Server {
             }
         };
         if let Some(file) = &self.config {
-            let (target, own) = Target::of_config(file, path)?;
-            return Ok((target, given.or(own)));
+            let found = Target::of_config(file, "/")?;
+            return Ok(Found { token: given.or(found.token), ..found });
         }
         let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
         let url = self.admin.clone().unwrap_or_else(default);
-        let target = Target::parse(url.trim_end_matches('/'), path).ok_or_else(|| wrong_url(&url))?;
-        Ok((target, given))
+        let target = Target::parse(url.trim_end_matches('/'), "/").ok_or_else(|| wrong_url(&url))?;
+        Ok(Found { target, token: given, tls: None })
     }
+}
+
+/// An admin server, as a configuration file has it.
+pub(super) struct Found {
+    /// The page of it that is asked for.
+    pub(super) target: Target,
+    /// The token to show.
+    pub(super) token: Option<String>,
+    /// How its connections are secured.
+    pub(super) tls: Option<AdminTls>,
 }
 
 /// A server, and who asks it.
@@ -79,6 +97,7 @@ impl Server {
 pub(super) struct Site {
     root: Target,
     token: Option<String>,
+    secured: Option<Secured>,
     patience: Duration,
 }
 
@@ -86,7 +105,8 @@ impl Site {
     /// The answer to a request for a page, with a body when there is something to say.
     pub(super) fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Answer, Error> {
         let target = self.root.at(path);
-        let question = Question { method, body: body.unwrap_or_default(), token: self.token.clone() };
+        let (token, secured) = (self.token.clone(), self.secured.clone());
+        let question = Question { method, body: body.unwrap_or_default(), token, secured };
         let asked = ask(&target, question, self.patience);
         asked.map_err(|error| Error::Runtime(format!("{target}: {error}; is the gateway running?")))
     }
@@ -115,6 +135,13 @@ pub(super) enum Target {
         /// The page.
         path: String,
     },
+    /// Over TCP, secured.
+    Tls {
+        /// Host and port.
+        authority: String,
+        /// The page.
+        path: String,
+    },
     /// Over a unix socket.
     Unix {
         /// The socket.
@@ -128,6 +155,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { authority, path } => write!(f, "http://{authority}{path}"),
+            Self::Tls { authority, path } => write!(f, "https://{authority}{path}"),
             Self::Unix { socket, path: _ } => write!(f, "unix:{}", socket.display()),
         }
     }
@@ -139,6 +167,7 @@ impl Target {
         let path = path.to_owned();
         match self {
             Self::Tcp { authority, .. } => Self::Tcp { authority: authority.clone(), path },
+            Self::Tls { authority, .. } => Self::Tls { authority: authority.clone(), path },
             Self::Unix { socket, .. } => Self::Unix { socket: socket.clone(), path },
         }
     }
@@ -148,26 +177,41 @@ impl Target {
         if let Some(socket) = url.strip_prefix("unix:") {
             return Some(Self::Unix { socket: Path::new(socket).to_owned(), path: path.to_owned() });
         }
-        let rest = url.strip_prefix("http://")?;
+        let (rest, is_secured) = match url.strip_prefix("https://") {
+            Some(rest) => (rest, true),
+            None => (url.strip_prefix("http://")?, false),
+        };
         let (authority, path) = rest.find('/').map_or((rest, path), |at| rest.split_at(at));
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        Some(Self::Tcp { authority, path: path.to_owned() })
+        let authority =
+            if has_port { authority.to_owned() } else { format!("{authority}:{}", if is_secured { 443 } else { 80 }) };
+        let path = path.to_owned();
+        Some(if is_secured { Self::Tls { authority, path } } else { Self::Tcp { authority, path } })
     }
 
-    /// The page `path` of the admin server of a configuration file, and its token.
-    pub(super) fn of_config(file: &Path, path: &str) -> Result<(Self, Option<String>), Error> {
+    /// The page `path` of the admin server of a configuration file.
+    pub(super) fn of_config(file: &Path, path: &str) -> Result<Found, Error> {
         let path = path.to_owned();
         let Admin { listen, tls, token, read_token } = load(file)?.config.admin;
         let token = token.or(read_token).map(|token| token.secret().to_owned());
-        match listen {
-            AdminListen::Tcp(_) if tls.is_some() => {
-                let how = "ask with `curl --cacert`, or from this machine over a unix socket";
-                Err(Error::Runtime(format!("this command does not speak TLS, which the admin server needs: {how}")))
+        let target = match listen {
+            AdminListen::Tcp(address) => {
+                let authority = here(address).to_string();
+                if tls.is_some() { Self::Tls { authority, path } } else { Self::Tcp { authority, path } }
             }
-            AdminListen::Tcp(address) => Ok((Self::Tcp { authority: here(address).to_string(), path }, token)),
-            AdminListen::Unix(socket) => Ok((Self::Unix { socket, path }, token)),
-            AdminListen::Off => Err(Error::Runtime("the admin server is off in this configuration".to_owned())),
+            AdminListen::Unix(socket) => Self::Unix { socket, path },
+            AdminListen::Off => {
+                return Err(Error::Runtime("the admin server is off in this configuration".to_owned()));
+            }
+        };
+        Ok(Found { target, token, tls })
+    }
+
+    /// What secures connections to it, where they are.
+    pub(super) fn secured_by(&self, files: &TlsFiles, known: Option<&AdminTls>) -> Result<Option<Secured>, Error> {
+        match self {
+            Self::Tls { authority, .. } => files.secure(authority, known).map(Some),
+            Self::Tcp { .. } | Self::Unix { .. } => Ok(None),
         }
     }
 }
@@ -181,7 +225,7 @@ fn here(mut address: SocketAddr) -> SocketAddr {
 }
 
 pub(super) fn wrong_url(url: &str) -> Error {
-    Error::Usage(format!("`{url}` is neither http://... nor unix:..."))
+    Error::Usage(format!("`{url}` is none of http://..., https://... and unix:..."))
 }
 
 /// What is asked.
@@ -190,6 +234,8 @@ pub(super) struct Question {
     pub(super) method: Method,
     pub(super) body: String,
     pub(super) token: Option<String>,
+    /// What secures the connection to a [`Target::Tls`].
+    pub(super) secured: Option<Secured>,
 }
 
 /// Asks for a page and waits for its answer no longer than `patience`.
@@ -200,6 +246,12 @@ pub(super) fn ask(target: &Target, question: Question, patience: Duration) -> io
             match target {
                 Target::Tcp { authority, path } => {
                     let stream = TcpStream::connect(authority).await?;
+                    exchange(stream, authority, path, question).await
+                }
+                Target::Tls { authority, path } => {
+                    let Secured { config, name } = question.secured.clone().ok_or_else(|| other("no TLS"))?;
+                    let stream = TcpStream::connect(authority).await?;
+                    let stream = TlsConnector::from(config).connect(name, stream).await?;
                     exchange(stream, authority, path, question).await
                 }
                 Target::Unix { socket, path } => {
@@ -219,7 +271,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     host: &str,
     path: &str,
-    Question { method, body, token }: Question,
+    Question { method, body, token, secured: _ }: Question,
 ) -> io::Result<Answer> {
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
     let task = tokio::spawn(connection);
@@ -260,7 +312,10 @@ mod tests {
         assert_eq!(parse("http://[::1]"), tcp("[::1]:80", "/health"));
         let unix = Target::Unix { socket: "/run/a.sock".into(), path: "/health".to_owned() };
         assert_eq!(parse("unix:/run/a.sock"), Some(unix));
-        assert_eq!(parse("https://localhost"), None);
+        let tls = |authority: &str| Some(Target::Tls { authority: authority.to_owned(), path: "/health".to_owned() });
+        assert_eq!(parse("https://localhost"), tls("localhost:443"));
+        assert_eq!(parse("https://localhost:9090"), tls("localhost:9090"));
+        assert_eq!(parse("ftp://localhost"), None);
     }
 
     /// The answer to a question, and what was asked.
@@ -277,7 +332,12 @@ mod tests {
         });
         let told = ask(
             &target,
-            Question { method: Method::POST, body: "body".to_owned(), token: Some("t".to_owned()) },
+            Question {
+                method: Method::POST,
+                body: "body".to_owned(),
+                token: Some("t".to_owned()),
+                ..Question::default()
+            },
             Duration::from_secs(20),
         );
         (told, server.join().unwrap())

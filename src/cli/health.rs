@@ -4,18 +4,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Error;
-use super::admin::{Question, Target, ask, wrong_url};
+use super::admin::{Found, Question, Target, TlsFiles, ask, wrong_url};
 
 /// Exit code 0 when the answer is 200, else 1 with the reason.
 #[derive(Debug, clap::Args)]
 pub(super) struct Health {
-    /// The page to ask: `http://HOST:PORT/PATH`, or `unix:/path/of/the.sock`. Default: `/health` of the admin server on
+    /// The page to ask: `http://HOST:PORT/PATH`, the same with `https`, or `unix:/path/of/the.sock`. Default: `/health` of the admin server on
     /// port `CONFIG_PORT` (9090) of this machine.
     #[arg(long, conflicts_with = "config")]
     url: Option<String>,
     /// Ask the admin server of this configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsFiles,
     /// Seconds to wait.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
@@ -25,18 +27,21 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn run(self) -> Result<(), Error> {
-        let target = self.target()?;
-        let asked = ask(&target, Question::default(), Duration::from_secs(self.timeout));
+        let Found { target, tls, .. } = self.find()?;
+        let secured = target.secured_by(&self.tls, tls.as_ref())?;
+        let question = Question { secured, ..Question::default() };
+        let asked = ask(&target, question, Duration::from_secs(self.timeout));
         let status = asked.map_err(|error| Error::Runtime(format!("{target}: {error}")))?.status;
         if status == 200 { Ok(()) } else { Err(Error::Runtime(format!("answered with {status}"))) }
     }
 
-    fn target(&self) -> Result<Target, Error> {
+    fn find(&self) -> Result<Found, Error> {
         if let Some(file) = &self.config {
-            return Ok(Target::of_config(file, "/health")?.0);
+            return Target::of_config(file, "/health");
         }
         let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
         let url = self.url.clone().unwrap_or_else(default);
-        Target::parse(&url, "/health").ok_or_else(|| wrong_url(&url))
+        let target = Target::parse(&url, "/health").ok_or_else(|| wrong_url(&url))?;
+        Ok(Found { target, token: None, tls: None })
     }
 }

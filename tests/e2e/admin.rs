@@ -105,6 +105,89 @@ fn a_certificate_opens_it_as_well(io: Io) {
     drop(gateway.killed());
 }
 
+/// A copy of a gateway's file that says where the admin server listens, with another change.
+fn told_to(gateway: &Gateway, name: &str, change: (&str, &str)) -> String {
+    let yaml = std::fs::read_to_string(gateway.folder.path("gateway.yaml")).expect("a file");
+    let yaml = yaml.replace("0.0.0.0:0", &format!("0.0.0.0:{}", gateway.admin().port()));
+    let path = gateway.folder.write(name, yaml.replace(change.0, change.1));
+    path.to_str().expect("text").to_owned()
+}
+
+/// The exit code of a command, and what it said.
+fn told(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = binary().args(arguments).output().expect("a child");
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
+}
+
+const COMMANDS: [&[&str]; 5] = [&["status"], &["top", "--once"], &["reload"], &["policy", "get"], &["health"]];
+
+/// L1: commands speak TLS. With a configuration file they believe the certificate that it names and no other, without one
+/// what their authority has signed.
+fn commands_ask_over_tls(io: Io) {
+    let (folder, us, other) = (Folder::new(), Authority::new("us"), Authority::new("other"));
+    write_pair(&folder, "admin", &us.certifies(&["localhost"]));
+    write_pair(&folder, "imposter", &us.certifies(&["localhost"]));
+    folder.write("us.pem", us.pem());
+    folder.write("other.pem", other.pem());
+    folder.write("all", TOKEN);
+    let gateway =
+        guarded(io, folder, "listen: '0.0.0.0:0', token: '${file:all}', tls: { cert: admin.crt, key: admin.key }");
+    let file = told_to(&gateway, "known.yaml", ("", ""));
+    for command in COMMANDS {
+        let (code, said) = told(&[command, &["-c", &file]].concat());
+        assert_eq!(code, Some(0), "{command:?}: {said}");
+    }
+    let at = |name: &str| gateway.folder.path(name).display().to_string();
+    let imposter = told_to(
+        &gateway,
+        "other.yaml",
+        ("tls: { cert: admin.crt, key: admin.key", "tls: { cert: imposter.crt, key: imposter.key"),
+    );
+    let (code, said) = told(&["status", "-c", &imposter]);
+    assert!(code == Some(1) && said.contains("certificate"), "another certificate of the same name: {said}");
+    let (us, other, token) = (at("us.pem"), at("other.pem"), at("all"));
+    assert_eq!(told(&["status", "-c", &imposter, "--cacert", &us]).0, Some(0), "whoever signed it is believed");
+    let (by_name, by_address) = (
+        format!("https://localhost:{}", gateway.admin().port()),
+        format!("https://127.0.0.1:{}", gateway.admin().port()),
+    );
+    for (arguments, code, part) in [
+        (&["--admin", &*by_name, "--cacert", &*us, "--token-file", &*token][..], 0, "epoch"),
+        (&["--admin", &*by_name, "--cacert", &*us], 1, "401"),
+        (&["--admin", &*by_name, "--cacert", &*other, "--token-file", &*token], 1, "UnknownIssuer"),
+        (&["--admin", &*by_address, "--cacert", &*us, "--token-file", &*token], 1, "not valid for name"),
+        (&["--admin", &*by_name, "--token-file", &*token], 2, "--cacert"),
+    ] {
+        let (found, said) = told(&[&["status"][..], arguments].concat());
+        assert!(found == Some(code) && said.contains(part), "{arguments:?}: {found:?} {said}");
+    }
+    drop(gateway.killed());
+}
+
+/// The same where it asks for a certificate: they say so, and show the one that they are given.
+fn commands_show_a_certificate(io: Io) {
+    let (folder, ops) = (Folder::new(), Authority::new("ops"));
+    write_pair(&folder, "admin", &Authority::new("us").certifies(&["localhost"]));
+    write_pair(&folder, "op", &ops.certifies(&["op"]));
+    write_pair(&folder, "stranger", &Authority::new("ops").certifies(&["op"]));
+    folder.write("ops.pem", ops.pem());
+    let gateway =
+        guarded(io, folder, "listen: '0.0.0.0:0', tls: { cert: admin.crt, key: admin.key, client_ca: ops.pem }");
+    let file = told_to(&gateway, "known.yaml", ("", ""));
+    let at = |name: &str| gateway.folder.path(name).display().to_string();
+    for command in COMMANDS {
+        let (code, said) = told(&[command, &["-c", &file]].concat());
+        assert!(code == Some(1) && said.contains("`--cert` and `--key`"), "{command:?}: {said}");
+        for (name, code) in [("op", 0), ("stranger", 1)] {
+            let (cert, key) = (at(&format!("{name}.crt")), at(&format!("{name}.key")));
+            let (found, said) = told(&[command, &["-c", &file, "--cert", &cert, "--key", &key]].concat());
+            assert_eq!(found, Some(code), "{command:?} {name}: {said}");
+        }
+    }
+    assert_eq!(told(&["status", "-c", &file, "--cert", &at("op.crt")]).0, Some(2), "a certificate without its key");
+    drop(gateway.killed());
+}
+
 /// An endpoint is drained, brought back and weighed while the gateway runs; what was given stays over a reload, and rubbish
 /// changes nothing.
 fn an_endpoint_is_drained_brought_back_and_weighed(io: Io) {
@@ -175,6 +258,8 @@ fn routes_are_shown(io: Io) {
 on_both_drivers![
     tokens_are_for_looking_or_for_everything,
     a_certificate_opens_it_as_well,
+    commands_ask_over_tls,
+    commands_show_a_certificate,
     an_endpoint_is_drained_brought_back_and_weighed,
     routes_are_shown
 ];

@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use super::admin::{READ_TOKEN, TOKEN, guarded};
 use super::browser::{AT_ONCE, Browser};
+use super::client::Client;
+use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::Gateway;
 use super::gateway::json as parsed;
+use super::heirs::Load;
 use super::patient::Patient;
 use super::plan::{Io, Plan};
 use super::trial::{ends, orders, stages};
@@ -71,6 +74,77 @@ fn a_breaker_that_opens_is_to_be_seen_at_once() {
     browser.waits_to_read("#routes", "orders");
     let latency = parsed(gateway.asks_admin("GET", "/latency").text());
     assert_eq!(latency["clusters"][0]["since_start"]["count"], 22, "{latency}");
+    browser.ends(&site(&gateway));
+    gateway.stop();
+}
+
+/// The bars of workers and of a cluster and the heat of latencies follow the load, and go back when it is over.
+#[test]
+fn bars_and_heat_follow_the_load() {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::bare(Io::Uring)
+        .workers("2")
+        .cluster_with("orders", &[endpoint.address()], "max_connections: 8")
+        .route("name: orders, match: { path: /orders/* }, cluster: orders")
+        .route("name: hello, match: { path: /* }, respond: { status: 200, body: hello }")
+        .start();
+    let mut browser = looks_at(&gateway, WIDE);
+    browser.prefers("light");
+    // The fullest cell is drawn with the whole colour.
+    let heat = "(() => {
+        const [r, g, b] = getComputedStyle(document.documentElement).getPropertyValue('--heat').split(',').map(Number);
+        const canvas = document.getElementById('heat');
+        const copy = document.createElement('canvas');
+        [copy.width, copy.height] = [canvas.width, canvas.height];
+        const seen = copy.getContext('2d', { willReadFrequently: true });
+        seen.drawImage(canvas, 0, 0);
+        const data = seen.getImageData(0, 0, canvas.width, canvas.height).data;
+        let cells = 0;
+        for (let at = 0; at < data.length; at += 4)
+            cells += data[at] === r && data[at + 1] === g && data[at + 2] === b && data[at + 3] === 255;
+        return cells;
+    })()";
+    let width = |bar: &str| format!("document.querySelector('{bar} > span > span').style.width");
+    let (of_cluster, of_endpoint) = (width(".cluster-head .bar"), width(".endpoints tbody .bar"));
+    browser.waits_for(&format!("{of_cluster} === '0%' && {of_endpoint} === '0%'"));
+    assert_eq!(browser.says(heat), 0, "nothing was asked yet");
+    browser.waits_for("document.getElementById('workers').rows.length === 2");
+
+    let mut held: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = gateway.client();
+            client.asks("/orders/held");
+            let mut accepted = endpoint.accepts();
+            accepted.expects("GET /orders/held");
+            (client, accepted)
+        })
+        .collect();
+    is_within(browser.waits_for(&format!("{of_cluster} === '50%' && {of_endpoint} === '50%'")));
+    assert_eq!(browser.reads(".cluster-head .bar"), "4 / 8 conn.");
+
+    let address = gateway.address();
+    let load = Load::of(4, move || {
+        let mut client = Client::to(address);
+        client.asks("/x").expects(200);
+        client.closes();
+        Ok(())
+    });
+    let each = |cells: &str| {
+        format!("[...document.getElementById('workers').rows].every(({{ cells: [, load, rate] }}) => {cells})")
+    };
+    browser.waits_for(&each(
+        "parseFloat(load.querySelector('.bar > span > span').style.width) > 0 && rate.textContent !== '0'",
+    ));
+    browser.waits_for(&format!("{heat} > 0"));
+    load.ends_whole();
+    browser.waits_for(&each("rate.textContent === '0'"));
+
+    for (client, accepted) in &mut held {
+        accepted.replies_with("done");
+        client.expects(200);
+    }
+    is_within(browser.waits_for(&format!("{of_endpoint} === '0%'")));
+    drop(held);
     browser.ends(&site(&gateway));
     gateway.stop();
 }

@@ -307,6 +307,16 @@ fn the_last_spans_are_sent_before_the_end(io: Io) {
     gateway.stop();
     let recorded = collector.all().iter().filter(|seen| seen.says("url.path") != "/health").count();
     assert_eq!(recorded, 1_200, "an exchange and an attempt each");
+    // Those of a request that was just answered: the exporter has not looked since by itself.
+    for _ in 0..5 {
+        let collector = Collector::start();
+        let mut gateway = traced(Plan::to(io, &[origin.address()]), &collector, "100%").start();
+        gateway.client().asks("/last").expects(200);
+        gateway.signal(libc::SIGTERM);
+        assert_eq!(gateway.process.exit_code(), Some(0));
+        let (_own, attempts) = collector.find("/last").expect("it was sent before the end");
+        assert_eq!(attempts.len(), 1);
+    }
 }
 
 on_both_drivers![
