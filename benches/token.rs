@@ -1,8 +1,10 @@
-//! Nanoseconds to know a bearer again whose token was verified before. `cargo bench --bench token`.
+//! Nanoseconds to know a bearer again whose token was verified before. `cargo bench --bench token`; it fails when a look takes
+//! longer than the bound below, or a bearer is not known.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark reads the clock and prints")]
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -10,6 +12,9 @@ use ringgate::limits::AUTH_CACHE_ENTRIES;
 use ringgate::policy::auth::{Cache, Identity, Stamp};
 
 const LOOKS: usize = 2_000_000;
+/// Most nanoseconds of a look, at the best of `ROUNDS`: what disturbs one is not the cache.
+const LOOK_NS: f64 = 150.0;
+const ROUNDS: usize = 3;
 const NOW_S: u64 = 1_700_000_000;
 
 /// A token of the size that issuers give out, whose last bytes are as good as random.
@@ -39,11 +44,19 @@ fn measure(bearers: usize, bytes: usize) -> (f64, usize) {
     (start.elapsed().as_secs_f64() * 1e9 / LOOKS as f64, found * 100 / LOOKS)
 }
 
-fn main() {
+fn main() -> ExitCode {
+    let (mut slowest, mut least): (f64, usize) = (0.0, 100);
     for bytes in [200, 800] {
         for bearers in [1, 100, AUTH_CACHE_ENTRIES / 4] {
-            let (each, known) = measure(bearers, bytes);
+            let rounds: Vec<_> = (0..ROUNDS).map(|_| measure(bearers, bytes)).collect();
+            let each = rounds.iter().map(|(each, _)| *each).fold(f64::INFINITY, f64::min);
+            let known = rounds.iter().map(|(_, known)| *known).min().unwrap_or_default();
             println!("{bytes} bytes, {bearers:>5} bearers {each:>6.0} ns/look, {known} % known");
+            (slowest, least) = (slowest.max(each), least.min(known));
         }
     }
+    let (is_fast, is_known) = (slowest <= LOOK_NS, least == 100);
+    println!("slowest look {slowest:.0} ns of {LOOK_NS:.0}: {}", if is_fast { "good" } else { "TOO SLOW" });
+    println!("bearers: {}", if is_known { "all known" } else { "NOT ALL KNOWN" });
+    if is_fast && is_known { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
