@@ -33,6 +33,8 @@ fn meet<S: 'static, T: 'static, const N: usize>(
         let counted = Arc::clone(&runs);
         let mut builder = Builder::new();
         builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+        // What `setup` does alone counts as well.
+        builder.max_branches = 10_000;
         builder.check(move || {
             counted.fetch_add(1, Ordering::Relaxed);
             // Not loom's counted pointer: it would take part in the orders, and a deadlock end as an abort.
