@@ -327,6 +327,25 @@ fn a_directory_that_comes_back_is_watched_again(io: Io) {
     gateway.stop();
 }
 
+/// I1: a mistake that was taken back is no trouble any more, and made again it is told again.
+fn a_mistake_that_is_taken_back_is_over(io: Io) {
+    let plan = saying(io, "one");
+    let gateway = plan.start();
+    let refusals = || gateway.notices.all().iter().filter(|line| line.contains("configuration refused")).count();
+    for times in 1..=2 {
+        gateway.writes("version: 1\nlisteners: nonsense\n");
+        gateway.waits_for("config_last_reload_success", 0.0);
+        gateway.writes(&plan.yaml());
+        gateway.waits_for("config_last_reload_success", 1.0);
+        let last = &gateway.status()["last_reload"];
+        assert_eq!((&last["ok"], &last["error"]), (&true.into(), &serde_json::Value::Null), "{last}");
+        until_true("each time is told", || refusals() >= times);
+        assert_eq!(refusals(), times);
+    }
+    assert!(says(&mut gateway.client(), "one"));
+    gateway.stop();
+}
+
 /// I1: what is hardly meant is told once for a configuration, not each time its files are looked at; a log that is written
 /// beside them is no change of theirs.
 fn a_warning_is_told_once(io: Io) {
@@ -357,4 +376,5 @@ on_both_drivers![
     memory_does_not_grow_by_reloads,
     included_files_are_watched_too,
     a_directory_that_comes_back_is_watched_again,
+    a_mistake_that_is_taken_back_is_over,
 ];
