@@ -18,8 +18,8 @@ use tokio_rustls::TlsConnector;
 
 use self::tls::Secured;
 pub(super) use self::tls::TlsFiles;
-use super::{Error, load};
-use crate::config::{Admin, AdminListen, AdminTls};
+use super::Error;
+use crate::config::{self, Admin, AdminListen, AdminTls, Disk};
 
 /// Bytes of an answer.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -192,7 +192,8 @@ impl Target {
     /// The page `path` of the admin server of a configuration file.
     pub(super) fn of_config(file: &Path, path: &str) -> Result<Found, Error> {
         let path = path.to_owned();
-        let Admin { listen, tls, token, read_token } = load(file)?.config.admin;
+        let Admin { listen, tls, token, read_token } =
+            config::load_admin(file, &Disk).map_err(|report| Error::Config(report.to_string()))?;
         let token = token.or(read_token).map(|token| token.secret().to_owned());
         let target = match listen {
             AdminListen::Tcp(address) => {

@@ -6,6 +6,7 @@ use super::Loaded;
 use super::check::{self, Check, Written};
 use super::effective::Texts;
 use super::file::Document;
+use super::model::Admin;
 use super::place::{At, Place, Step};
 use super::problems::{Pending, Problems, SourceFile, Subject};
 use super::report::Report;
@@ -41,16 +42,22 @@ pub struct Leavings {
 
 /// See [`super::load_leaving`].
 pub(super) fn from_file(path: &Path, sources: &dyn Sources) -> (Result<Loaded, Report>, Leavings) {
-    let mut load = Load::new(sources);
-    match sources.read(path) {
-        Ok(bytes) => load.add(path, &bytes),
-        Err(error) => {
-            let note = "name the file with `-c FILE`".to_owned();
-            let message = format!("cannot read the configuration: {error}");
-            return (Err(Report::of(Some(path.to_owned()), message, Some(note))), Leavings::default());
-        }
+    match Load::of_main(path, sources) {
+        Ok(load) => load.finish(),
+        Err(report) => (Err(report), Leavings::default()),
     }
-    load.finish()
+}
+
+/// See [`super::load_admin`].
+pub(super) fn admin_of(path: &Path, sources: &dyn Sources) -> Result<Admin, Report> {
+    let load = Load::of_main(path, sources)?;
+    let Some(main) = load.written.first() else { return Err(load.problems.into_report(&load.files)) };
+    // What is wrong elsewhere is no matter here.
+    let mut problems = Problems::default();
+    let (base, is_partial) = (main.base.clone(), load.is_partial);
+    let mut check = Check { sources, problems: &mut problems, base, read: Vec::new(), is_partial };
+    let admin = check::build_admin(&mut check, main);
+    if problems.has_errors() { Err(problems.into_report(&load.files)) } else { Ok(admin) }
 }
 
 /// See [`super::from_environment`].
@@ -61,6 +68,17 @@ pub(super) fn from_environment(sources: &dyn Sources) -> Result<Loaded, Report> 
 }
 
 impl<'a> Load<'a> {
+    /// The main file, read.
+    fn of_main(path: &Path, sources: &'a dyn Sources) -> Result<Self, Report> {
+        let mut load = Self::new(sources);
+        let bytes = sources.read(path).map_err(|error| {
+            let note = "name the file with `-c FILE`".to_owned();
+            Report::of(Some(path.to_owned()), format!("cannot read the configuration: {error}"), Some(note))
+        })?;
+        load.add(path, &bytes);
+        Ok(load)
+    }
+
     fn new(sources: &'a dyn Sources) -> Self {
         Self {
             sources,

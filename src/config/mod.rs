@@ -80,6 +80,15 @@ pub fn load_leaving(path: &Path, sources: &dyn Sources) -> (Result<Loaded, Repor
     load::from_file(path, sources)
 }
 
+/// The admin endpoint of the configuration at `path`, whatever is wrong with the rest of it: a gateway that refused the file
+/// goes on with the one of before, and is asked how it fares just then.
+///
+/// # Errors
+/// The file cannot be read as YAML, or what it says of its admin endpoint is wrong.
+pub fn load_admin(path: &Path, sources: &dyn Sources) -> Result<Admin, Report> {
+    load::admin_of(path, sources)
+}
+
 /// The configuration of a start without a file: `LISTEN_ADDR` (`:8080`), `UPSTREAM_URL` (required) and `CONFIG_PORT`
 /// (9090), all requests to that one upstream.
 ///

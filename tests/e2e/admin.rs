@@ -137,6 +137,15 @@ fn commands_ask_over_tls(io: Io) {
         let (code, said) = told(&[command, &["-c", &file]].concat());
         assert_eq!(code, Some(0), "{command:?}: {said}");
     }
+    // At night the file is the one that was refused.
+    let broken = told_to(&gateway, "broken.yaml", ("routes:", "rotues:"));
+    for command in [&["status"][..], &["top", "--once"], &["policy", "get"], &["health"]] {
+        let (code, said) = told(&[command, &["-c", &broken]].concat());
+        assert_eq!(code, Some(0), "{command:?}: {said}");
+    }
+    let no_yaml = told_to(&gateway, "no.yaml", ("routes:", "routes: ]"));
+    let (code, said) = told(&["status", "-c", &no_yaml]);
+    assert!(code == Some(3) && said.contains("no.yaml:"), "{said}");
     let at = |name: &str| gateway.folder.path(name).display().to_string();
     let imposter = told_to(
         &gateway,

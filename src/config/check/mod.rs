@@ -32,7 +32,7 @@ use rustc_hash::FxHashMap;
 use super::effective::secret::has_password;
 use super::file::Document;
 use super::leaf::{Kind, Leaf, Refusal, Scalar};
-use super::model::Config;
+use super::model::{Admin, Config};
 use super::place::{At, Place, Step};
 use super::problems::{Pending, Problems, Subject};
 use super::source::Sources;
@@ -299,6 +299,11 @@ pub(super) fn include_patterns(check: &mut Check<'_>, main: &Written) -> Vec<(us
     let at = root.key("include");
     let list = main.document.include.iter().flatten().enumerate();
     list.filter_map(|(index, leaf)| Some((index, check.value(at.index(index), Some(leaf))?))).collect()
+}
+
+/// Checks the admin endpoint alone; it is only of use when no error was recorded.
+pub(super) fn build_admin(check: &mut Check<'_>, main: &Written) -> Admin {
+    admin::check(check, main)
 }
 
 /// Checks everything; the model is only of use when no error was recorded.
