@@ -119,6 +119,8 @@ pub const H2_GOAWAY_MS: u64 = 1_000;
 pub const H2_UPSTREAM_STREAMS_ASSUMED: u32 = 100;
 /// Most streams on one connection to an endpoint, whatever it allows.
 pub const H2_UPSTREAM_STREAMS: u32 = 128;
+/// Streams over the life of one connection to an endpoint: so many identities there are (RFC 9113 section 5.1.1).
+pub const H2_UPSTREAM_IDENTITIES: u32 = 1 << 30;
 /// Bytes that an endpoint may send on one connection ahead of what is taken: as much as on all its streams, so that no
 /// number of slow clients stops the others.
 pub const H2_UPSTREAM_WINDOW: u32 = H2_STREAM_WINDOW * H2_UPSTREAM_STREAMS;

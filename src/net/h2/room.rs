@@ -12,6 +12,8 @@ use crate::limits;
 pub struct Room {
     streams: Cell<u32>,
     most: Cell<u32>,
+    /// Streams that may yet begin: identities are used once (RFC 9113 section 5.1.1).
+    left: Cell<u32>,
     /// Does it take streams?
     is_open: Cell<bool>,
     /// Since when it has no stream.
@@ -26,9 +28,14 @@ impl Room {
     /// Of a connection whose peer has not said yet how many streams it takes; on another one it took `most`.
     #[must_use]
     pub fn new(now_ms: u64, most: Option<u32>) -> Rc<Self> {
+        Self::with_identities(now_ms, most, limits::H2_UPSTREAM_IDENTITIES)
+    }
+
+    fn with_identities(now_ms: u64, most: Option<u32>, left: u32) -> Rc<Self> {
         Rc::new(Self {
             streams: Cell::new(0),
             most: Cell::new(most.unwrap_or(limits::H2_UPSTREAM_STREAMS_ASSUMED)),
+            left: Cell::new(left),
             is_open: Cell::new(true),
             rests_since_ms: Cell::new(now_ms),
             waker: RefCell::default(),
@@ -86,10 +93,15 @@ impl Room {
         (self.streams.get() == 0).then(|| self.rests_since_ms.get())
     }
 
-    /// Takes a place, given back by drop.
+    /// Takes a place, given back by drop. The last one that there is an identity for closes the room: RFC 9113 section 5.1.1
+    /// wants a new connection then.
     #[must_use]
     pub fn take(self: &Rc<Self>) -> Seat {
         self.streams.set(self.streams.get() + 1);
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 {
+            self.close();
+        }
         Seat { room: Rc::clone(self), clock_ms: Cell::new(None) }
     }
 
@@ -189,6 +201,22 @@ mod tests {
         assert_eq!(room.rests_since_ms(), Some(7));
         room.close();
         assert!(!room.has_place());
+    }
+
+    /// RFC 9113 section 5.1.1: identities cannot be used again, and whoever has none left opens another connection.
+    #[test]
+    fn a_connection_without_identities_takes_no_more_and_ends_with_its_last_stream() {
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let room = Room::with_identities(0, None, 3);
+        room.note(&Poller::from_waker(&waker));
+        drop([room.take(), room.take()]);
+        assert!(room.has_place() && woken.0.load(Ordering::Relaxed) == 0, "given back, they are used all the same");
+        let last = room.take();
+        assert!(!room.has_place() && !room.is_open() && room.streams() == 1);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "whoever drives it sees that it takes no more");
+        drop(last);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2, "and that it may end");
     }
 
     #[test]
