@@ -177,6 +177,34 @@ fn malformed_trailers_are_no_end_of_a_body(io: Io) {
     gateway.stop();
 }
 
+/// RFC 9113 section 8.1: what ends a body is END_STREAM, and a reset without an error ends none that began without it.
+fn a_reset_without_an_error_is_no_end_of_a_body(io: Io) {
+    let (endpoint, gateway) = before(io);
+    let mut peer = None;
+    for length in [&[][..], &[("content-length", "4")]] {
+        let fields = [&[(":status", "200")], length].concat();
+        let mut client = gateway.client();
+        client.asks("/part");
+        let peer = peer.get_or_insert_with(|| H2Peer::accepts(&endpoint));
+        let first = peer.expects_request();
+        peer.sends(head(first, 0, &fields)).sends(frame_of(DATA, 0, first, b"part"));
+        client.expects_head(200);
+        peer.sends(reset(first, 0));
+        let (rest, _) = client.reads_to_end();
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(!rest.contains("\r\n0\r\n") && rest != "part", "{rest}");
+        let mut front = H2Client::to(gateway.address());
+        let mut stream = front.gets("/part");
+        let second = peer.expects_request();
+        peer.sends(head(second, 0, &fields)).sends(frame_of(DATA, 0, second, b"part"));
+        stream.expects_head(200);
+        peer.sends(reset(second, 0));
+        assert_eq!(stream.expects_reset(), Reason::INTERNAL_ERROR);
+    }
+    gateway.waits_for("upstream_errors_total{reason=\"upstream_truncated\"}", 4.0);
+    gateway.stop();
+}
+
 /// How an endpoint goes on behind its early answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behind {
@@ -318,6 +346,7 @@ on_both_drivers!(
     a_breach_of_the_protocol_ends_the_connection,
     content_of_another_length_is_cut_short,
     malformed_trailers_are_no_end_of_a_body,
+    a_reset_without_an_error_is_no_end_of_a_body,
     an_early_answer_reaches_the_client,
     early_answers_are_heard_out,
     both_directions_stream_at_once,

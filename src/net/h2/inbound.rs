@@ -4,8 +4,7 @@ use std::io;
 use std::task::{Context as Poller, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream};
-use http::HeaderMap;
+use h2::RecvStream;
 
 use crate::http1::encode_chunk_line;
 use crate::http2::{AnswerBody, encode_trailers};
@@ -17,7 +16,7 @@ pub(super) struct Inbound {
     /// Content that has come and was not asked for.
     held: Bytes,
     state: State,
-    /// Is it the body of a response? Its sender may reset the stream behind it, which does not make it incomplete.
+    /// Is it the body of a response? Its sender may close the connection behind it, which does not make it incomplete.
     is_response: bool,
 }
 
@@ -65,13 +64,12 @@ impl Inbound {
         Self { body, held: Bytes::new(), state, is_response: true }
     }
 
-    /// Is this the end of the body all the same? RFC 9113 section 8.1: whoever has sent a whole response may refuse the rest
-    /// of its request by a reset without an error. Whoever closes its connection instead has sent it whole if all that it
-    /// promised is there; that the stream had ended is no more to be seen then.
+    /// Is this the end of the body all the same? Whoever closes its connection behind a response has sent it whole if all that
+    /// it promised is there; that the stream had ended is no more to be seen then. It is behind a reset, with which a server
+    /// may refuse the rest of a request (RFC 9113 section 8.1): one that is an error here cut the body short.
     fn is_end(&self, error: &h2::Error) -> bool {
-        let is_refused = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR);
         let has_all = matches!(self.state, State::Exact(left) if self.held.len() as u64 == left);
-        self.is_response && (is_refused || error.is_io() && has_all)
+        self.is_response && error.is_io() && has_all
     }
 
     /// What comes on a stream that becomes a tunnel (RFC 8441).
@@ -184,7 +182,6 @@ impl Inbound {
             State::Chunked => {
                 let trailers = match ready!(self.body.poll_trailers(poller)) {
                     Ok(trailers) => trailers.unwrap_or_default(),
-                    Err(error) if self.is_end(&error) => HeaderMap::new(),
                     Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 };
                 let lines: usize =
