@@ -186,6 +186,8 @@ mod h2_upstream_faults;
 mod h2_upstream_heads;
 #[path = "e2e/h2_upstream_identities.rs"]
 mod h2_upstream_identities;
+#[path = "e2e/h2_upstream_openings.rs"]
+mod h2_upstream_openings;
 #[path = "e2e/h2_upstream_policies.rs"]
 mod h2_upstream_policies;
 #[path = "e2e/h2_upstream_refusals.rs"]

@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use super::failure::Failure;
 use super::held::Gauge;
-use super::lease::Dial;
+use super::lease::{Dial, Patience};
 use super::pick::Attempt;
 use super::queue::Credit;
 use super::shard::{Lease, Shard, Upstream};
@@ -140,13 +140,14 @@ impl<E: Env> Shard<E> {
         attempt: &Attempt<'_, E>,
         mut credit: Credit<E::Stream>,
         alarm: &Alarm,
-        patience_ms: u64,
+        patience: Patience,
     ) -> Result<(Lease<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         let began_ns = self.env.now_ns();
-        let due_ms = alarm.now_ms() + patience_ms;
+        let due_ms = alarm.now_ms() + patience.own_ms;
+        let mut last = Failure::StreamRefused;
         if self.carriers.borrow().is_solitary(endpoint.id) {
-            match self.try_alone(attempt, credit, alarm, patience_ms).await? {
+            match self.try_alone(attempt, credit, alarm, patience.own_ms).await? {
                 Ok(opened) => return Ok(opened),
                 Err(back) => credit = back,
             }
@@ -158,7 +159,7 @@ impl<E: Env> Shard<E> {
                 Ok(Err(credit)) => credit,
                 Err(Expired) => return Err(Failure::NoStream),
             };
-            let carrier = self.carrier_to_come(cluster, endpoint, patience_ms);
+            let carrier = self.carrier_to_come(cluster, endpoint, patience.shared_ms);
             let seat = carrier.room.take();
             let left_ms = due_ms.saturating_sub(alarm.now_ms());
             let opener = match alarm.within(left_ms, pin!(carrier.opened())).await {
@@ -180,12 +181,17 @@ impl<E: Env> Shard<E> {
                     }
                     continue;
                 }
+                Ok(Err(failure)) if is_anothers(failure, due_ms.saturating_sub(alarm.now_ms())) => {
+                    last = failure;
+                    continue;
+                }
                 Ok(Err(failure)) => return Err(failure),
                 Err(Expired) => return Err(Failure::ConnectTimeout),
             };
             let took_ns = self.env.now_ns().saturating_sub(began_ns);
-            // Fewer streams than was thought: whoever is too many goes elsewhere.
-            if carrier.room.is_overfull() {
+            // Fewer streams than was thought, or none any more: whoever is too many goes elsewhere.
+            if carrier.room.is_overfull() || !carrier.room.is_open() {
+                last = Failure::StreamRefused;
                 continue;
             }
             attempt.on_connected(took_ns);
@@ -193,7 +199,7 @@ impl<E: Env> Shard<E> {
             drop(seat);
             return Ok((upstream, took_ns));
         }
-        Err(Failure::StreamRefused)
+        Err(last)
     }
 
     /// A stream on a connection that is open, waited for while the endpoint takes none on one of them: another would fare no
@@ -246,7 +252,7 @@ impl<E: Env> Shard<E> {
         self: &Rc<Self>,
         cluster: &Cluster,
         endpoint: &Endpoint,
-        patience_ms: u64,
+        connect_ms: u64,
     ) -> Rc<Carrier<E::Stream>> {
         let mut carriers = self.carriers.borrow_mut();
         let is_coming = |carrier: &Rc<Carrier<E::Stream>>| carrier.is_connecting() && carrier.room.has_place();
@@ -259,7 +265,7 @@ impl<E: Env> Shard<E> {
         let carrier = Carrier::new(self.alarms.now_ms(), most, Terms::of(cluster));
         carriers.on_begun(endpoint.id, Rc::clone(&carrier));
         let dial = Dial::to(cluster, endpoint);
-        self.env.spawn(carry(Rc::clone(self), Rc::clone(&carrier), dial, patience_ms));
+        self.env.spawn(carry(Rc::clone(self), Rc::clone(&carrier), dial, connect_ms));
         carrier
     }
 
@@ -267,6 +273,12 @@ impl<E: Env> Shard<E> {
     pub(super) fn close_carriers(&self, endpoint: EndpointId) {
         self.carriers.borrow().of(endpoint).iter().for_each(|carrier| carrier.close());
     }
+}
+
+/// Does a failure of a connection that others wait for as well say nothing of the next one, with so much time left? It may
+/// have been begun by a route of less patience, or by an endpoint that was about to end.
+fn is_anothers(failure: Failure, left_ms: u64) -> bool {
+    failure == Failure::StreamRefused || failure == Failure::ConnectTimeout && left_ms > 0
 }
 
 /// A connection in the book, out of it by drop.
@@ -289,10 +301,10 @@ impl<E: Env> Drop for Listed<E> {
 }
 
 /// The life of one connection.
-async fn carry<E: Env>(shard: Rc<Shard<E>>, carrier: Rc<Carrier<E::Stream>>, dial: Dial, patience_ms: u64) {
+async fn carry<E: Env>(shard: Rc<Shard<E>>, carrier: Rc<Carrier<E::Stream>>, dial: Dial, connect_ms: u64) {
     let listed = Listed { shard: Rc::clone(&shard), carrier: Rc::clone(&carrier), endpoint: dial.endpoint };
     let alarm = shard.alarms.register();
-    match begin(&shard, &carrier, &dial, &alarm, patience_ms).await {
+    match begin(&shard, &carrier, &dial, &alarm, connect_ms).await {
         Ok(Begun::Solitary(channel)) => {
             shard.counters.upstream_connects.add(1);
             shard.carriers.borrow_mut().on_solitary(dial.endpoint, true);
@@ -324,9 +336,9 @@ async fn begin<E: Env>(
     carrier: &Rc<Carrier<E::Stream>>,
     dial: &Dial,
     alarm: &Alarm,
-    patience_ms: u64,
+    connect_ms: u64,
 ) -> Result<Begun<E::Stream>, Failure> {
-    let due_ms = alarm.now_ms() + patience_ms;
+    let due_ms = alarm.now_ms() + connect_ms;
     let channel = shard.dial(dial, alarm, due_ms).await?;
     if channel.is_secure() && !channel.agreed_on_h2() {
         return if dial.protocol == UpstreamProtocol::Auto {
@@ -342,6 +354,7 @@ async fn begin<E: Env>(
         Ok(Ok((client, opener))) => Ok(Begun::Shared(client, opener)),
         Ok(Err(refusal)) => Err(match refusal {
             H2Refusal::Closed => Failure::ConnectFailed,
+            H2Refusal::Leaving => Failure::StreamRefused,
             H2Refusal::NotH2 => Failure::NotH2,
             H2Refusal::SpeaksTls => Failure::SpeaksTls,
             H2Refusal::Alert => Failure::TlsFailed,

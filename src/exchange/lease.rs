@@ -47,6 +47,15 @@ pub(super) struct Wanted<'a> {
     pub(super) due_ms: u64,
 }
 
+/// How many milliseconds a connect may take.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// For whoever wants a connection now.
+    pub(super) own_ms: u64,
+    /// For a connection that others wait for as well: a request that has little time takes none from them.
+    pub(super) shared_ms: u64,
+}
+
 type Opened<'a, E> = Result<(Attempt<'a, E>, Lease<<E as Env>::Stream>), Refused<'a, E>>;
 
 impl<E: Env> Exchange<'_, E> {
@@ -146,11 +155,12 @@ impl<E: Env> Exchange<'_, E> {
         credit: Credit<E::Stream>,
     ) -> Opened<'w, E> {
         let left_ms = wanted.due_ms.saturating_sub(self.shard.alarms.now_ms());
-        let patience_ms = wanted.route.timeouts.connect_ms.min(left_ms.max(limits::TICK_MS));
+        let shared_ms = wanted.route.timeouts.connect_ms;
+        let patience = Patience { own_ms: shared_ms.min(left_ms.max(limits::TICK_MS)), shared_ms };
         let began_ns = self.shard.env.now_ns();
         let connected = {
             let words = self.announcement(attempt.cluster);
-            let mut connecting = pin!(self.shard.connect(&attempt, credit, words, self.alarm, patience_ms));
+            let mut connecting = pin!(self.shard.connect(&attempt, credit, words, self.alarm, patience));
             self.watching(connecting.as_mut()).await
         };
         if !matches!(connected, Ok(Ok(_))) {
@@ -163,7 +173,7 @@ impl<E: Env> Exchange<'_, E> {
                 self.tally.connect_ns.set(took_ns);
                 Ok((attempt, upstream))
             }
-            Ok(Err(Failure::ConnectTimeout)) if patience_ms < wanted.route.timeouts.connect_ms => {
+            Ok(Err(Failure::ConnectTimeout)) if patience.own_ms < patience.shared_ms => {
                 Err(Refused::Connect(attempt, Failure::RequestTimeout))
             }
             Ok(Err(failure)) | Err(failure) => Err(Refused::Connect(attempt, failure)),
@@ -260,16 +270,16 @@ impl<E: Env> Shard<E> {
         credit: Credit<E::Stream>,
         words: Option<Buffer>,
         alarm: &Alarm,
-        patience_ms: u64,
+        patience: Patience,
     ) -> Result<(Lease<E::Stream>, u64), Failure> {
         let (endpoint, cluster) = (attempt.endpoint(), attempt.cluster);
         if endpoint.protocol == UpstreamProtocol::Http1 {
-            return self.connect_alone(attempt, credit, words, alarm, patience_ms).await;
+            return self.connect_alone(attempt, credit, words, alarm, patience.own_ms).await;
         }
         match self.try_open_stream(cluster, endpoint, credit) {
             Ok(upstream) => Ok((upstream, 0)),
             // In a box, as most requests need no connection.
-            Err(credit) => Box::pin(self.open_stream(attempt, credit, alarm, patience_ms)).await,
+            Err(credit) => Box::pin(self.open_stream(attempt, credit, alarm, patience)).await,
         }
     }
 

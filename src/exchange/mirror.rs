@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::adopted::Adopted;
 use super::answer::RESPONSE_LIMITS;
 use super::held::{Exchange, Sending};
-use super::lease::Wanted;
+use super::lease::{Patience, Wanted};
 use super::pick::{Attempt, Tried};
 use super::relay::Inbound;
 use super::shard::{Scratch, Shard, Upstream};
@@ -140,7 +140,9 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, copy: Copy<E>, scratch: &mut Scratch
         Some(upstream) => upstream,
         None => {
             let Some(credit) = shard.queues.try_credit(&cluster.state) else { return false };
-            match shard.connect(&attempt, credit, words, &scratch.alarm, route.timeouts.connect_ms).await {
+            let connect_ms = route.timeouts.connect_ms;
+            let patience = Patience { own_ms: connect_ms, shared_ms: connect_ms };
+            match shard.connect(&attempt, credit, words, &scratch.alarm, patience).await {
                 Ok((upstream, _)) => upstream,
                 Err(_) => {
                     attempt.on_failed();

@@ -5,17 +5,17 @@ use super::held::{Exchange, Sending};
 use super::pick::Attempt;
 use super::wire::{WriteError, write_all, write_front};
 use crate::http1::{BodyLength, Forwarded, RequestOut, TraceOut, encode_request};
-use crate::net::{Buffer, Env, Stream};
+use crate::net::{Buffer, Channel, Env, Stream, StreamFault};
 use crate::snapshot::{Cluster, Endpoint, Route};
 
 impl<E: Env> Exchange<'_, E> {
     /// Sends the head, and with it as much of a sized body as came with it and goes at once; returns how much that was. What
     /// does not waits beside the answer: an endpoint may give one instead of room (RFC 9112 section 9.5).
-    pub(super) async fn send_head_and_start<S: Stream>(
+    pub(super) async fn send_head_and_start(
         &self,
         route: &Route,
         attempt: &Attempt<'_, E>,
-        stream: &S,
+        stream: &Channel<E::Stream>,
         sending: &Sending,
     ) -> Result<usize, Failure> {
         let mut out = self.shard.buffers.lend();
@@ -35,6 +35,10 @@ impl<E: Env> Exchange<'_, E> {
             // it is in the processor's cache.
             Ok(out) => start -= out.len(),
             Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
+            // Nothing went, not even of a body that is yet to come.
+            Err(WriteError::Broken) if stream.fault() == Some(StreamFault::Unprocessed) => {
+                return Err(Failure::StreamRefused);
+            }
             // What the endpoint said before it closed may still be there to read.
             Err(WriteError::Broken) => {}
         }

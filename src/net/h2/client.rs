@@ -25,6 +25,8 @@ use crate::net::{Alarm, BufferPool, Channel, Stream};
 pub enum H2Refusal {
     /// The peer closed or reset the connection before it said anything.
     Closed,
+    /// The peer said goodbye with its first words, and nothing was wrong (RFC 9113 section 6.8).
+    Leaving,
     /// The peer speaks something else.
     NotH2,
     /// The peer speaks TLS.
@@ -85,7 +87,11 @@ where
     let pings = connection.ping_pong();
     let mut client = H2Client { connection, running, pings, asked_ms: None, asked: 0, room };
     poll_fn(|poller| match client.poll_connection(poller) {
-        Poll::Ready(ended) => Poll::Ready(Err(ended.err().map_or(H2Refusal::Closed, |error| refusal(&error, &wire)))),
+        Poll::Ready(Ok(())) => {
+            let is_leaving = wire.take_whole_tally().is_some_and(|tally| tally.goaways_received > 0);
+            Poll::Ready(Err(if is_leaving { H2Refusal::Leaving } else { H2Refusal::Closed }))
+        }
+        Poll::Ready(Err(error)) => Poll::Ready(Err(refusal(&error, &wire))),
         // What it speaks instead may end in the middle of what would be a frame.
         Poll::Pending if wire.breach().is_some() => Poll::Ready(Err(what(&wire))),
         Poll::Pending if wire.is_acquainted() => Poll::Ready(Ok(())),

@@ -267,8 +267,17 @@ impl Polled for ClientStream {
         let mut outbound = self.outbound.borrow_mut();
         match &mut *outbound {
             Outbound::Head(send) => {
-                let (used, next) = self.send_head(send, bytes)?;
-                *outbound = next;
+                let used = match self.send_head(send, bytes) {
+                    Ok((used, next)) => {
+                        *outbound = next;
+                        used
+                    }
+                    // What stands behind the head is none.
+                    Err(error) => {
+                        *outbound = Outbound::Over;
+                        return Poll::Ready(Err(error));
+                    }
+                };
                 if used == bytes.len() || !matches!(*outbound, Outbound::Body(_)) {
                     return Poll::Ready(Ok(used));
                 }
