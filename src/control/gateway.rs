@@ -109,7 +109,7 @@ impl Gateway {
     pub(super) async fn reload(&mut self, trigger: Trigger) -> Result<Reloaded, String> {
         systemd::on_reloading();
         let result = self.take_up_files(trigger).await;
-        systemd::on_ready();
+        systemd::on_ready(self.last_refusal.as_deref());
         result.map(|epoch| Reloaded { epoch, rollout: self.rollouts.number() })
     }
 

@@ -152,7 +152,9 @@ fn run_logged(options: Options) -> Result<(), Failure> {
     let program = if options.is_whole_process { Program::of_this_process() } else { None };
     net::map_buffers_apart();
     // A change of the live policy is to be in force within milliseconds, however busy the workers are.
-    net::be_prompt();
+    if let Err(error) = net::be_prompt() {
+        tracing::info!(%error, "the control thread may not be prompt: on busy cores changes take longer to be in force");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Runtime(format!("cannot start the control thread: {error}")))?;
     let ended = runtime.block_on(serve(options, inherited, program));

@@ -155,7 +155,7 @@ impl Gateway {
     pub(super) async fn put(&mut self, order: Order) -> Result<Taken, Refused> {
         systemd::on_reloading();
         let result = self.take_up_text(order).await;
-        systemd::on_ready();
+        systemd::on_ready(self.last_refusal.as_deref());
         if let Err(refused) = &result {
             self.refuse_text(refused);
         }

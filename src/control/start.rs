@@ -72,7 +72,7 @@ pub(super) async fn start(
         predecessor.tell(started.as_ref().map(|(gateway, _)| gateway.publisher.epoch())).await;
     }
     if started.is_ok() {
-        systemd::on_ready();
+        systemd::on_ready(None);
     }
     started
 }

@@ -8,9 +8,16 @@ use sd_notify::NotifyState;
 
 use super::board::Board;
 
-/// The gateway serves, or goes on serving.
-pub(super) fn on_ready() {
-    tell(&[NotifyState::Ready]);
+/// Characters of a report that `systemctl status` shows.
+const SHOWN_CHARS: usize = 300;
+
+/// The gateway serves, or goes on serving by what it has while its files are refused: then the status says why, as systemd
+/// takes every reload that has ended for a success.
+pub(super) fn on_ready(refusal: Option<&str>) {
+    let Some(report) = refusal else { return tell(&[NotifyState::Ready, NotifyState::Status("serving")]) };
+    let why: String = report.lines().next().unwrap_or_default().chars().take(SHOWN_CHARS).collect();
+    let status = format!("serving by the configuration before; the files were refused: {why}");
+    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// The configuration is read again; [`on_ready`] follows, whatever comes of it.

@@ -1,6 +1,6 @@
 //! How threads share cores: those that do what can wait, and those that others wait for.
 
-use std::mem;
+use std::{io, mem};
 
 /// From now on the thread that calls this runs when nobody else wants its core, more or less.
 pub fn give_way() {
@@ -16,20 +16,27 @@ const PROMPT_SLICE_NS: u64 = 100_000;
 /// than before, only earlier. Threads that it starts are like any other. Linux obeys from 6.12 on; before that, where it
 /// is not allowed, and in a process that was made more important than others, nothing changes: threads and processes that a
 /// prompt thread starts would lose that (sched(7), "The reset-on-fork flag").
-pub fn be_prompt() {
+///
+/// # Errors
+/// The process is not allowed to ask for it: then nothing changes.
+pub fn be_prompt() -> io::Result<()> {
     let flags = u64::from(libc::SCHED_FLAG_RESET_ON_FORK.unsigned_abs());
     // SAFETY: a structure of numbers, of which zeros are a value.
     let mut asked: libc::sched_attr = unsafe { mem::zeroed() };
     let size = u32::try_from(size_of_val(&asked)).unwrap_or(0);
     // SAFETY: the kernel writes at most `size` bytes, which outlive the call; 0 is the calling thread.
     let known = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut asked, size, 0) };
-    if known != 0 || asked.sched_policy != libc::SCHED_OTHER.unsigned_abs() || asked.sched_nice < 0 {
+    if known != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if asked.sched_policy != libc::SCHED_OTHER.unsigned_abs() || asked.sched_nice < 0 {
         // Whoever chose another class for this process chose how prompt it is.
-        return;
+        return Ok(());
     }
     (asked.sched_runtime, asked.sched_flags) = (PROMPT_SLICE_NS, flags);
     // SAFETY: the kernel reads `size` bytes, which the structure says it has, and which outlive the call.
-    let _obeyed = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const asked, 0) };
+    let taken = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const asked, 0) };
+    if taken == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -49,7 +56,7 @@ mod tests {
     fn a_prompt_thread_has_short_slices_and_its_children_have_not() {
         let usual = slice_ns();
         let both = || {
-            be_prompt();
+            be_prompt().expect("nothing forbids it here");
             let child = std::thread::Builder::new().spawn(slice_ns).expect("a test may have threads");
             (slice_ns(), child.join().expect("it cannot panic"))
         };

@@ -39,7 +39,11 @@ impl Notified {
     }
 }
 
+/// What `systemctl status` shows of a gateway that is content.
+const CONTENT: &str = "READY=1\nSTATUS=serving\n";
+
 /// `Type=notify-reload`: ready, reloading with its time, ready again whatever came of it, another main process, stopping.
+/// As systemd takes a reload that was refused for one that was not, the status says so, and why.
 #[test]
 fn systemd_is_told_how_the_gateway_fares() {
     let folder = Folder::new();
@@ -49,9 +53,10 @@ fn systemd_is_told_how_the_gateway_fares() {
     let mut heirs = Heirs::start_in(folder, &yaml, |command| {
         command.env("NOTIFY_SOCKET", place);
     });
-    assert_eq!(systemd.hears(), "READY=1\n");
+    assert_eq!(systemd.hears(), CONTENT);
     let mut before_us = 0;
-    for yaml in [&yaml, "nonsense"] {
+    let refused = "READY=1\nSTATUS=serving by the configuration before; the files were refused: error: ";
+    for (yaml, outcome) in [(yaml.as_str(), CONTENT), ("nonsense", refused), ("nonsense", refused), (&yaml, CONTENT)] {
         heirs.gateway.writes(yaml);
         heirs.signals(libc::SIGHUP);
         let told = systemd.hears();
@@ -59,9 +64,10 @@ fn systemd_is_told_how_the_gateway_fares() {
         let since: u64 = since.trim_end().parse().expect("a number");
         assert!(since > before_us, "{since} is not after {before_us}");
         before_us = since;
-        assert_eq!(systemd.hears(), "READY=1\n");
+        let told = systemd.hears();
+        assert!(told.starts_with(outcome) && told.lines().count() == 2, "{told}");
+        assert_eq!(told.contains("gateway.yaml:1:1: "), yaml == "nonsense", "{told}");
     }
-    heirs.gateway.writes(&yaml);
     let old = heirs.upgrades();
     assert_eq!(heirs.exit_code_of(old), Some(0));
     let (main, mut told) = (format!("MAINPID={}\n", heirs.serving), Vec::new());
@@ -117,7 +123,7 @@ fn the_watchdog_is_fed_while_the_workers_tick() {
     let heirs = Heirs::start_in(folder, &yaml, |command| {
         command.env("NOTIFY_SOCKET", place).env("WATCHDOG_USEC", "400000");
     });
-    assert_eq!(systemd.hears(), "READY=1\n");
+    assert_eq!(systemd.hears(), CONTENT);
     for _ in 0..3 {
         assert_eq!(systemd.hears(), "WATCHDOG=1\n");
     }
