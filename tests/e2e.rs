@@ -36,6 +36,8 @@ mod child_origin;
 mod client;
 #[path = "e2e/collector.rs"]
 mod collector;
+#[path = "e2e/containers.rs"]
+mod containers;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[allow(dead_code, reason = "the unit tests of names use the rest of it")]

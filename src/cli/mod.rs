@@ -40,8 +40,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway until SIGTERM, SIGINT or SIGQUIT; SIGHUP and SIGUSR1 read the configuration again, SIGUSR2 has a new
-    /// process of the program on disk take over.
+    /// Runs the gateway until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration again, SIGUSR1 opens the file of the
+    /// access log anew besides, SIGUSR2 has a new process of the program on disk take over.
     Run(run::Run),
     /// Checks a configuration and reports everything that is wrong with it.
     Check(check::Check),

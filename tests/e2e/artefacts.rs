@@ -1,26 +1,26 @@
 //! L3: the files of `config` that an operator installs, each tried by what runs of it without a container engine: the same
 //! commands, the same system calls refused, the same schemas.
 
-use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::admin::{READ_TOKEN, TOKEN, asks};
 use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::process::{BINARY, binary, program};
-use super::tool::{PYTHON, run, runs_python};
+use super::tool::{PYTHON, run, runs, runs_python};
+use super::wait::until_true;
 
 /// The path of a file of `config`.
-fn shipped(name: &str) -> PathBuf {
+pub(crate) fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
 }
 
-fn read(name: &str) -> String {
+/// A file of `config`.
+pub(crate) fn read(name: &str) -> String {
     std::fs::read_to_string(shipped(name)).expect("a file that is shipped")
 }
 
@@ -38,10 +38,14 @@ fn under(file: &str, without: Option<&str>, origin: &Origin) -> Gateway {
     Gateway::start_with(folder, &mut command)
 }
 
+/// What a gateway tells whose control thread may not ask for short slices of its core.
+const NOT_PROMPT: &str = "the control thread may not be prompt: on busy cores changes take longer to be in force";
+
 /// It serves, reads its configuration again, keeps a document and hands over to another process, by `driver`.
 fn lives(mut gateway: Gateway, driver: &str) {
     let chosen = gateway.notice("io driver chosen");
     assert_eq!(chosen["driver"], driver, "{chosen}");
+    assert!(gateway.notices_of(NOT_PROMPT).is_empty(), "sched_setattr is refused");
     gateway.client().asks("/x").expects(200);
     let yaml = std::fs::read_to_string(gateway.folder.path("gateway.yaml")).expect("its own");
     gateway.adopts(&yaml.replace("reason_header: on", "reason_header: off"));
@@ -70,6 +74,16 @@ fn a_profile_without_io_uring_leads_to_epoll() {
     let gateway = under("seccomp.json", Some("io_uring_"), &origin);
     assert!(gateway.notice("io driver chosen")["why"].as_str().expect("text").contains("seccomp"));
     lives(gateway, "epoll");
+}
+
+/// Where the control thread may not ask to be woken soon, that is told, and it serves all the same.
+#[test]
+fn a_control_thread_that_may_not_be_prompt_is_told() {
+    let origin = Origin::echo();
+    let gateway = under("seccomp.json", Some("sched_setattr"), &origin);
+    gateway.notice(NOT_PROMPT);
+    gateway.client().asks("/x").expects(200);
+    gateway.stop();
 }
 
 /// A5: locked memory is the user's for all rings together, unless the user may lock what it likes. Where it is counted and there is
@@ -112,6 +126,24 @@ fn the_unit_allows_all_that_is_needed_and_is_tight() {
     assert!(said.is_content && said.text.contains("Overall exposure level"), "{}", said.text);
 }
 
+/// The unit has no key that systemd does not know. It is started again for as long as it takes, since after a reboot the names of
+/// its endpoints may be late, and what it says of a reload is true of `notify-reload`.
+#[test]
+fn the_unit_is_what_systemd_takes_and_never_gives_up() {
+    let unit = shipped("ringgate.service");
+    let verified = |unit: &Path| run("systemd-analyze", &["verify", unit.to_str().expect("text")], "").text;
+    let (said, text) = (verified(&unit), read("ringgate.service"));
+    assert!(!said.contains("Unknown"), "{said}");
+    let folder = Folder::new();
+    let broken = folder.write("ringgate.service", text.replace("RestartSec=", "RestartSecs="));
+    assert!(verified(&broken).contains("Unknown key 'RestartSecs'"));
+    let (head, service) = text.split_once("\n[Service]\n").expect("a section");
+    let has = |section: &str, line: &str| section.lines().any(|other| other == line);
+    assert!(has(head, "StartLimitIntervalSec=0") && has(service, "Restart=on-failure"), "{text}");
+    assert!(has(head, "Wants=network-online.target") && has(head, "After=network-online.target nss-lookup.target"));
+    assert!(has(service, "Type=notify-reload") && !text.contains("fails when it is refused"), "{text}");
+}
+
 /// The commands of the unit, the image and the compose file are ones that the binary has.
 #[test]
 fn the_commands_of_the_artefacts_work() {
@@ -131,69 +163,6 @@ fn the_commands_of_the_artefacts_work() {
     }
     assert!(image.contains("CMD [\"run\", \"-c\", \"/etc/ringgate/gateway.yaml\"]"), "{image}");
     assert!(image.contains("STOPSIGNAL SIGTERM") && image.contains("USER 65532"), "{image}");
-}
-
-/// What runs in the container of the compose file: its configuration serves, the health check tells so, the token for looking is
-/// enough for a scrape, and the signal that stops it ends it well.
-#[test]
-fn the_container_serves_is_checked_and_stops() {
-    let (origin, folder) = (Origin::echo(), Folder::new());
-    folder.write("look", READ_TOKEN);
-    folder.write("all", TOKEN);
-    std::fs::create_dir(folder.path("state")).expect("a directory");
-    let path = |name: &str| folder.path(name).display().to_string();
-    let yaml = [
-        ("/run/secrets/admin_token", path("all")),
-        ("/run/secrets/read_token", path("look")),
-        ("/var/lib/ringgate", path("state")),
-        ("0.0.0.0:9090", "0.0.0.0:0".to_owned()),
-        ("\":8080\"", "'127.0.0.1:0'".to_owned()),
-        ("http://upstream:80", format!("http://{}", origin.address())),
-    ];
-    let yaml = yaml.iter().fold(read("compose/gateway/gateway.yaml"), |yaml, (from, to)| {
-        assert!(yaml.contains(from), "{from} in {yaml}");
-        yaml.replace(from, to)
-    });
-    let mut gateway = Gateway::start_in(folder, &yaml);
-    gateway.client().asks("/x").expects(200);
-    let port = gateway.admin().port().to_string();
-    let health = || binary().arg("health").env("CONFIG_PORT", &port).output().expect("a child").status.code();
-    assert_eq!(health(), Some(0), "without a token");
-    assert_eq!(asks(&gateway, "GET", "/metrics", Some(READ_TOKEN)).0, 200);
-    assert_eq!(asks(&gateway, "POST", "/reload", Some(READ_TOKEN)).0, 403);
-    assert_eq!(asks(&gateway, "POST", "/reload", Some(TOKEN)).0, 200);
-    gateway.signal(libc::SIGTERM);
-    assert_eq!(gateway.process.exit_code(), Some(0));
-    gateway.notice("shutting down gracefully");
-    assert_eq!(health(), Some(1));
-}
-
-/// The configurations in the compose file's folder and in the manifests pass `check`, and what the compose file mounts is
-/// there.
-#[test]
-fn the_configurations_of_the_artefacts_pass_their_check() {
-    let folder = Folder::new();
-    let secret = folder.write("secret", "0123456789abcdef");
-    let manifests = read("kubernetes/ringgate.yaml");
-    let (_, rest) = manifests.split_once("gateway.yaml: |\n").expect("a ConfigMap");
-    let inner: Vec<&str> =
-        rest.lines().map_while(|line| line.strip_prefix("    ").or(line.is_empty().then_some(""))).collect();
-    for (name, yaml) in [("compose", read("compose/gateway/gateway.yaml")), ("kubernetes", inner.join("\n"))] {
-        let words = yaml.split("${file:").map(|part| match part.split_once('}') {
-            Some((path, rest)) if path.starts_with("/run/secrets/") => format!("${{file:{}}}{rest}", secret.display()),
-            _ => part.to_owned(),
-        });
-        let file = folder.write(&format!("{name}.yaml"), words.collect::<String>());
-        let said = Command::new(BINARY).args(["check", "-c"]).arg(&file).output().expect("a child");
-        assert!(said.status.success(), "{name}: {}", String::from_utf8_lossy(&said.stderr));
-    }
-    let compose = read("compose.yaml");
-    let mounts: Vec<&str> =
-        compose.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next()).collect();
-    assert!(mounts.len() >= 4, "{mounts:?}");
-    for mount in mounts {
-        assert!(shipped(mount).exists(), "{mount} is not there");
-    }
 }
 
 /// L4: a soak goes on while nothing fails, and ends with exit code 1 when something does.
@@ -236,20 +205,6 @@ fn a_soak_of_reloads_tells_whether_a_connection_was_lost() {
     }
 }
 
-/// The manifests are what the API of Kubernetes takes, by its own schemas.
-#[test]
-fn the_manifests_fit_the_schemas_of_kubernetes() {
-    let schemas = format!("{}/tests/artefacts/kubernetes-1.31.json", env!("CARGO_MANIFEST_DIR"));
-    let manifests = shipped("kubernetes/ringgate.yaml").display().to_string();
-    runs_python("manifests.py", &[schemas.clone(), manifests]);
-    let folder = Folder::new();
-    let broken =
-        folder.write("broken.yaml", read("kubernetes/ringgate.yaml").replace("minReplicas: 3", "minReplicas: three"));
-    let script = format!("{}/tests/interop/manifests.py", env!("CARGO_MANIFEST_DIR"));
-    let said = run(PYTHON, &[script, schemas, broken.display().to_string()], "");
-    assert!(!said.is_content && said.text.contains("spec/minReplicas"), "{}", said.text);
-}
-
 /// K5: the dashboards are what Grafana takes, by its own types.
 #[test]
 fn the_dashboards_fit_the_types_of_grafana() {
@@ -273,18 +228,109 @@ fn the_dashboards_fit_the_types_of_grafana() {
 /// Names in the runbooks that are those of OpenSSL and of the kernel.
 const OTHERS: [&str; 2] = ["s_client", "nr_throttled"];
 
+/// What stands as code in a page.
+fn code_of(page: &str) -> Vec<&str> {
+    let blocks = page.lines().filter_map(|line| line.strip_prefix("    "));
+    let inline =
+        page.lines().filter(|line| !line.starts_with("    ")).flat_map(|line| line.split('`').skip(1).step_by(2));
+    blocks.chain(inline).collect()
+}
+
+/// The flags of a command line, without their values.
+fn flags_of(command: &str) -> impl Iterator<Item = &str> {
+    command.split([' ', '=']).filter(|word| word.starts_with("--") && word.len() > 2)
+}
+
+/// Whether the help of a program has a flag.
+fn has_flag(help: &str, flag: &str) -> bool {
+    help.split([' ', ',', '[', ']', '\n']).any(|word| word == flag)
+}
+
+/// L5: the flags of commands that the runbooks and the README name are ones that these have.
+#[test]
+fn the_flags_in_the_pages_exist() {
+    let mut known = BTreeMap::new();
+    let mut help_of = |command: &[&str]| -> String {
+        let ask = || runs(command[0], &[&command[1..], &["--help"]].concat());
+        known.entry(command.join(" ")).or_insert_with(ask).clone()
+    };
+    let script = |name: &str| format!("{}/scripts/{name}", env!("CARGO_MANIFEST_DIR"));
+    // Of flags without their command.
+    let bare = [&[BINARY, "status"][..], &[BINARY, "top"], &[&script("bench")]].map(&mut help_of).concat();
+    let mut seen = 0;
+    for page in [read("../docs/runbooks.md"), read("../README.md")] {
+        for part in code_of(&page).iter().flat_map(|code| code.split(['#', '|', ';', '&'])).map(str::trim) {
+            let mut flags = flags_of(part).peekable();
+            if flags.peek().is_none() {
+                continue;
+            }
+            let mut words = part.split(' ');
+            let help = match words.next().expect("a word at least") {
+                "ringgate" => {
+                    let is_name = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+                    let command: Vec<&str> = [BINARY].into_iter().chain(words.take_while(is_name)).collect();
+                    help_of(&command)
+                }
+                program if program.starts_with("--") => bare.clone(),
+                program if program.starts_with("scripts/") => help_of(&[&script(&program[8..])]),
+                _ => continue,
+            };
+            for flag in flags {
+                assert!(has_flag(&help, flag), "`{part}`: no {flag} in\n{help}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 25, "{seen} flags");
+}
+
+/// The shipped configuration of logrotate turns the access log of a gateway, which goes on in a file of its own making. The
+/// signal comes from here, as there is no unit.
+#[test]
+fn logrotate_turns_the_access_log() {
+    let gateway =
+        Plan::bare(Io::Uring).route("name: all, respond: { status: 200, body: in }").log("access.log").start();
+    let (log, state) = (gateway.folder.path("access.log"), gateway.folder.path("state"));
+    let shipped = read("logrotate");
+    let (unit, place) = ("systemctl kill -s SIGUSR1 ringgate", "/var/log/ringgate/access.log {");
+    assert!(shipped.contains(unit) && shipped.contains(&format!("\n{place}")), "{shipped}");
+    let shipped = shipped.replace(unit, &format!("kill -s USR1 {}", gateway.process.pid()));
+    let config = gateway.folder.write("rotate", shipped.replace(place, &format!("{} {{", log.display())));
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("its owner may");
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    let arguments = ["-f", "-s", state.to_str().expect("text"), config.to_str().expect("text")];
+    let mut client = gateway.client();
+    for turn in 1..=2 {
+        client.asks("/old").expects(200);
+        until_true("a line", || lines(&log) == 1);
+        let inode = std::fs::metadata(&log).expect("a file").ino();
+        // It is one of the system's programs, which not every user's path has.
+        runs("env", &[&["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "logrotate"], &arguments[..]].concat());
+        until_true("a new file", || std::fs::metadata(&log).is_ok_and(|new| new.ino() != inode));
+        assert_eq!(lines(&gateway.folder.path("access.log.1")), 1, "turn {turn}");
+    }
+    assert!(gateway.folder.path("access.log.2.gz").exists(), "the one before is compressed");
+    gateway.stop();
+}
+
 /// L5: there is a runbook for each trouble, and what it names exists: commands, metrics, reasons, settings.
 #[test]
 fn the_runbooks_name_what_there_is() {
     let (runbooks, readme) = (read("../docs/runbooks.md"), read("../README.md"));
     assert!(readme.contains("(docs/runbooks.md)"), "nobody finds them");
-    for topic in ["Who made this 5xx?", "Rollback", "Certificate rotation", "Upgrade", "Capacity", "Soak", "Alerts"] {
+    for topic in [
+        "Who made this 5xx?",
+        "Rollback",
+        "Certificate rotation",
+        "Upgrade",
+        "Log rotation",
+        "Capacity",
+        "Soak",
+        "Alerts",
+    ] {
         assert!(runbooks.contains(&format!("\n## {topic}\n")), "no runbook of {topic}");
     }
-    let blocks = runbooks.lines().filter_map(|line| line.strip_prefix("    "));
-    let inline =
-        runbooks.lines().filter(|line| !line.starts_with("    ")).flat_map(|line| line.split('`').skip(1).step_by(2));
-    let code: Vec<&str> = blocks.chain(inline).collect();
+    let code = code_of(&runbooks);
     let commands =
         code.iter().flat_map(|code| code.split("ringgate ").skip(1).filter_map(|rest| rest.split(' ').next()));
     let commands: BTreeSet<&str> =
