@@ -9,6 +9,8 @@
     reason = "a test program that prints its story"
 )]
 
+#[path = "sim/accounts.rs"]
+mod accounts;
 #[path = "sim/behaviour.rs"]
 mod behaviour;
 #[path = "sim/call.rs"]

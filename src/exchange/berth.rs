@@ -61,6 +61,9 @@ impl<E: Env> Future for Serving<E> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<()> {
+        if self.shard.is_stopped() {
+            return Poll::Ready(());
+        }
         self.berth.as_mut().map_or(Poll::Ready(()), |berth| berth.0.poll(poller))
     }
 }

@@ -1,10 +1,11 @@
 //! The life of one client connection: exchanges while it is busy, almost nothing while it rests.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures_util::future::Either;
 
@@ -135,10 +136,11 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
     let received = loop {
         // The state of a busy connection lives in a box of its own, so that a resting one is small; and what is matched on
         // is kept until the match is over, which must not be a rest.
-        let rests = match Box::pin(serve_busy(&mut client)).await {
-            Pause::Park(due_ms) => Ok(due_ms),
-            Pause::End(next) => Err(next),
-            Pause::Streams(received) => break received,
+        let rests = match Box::pin(serve_unless_stopped(&mut client)).await {
+            Some(Pause::Park(due_ms)) => Ok(due_ms),
+            Some(Pause::End(next)) => Err(next),
+            Some(Pause::Streams(received)) => break received,
+            None => return,
         };
         match rests {
             Ok(due_ms) => {
@@ -172,6 +174,17 @@ async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
             return ready.is_ok();
         }
     }
+}
+
+/// The same as [`serve_busy`]; `None` when the worker stops, and then what is under way is given up.
+async fn serve_unless_stopped<E: Env>(client: &mut Client<E>) -> Option<Pause> {
+    let shard = Rc::clone(&client.shard);
+    let mut busy = pin!(serve_busy(client));
+    poll_fn(|poller| match shard.is_stopped() {
+        true => Poll::Ready(None),
+        false => busy.as_mut().poll(poller).map(Some),
+    })
+    .await
 }
 
 /// Serves exchanges until the connection ends or has nothing to do for a while.

@@ -50,7 +50,7 @@ pub enum Stage {
     Answer,
     /// The body of the endpoint's response was being relayed.
     Relay,
-    /// The response was being sent to the client, or the client left before its end.
+    /// The response was being sent to the client, or the exchange was given up before its end.
     Respond,
     /// A connection that had switched protocols was open.
     Tunnel,
@@ -235,6 +235,10 @@ pub enum Failure {
     BadResponseBody(ChunkError),
     /// Neither side of a tunnel said anything for too long.
     TunnelIdle,
+    /// The worker ended before the exchange did.
+    Stopped,
+    /// The gateway hit a bug of its own.
+    Bug,
 }
 
 /// What follows from a failure.
@@ -283,7 +287,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 67] = [
+    pub const KINDS: [Self; 69] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -351,6 +355,8 @@ impl Failure {
         Self::UpstreamBodyTimeout,
         Self::BadResponseBody(ChunkError::ALL[0]),
         Self::TunnelIdle,
+        Self::Stopped,
+        Self::Bug,
     ];
 
     /// Its place in [`Failure::KINDS`], the index of its counters.
@@ -394,9 +400,7 @@ impl Failure {
             Self::ConnectRefused => unreached(502, "connect_refused", "upstream refused the connection"),
             Self::ConnectTimeout => unreached(504, "connect_timeout", "upstream connection timed out"),
             Self::ConnectFailed => unreached(502, "connect_failed", "upstream connection failed"),
-            Self::CertificateUnknown => {
-                unreached(502, "tls_unknown_issuer", "upstream certificate signed by an unknown issuer")
-            }
+            Self::CertificateUnknown => unreached(502, "tls_unknown_issuer", "upstream certificate of unknown issuer"),
             Self::CertificateName => unreached(502, "tls_wrong_name", "upstream certificate for another name"),
             Self::CertificateExpired => unreached(502, "tls_expired", "upstream certificate not valid now"),
             Self::NotTls => unreached(502, "tls_plain_peer", "upstream does not speak TLS"),
@@ -431,6 +435,8 @@ impl Failure {
             Self::UpstreamBodyTimeout => cut(504, "upstream_body_timeout", "upstream stalled in its response"),
             Self::BadResponseBody(_) => cut(502, "bad_response_body", "upstream sent a malformed body"),
             Self::TunnelIdle => client(499, "tunnel_idle", "nothing came through the tunnel"),
+            Self::Stopped => gateway(503, "shutting_down", "the gateway is shutting down"),
+            Self::Bug => gateway(500, "internal_error", "the gateway failed"),
         }
     }
 
@@ -498,7 +504,7 @@ impl Failure {
             | Self::UnaskedSwitch
             | Self::NotSwitched => Stage::Answer,
             Self::UpstreamTruncated | Self::UpstreamBodyTimeout | Self::BadResponseBody(_) => Stage::Relay,
-            Self::ClientWriteTimeout | Self::ClientAbort => Stage::Respond,
+            Self::ClientWriteTimeout | Self::ClientAbort | Self::Stopped | Self::Bug => Stage::Respond,
             Self::TunnelIdle => Stage::Tunnel,
         }
     }

@@ -47,6 +47,7 @@ impl<E: Env> Exchange<'_, E> {
     pub(super) async fn answer_locally(&self, local: &Local<'_>, body: Option<usize>) -> Served {
         if let Some(failure) = local.failure() {
             self.on_failure(failure);
+            self.on_rejected(failure);
         }
         // RFC 9112 section 9.3: a body that is not read whole must not be taken for the next request.
         let close = body.is_none() || !self.may_persist();
@@ -57,7 +58,10 @@ impl<E: Env> Exchange<'_, E> {
         let written = write_all(self.client, out, self.alarm, self.listener.write_timeout_ms).await;
         let next = match written {
             Err(error) => {
-                self.tally.failure.set(Some(cannot_tell(error)));
+                // A request that was refused stays so, whether or not its client is there to hear it.
+                if local.failure().is_none() {
+                    self.on_failure(cannot_tell(error));
+                }
                 Next::Reset
             }
             // RFC 9112 section 9.6: whoever may still send must not lose the response to a reset.

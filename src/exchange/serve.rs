@@ -67,7 +67,7 @@ pub(super) async fn serve_exchange<E: Env>(
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,
         Decision::Forward(route, cluster) => exchange.forward(route, cluster, response, upload, download).await,
     };
-    exchange.settle();
+    exchange.end();
     let used = request.len() + served.body_used;
     *next_unread = Some(unread_after(unread, used, served.leftover));
     served.next

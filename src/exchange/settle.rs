@@ -1,13 +1,14 @@
-//! The last step of an exchange: counted and logged once.
+//! The last step of an exchange: counted and logged once, however it ends.
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::adopted::Adopted;
 use super::failure::{Failure, Fault, Verdict};
 use super::held::Exchange;
 use super::shard::Shard;
 use crate::http1::{FieldKind, Version};
-use crate::net::Env;
+use crate::net::{Env, Stream};
 use crate::telemetry::{Ending, Record, method_index};
 
 impl<E: Env> Exchange<'_, E> {
@@ -18,8 +19,31 @@ impl<E: Env> Exchange<'_, E> {
         if failure == Failure::ClientAbort {
             counters.client_aborts.add(1);
         }
-        if !self.tally.is_answered() {
-            counters.rejected[failure.index()].add(1);
+    }
+
+    /// Counts a failure that becomes the client's answer, or all that comes of its request. One who left is not refused.
+    pub(super) fn on_rejected(&self, failure: Failure) {
+        self.shard.counters.rejected[failure.index()].add(1);
+    }
+
+    /// The last step of an exchange that came to its end.
+    pub(super) fn end(self) {
+        self.tally.is_over.set(true);
+    }
+
+    /// The future that serves the exchange is dropped on its way: its worker stops, or a bug unwinds.
+    #[cold]
+    fn on_dropped(&self, failure: Failure) {
+        // One that was being refused stays so.
+        if self.tally.failure.get().is_none() {
+            self.on_failure(failure);
+            if !self.tally.is_answered() {
+                self.on_rejected(failure);
+            }
+        }
+        if self.tally.open_ended.get() {
+            // What the client has must not pass for a complete response (RFC 9112 section 8).
+            self.client.reset_on_close();
         }
     }
 
@@ -31,12 +55,12 @@ impl<E: Env> Exchange<'_, E> {
         self.on_attempt_over(Some(failure), None);
     }
 
-    /// The last step of every exchange: one count, and one record if it is sampled.
-    pub(super) fn settle(&self) {
+    /// One count, and one record if it is sampled.
+    fn settle(&self) {
         let tally = &self.tally;
         let duration_ns = self.shard.env.now_ns().saturating_sub(tally.started_ns);
         let status = match tally.status.get() {
-            0 => Failure::ClientAbort.verdict().status,
+            0 => tally.failure.get().unwrap_or(Failure::ClientAbort).verdict().status,
             status => status,
         };
         let method = self.head.method_name(self.bytes);
@@ -56,7 +80,7 @@ impl<E: Env> Exchange<'_, E> {
         let cut = tally.failure.get().is_some();
         let class = self.adopted.sampler.class(status, cut, duration_ns);
         let is_logged = self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64());
-        let is_recorded = self.is_recorded(status, class);
+        let is_recorded = self.is_recorded(status, duration_ns);
         if is_logged || is_recorded {
             self.tell(status, duration_ns, is_logged, is_recorded);
         }
@@ -132,6 +156,23 @@ impl<E: Env> Exchange<'_, E> {
         self.head
             .find(self.bytes, FieldKind::XForwardedFor)
             .map_or(peer, |chain| client_behind(chain, peer, |ip| self.listener.trusts(ip)))
+    }
+}
+
+impl<E: Env> Drop for Exchange<'_, E> {
+    fn drop(&mut self) {
+        if self.tally.is_over.get() {
+            self.settle();
+        } else if std::thread::panicking() {
+            // A bug that the last step runs into as well must not end the process.
+            let _settled = catch_unwind(AssertUnwindSafe(|| {
+                self.on_dropped(Failure::Bug);
+                self.settle();
+            }));
+        } else {
+            self.on_dropped(Failure::Stopped);
+            self.settle();
+        }
     }
 }
 

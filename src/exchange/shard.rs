@@ -107,6 +107,7 @@ pub struct Shard<E: Env> {
     pub(super) via: Vec<u8>,
     pub(super) no_edits: FieldEdits,
     draining: Cell<bool>,
+    stopped: Cell<bool>,
     /// When a worker that drains closes what rests.
     rests_until_ms: Cell<u64>,
     date: Cell<[u8; clock::IMF_FIXDATE_BYTES]>,
@@ -154,6 +155,7 @@ impl<E: Env> Shard<E> {
             via,
             no_edits: FieldEdits::default(),
             draining: Cell::new(false),
+            stopped: Cell::new(false),
             rests_until_ms: Cell::new(u64::MAX),
             date: Cell::new([b' '; clock::IMF_FIXDATE_BYTES]),
             unix_ms: Cell::new(0),
@@ -332,6 +334,17 @@ impl<E: Env> Shard<E> {
         self.draining.set(true);
         self.rests_until_ms.set(self.alarms.now_ms().saturating_add(rest_ms));
         self.alarms.fire_all();
+    }
+
+    /// From now on nothing is served any more: exchanges are given up where they are, each of them counted and logged.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+        self.alarms.fire_all();
+    }
+
+    /// Was this worker told to stop?
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.get()
     }
 
     /// When a rest that would end at `due_ms` does, as far as it is known.

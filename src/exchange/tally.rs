@@ -32,6 +32,8 @@ pub(super) struct Tally {
     /// Does the response end with its connection, so that only a reset shows that it was cut?
     pub(super) open_ended: Cell<bool>,
     pub(super) failure: Cell<Option<Failure>>,
+    /// Did it come to its end, well or not?
+    pub(super) is_over: Cell<bool>,
     /// How a call of gRPC ended, by its endpoint or by us.
     pub(super) grpc_status: Cell<Option<u8>>,
     pub(super) bytes_in: Cell<u64>,

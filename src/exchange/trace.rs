@@ -8,7 +8,7 @@ use super::held::Exchange;
 use super::shard::Shard;
 use crate::http1::{RequestHead, TraceOut, TraceParent, id_text};
 use crate::net::{Buffer, Env};
-use crate::telemetry::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, Class, ExchangeSpan, Record};
+use crate::telemetry::{ATTEMPT_BYTES_MAX, ATTEMPTS_BYTES_MAX, AttemptSpan, ExchangeSpan, Record};
 
 /// One exchange as part of a trace.
 pub(super) struct Trace {
@@ -82,10 +82,12 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Is a collector told of the exchange? Of one whose trace is recorded, and wherever something failed or was slow.
-    pub(super) fn is_recorded(&self, status: u16, class: Class) -> bool {
+    pub(super) fn is_recorded(&self, status: u16, duration_ns: u64) -> bool {
         let exports = self.adopted.snapshot.tracing.is_some_and(|tracing| tracing.exports);
         let trace = self.trace.as_ref().filter(|_| exports);
-        trace.is_some_and(|trace| trace.own.sampled || class == Class::Slow || self.is_error(status))
+        // Not by its class in the log: one whose client gave up is an error there however long that took.
+        let is_slow = self.adopted.sampler.is_slow(duration_ns);
+        trace.is_some_and(|trace| trace.own.sampled || is_slow || self.is_error(status))
     }
 
     /// What a client did wrong is no error of anybody who would look for it here.

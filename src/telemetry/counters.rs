@@ -294,7 +294,7 @@ pub struct Cells {
     pub durations: Histogram,
     /// Durations of the stages of exchanges.
     pub stages: Stages,
-    /// Local replies that refuse a request, by reason index.
+    /// Requests that a local reply refused, or that were given up unanswered, by reason index.
     pub rejected: [Counter; REASONS_MAX],
     /// Questions to the stores of rate limits.
     pub store_requests: Counter,

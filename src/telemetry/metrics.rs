@@ -208,7 +208,7 @@ impl Scrape {
         page.gauge("http_routes_omitted", help, self.routes_omitted)?;
         let mut family = page.open(
             "gateway_rejected_requests",
-            "Requests the gateway itself answered with an error, by reason.",
+            "Requests the gateway itself answered with an error, or gave up unanswered, by reason.",
             MetricType::Counter,
         )?;
         self.encode_reasons(&mut family, |worker| &worker.rejected)?;

@@ -61,11 +61,17 @@ impl Sampler {
     pub fn class(&self, status: u16, failed: bool, duration_ns: u64) -> Class {
         if failed || status >= 500 {
             Class::Error
-        } else if duration_ns >= self.slow_over_ns {
+        } else if self.is_slow(duration_ns) {
             Class::Slow
         } else {
             Class::Ok
         }
+    }
+
+    /// Did it take as long as what is slow, whatever else became of it?
+    #[must_use]
+    pub const fn is_slow(&self, duration_ns: u64) -> bool {
+        duration_ns >= self.slow_over_ns
     }
 
     /// Whether to log an exchange of `class`; draws 64 random bits only when the share is neither none nor all.
@@ -119,6 +125,7 @@ mod tests {
         assert_eq!(sampler.class(404, false, 500_000_000), Class::Slow);
         assert_eq!(sampler.class(503, false, u64::MAX), Class::Error);
         assert_eq!(sampler.class(200, true, 0), Class::Error);
+        assert!(sampler.is_slow(500_000_000) && !sampler.is_slow(499_999_999));
     }
 
     #[test]

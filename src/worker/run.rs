@@ -18,6 +18,9 @@ use crate::{clock, limits};
 /// Lateness of a tick from which on it counts as a stall.
 const STALL_NS: u64 = 20_000_000;
 
+/// Looks, a millisecond apart, at what is left of a worker that stops; control waits no longer for it.
+const STOP_LOOKS: u32 = 1_000;
+
 /// Runs a worker until it is drained or stopped.
 pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {
     if let Some(cpu) = spec.cpu {
@@ -88,6 +91,7 @@ impl Desk {
         loop {
             for message in inbox.messages() {
                 if self.on_message(message)?.is_break() {
+                    self.give_up(reactor).await;
                     return Ok(());
                 }
             }
@@ -100,6 +104,18 @@ impl Desk {
                 // Control is gone: nobody could ever stop this worker any more.
                 return Ok(());
             }
+        }
+    }
+
+    /// Gives up what is in flight, and waits a moment until all of it has been counted and logged.
+    async fn give_up(&self, reactor: Reactor) {
+        let shard = &self.door.shard;
+        shard.stop();
+        for _ in 0..STOP_LOOKS {
+            if shard.counters().requests_active.value() == 0 {
+                return;
+            }
+            reactor.sleep_ms(1).await;
         }
     }
 

@@ -1,9 +1,11 @@
 //! The end: I3 and F41.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Accepted, Endpoint};
+use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::{now_ms, until_true};
+use super::wire::End;
 
 /// F41: requests in flight are finished, told that their connection ends, and nothing is cut; exit code 0.
 fn requests_in_flight_are_finished(io: Io) {
@@ -110,6 +112,62 @@ fn the_grace_ends(io: Io) {
     upstream.reads_to_end();
 }
 
+/// K2: what is cut when the grace is over has its line in the log: a WebSocket, downloads over both protocols, and a request
+/// that nobody has answered yet.
+fn what_the_end_cuts_has_a_line_in_the_log(io: Io) {
+    let endpoint = Endpoint::listens();
+    let mut gateway = Plan::to(io, &[endpoint.address()]).speaks_h2().runtime("shutdown_grace: 200ms").start();
+    let mut tunnel = gateway.client();
+    tunnel.sends(
+        "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    );
+    let mut far_end = endpoint.accepts();
+    far_end.expects("GET /tunnel");
+    far_end.replies(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
+    );
+    tunnel.expects_interim(101);
+    assert_eq!(tunnel.reads(5), b"hello");
+    let begins = |accepted: &mut Accepted, start: &str| {
+        accepted.expects(start);
+        accepted.replies("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome");
+    };
+    let mut download = gateway.client();
+    download.asks("/download");
+    let mut source = endpoint.accepts();
+    begins(&mut source, "GET /download");
+    download.expects_head(200);
+    assert_eq!(download.reads(4), b"some");
+    let mut client = H2Client::to(gateway.address());
+    let mut stream = client.gets("/stream");
+    let mut stream_source = endpoint.accepts();
+    begins(&mut stream_source, "GET /stream");
+    stream.expects_head(200);
+    assert_eq!(stream.reads().expect("a beginning"), "some");
+    let unanswered = client.gets("/unanswered");
+    let mut silent = endpoint.accepts();
+    silent.expects("GET /unanswered");
+    gateway.signal(libc::SIGTERM);
+    assert_eq!(gateway.process.exit_code(), Some(0), "{}", gateway.notices.all().join("\n"));
+    let line = |path, status: u16, sent: u64| {
+        let line = gateway.log_of(path);
+        assert_eq!((&line["status"], &line["bytes_out"]), (&status.into(), &sent.into()), "{line}");
+        let why = ["reason", "fault", "stage"].map(|key| line[key].as_str().unwrap_or_default());
+        assert_eq!(why, ["shutting_down", "gateway", "respond"], "{line}");
+    };
+    line("/tunnel", 101, 5);
+    line("/download", 200, 4);
+    line("/stream", 200, 4);
+    line("/unanswered", 503, 0);
+    assert_eq!(gateway.log_lines().len(), 4, "each once");
+    assert_eq!(tunnel.sees_break(), End::Reset, "nothing else shows that a tunnel did not end in order");
+    download.sees_break();
+    assert!(stream.try_reads().is_err());
+    drop(unanswered);
+}
+
 /// I3: a second signal ends it at once, which is no success.
 fn a_second_signal_ends_it_at_once(io: Io) {
     let endpoint = Endpoint::listens();
@@ -129,5 +187,6 @@ on_both_drivers![
     requests_in_flight_are_finished,
     nobody_who_was_accepted_is_cut_off,
     the_grace_ends,
+    what_the_end_cuts_has_a_line_in_the_log,
     a_second_signal_ends_it_at_once,
 ];

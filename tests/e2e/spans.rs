@@ -120,7 +120,8 @@ fn an_exchange_is_a_span_and_each_attempt_a_child_of_it(io: Io) {
     gateway.stop();
 }
 
-/// What failed and what was slow is recorded, whatever the share and the client say; what a client did wrong is not.
+/// What failed and what was slow is recorded, whatever the share and the client say, also when its client would not wait any
+/// longer; what a client did wrong is not.
 fn errors_and_slow_ones_are_always_recorded(io: Io) {
     let (collector, endpoint) = (Collector::start(), Endpoint::listens());
     let plan = Plan::bare(io).cluster("app", &[endpoint.address()]).cluster("gone", &[Endpoint::closed()]);
@@ -154,6 +155,13 @@ fn errors_and_slow_ones_are_always_recorded(io: Io) {
     assert_eq!((attempts.len(), attempts[0].says("http.response.status_code")), (1, String::new()));
     let (slow, _) = collector.exchange("/app/slow");
     assert!(slow.span.end_time_unix_nano - slow.span.start_time_unix_nano >= 50_000_000 && !slow.is_error());
+    client.asks("/app/tired");
+    upstream.expects("GET /app/tired");
+    let began_ms = now_ms();
+    until_true("it is slow", || now_ms() > began_ms + 60);
+    client.resets();
+    let (tired, attempts) = collector.exchange("/app/tired");
+    assert_eq!((tired.says("gateway.reason"), attempts.len(), tired.is_error()), ("client_abort".into(), 1, false));
     let quick = collector.all().iter().any(|seen| ["/none", "/app/quick"].contains(&&*seen.says("url.path")));
     assert!(!quick, "{:?}", collector.all());
     gateway.stop();

@@ -106,7 +106,8 @@ impl Failure {
             | Self::UpstreamEof
             | Self::UpstreamStatus
             | Self::ResponseHeadCut
-            | Self::UpstreamTruncated => GrpcStatus::Unavailable,
+            | Self::UpstreamTruncated
+            | Self::Stopped => GrpcStatus::Unavailable,
             Self::UpstreamTimeout | Self::RequestTimeout | Self::UpstreamWriteTimeout | Self::UpstreamBodyTimeout => {
                 GrpcStatus::DeadlineExceeded
             }
@@ -115,7 +116,8 @@ impl Failure {
             | Self::InterimFlood
             | Self::UnaskedSwitch
             | Self::NotSwitched
-            | Self::BadResponseBody(_) => GrpcStatus::Internal,
+            | Self::BadResponseBody(_)
+            | Self::Bug => GrpcStatus::Internal,
         }
     }
 }
