@@ -4,7 +4,7 @@
 //! owners drop, a failed write loses its lines, and both are counted. A later write that succeeds is the recovery.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_millis(10);
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// Bytes written at once.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes written at once to what is no regular file: so many go in one piece even when another process writes to it as well
+/// (PIPE_BUF of Linux, pipe(7)), as the one that this one takes over from does.
+const PIECE_BYTES: usize = 4096;
 /// Records taken from one ring before the next has its turn.
 const TURN: usize = 256;
 
@@ -48,16 +51,16 @@ impl LogWriter {
         Self::with_sink(sink, drains)
     }
 
-    fn with_sink(sink: Option<Box<dyn Write + Send>>, drains: Vec<LogDrain>) -> io::Result<Self> {
+    fn with_sink(sink: Option<Sink>, drains: Vec<LogDrain>) -> io::Result<Self> {
         let (orders, inbox) = channel();
         let lost = Arc::new(AtomicU64::new(0));
         let mut loop_state = Loop {
+            torn: sink.as_ref().is_some_and(|sink| sink.torn == Some(true)),
             drains,
             sink,
             lost: Arc::clone(&lost),
             lines: Lines::new(BATCH_BYTES),
             count: 0,
-            torn: false,
             failing: false,
         };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run(&inbox))?;
@@ -87,10 +90,19 @@ impl LogWriter {
     }
 }
 
+/// An output that is open.
+struct Sink {
+    to: Box<dyn Write + Send>,
+    /// Most bytes of a write of several lines.
+    piece_bytes: usize,
+    /// Did it end inside a line when it was opened? Only regular files can be asked.
+    torn: Option<bool>,
+}
+
 /// What the thread owns.
 struct Loop {
     drains: Vec<LogDrain>,
-    sink: Option<Box<dyn Write + Send>>,
+    sink: Option<Sink>,
     lost: Arc<AtomicU64>,
     /// Lines that are to be written, and how many they are.
     lines: Lines,
@@ -151,7 +163,7 @@ impl Loop {
         if let Some(sink) = self.sink.as_mut().filter(|_| self.count > 0) {
             let torn = std::mem::take(&mut self.torn);
             let bytes = if torn { self.lines.after_a_break() } else { self.lines.as_bytes() };
-            match write_lines(sink.as_mut(), bytes) {
+            match write_lines(sink, bytes) {
                 Ok(()) if self.failing => {
                     self.failing = false;
                     tracing::info!(lost = self.lost.load(Ordering::Relaxed), "access log writes again");
@@ -175,8 +187,10 @@ impl Loop {
     fn reopen(&mut self, output: &Output) {
         match open(output) {
             Ok(sink) => {
+                // It may be the same output as before.
+                let known = sink.as_ref().and_then(|sink| sink.torn);
+                self.torn = known.unwrap_or(self.torn);
                 self.sink = sink;
-                self.torn = false;
                 tracing::info!(output = name(output), "access log opened");
             }
             Err(error) => tracing::error!(error = %explain(output, &error), "access log stays with its last output"),
@@ -192,10 +206,10 @@ struct Cut {
 
 #[allow(clippy::disallowed_methods, reason = "this thread has nothing else to do than to wait for its output")]
 /// Writes everything; an output without room for the moment (a non-blocking terminal or pipe) is tried again.
-fn write_lines(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), Cut> {
+fn write_lines(sink: &mut Sink, bytes: &[u8]) -> Result<(), Cut> {
     let mut written = 0;
     while written < bytes.len() {
-        let error = match sink.write(&bytes[written..]) {
+        let error = match sink.to.write(piece(&bytes[written..], sink.piece_bytes)) {
             Ok(0) => io::ErrorKind::WriteZero.into(),
             Ok(count) => {
                 written += count;
@@ -212,14 +226,50 @@ fn write_lines(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), Cut> {
     Ok(())
 }
 
+/// The whole lines at the front of `lines` that go into `most` bytes, or the first one if it is longer.
+fn piece(lines: &[u8], most: usize) -> &[u8] {
+    if lines.len() <= most {
+        return lines;
+    }
+    let ends = |from: usize| memchr::memchr(b'\n', &lines[from..]).map_or(lines.len(), |at| from + at + 1);
+    let length = memchr::memrchr(b'\n', &lines[..most]).map_or_else(|| ends(most), |at| at + 1);
+    &lines[..length]
+}
+
 /// Opens an output; `None` when there is none.
-fn open(output: &Output) -> io::Result<Option<Box<dyn Write + Send>>> {
+fn open(output: &Output) -> io::Result<Option<Sink>> {
     Ok(match output {
         Output::Off => None,
         // A file of its own around the descriptor: the standard library's handle would buffer by line.
-        Output::Stdout => Some(Box::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))),
-        Output::File(path) => Some(Box::new(open_file(path)?)),
+        Output::Stdout => Some(Sink::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))),
+        Output::File(path) => {
+            let mut sink = Sink::new(open_file(path)?);
+            // Of what is no regular file a second descriptor might wait for a writer, and could not be asked anyway.
+            if sink.piece_bytes == BATCH_BYTES {
+                sink.torn = is_torn(path).ok();
+            }
+            Some(sink)
+        }
     })
+}
+
+impl Sink {
+    fn new(file: File) -> Self {
+        let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        Self { to: Box::new(file), piece_bytes: if is_regular { BATCH_BYTES } else { PIECE_BYTES }, torn: None }
+    }
+}
+
+/// Does a file end inside a line? A disk may have been full there, or the machine have stopped.
+fn is_torn(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

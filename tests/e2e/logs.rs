@@ -1,7 +1,7 @@
 //! The access log: K2, K4, F36 and F37.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -200,6 +200,42 @@ fn a_blocked_log_costs_lines_and_no_traffic(io: Io) {
     drop(reader);
 }
 
+/// Two processes that write to one pipe, as they do while one takes over from the other, keep their lines whole, also long ones
+/// and whatever the reader leaves them to write at once.
+fn lines_of_two_processes_on_one_pipe_stay_whole(io: Io) {
+    let origin = Origin::saying("ok");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let plan = Plan::to(io, &[origin.address()]).yaml();
+    let (held, gate) = std::sync::mpsc::channel::<()>();
+    let heard = super::wait::thread("reader", move || {
+        // Until the rings hold more than goes through the pipe at once.
+        gate.recv().unwrap_err();
+        BufReader::new(reader).lines().map(|line| line.expect("text")).collect::<Vec<_>>()
+    });
+    let gateways = [(); 2].map(|()| {
+        let stdout = Stdio::from(writer.try_clone().expect("a descriptor"));
+        Gateway::start_writing_to(stdout, &plan)
+    });
+    drop(writer);
+    for gateway in &gateways {
+        let mut client = gateway.client();
+        let paths = ["a".repeat(3_000), "b".repeat(7), "c".repeat(400)];
+        let requests = paths.map(|path| format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n")).concat();
+        for _ in 0..200 {
+            client.sends(&requests);
+            (0..3).for_each(|_| drop(client.expects(200)));
+        }
+    }
+    drop(held);
+    for gateway in gateways {
+        gateway.stop();
+    }
+    let lines = heard.join().expect("no panic");
+    let lines: Vec<_> = lines.iter().map(|line| json(line)).filter(|line| line["path"] != "/health").collect();
+    assert_eq!(lines.len(), 1_200);
+    assert!(lines.iter().all(|line| line["status"] == 200));
+}
+
 /// A gateway whose standard error is not what a test reads; its admin server is a socket in its directory.
 struct Unheard {
     process: Process,
@@ -329,6 +365,7 @@ on_both_drivers![
     each_class_has_a_share_of_its_own,
     a_full_disk_costs_lines_and_no_traffic,
     a_blocked_log_costs_lines_and_no_traffic,
+    lines_of_two_processes_on_one_pipe_stay_whole,
     a_full_disk_under_the_process_log_ends_nothing,
     a_blocked_process_log_holds_nobody_up,
     a_renamed_log_is_opened_anew,

@@ -79,6 +79,11 @@ impl Write for Script {
 }
 
 impl Script {
+    /// An output like a regular file.
+    fn sink(&self) -> Option<Sink> {
+        Some(Sink { to: Box::new(self.clone()), piece_bytes: BATCH_BYTES, torn: None })
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
     }
@@ -101,6 +106,18 @@ impl Drop for Folder {
     }
 }
 
+fn state(sink: Option<Sink>, drain: LogDrain) -> Loop {
+    Loop {
+        drains: vec![drain],
+        sink,
+        lost: Arc::default(),
+        lines: Lines::new(BATCH_BYTES),
+        count: 0,
+        torn: false,
+        failing: false,
+    }
+}
+
 #[test]
 fn the_last_lines_of_every_ring_are_written_before_the_end() {
     let script = Script::default();
@@ -108,7 +125,7 @@ fn the_last_lines_of_every_ring_are_written_before_the_end() {
     let (mut two, drain_two) = ring();
     push(&mut one, 0..1_000);
     push(&mut two, 1_000..2_000);
-    let writer = LogWriter::with_sink(Some(Box::new(script.clone())), vec![drain_one, drain_two]).unwrap();
+    let writer = LogWriter::with_sink(script.sink(), vec![drain_one, drain_two]).unwrap();
     assert!(writer.finish(PATIENCE));
     let mut seen = epochs(&script.text());
     seen.sort_unstable();
@@ -128,17 +145,8 @@ fn a_full_disk_costs_its_lines_and_nothing_else() {
 #[test]
 fn a_line_torn_by_an_error_does_not_swallow_the_next_one() {
     let script = Script::default();
-    let mut state = Loop {
-        drains: Vec::new(),
-        sink: Some(Box::new(script.clone())),
-        lost: Arc::default(),
-        lines: Lines::new(BATCH_BYTES),
-        count: 0,
-        torn: false,
-        failing: false,
-    };
     let (mut ring, drain) = ring();
-    state.drains.push(drain);
+    let mut state = state(script.sink(), drain);
     *script.answers.lock().unwrap() = vec![Ok(10), Err(io::ErrorKind::StorageFull.into())];
     push(&mut ring, 0..2);
     assert!(state.drain_once());
@@ -161,7 +169,7 @@ fn an_interrupted_or_momentarily_full_output_loses_nothing() {
         vec![Err(io::ErrorKind::Interrupted.into()), Ok(3), Err(io::ErrorKind::WouldBlock.into())];
     let (mut ring, drain) = ring();
     push(&mut ring, 0..3);
-    let writer = LogWriter::with_sink(Some(Box::new(script.clone())), vec![drain]).unwrap();
+    let writer = LogWriter::with_sink(script.sink(), vec![drain]).unwrap();
     assert!(writer.finish(PATIENCE));
     assert_eq!(epochs(&script.text()), [0, 1, 2]);
 }
@@ -173,15 +181,7 @@ fn a_renamed_file_is_left_and_a_new_one_begun_on_reopen() {
     let old = folder.0.join("access.log.1");
     let output = Output::File(path.clone());
     let (mut ring, drain) = ring();
-    let mut state = Loop {
-        drains: vec![drain],
-        sink: open(&output).unwrap(),
-        lost: Arc::default(),
-        lines: Lines::new(BATCH_BYTES),
-        count: 0,
-        torn: false,
-        failing: false,
-    };
+    let mut state = state(open(&output).unwrap(), drain);
     push(&mut ring, 0..1);
     assert!(state.drain_once());
     std::fs::rename(&path, &old).unwrap();
@@ -192,6 +192,83 @@ fn a_renamed_file_is_left_and_a_new_one_begun_on_reopen() {
     assert!(state.drain_once());
     assert_eq!(epochs(&std::fs::read_to_string(&old).unwrap()), [0, 1]);
     assert_eq!(epochs(&std::fs::read_to_string(&path).unwrap()), [2]);
+}
+
+/// A disk was full in the middle of a line, and the output is opened again before a line is written: as the same file, as one
+/// that ends in order, and as a new one.
+#[test]
+fn a_line_torn_before_a_reopen_does_not_swallow_the_next_one() {
+    let folder = Folder::new("torn");
+    let path = folder.0.join("access.log");
+    for (before, after) in [("{\"epoch\":0}\n{\"epo", 1), ("{\"epoch\":0}\n", 0), ("", 0)] {
+        std::fs::write(&path, before).unwrap();
+        let (mut ring, drain) = ring();
+        let mut state = state(None, drain);
+        state.torn = true;
+        state.reopen(&Output::File(path.clone()));
+        push(&mut ring, 7..8);
+        assert!(state.drain_once());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let added = text.strip_prefix(before).unwrap();
+        assert_eq!(added.lines().filter(|line| line.is_empty()).count(), after, "{text}");
+        assert_eq!(epochs(&text).last(), Some(&7), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_how_it_ends_is_taken_for_what_it_was() {
+    for torn in [true, false] {
+        let (_ring, drain) = ring();
+        let mut state = state(None, drain);
+        state.torn = torn;
+        state.reopen(&Output::File("/dev/null".into()));
+        assert_eq!(state.torn, torn);
+    }
+}
+
+#[test]
+fn a_line_torn_by_an_earlier_process_does_not_swallow_the_first_one() {
+    let folder = Folder::new("earlier");
+    let path = folder.0.join("access.log");
+    std::fs::write(&path, "{\"epo").unwrap();
+    let (mut ring, drain) = ring();
+    push(&mut ring, 3..4);
+    assert!(LogWriter::start(&Output::File(path.clone()), vec![drain]).unwrap().finish(PATIENCE));
+    assert_eq!(epochs(&std::fs::read_to_string(&path).unwrap()), [3]);
+}
+
+#[test]
+fn pieces_hold_whole_lines_and_a_longer_one_goes_alone() {
+    let mut rest = &b"\naa\nbb\ncccccccccc\ndd\ne\n"[..];
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        let one = piece(rest, 8);
+        pieces.push(str::from_utf8(one).unwrap());
+        rest = &rest[one.len()..];
+    }
+    assert_eq!(pieces, ["\naa\nbb\n", "cccccccccc\n", "dd\ne\n"]);
+    assert_eq!(piece(b"cccccccc\ndd\n", 8), b"cccccccc\n");
+    assert_eq!(piece(b"ccccccc\ndd\n", 8), b"ccccccc\n");
+    assert_eq!(piece(b"open at its end", 8), b"open at its end", "whatever it is, it moves on");
+}
+
+/// A pipe whose other writers must not come between: the writes of a packet pipe stay apart, so that each can be looked at.
+#[test]
+fn what_others_may_write_to_as_well_is_written_in_pieces_of_whole_lines() {
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let (mut ring, drain) = ring();
+    push(&mut ring, 0..200);
+    let sink = Sink::new(File::from(std::os::fd::OwnedFd::from(ours)));
+    let writer = LogWriter::with_sink(Some(sink), vec![drain]).unwrap();
+    let mut seen = Vec::new();
+    let mut piece = vec![0; BATCH_BYTES];
+    while seen.len() < 200 {
+        let length = theirs.recv(&mut piece).unwrap();
+        assert!(length <= PIECE_BYTES && piece[length - 1] == b'\n', "{length}");
+        seen.extend(epochs(str::from_utf8(&piece[..length]).unwrap()));
+    }
+    assert!(writer.finish(PATIENCE));
+    assert_eq!(seen, (0..200).collect::<Vec<_>>());
 }
 
 #[test]
@@ -216,7 +293,11 @@ fn a_stopped_reader_does_not_hold_up_the_end() {
     let (release, gate) = channel();
     let (mut ring, drain) = ring();
     push(&mut ring, 0..1);
-    let writer = LogWriter::with_sink(Some(Box::new(Stopped(gate))), vec![drain]).unwrap();
+    let writer = LogWriter::with_sink(
+        Some(Sink { to: Box::new(Stopped(gate)), piece_bytes: BATCH_BYTES, torn: None }),
+        vec![drain],
+    )
+    .unwrap();
     assert!(!writer.finish(Duration::from_millis(50)));
     let mut dropped = 0;
     for epoch in 0..20_000 {
