@@ -5,7 +5,7 @@
 //! digits at a time from a table.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::counters::PROTOCOLS;
 use super::record::{Decoded, Record, TEXTS_BYTES_MAX};
@@ -13,6 +13,10 @@ use crate::clock::{self, RFC3339_BYTES};
 
 /// Most bytes of one line: a byte of text becomes six at most, and everything else fits beside that.
 const LINE_BYTES_MAX: usize = 6 * TEXTS_BYTES_MAX + 2048;
+
+/// What stands around the time, and the time.
+const TIME_BYTES: usize = TIME_FRONT.len() + RFC3339_BYTES + 1;
+const TIME_FRONT: &[u8; 9] = b"{\"time\":\"";
 
 const ROOMY: &str = "there is room for the longest line";
 
@@ -22,8 +26,8 @@ pub struct Lines {
     /// A line feed, and behind it the lines up to `end`.
     bytes: Box<[u8]>,
     end: usize,
-    /// The last time written, which many records share.
-    time: (u64, [u8; RFC3339_BYTES]),
+    /// How lines begin at the last time written, which many records share.
+    time: (u64, [u8; TIME_BYTES]),
 }
 
 impl Lines {
@@ -32,7 +36,7 @@ impl Lines {
     pub fn new(batch_bytes: usize) -> Self {
         let mut bytes = vec![0; 1 + batch_bytes + LINE_BYTES_MAX].into_boxed_slice();
         bytes[0] = b'\n';
-        Self { bytes, end: 1, time: (0, clock::rfc3339(0)) }
+        Self { bytes, end: 1, time: (0, beginning(0)) }
     }
 
     /// Whether they fill a batch, and are to be written before the next one is added.
@@ -61,7 +65,7 @@ impl Lines {
     /// Adds a record as one JSON object and a line feed; fields that say nothing are left out.
     pub fn add(&mut self, of: &Decoded<'_>) {
         if of.record.unix_ms != self.time.0 {
-            self.time = (of.record.unix_ms, clock::rfc3339(of.record.unix_ms));
+            self.time = (of.record.unix_ms, beginning(of.record.unix_ms));
         }
         let room = &mut self.bytes[self.end..];
         let most = room.len();
@@ -69,6 +73,15 @@ impl Lines {
         line.put_record(&self.time.1, &of.record);
         self.end += most - line.room.len();
     }
+}
+
+/// How a line begins.
+fn beginning(unix_ms: u64) -> [u8; TIME_BYTES] {
+    let mut bytes = [b'"'; TIME_BYTES];
+    let (front, rest) = bytes.split_at_mut(TIME_FRONT.len());
+    front.copy_from_slice(TIME_FRONT);
+    rest[..RFC3339_BYTES].copy_from_slice(&clock::rfc3339(unix_ms));
+    bytes
 }
 
 /// The line that is being written. It stays in registers, as what is not inlined gets the room alone, and gives it back.
@@ -81,10 +94,8 @@ struct Line<'a> {
 
 impl Line<'_> {
     #[inline(always)]
-    fn put_record(&mut self, time: &[u8; RFC3339_BYTES], record: &Record<'_>) {
-        self.put(b"{\"time\":\"");
-        self.put(time);
-        self.put(b"\"");
+    fn put_record(&mut self, beginning: &[u8; TIME_BYTES], record: &Record<'_>) {
+        self.put(beginning);
         self.text(b",\"protocol\":\"", protocol(record.protocol));
         self.text(b",\"method\":\"", record.method);
         self.text(b",\"host\":\"", record.host);
@@ -97,8 +108,8 @@ impl Line<'_> {
         self.put(b",\"client_ip\":\"");
         self.address(record.client);
         self.put(b"\"");
-        self.text(b",\"request_id\":\"", record.request_id);
-        self.text(b",\"trace_id\":\"", record.trace_id);
+        self.id(b",\"request_id\":\"", record.request_id);
+        self.id(b",\"trace_id\":\"", record.trace_id);
         self.text(b",\"route\":\"", record.route);
         self.text(b",\"cluster\":\"", record.cluster);
         if let Some(endpoint) = record.endpoint {
@@ -141,14 +152,24 @@ impl Line<'_> {
 
     #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
-        self.room.split_off_mut(..bytes.len()).expect(ROOMY).copy_from_slice(bytes);
+        self.take(bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Writes all of `bytes`, but goes on behind the first `length` of them.
+    /// The next bytes, to be written.
     #[inline(always)]
-    fn put_front<const N: usize>(&mut self, bytes: [u8; N], length: usize) {
-        *self.room.first_chunk_mut().expect(ROOMY) = bytes;
-        self.room.split_off_mut(..length).expect(ROOMY);
+    fn take(&mut self, length: usize) -> &mut [u8] {
+        self.room.split_off_mut(..length).expect(ROOMY)
+    }
+
+    /// The next bytes, of which some may be written, and then passed by [`Line::pass`].
+    #[inline(always)]
+    fn ahead(&mut self) -> &mut [u8; AHEAD] {
+        self.room.first_chunk_mut().expect(ROOMY)
+    }
+
+    #[inline(always)]
+    fn pass(&mut self, length: usize) {
+        self.take(length);
     }
 
     /// One string member, left out when empty. `member` is all that stands before the text.
@@ -157,43 +178,67 @@ impl Line<'_> {
         if value.is_empty() {
             return;
         }
-        self.put(member);
         if self.is_plain {
-            self.put(value);
+            let (front, rest) = self.take(N + value.len() + 1).split_first_chunk_mut().expect(ROOMY);
+            *front = *member;
+            let (quote, text) = rest.split_last_mut().expect(ROOMY);
+            text.copy_from_slice(value);
+            *quote = b'"';
         } else {
+            self.put(member);
             self.room = escape(std::mem::take(&mut self.room), value);
+            self.put(b"\"");
         }
-        self.put(b"\"");
+    }
+
+    /// A member whose text nearly always is an identity of ours.
+    #[inline(always)]
+    fn id<const N: usize>(&mut self, member: &[u8; N], value: &[u8]) {
+        match <&[u8; 32]>::try_from(value) {
+            Ok(id) if self.is_plain => {
+                self.put(member);
+                self.put(id);
+                self.put(b"\"");
+            }
+            _ => self.text(member, value),
+        }
     }
 
     #[inline(always)]
     fn number<const N: usize>(&mut self, member: &[u8; N], value: u64) {
-        self.put(member);
-        self.digits(value);
-    }
-
-    #[inline(always)]
-    fn millis<const N: usize>(&mut self, member: &[u8; N], ns: u64) {
-        self.put(member);
-        self.thousandths(ns);
+        let ahead = self.ahead();
+        ahead[..N].copy_from_slice(member);
+        match three(value) {
+            Some(digits) => {
+                let end = digits.write(ahead, N);
+                self.pass(end);
+            }
+            None => {
+                self.pass(N);
+                self.room = long_digits(std::mem::take(&mut self.room), value);
+            }
+        }
     }
 
     /// Milliseconds with three decimals, cut and not rounded.
     #[inline(always)]
-    fn thousandths(&mut self, ns: u64) {
-        self.digits(ns / 1_000_000);
-        self.put(b".");
-        self.put_front(THREE[(ns / 1_000 % 1_000) as usize], 3);
-    }
-
-    #[inline(always)]
-    fn digits(&mut self, value: u64) {
-        match usize::try_from(value).ok().and_then(|value| THREE.get(value)) {
-            Some(three) => {
-                let zeros = three[3];
-                self.put_front((u32::from_le_bytes(*three) >> (8 * zeros)).to_le_bytes(), usize::from(3 - zeros));
+    fn millis<const N: usize>(&mut self, member: &[u8; N], ns: u64) {
+        let ahead = self.ahead();
+        ahead[..N].copy_from_slice(member);
+        let thousandths = Three::of((ns / 1_000 % 1_000) as usize);
+        match three(ns / 1_000_000) {
+            Some(digits) => {
+                let point = digits.write(ahead, N);
+                ahead[point] = b'.';
+                ahead[point + 1..point + 5].copy_from_slice(&thousandths.0);
+                self.pass(point + 4);
             }
-            None => self.room = long_digits(std::mem::take(&mut self.room), value),
+            None => {
+                self.pass(N);
+                self.room = long_digits(std::mem::take(&mut self.room), ns / 1_000_000);
+                self.put(b".");
+                self.put(&thousandths.0[..3]);
+            }
         }
     }
 
@@ -201,12 +246,9 @@ impl Line<'_> {
     fn address(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(ip) => {
-                for (at, octet) in ip.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        self.put(b".");
-                    }
-                    self.digits(u64::from(octet));
-                }
+                let ahead = self.ahead();
+                let end = dotted(ahead, ip);
+                self.pass(end);
             }
             IpAddr::V6(ip) => self.format(format_args!("{ip}")),
         }
@@ -217,8 +259,7 @@ impl Line<'_> {
         match endpoint {
             SocketAddr::V4(_) => {
                 self.address(endpoint.ip());
-                self.put(b":");
-                self.digits(u64::from(endpoint.port()));
+                self.number(b":", u64::from(endpoint.port()));
             }
             SocketAddr::V6(endpoint) => self.format(format_args!("{endpoint}")),
         }
@@ -232,16 +273,59 @@ impl Line<'_> {
 
 /// Appends milliseconds with three decimals, cut and not rounded.
 pub fn push_millis(out: &mut Vec<u8>, ns: u64) {
-    let mut room = [0; 24];
+    let mut room = [0; AHEAD + 32];
     let mut line = Line { room: &mut room, is_plain: true };
-    line.thousandths(ns);
-    let length = 24 - line.room.len();
+    line.millis(b"", ns);
+    let length = AHEAD + 32 - line.room.len();
     out.extend_from_slice(&room[..length]);
+}
+
+/// Room that a member's name and a number, or an address, have at once.
+const AHEAD: usize = 48;
+
+/// An address; where it ends.
+#[inline(always)]
+fn dotted(ahead: &mut [u8; AHEAD], ip: Ipv4Addr) -> usize {
+    let [first, second, third, fourth] = ip.octets().map(|octet| Three::of(usize::from(octet)));
+    let mut end = first.write(ahead, 0);
+    for octet in [second, third, fourth] {
+        ahead[end] = b'.';
+        end = octet.write(ahead, end + 1);
+    }
+    end
 }
 
 /// The name of a protocol, nothing where none is known.
 fn protocol(place: Option<u8>) -> &'static [u8] {
     place.and_then(|place| PROTOCOLS.get(usize::from(place))).map_or(&[], |name| name.as_bytes())
+}
+
+/// The three digits of a number below a thousand, and how many of them are zeros in front.
+#[derive(Clone, Copy)]
+struct Three([u8; 4]);
+
+impl Three {
+    /// Those of a number below a thousand.
+    #[inline(always)]
+    fn of(value: usize) -> Self {
+        Self(THREE[value])
+    }
+
+    /// Writes the number where it is to stand, and up to three bytes behind it; where it ends.
+    #[inline(always)]
+    fn write(self, ahead: &mut [u8; AHEAD], at: usize) -> usize {
+        // Two bits, which is what lets the compiler see that there is room.
+        let zeros = self.0[3] & 3;
+        let digits = u32::from_le_bytes(self.0) >> (8 * zeros);
+        ahead[at..at + 4].copy_from_slice(&digits.to_le_bytes());
+        at + usize::from((3 - zeros) & 3)
+    }
+}
+
+/// The digits of a number that has at most three.
+#[inline(always)]
+fn three(value: u64) -> Option<Three> {
+    THREE.get(usize::try_from(value).ok()?).copied().map(Three)
 }
 
 /// The three digits of every number below a thousand, and how many of them are zeros in front.
@@ -260,8 +344,8 @@ const THREE: [[u8; 4]; 1_000] = {
 
 fn long_digits(room: &mut [u8], value: u64) -> &mut [u8] {
     let mut out = Line { room, is_plain: true };
-    out.digits(value / 1_000);
-    out.put_front(THREE[(value % 1_000) as usize], 3);
+    out.number(b"", value / 1_000);
+    out.put(&THREE[(value % 1_000) as usize][..3]);
     out.room
 }
 

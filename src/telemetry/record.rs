@@ -1,8 +1,9 @@
 //! The record of one exchange and its compact form in the ring.
 //!
-//! The compact form is private to one process run: little-endian numbers in a fixed order, then length-prefixed texts.
+//! The compact form is private to one process run: a front that has one size, of little-endian numbers in a fixed order, and
+//! then the texts.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use super::counters::PROTOCOLS;
 use crate::limits;
@@ -87,10 +88,15 @@ const TEXTS: usize = 10;
 const REASON_TEXTS: usize = 4;
 /// Numbers of one record that take eight bytes.
 const NUMBERS: usize = 11;
+/// Bytes of an address: its family, and room for the longer one.
+const IP_BYTES: usize = 17;
+/// Bytes in front of the texts, which have the same place in every record: flags, status, attempts, status of a call, numbers,
+/// addresses, a port, and how long the texts are.
+const FRONT_BYTES: usize = 1 + 2 + 4 + 2 + NUMBERS * size_of::<u64>() + 2 * IP_BYTES + 2 + TEXTS * size_of::<u16>();
 /// Most bytes of all its texts.
 pub(super) const TEXTS_BYTES_MAX: usize = (TEXTS + REASON_TEXTS) * limits::LOG_FIELD_BYTES;
 /// Most bytes of one record in the ring.
-pub(super) const RECORD_BYTES_MAX: usize = 160 + (TEXTS + REASON_TEXTS) * size_of::<u16>() + TEXTS_BYTES_MAX;
+pub(super) const RECORD_BYTES_MAX: usize = FRONT_BYTES + REASON_TEXTS * size_of::<u16>() + TEXTS_BYTES_MAX;
 
 /// Stands for no status of a call.
 const NO_STATUS: u16 = u16::MAX;
@@ -106,15 +112,36 @@ const PROTOCOL_MASK: u8 = 3;
 impl Record<'_> {
     /// Appends the compact form; every text is cut at `LOG_FIELD_BYTES`.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let texts = [
+            self.method,
+            self.path,
+            self.host,
+            self.request_id,
+            self.trace_id,
+            self.route,
+            self.cluster,
+            self.user_agent,
+            self.client_cert,
+            self.identity,
+        ]
+        .map(cut);
+        out.extend_from_slice(&self.front(&texts));
+        push_texts(out, &texts);
+        if let Some(reason) = self.reason {
+            let words = [reason, self.fault, self.stage, self.detail].map(|word| cut(word.as_bytes()));
+            out.extend_from_slice(words.map(length).as_flattened());
+            push_texts(out, &words);
+        }
+    }
+
+    /// What has the same place in every record.
+    #[inline]
+    fn front(&self, texts: &[&[u8]; TEXTS]) -> [u8; FRONT_BYTES] {
         let flags = if self.query { FLAG_QUERY } else { 0 }
             | if self.reused { FLAG_REUSED } else { 0 }
             | if self.reason.is_some() { FLAG_REASON } else { 0 }
             | self.protocol.map_or(0, |protocol| (protocol + 1) << PROTOCOL_SHIFT)
             | self.upstream_protocol.map_or(0, |protocol| (protocol + 1) << UPSTREAM_PROTOCOL_SHIFT);
-        out.push(flags);
-        out.extend_from_slice(&self.status.to_le_bytes());
-        out.extend_from_slice(&self.attempts.to_le_bytes());
-        out.extend_from_slice(&self.grpc_status.map_or(NO_STATUS, u16::from).to_le_bytes());
         let numbers = [
             self.unix_ms,
             self.duration_ns,
@@ -128,37 +155,18 @@ impl Record<'_> {
             self.body_ns,
             self.epoch,
         ];
-        out.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
-        encode_ip(out, Some(self.client));
-        encode_ip(out, self.endpoint.map(|endpoint| endpoint.ip()));
-        out.extend_from_slice(&self.endpoint.map_or(0, |endpoint| endpoint.port()).to_le_bytes());
-        let texts = [
-            self.method,
-            self.path,
-            self.host,
-            self.request_id,
-            self.trace_id,
-            self.route,
-            self.cluster,
-            self.user_agent,
-            self.client_cert,
-            self.identity,
-        ];
-        encode_texts(out, &texts);
-        if let Some(reason) = self.reason {
-            encode_texts(out, &[reason, self.fault, self.stage, self.detail].map(str::as_bytes));
-        }
-    }
-}
-
-/// All the lengths, then all the texts, each cut at `LOG_FIELD_BYTES`.
-fn encode_texts<const N: usize>(out: &mut Vec<u8>, texts: &[&[u8]; N]) {
-    let cut = texts.map(|text| &text[..text.len().min(limits::LOG_FIELD_BYTES)]);
-    #[expect(clippy::cast_possible_truncation, reason = "LOG_FIELD_BYTES fits in 16 bits, asserted below")]
-    let lengths = cut.map(|text| (text.len() as u16).to_le_bytes());
-    out.extend_from_slice(lengths.as_flattened());
-    for text in cut {
-        out.extend_from_slice(text);
+        let mut front = [0; FRONT_BYTES];
+        let room = &mut &mut front[..];
+        put(room, &[flags]);
+        put(room, &self.status.to_le_bytes());
+        put(room, &self.attempts.to_le_bytes());
+        put(room, &self.grpc_status.map_or(NO_STATUS, u16::from).to_le_bytes());
+        put(room, numbers.map(u64::to_le_bytes).as_flattened());
+        put(room, &ip_bytes(Some(self.client)));
+        put(room, &ip_bytes(self.endpoint.map(|endpoint| endpoint.ip())));
+        put(room, &self.endpoint.map_or(0, |endpoint| endpoint.port()).to_le_bytes());
+        put(room, texts.map(length).as_flattened());
+        front
     }
 }
 
@@ -166,18 +174,43 @@ const _: () = assert!(limits::LOG_FIELD_BYTES <= u16::MAX as usize);
 // Each of them and none.
 const _: () = assert!(PROTOCOLS.len() <= PROTOCOL_MASK as usize);
 
-pub(super) fn encode_ip(out: &mut Vec<u8>, ip: Option<IpAddr>) {
+fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(limits::LOG_FIELD_BYTES)]
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "LOG_FIELD_BYTES fits in 16 bits, asserted above")]
+fn length(text: &[u8]) -> [u8; 2] {
+    (text.len() as u16).to_le_bytes()
+}
+
+/// Writes to the front of `room`, which becomes what is left of it.
+#[inline(always)]
+fn put(room: &mut &mut [u8], bytes: &[u8]) {
+    room.split_off_mut(..bytes.len()).expect("the parts of the front fill it").copy_from_slice(bytes);
+}
+
+fn push_texts(out: &mut Vec<u8>, texts: &[&[u8]]) {
+    // Many are empty, and need no call.
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        out.extend_from_slice(text);
+    }
+}
+
+/// An address, or that there is none.
+pub(super) fn ip_bytes(ip: Option<IpAddr>) -> [u8; IP_BYTES] {
+    let mut bytes = [0; IP_BYTES];
     match ip {
-        None => out.push(0),
+        None => {}
         Some(IpAddr::V4(ip)) => {
-            out.push(4);
-            out.extend_from_slice(&ip.octets());
+            bytes[0] = 4;
+            bytes[1..5].copy_from_slice(&ip.octets());
         }
         Some(IpAddr::V6(ip)) => {
-            out.push(6);
-            out.extend_from_slice(&ip.octets());
+            bytes[0] = 6;
+            bytes[1..].copy_from_slice(&ip.octets());
         }
     }
+    bytes
 }
 
 /// A record as it came out of its compact form.
@@ -191,8 +224,10 @@ pub struct Decoded<'a> {
 
 impl<'a> Decoded<'a> {
     /// Reads what [`Record::encode`] wrote; `None` only if the bytes are not its work.
-    pub(super) fn of(mut bytes: &'a [u8]) -> Option<Self> {
-        let input = &mut bytes;
+    #[inline]
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (front, mut rest) = bytes.split_first_chunk::<FRONT_BYTES>()?;
+        let input = &mut &front[..];
         let flags = take::<1>(input)?[0];
         let status = u16::from_le_bytes(take(input)?);
         let attempts = u32::from_le_bytes(take(input)?);
@@ -210,17 +245,17 @@ impl<'a> Decoded<'a> {
             body_ns,
             epoch,
         ] = take_numbers(input)?;
-        let client = take_ip(input)??;
-        let endpoint_ip = take_ip(input)?;
+        let client = ip(take(input)?)?;
+        let endpoint_ip = ip(take(input)?);
         let port = u16::from_le_bytes(take(input)?);
         // In the order of `encode`, which is that of the literal below.
-        let (texts, all) = take_texts::<TEXTS>(input)?;
+        let (texts, all) = take_texts::<TEXTS>(input, &mut rest)?;
         let mut texts = texts.into_iter();
         let mut text = || texts.next().unwrap_or_default();
         let has_reason = flags & FLAG_REASON != 0;
         let ([reason, fault, stage, detail], all_words) =
-            if has_reason { take_words(input)? } else { ([""; REASON_TEXTS], &[][..]) };
-        input.is_empty().then_some(())?;
+            if has_reason { take_words(rest)? } else { ([""; REASON_TEXTS], &[][..]) };
+        (has_reason || rest.is_empty()).then_some(())?;
         let record = Record {
             unix_ms,
             protocol: protocol(flags, PROTOCOL_SHIFT),
@@ -266,9 +301,9 @@ fn take_numbers(input: &mut &[u8]) -> Option<[u64; NUMBERS]> {
     Some(<[[u8; 8]; NUMBERS]>::try_from(numbers).ok()?.map(u64::from_le_bytes))
 }
 
-/// Texts, and all of them in one piece.
-fn take_texts<'a, const N: usize>(input: &mut &'a [u8]) -> Option<([&'a [u8]; N], &'a [u8])> {
-    let (lengths, _none) = input.split_off(..N * size_of::<u16>())?.as_chunks();
+/// Texts off the front of `input`, as long as `lengths` say, and all of them in one piece.
+fn take_texts<'a, const N: usize>(lengths: &[u8], input: &mut &'a [u8]) -> Option<([&'a [u8]; N], &'a [u8])> {
+    let (lengths, _none) = lengths.as_chunks();
     let start = *input;
     let mut texts: [&[u8]; N] = [&[]; N];
     for (text, length) in texts.iter_mut().zip(lengths) {
@@ -277,14 +312,16 @@ fn take_texts<'a, const N: usize>(input: &mut &'a [u8]) -> Option<([&'a [u8]; N]
     Some((texts, &start[..start.len() - input.len()]))
 }
 
-/// Texts that are ours.
-fn take_words<'a>(input: &mut &'a [u8]) -> Option<([&'a str; REASON_TEXTS], &'a [u8])> {
-    let (texts, all) = take_texts::<REASON_TEXTS>(input)?;
+/// Texts that are ours, behind how long they are; there is nothing behind them.
+#[cold]
+fn take_words(mut input: &[u8]) -> Option<([&str; REASON_TEXTS], &[u8])> {
+    let lengths = input.split_off(..REASON_TEXTS * size_of::<u16>())?;
+    let (texts, all) = take_texts::<REASON_TEXTS>(lengths, &mut input)?;
     let mut words = [""; REASON_TEXTS];
     for (word, text) in words.iter_mut().zip(texts) {
         *word = str::from_utf8(text).ok()?;
     }
-    Some((words, all))
+    input.is_empty().then_some((words, all))
 }
 
 const fn protocol(flags: u8, shift: u8) -> Option<u8> {
@@ -295,12 +332,14 @@ pub(super) fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
     input.split_off(..N)?.try_into().ok()
 }
 
-pub(super) fn take_ip(input: &mut &[u8]) -> Option<Option<IpAddr>> {
-    Some(match take::<1>(input)?[0] {
+/// The address that [`ip_bytes`] wrote.
+pub(super) fn ip(bytes: [u8; IP_BYTES]) -> Option<IpAddr> {
+    let [family, octets @ ..] = bytes;
+    match family {
         0 => None,
-        4 => Some(IpAddr::from(take::<4>(input)?)),
-        _ => Some(IpAddr::V6(Ipv6Addr::from(take::<16>(input)?))),
-    })
+        4 => Some(IpAddr::from([octets[0], octets[1], octets[2], octets[3]])),
+        _ => Some(IpAddr::from(octets)),
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //!
 //! The compact form is that of the access log with the trace in front of it; it is private to one process run as well.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::record::{Decoded, RECORD_BYTES_MAX, Record, encode_ip, take, take_ip};
+use super::record::{Decoded, RECORD_BYTES_MAX, Record, ip, ip_bytes, take};
 use super::ring::{ByteDrain, ByteRing, byte_ring};
 use crate::limits;
 
@@ -68,7 +68,7 @@ impl<'a> AttemptSpan<'a> {
         out.extend_from_slice(&self.span_id);
         out.extend_from_slice(&self.began_ns.to_le_bytes());
         out.extend_from_slice(&self.ended_ns.to_le_bytes());
-        encode_ip(out, Some(self.endpoint.ip()));
+        out.extend_from_slice(&ip_bytes(Some(self.endpoint.ip())));
         out.extend_from_slice(&self.endpoint.port().to_le_bytes());
         out.extend_from_slice(&self.status.to_le_bytes());
         // Reasons are words of ours.
@@ -83,7 +83,7 @@ impl<'a> AttemptSpan<'a> {
         let flags = take::<1>(input)?[0];
         let span_id = take(input)?;
         let (began_ns, ended_ns) = (u64::from_le_bytes(take(input)?), u64::from_le_bytes(take(input)?));
-        let ip = take_ip(input)?.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let ip = ip(take(input)?)?;
         let (port, status) = (u16::from_le_bytes(take(input)?), u16::from_le_bytes(take(input)?));
         let length = take::<1>(input)?[0];
         let reason = str::from_utf8(input.split_off(..usize::from(length))?).ok()?;
