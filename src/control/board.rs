@@ -414,6 +414,7 @@ impl Board {
             limits_stolen: self.fixed.limits.stolen(),
             max_connections: live.max_connections,
             memory_bytes: memory::resident_bytes(),
+            started_ms: self.started_ms,
             epoch: live.epoch,
             policy_syncs: live.policy_syncs,
             reloads: live.reloads,

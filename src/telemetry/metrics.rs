@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
@@ -94,6 +95,8 @@ pub struct Scrape {
     pub max_connections: u64,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
+    /// When the process started, in milliseconds since 1970.
+    pub started_ms: u64,
     /// Epoch of the published configuration.
     pub epoch: u64,
     /// Live policies taken up so far.
@@ -485,6 +488,9 @@ impl Scrape {
     fn encode_process(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
         page.gauge("memory_usage_bytes", "Resident memory of the process in bytes.", self.memory_bytes)?;
+        let help = "When the process started, in seconds since 1970; an upgrade is a start as well.";
+        let started_s = Duration::from_millis(self.started_ms).as_secs_f64();
+        page.open("process_start_time_seconds", help, MetricType::Gauge)?.encode_gauge(&started_s)?;
         let mut family = page.open("worker_tasks", "Tasks alive on a worker.", MetricType::Gauge)?;
         for (index, worker) in self.workers.iter().enumerate() {
             family.encode_family(&[("worker", index.to_string())])?.encode_gauge(&worker.tasks.value())?;

@@ -145,6 +145,8 @@ fn the_profiles_of_the_compose_file_are_of_use() {
     redis.obeys(&["SET", "gateway:policy", r#"{"enabled": true}"#]);
     until_true("the policy of Redis again", || gateway.client().asks("/x").expects_any().status() == 200);
     collector.exchange("/x");
+    // Beside the policy.
+    until_true("a count of the limit", || redis.says(["DBSIZE"]) != [":1"]);
     redis.is_killed();
     drop(collector);
     gateway.client().asks("/y").expects(200);
