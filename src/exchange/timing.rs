@@ -84,19 +84,14 @@ impl<E: Env> Exchange<'_, E> {
         let tally = &self.tally;
         let mut added = self.added.response.borrow_mut();
         let out = added.get_or_insert_with(|| self.shard.buffers.lend()).sink();
-        out.extend_from_slice(b"Server-Timing: head;dur=");
-        push_millis(out, tally.head_ns);
-        for (name, ns) in [
+        let waits = [
             (&b", admit;dur="[..], tally.admit_ns.get()),
             (b", queue;dur=", tally.queue_ns.get()),
             (b", connect;dur=", tally.connect_ns.get()),
             (b", upstream;dur=", tally.first_byte_ns.get()),
-        ] {
-            if ns > 0 {
-                out.extend_from_slice(name);
-                push_millis(out, ns);
-            }
-        }
+        ];
+        let head = (&b"Server-Timing: head;dur="[..], tally.head_ns);
+        push_millis(out, std::iter::once(head).chain(waits.into_iter().filter(|(_, ns)| *ns > 0)));
         out.extend_from_slice(b"\r\n");
     }
 }

@@ -271,12 +271,20 @@ impl Line<'_> {
     }
 }
 
-/// Appends milliseconds with three decimals, cut and not rounded.
-pub fn push_millis(out: &mut Vec<u8>, ns: u64) {
-    let mut room = [0; AHEAD + 32];
+/// Appends each of some words with milliseconds behind it, three decimals, cut and not rounded.
+///
+/// # Panics
+/// They are more than five, or longer than two dozen bytes.
+#[inline]
+pub fn push_millis<'w>(out: &mut Vec<u8>, members: impl IntoIterator<Item = (&'w [u8], u64)>) {
+    const ROOM: usize = 7 * AHEAD;
+    let mut room = [0; ROOM];
     let mut line = Line { room: &mut room, is_plain: true };
-    line.millis(b"", ns);
-    let length = AHEAD + 32 - line.room.len();
+    for (word, ns) in members {
+        line.put(word);
+        line.millis(b"", ns);
+    }
+    let length = ROOM - line.room.len();
     out.extend_from_slice(&room[..length]);
 }
 
