@@ -174,6 +174,8 @@ mod h2_endpoint;
 mod h2_frames;
 #[path = "e2e/h2_requests.rs"]
 mod h2_requests;
+#[path = "e2e/h2_trailers.rs"]
+mod h2_trailers;
 #[path = "e2e/h2_tunnels.rs"]
 mod h2_tunnels;
 #[path = "e2e/h2_upstream.rs"]
@@ -230,6 +232,8 @@ mod misdirected;
 mod names;
 #[path = "e2e/pairs.rs"]
 mod pairs;
+#[path = "e2e/pairs_ends.rs"]
+mod pairs_ends;
 #[path = "e2e/pairs_streaming.rs"]
 mod pairs_streaming;
 #[path = "e2e/passwords.rs"]

@@ -12,7 +12,7 @@ use super::pick::Attempt;
 use super::presence::{LOOK_MS, Watch};
 use super::relay::{Inbound, Portion};
 use super::retry::Tries;
-use super::wire::{Received, frame_chunk, read_while, received, write_all};
+use super::wire::{Received, frame_chunk, read_while, received, trailers_aside, write_all};
 use crate::http1::{
     BodyLength, ChunkedDecoder, HeadError, HeadLimits, Progress, ResponseBody, ResponseHead, ResponseOut, Version,
     encode_interim, encode_response,
@@ -178,6 +178,8 @@ impl<E: Env> Exchange<'_, E> {
                 let hops = reply.hops.iter().map(Vec::as_slice);
                 let edits = &awaited.tries.route.response_edits;
                 frame_chunk(&mut buffer, portion.done, self.trailers_for_client(inbound), hops, edits);
+            } else if portion.done {
+                self.pass_trailers(awaited)?;
             }
             if let Some(head) = head.take() {
                 self.tally.status.set(reply.status);
@@ -194,6 +196,18 @@ impl<E: Env> Exchange<'_, E> {
             self.on_moved(awaited.sending);
             (buffer, portion) = self.read_portion(awaited, inbound, buffer).await?;
         }
+    }
+
+    /// Passes trailers on that came behind a body with a length, before the last byte of it goes.
+    fn pass_trailers(&self, awaited: &Awaited<'_, E>) -> Result<(), Failure> {
+        let edits = &awaited.tries.route.response_edits;
+        if let Some(lines) = trailers_aside(awaited.stream, edits).map_err(Failure::BadResponseBody)? {
+            self.on_call_trailers(&lines);
+            if self.head.accepts_trailers() {
+                self.client.put_trailers(&lines);
+            }
+        }
+        Ok(())
     }
 
     async fn read_portion(

@@ -18,6 +18,7 @@ impl<E: Env> Exchange<'_, E> {
         stream: &Channel<E::Stream>,
         sending: &Sending,
     ) -> Result<usize, Failure> {
+        self.pass_trailers_up(route, stream)?;
         let mut out = self.shard.buffers.lend();
         self.encode(route, attempt.cluster, attempt.endpoint(), sending, self.trace_of_attempt(), out.sink());
         let (head, mut start) = (out.len(), self.start_of_body(out.spare()));

@@ -3,10 +3,10 @@
 use super::failure::Failure;
 use super::held::{Exchange, Sending};
 use super::relay::Inbound;
-use super::wire::{Received, WriteError, frame_chunk, read_while, write_all};
+use super::wire::{Received, WriteError, frame_chunk, read_while, trailers_aside, write_all};
 use crate::http1::{BodyLength, ChunkedDecoder};
 use crate::limits;
-use crate::net::{Buffer, Env, Stream};
+use crate::net::{Buffer, Channel, Env};
 use crate::snapshot::Route;
 
 /// How fast a body must come: `rate` bytes per second of waiting, after `grace_ms` of it.
@@ -41,9 +41,9 @@ impl<E: Env> Exchange<'_, E> {
     ///
     /// Fails only for the client's sake, or when the endpoint takes nothing for too long. When the endpoint's
     /// connection breaks, its answer may still be there to read (RFC 9112 section 9.5): the upload just stays undone.
-    pub(super) async fn send_rest<S: Stream>(
+    pub(super) async fn send_rest(
         &self,
-        upstream: &S,
+        upstream: &Channel<E::Stream>,
         decoder: &mut ChunkedDecoder,
         sent: usize,
         route: &Route,
@@ -83,6 +83,8 @@ impl<E: Env> Exchange<'_, E> {
             if chunked {
                 let options = self.head.connection_options(self.bytes);
                 frame_chunk(&mut buffer, portion.done, inbound.trailers(), options, &route.request_edits);
+            } else if portion.done {
+                self.pass_trailers_up(route, upstream)?;
             }
             sending.keep(buffer.filled());
             // The client's alarm is free while nothing is read from the client.
@@ -101,6 +103,14 @@ impl<E: Env> Exchange<'_, E> {
             }
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
         }
+    }
+
+    /// Passes trailers on that came behind a body with a length, if its last byte has come; before that one goes.
+    pub(super) fn pass_trailers_up(&self, route: &Route, upstream: &Channel<E::Stream>) -> Result<(), Failure> {
+        if let Some(lines) = trailers_aside(self.client, &route.request_edits).map_err(Failure::BadRequestBody)? {
+            upstream.put_trailers(&lines);
+        }
+        Ok(())
     }
 
     /// What came of the body behind the head, but for the `sent` bytes that went with the head.

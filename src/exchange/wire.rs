@@ -3,8 +3,8 @@
 use std::io;
 use std::pin::pin;
 
-use crate::http1::{FieldEdits, encode_chunk_line, encode_trailers};
-use crate::net::{Alarm, Buffer, Expired, Stream};
+use crate::http1::{ChunkError, ChunkedDecoder, FieldEdits, encode_chunk_line, encode_trailers};
+use crate::net::{Alarm, Buffer, Channel, Expired, Stream};
 
 /// Why a write did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,26 @@ pub(super) fn frame_chunk<'a>(
         }
         buffer.extend(b"\r\n");
     }
+}
+
+/// The trailers that `from` has behind a body with a length, line by line and as those of chunked bodies are passed on: what may
+/// not be in one is left out (RFC 9110 section 6.5.1), and what `edits` remove. Nothing, and no allocation, without any.
+///
+/// # Errors
+/// They are too large.
+pub(super) fn trailers_aside<S: Stream>(from: &Channel<S>, edits: &FieldEdits) -> Result<Option<Vec<u8>>, ChunkError> {
+    let mut coded = Vec::new();
+    from.append_trailers(&mut coded);
+    if coded.is_empty() {
+        return Ok(None);
+    }
+    coded.splice(..0, *b"0\r\n");
+    coded.extend_from_slice(b"\r\n");
+    let mut decoder = ChunkedDecoder::new();
+    decoder.decode(&mut coded)?;
+    let mut lines = Vec::new();
+    encode_trailers(&mut lines, decoder.trailers(), std::iter::empty(), edits);
+    Ok(Some(lines))
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ pub enum AnswerBody {
 /// | part | written |
 /// |---|---|
 /// | status | with the phrase that it has in HTTP/1.1 (RFC 9113 section 8.3.2 has none) |
-/// | Content-Length | as received; `0` where nothing follows; never with 204 (RFC 9110 section 8.6) |
-/// | Transfer-Encoding | `chunked` for a body without a length |
+/// | Content-Length | as received, unless it is `0` and trailers may follow; `0` where nothing does; never with 204 (RFC 9110 section 8.6) |
+/// | Transfer-Encoding | `chunked` for all other bodies |
 /// | all others | as received |
 ///
 /// # Errors
@@ -40,6 +40,8 @@ pub fn encode_response_head(
     // RFC 9110 section 6.4.1: these have no content, whatever their fields say.
     let is_bare = is_head || matches!(status.as_u16(), 204 | 304);
     let length = if status == StatusCode::NO_CONTENT { None } else { content_length(fields)? };
+    // Trailers may follow no content as well (RFC 9113 section 8.1), and only the chunked coding has a place for them.
+    let length = length.filter(|length| *length > 0 || is_over || is_bare);
     push_head(out, status, fields)?;
     if let Some(length) = length {
         out.extend_from_slice(b"content-length: ");

@@ -76,6 +76,26 @@ impl<S: Stream> Channel<S> {
         if let Self::H2Client(stream) = self { stream.fault() } else { None }
     }
 
+    /// Appends the lines of trailers that came behind a body with a length, once the last byte of it was read: of a stream of
+    /// HTTP/2, where they may (RFC 9113 section 8.1).
+    pub fn append_trailers(&self, into: &mut Vec<u8>) {
+        match self {
+            Self::Plain(_) | Self::Tls(_) => {}
+            Self::H2(stream) => stream.append_trailers(into),
+            Self::H2Client(stream) => stream.append_trailers(into),
+        }
+    }
+
+    /// Trailers that are to follow a body with a length, line by line; before the last byte of it is written. HTTP/1.1 has no
+    /// place for them, and there they are left out (RFC 9110 section 6.5).
+    pub fn put_trailers(&self, lines: &[u8]) {
+        match self {
+            Self::Plain(_) | Self::Tls(_) => {}
+            Self::H2(stream) => stream.put_trailers(lines),
+            Self::H2Client(stream) => stream.put_trailers(lines),
+        }
+    }
+
     /// The connection is about to end, and TLS does not say that all was said (RFC 8446 section 6.1).
     pub fn end_unannounced(&self) {
         if let Self::Tls(stream) = self {

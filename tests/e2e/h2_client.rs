@@ -248,7 +248,8 @@ impl H2Stream {
         body.flow_control().release_capacity(count).expect("as much as came");
     }
 
-    fn reads_trailers(&mut self) -> HeaderMap {
+    /// The trailers behind the body.
+    pub(crate) fn reads_trailers(&mut self) -> HeaderMap {
         let body = self.body.as_mut().expect("a response came");
         within(&self.handle, "trailers", body.trailers()).expect("an orderly end").unwrap_or_default()
     }

@@ -41,7 +41,7 @@ fn a_response_is_framed_in_one_way() {
         (200, Some("5"), false, false, AnswerBody::Exact(5), BodyLength::Exact(5)),
         (200, None, false, false, AnswerBody::Chunked, BodyLength::Chunked),
         (200, None, false, true, AnswerBody::Exact(0), BodyLength::Exact(0)),
-        (200, Some("0"), false, false, AnswerBody::Exact(0), BodyLength::Exact(0)),
+        (200, Some("0"), false, false, AnswerBody::Chunked, BodyLength::Chunked),
         (200, Some("5"), true, true, AnswerBody::None, BodyLength::None),
         (200, None, true, true, AnswerBody::None, BodyLength::None),
         (204, Some("5"), false, true, AnswerBody::None, BodyLength::None),

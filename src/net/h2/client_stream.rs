@@ -14,7 +14,7 @@ use h2::ext::Protocol;
 use http::Method;
 
 use super::chunk::Chunk;
-use super::content::{Content, or_none};
+use super::content::{Aside, Content, or_none, put_aside};
 use super::inbound::Inbound;
 use super::polled::{self, Polled, Task};
 use super::room::Seat;
@@ -46,6 +46,7 @@ pub enum StreamFault {
 pub struct ClientStream {
     wire: Rc<Wire>,
     outbound: RefCell<Outbound>,
+    aside: Aside,
     inbound: RefCell<Answer>,
     task: Task,
     is_head: Cell<bool>,
@@ -81,6 +82,7 @@ impl ClientStream {
         Self {
             wire,
             outbound: RefCell::new(Outbound::Head(send)),
+            aside: Aside::default(),
             inbound: RefCell::new(Answer::Unasked),
             task: Task::default(),
             is_head: Cell::new(false),
@@ -101,6 +103,18 @@ impl ClientStream {
         // The meter found what is wrong.
         let wrong = || self.wire.has_seen_enough().then_some(StreamFault::Malformed(HeadError::MalformedStream));
         self.fault.get().or_else(silent).or_else(wrong)
+    }
+
+    /// Appends the lines of trailers that came behind a body with a length, once the last byte of it was read.
+    pub(in crate::net) fn append_trailers(&self, into: &mut Vec<u8>) {
+        if let Answer::Body(body) = &*self.inbound.borrow() {
+            into.extend_from_slice(body.trailers());
+        }
+    }
+
+    /// Trailers that are to follow a body with a length, line by line; before the last byte of it is written.
+    pub(in crate::net) fn put_trailers(&self, lines: &[u8]) {
+        put_aside(&self.aside, lines);
     }
 
     /// Ready when the endpoint has given the request up, or a tunnel has something to read; what may still come of a response
@@ -150,7 +164,7 @@ impl ClientStream {
 
     fn poll_body(&self, poller: &mut Poller<'_>, outbound: &mut Outbound, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Outbound::Body(content) = outbound else { return Poll::Ready(Ok(0)) };
-        let progress = ready!(content.poll_write(poller, &self.wire, bytes))?;
+        let progress = ready!(content.poll_write(poller, &self.wire, bytes, &self.aside))?;
         if progress.ends {
             *outbound = Outbound::Over;
         }

@@ -1,10 +1,12 @@
 //! The body of a message in HTTP/1.1 on its way to a stream.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context as Poller, Poll, ready};
 
 use h2::{Reason, SendStream};
+use http::HeaderMap;
 
 use super::chunk::{Chunk, Queue};
 use super::wire::Wire;
@@ -22,6 +24,14 @@ pub(super) struct Content {
 /// Most content of one write, so that whoever writes sees that it moves.
 const MOST: usize = limits::BUFFER_BYTES;
 
+/// Trailers that are to follow a body with a length, for which HTTP/1.1 has no place.
+pub(super) type Aside = Cell<Option<Box<HeaderMap>>>;
+
+/// Puts trailers aside, of which these are the lines.
+pub(super) fn put_aside(aside: &Aside, lines: &[u8]) {
+    aside.set(decode_trailers(lines).filter(|trailers| !trailers.is_empty()).map(Box::new));
+}
+
 /// How far one write came.
 pub(super) struct Progress {
     /// Bytes that are done with.
@@ -35,12 +45,13 @@ impl Content {
         Self { stream, unframer, queue: None }
     }
 
-    /// Sends some of the body that stands at the front of `bytes`.
+    /// Sends some of the body that stands at the front of `bytes`, and with the last of it the trailers that were put `aside`.
     pub(super) fn poll_write(
         &mut self,
         poller: &mut Poller<'_>,
         wire: &Wire,
         bytes: &[u8],
+        aside: &Aside,
     ) -> Poll<io::Result<Progress>> {
         let malformed = || io::Error::from(io::ErrorKind::InvalidData);
         let (mut piece, mut next) = self.unframer.front(bytes, MOST).ok_or_else(malformed)?;
@@ -54,7 +65,8 @@ impl Content {
         }
         self.unframer = next;
         let queue = if piece.ends { self.queue.as_ref() } else { Some(&*self.queue.get_or_insert_default()) };
-        send_piece(&mut self.stream, &piece, bytes, wire, queue)?;
+        let trailers = if piece.ends { trailers_of(&piece, bytes, aside)? } else { None };
+        send_piece(&mut self.stream, &piece, bytes, wire, queue, trailers)?;
         Poll::Ready(Ok(Progress { used: piece.used, ends: piece.ends }))
     }
 
@@ -108,21 +120,30 @@ fn poll_capacity(stream: &mut SendStream<Chunk>, poller: &mut Poller<'_>, wanted
     }
 }
 
+/// The trailers behind the last piece of a body.
+fn trailers_of(piece: &Piece, bytes: &[u8], aside: &Aside) -> io::Result<Option<HeaderMap>> {
+    match piece.trailers.is_empty() {
+        true => Ok(aside.take().map(|trailers| *trailers)),
+        false => {
+            decode_trailers(&bytes[piece.trailers.clone()]).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        }
+    }
+}
+
 fn send_piece(
     stream: &mut SendStream<Chunk>,
     piece: &Piece,
     bytes: &[u8],
     wire: &Wire,
     queue: Option<&Rc<Queue>>,
+    trailers: Option<HeaderMap>,
 ) -> io::Result<()> {
     let content = &bytes[piece.content.clone()];
-    let has_trailers = !piece.trailers.is_empty();
-    if !content.is_empty() || (piece.ends && !has_trailers) {
-        let chunk = Chunk::new(content, &wire.pool, queue);
-        stream.send_data(chunk, piece.ends && !has_trailers).map_err(gone)?;
+    let is_last = piece.ends && trailers.is_none();
+    if !content.is_empty() || is_last {
+        stream.send_data(Chunk::new(content, &wire.pool, queue), is_last).map_err(gone)?;
     }
-    if has_trailers {
-        let trailers = decode_trailers(&bytes[piece.trailers.clone()]).ok_or(io::ErrorKind::InvalidData)?;
+    if let Some(trailers) = trailers {
         stream.send_trailers(trailers).map_err(gone)?;
         wire.on_fields();
     }

@@ -16,6 +16,8 @@ pub(super) struct Inbound {
     /// Content that has come and was not asked for.
     held: Bytes,
     state: State,
+    /// The lines of trailers behind a body with a length, for which HTTP/1.1 has no place; in a box, as there are hardly any.
+    trailers: Option<Box<[u8]>>,
     /// Is it the body of a response? Its sender may close the connection behind it, which does not make it incomplete.
     is_response: bool,
 }
@@ -24,7 +26,7 @@ pub(super) struct Inbound {
 ///
 /// | state | content | at the end of the stream |
 /// |---|---|---|
-/// | Exact(n) | as it is; the last of n bytes only once the stream has ended | Over |
+/// | Exact(n) | as it is; the last of n bytes only once the stream has ended | the trailers, kept aside, Over |
 /// | Chunked | in chunks | the last chunk, the trailers, Over |
 /// | Tunnel | as it is | Over |
 /// | Malformed | | an error, whenever it is looked for |
@@ -51,7 +53,7 @@ impl Inbound {
             Some(length) => State::Exact(length),
             None => State::Chunked,
         };
-        Self { body, held: Bytes::new(), state, is_response: false }
+        Self { body, held: Bytes::new(), state, trailers: None, is_response: false }
     }
 
     /// The body of a response.
@@ -61,7 +63,7 @@ impl Inbound {
             AnswerBody::Exact(length) => State::Exact(length),
             AnswerBody::Chunked => State::Chunked,
         };
-        Self { body, held: Bytes::new(), state, is_response: true }
+        Self { body, held: Bytes::new(), state, trailers: None, is_response: true }
     }
 
     /// Is this the end of the body all the same? Whoever closes its connection behind a response has sent it whole if all that
@@ -74,7 +76,12 @@ impl Inbound {
 
     /// What comes on a stream that becomes a tunnel (RFC 8441).
     pub(super) fn tunnel(body: RecvStream) -> Self {
-        Self { body, held: Bytes::new(), state: State::Tunnel, is_response: false }
+        Self { body, held: Bytes::new(), state: State::Tunnel, trailers: None, is_response: false }
+    }
+
+    /// The lines of trailers behind a body with a length, once the last byte of it was given; empty without any.
+    pub(super) fn trailers(&self) -> &[u8] {
+        self.trailers.as_deref().unwrap_or_default()
     }
 
     /// Ready when a read would be.
@@ -138,9 +145,25 @@ impl Inbound {
                 Some(Ok(content)) if content.is_empty() => {}
                 Some(Err(error)) if self.is_end(&error) => return Poll::Ready(Ok(true)),
                 Some(Ok(_) | Err(_)) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                None if matches!(self.state, State::Exact(_)) => return self.poll_aside(poller),
                 None => return Poll::Ready(Ok(true)),
             }
         }
+    }
+
+    /// Keeps the trailers behind a body with a length aside: before its last byte is given, so that they are there with it.
+    fn poll_aside(&mut self, poller: &mut Poller<'_>) -> Poll<io::Result<bool>> {
+        match ready!(self.body.poll_trailers(poller)) {
+            Ok(None) => {}
+            Ok(Some(trailers)) => {
+                let mut lines = Vec::new();
+                encode_trailers(&mut lines, &trailers)
+                    .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+                self.trailers = Some(lines.into());
+            }
+            Err(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+        Poll::Ready(Ok(true))
     }
 
     /// Moves content that is held into `into`, as far as there is room.

@@ -7,7 +7,7 @@ use h2::Reason;
 use h2::server::SendResponse;
 
 use super::chunk::Chunk;
-use super::content::{Content, gone, or_none};
+use super::content::{Aside, Content, gone, or_none, put_aside};
 use super::wire::Wire;
 use crate::http2::{decode_response_head, decode_switch_head};
 
@@ -17,6 +17,7 @@ pub(super) struct Outbound {
     kind: Kind,
     /// Was there a switch?
     is_tunnel: bool,
+    aside: Aside,
 }
 
 /// What the response answers.
@@ -41,12 +42,17 @@ enum State {
 
 impl Outbound {
     pub(super) fn new(response: SendResponse<Chunk>, kind: Kind) -> Self {
-        Self { state: State::Head(response), kind, is_tunnel: false }
+        Self { state: State::Head(response), kind, is_tunnel: false, aside: Aside::default() }
     }
 
     /// Was there a switch?
     pub(super) const fn is_tunnel(&self) -> bool {
         self.is_tunnel
+    }
+
+    /// Trailers that are to follow a body with a length, line by line.
+    pub(super) fn put_trailers(&self, lines: &[u8]) {
+        put_aside(&self.aside, lines);
     }
 
     /// Ends our direction of a tunnel; a response ends with its body.
@@ -69,7 +75,7 @@ impl Outbound {
                 Poll::Ready(Ok(used + or_none(behind)))
             }
             State::Body(content) => {
-                let progress = ready!(content.poll_write(poller, wire, bytes))?;
+                let progress = ready!(content.poll_write(poller, wire, bytes, &self.aside))?;
                 if progress.ends {
                     self.state = State::Over;
                 }

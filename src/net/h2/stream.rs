@@ -44,6 +44,16 @@ impl ServerStream {
         self.wire.is_secure
     }
 
+    /// Appends the lines of trailers that came behind a body with a length, once the last byte of it was read.
+    pub(in crate::net) fn append_trailers(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(self.inbound.borrow().trailers());
+    }
+
+    /// Trailers that are to follow a body with a length, line by line; before the last byte of it is written.
+    pub(in crate::net) fn put_trailers(&self, lines: &[u8]) {
+        self.outbound.borrow().put_trailers(lines);
+    }
+
     /// Ready when the client has given the stream up, or a tunnel has something to read; what may still come of a request
     /// is awaited by whoever reads.
     pub(in crate::net) fn poll_readable(&self, poller: &mut Poller<'_>) -> Poll<()> {
