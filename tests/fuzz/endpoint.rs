@@ -191,3 +191,38 @@ fn has_closed(client: &mut H2Client, alarm: &Alarm) -> bool {
     let mut next = pin!(client.next(alarm, |_| {}));
     poll(next.as_mut()) == Poll::Ready(ClientTurn::Closed)
 }
+
+#[cfg(test)]
+mod tests {
+    use ringgate::net::StreamFault;
+
+    use super::*;
+
+    /// RFC 9113 section 6.8: behind a GOAWAY no stream is opened, and what is written behind a head that did not go is none, so
+    /// that it stays known that nothing was done with the request.
+    #[test]
+    fn what_follows_a_head_that_did_not_go_is_no_head() {
+        const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let wire = Wire::new([&SETTINGS[..], &GOAWAY].concat(), usize::MAX, false);
+        wire.holds_back(SETTINGS.len());
+        let (pool, carrier, alarms) = (BufferPool::new(), Rc::new(Channel::Plain(wire)), Alarms::new(1));
+        let (room, own) = (Room::new(1, None), alarms.register());
+        let beginning = pin!(connect_h2(Rc::clone(&carrier), pool.clone(), alarms.register(), Rc::clone(&room)));
+        let Some(Ok((mut client, opener))) = until_ready(beginning) else { panic!("settings are all it takes") };
+        // A place that was taken before the word came.
+        let seat = room.take();
+        if let Channel::Plain(wire) = &*carrier {
+            wire.holds_back(usize::MAX);
+        }
+        has_closed(&mut client, &own);
+        assert!(!room.is_open());
+        let stream = opener.stream(seat);
+        let head = b"POST /d HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for bytes in [&head[..], b"4\r\nbody\r\n", b"0\r\n\r\n"] {
+            let mut from = pool.lend();
+            from.extend(bytes);
+            assert!(matches!(poll(pin!(stream.write(from))), Poll::Ready((Err(_), _))));
+            assert_eq!(stream.fault(), Some(StreamFault::Unprocessed), "{}", bytes.escape_ascii());
+        }
+    }
+}
