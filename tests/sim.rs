@@ -37,6 +37,8 @@ mod gateway;
 mod inspector;
 #[path = "sim/introduction.rs"]
 mod introduction;
+#[path = "sim/leaving.rs"]
+mod leaving;
 #[path = "sim/ledger.rs"]
 mod ledger;
 #[path = "sim/link.rs"]

@@ -1,5 +1,6 @@
 //! The endpoint's answer: its head, awaited while the client is watched, and its body on the way to the client.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -89,6 +90,8 @@ impl<E: Env> Exchange<'_, E> {
         if early && response.status() >= 400 {
             // RFC 9112 section 9.5: a client whose request is refused may stop sending it, and so do we.
             awaited.sending.stopped.set(true);
+            // A read that was under way may have taken the front of it along.
+            self.client.stop_listening();
         }
         let body = self.response_body(response.body());
         let close = early || !self.may_persist() || body == ResponseBody::UntilClose;
@@ -217,18 +220,21 @@ impl<E: Env> Exchange<'_, E> {
         buffer: Buffer,
     ) -> Result<(Buffer, Portion), Failure> {
         let timeouts = &awaited.tries.route.timeouts;
-        let left_ms = |again| match (self.is_grpc, again) {
-            (true, _) => self.message_ms(timeouts, awaited.sending),
-            (false, false) => timeouts.body_idle_ms,
-            (false, true) => 0,
+        let due_ms = self.shard.alarms.now_ms() + timeouts.body_idle_ms;
+        let has_left = Cell::new(false);
+        let left_ms = |again| {
+            // An upload under way finds out by itself. RFC 9110 section 15.2: interim responses come before the final one.
+            if again && awaited.sending.is_over() && self.has_left(false) {
+                has_left.set(true);
+                return 0;
+            }
+            let left_ms = match self.is_grpc {
+                true => self.message_ms(timeouts, awaited.sending),
+                false => due_ms.saturating_sub(self.shard.alarms.now_ms()),
+            };
+            left_ms.min(LOOK_MS)
         };
-        let mut reading = pin!(read_while(awaited.stream, buffer, self.alarm, left_ms));
-        // An upload under way reads from the client, and finds out by itself when it is gone.
-        let received = match awaited.sending.done.get() {
-            true => self.guarding(reading.as_mut()).await?,
-            false => reading.await,
-        };
-        match received {
+        match read_while(awaited.stream, buffer, self.alarm, left_ms).await {
             Received::Bytes(mut buffer) => {
                 self.on_moved(awaited.sending);
                 let portion = inbound.take(&mut buffer, &self.shard.buffers).map_err(Failure::BadResponseBody)?;
@@ -236,6 +242,7 @@ impl<E: Env> Exchange<'_, E> {
             }
             Received::End(buffer) if inbound.ends_with_stream() => Ok((buffer, Portion { done: true, extra: None })),
             Received::End(_) | Received::Broken => Err(Failure::UpstreamTruncated),
+            Received::Expired if has_left.get() => Err(Failure::ClientAbort),
             Received::Expired => Err(self.late(awaited.sending, Failure::UpstreamBodyTimeout)),
         }
     }
@@ -345,12 +352,12 @@ impl<E: Env> Exchange<'_, E> {
                 return Err(late);
             }
             self.alarm.set(due_ms.min(now_ms + LOOK_MS));
-            let watched = watch == Watch::Open && awaited.sending.done.get();
+            let watched = watch == Watch::Open && awaited.sending.is_over();
             match self.wait(read.as_mut(), watched).await {
                 Woken::Read(completed) => return Ok(completed),
                 Woken::Look => {
-                    // An upload under way reads from the client, and finds out by itself.
-                    if awaited.sending.done.get() {
+                    // An upload under way finds out by itself.
+                    if awaited.sending.is_over() {
                         watch = self.look_at_client().await?;
                     }
                 }
@@ -411,24 +418,27 @@ const fn is_tls_record(bytes: &[u8]) -> bool {
     matches!(bytes, [21 | 22, 3, 0..=4, ..])
 }
 
-/// Runs the upload beside the answer until the answer is complete, or the upload fails for the client's sake.
+/// Runs the upload beside the answer until the answer is complete, or the upload fails for the client's sake; one that is
+/// not wanted any more is dropped, so that nothing of it takes from the client what tells whether it is there.
 pub(super) async fn both(
-    mut upload: Pin<&mut impl Future<Output = Result<(), Failure>>>,
+    mut upload: Pin<&mut Option<impl Future<Output = Result<(), Failure>>>>,
     mut answer: Pin<&mut impl Future<Output = Outcome>>,
     sending: &Sending,
 ) -> Outcome {
-    let mut uploading = true;
     poll_fn(|poller| {
-        if uploading
-            && !sending.stopped.get()
-            && let Poll::Ready(uploaded) = upload.as_mut().poll(poller)
+        if let Some(uploading) = upload.as_mut().as_pin_mut()
+            && let Poll::Ready(uploaded) = uploading.poll(poller)
         {
-            uploading = false;
+            upload.set(None);
             if let Err(failure) = uploaded {
                 return Poll::Ready(Err(failure));
             }
         }
-        answer.as_mut().poll(poller)
+        let answered = answer.as_mut().poll(poller);
+        if sending.stopped.get() {
+            upload.set(None);
+        }
+        answered
     })
     .await
 }

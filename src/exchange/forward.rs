@@ -228,7 +228,7 @@ impl<E: Env> Exchange<'_, E> {
             if sending.done.get() {
                 answer.as_mut().await
             } else {
-                let rest = pin!(self.send_rest(&upstream.stream, upload, sent, tries.route, sending));
+                let rest = pin!(Some(self.send_rest(&upstream.stream, upload, sent, tries.route, sending)));
                 both(rest, answer.as_mut(), sending).await
             }
         };

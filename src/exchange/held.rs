@@ -279,7 +279,7 @@ pub(super) struct Sending {
     pub(super) start: Cell<usize>,
     /// Copies of what an upload sent behind the head, as long as they fit.
     pub(super) kept: RefCell<Option<Buffer>>,
-    /// Is the rest of the body unwanted, because the final answer is there?
+    /// Is the rest of the body unwanted, because the final answer is there or the endpoint takes no more?
     pub(super) stopped: Cell<bool>,
     /// What an upload read past its request.
     pub(super) leftover: Cell<Option<Buffer>>,
@@ -289,6 +289,11 @@ impl Sending {
     /// Could all that was sent be sent again? Of an upload under way only the part that came is known.
     pub(super) fn can_repeat(&self) -> bool {
         !self.consumed.get() || (self.done.get() && self.kept.borrow().is_some())
+    }
+
+    /// Does nobody read from the client any more, who would find out by that when it is gone?
+    pub(super) const fn is_over(&self) -> bool {
+        self.done.get() || self.stopped.get()
     }
 
     /// Another attempt begins: nothing has gone out yet.

@@ -36,16 +36,13 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    /// The same in the middle of a response, where nothing may be written that is not part of it: only a client that reset
-    /// its connection is known to be gone (RFC 9110 section 15.2: interim responses come before the final one).
-    pub(super) async fn guarding<F: Future>(&self, mut work: Pin<&mut F>) -> Result<F::Output, Failure> {
-        loop {
-            self.client_alarm.set_in(LOOK_MS);
-            match self.client_alarm.race(work.as_mut()).await {
-                Ok(output) => return Ok(output),
-                Err(Expired) if self.client.pending() == Pending::Broken => return Err(Failure::ClientAbort),
-                Err(Expired) => {}
-            }
+    /// Is the client known to be gone, where nothing may be written to find out? It is if it reset its connection or its
+    /// stream; an end is a half-close, unless some of the request `is_missing` (RFC 9112 section 8).
+    pub(super) fn has_left(&self, is_missing: bool) -> bool {
+        match self.client.pending() {
+            Pending::Broken => true,
+            Pending::End => is_missing,
+            Pending::Nothing | Pending::Bytes => false,
         }
     }
 

@@ -144,6 +144,7 @@ impl<'a> Tries<'a> {
         let retry = &self.route.retry;
         // A fresh connection that dies says something about its endpoint: only another one is worth a try.
         if on == RetryOn::Reset && retry.reset && self.cluster.endpoints.len() > 1 {
+            self.again.set(false);
             return self.retry(exchange, Retried::Reset, sending);
         }
         if on == RetryOn::Timeout && retry.timeout {

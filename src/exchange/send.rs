@@ -1,12 +1,27 @@
 //! The request on its way to an endpoint: its head, and as much of its body as came with it.
 
+use std::io;
+use std::pin::pin;
+
 use super::failure::Failure;
 use super::held::{Exchange, Sending};
 use super::pick::Attempt;
-use super::wire::{WriteError, write_all, write_front};
+use super::presence::LOOK_MS;
 use crate::http1::{BodyLength, Forwarded, RequestOut, TraceOut, encode_request};
-use crate::net::{Buffer, Channel, Env, Stream, StreamFault};
+use crate::net::{Alarm, Buffer, Channel, Env, Expired, Stream, StreamFault};
 use crate::snapshot::{Cluster, Endpoint, Route};
+
+/// How something is written to an endpoint.
+pub(super) struct Writing<'a> {
+    /// Bytes that must go; of the rest goes what goes with them.
+    pub(super) least: usize,
+    /// One that is free meanwhile.
+    pub(super) alarm: &'a Alarm,
+    /// For each step.
+    pub(super) patience_ms: u64,
+    /// Is nothing more of the request to be read?
+    pub(super) is_last: bool,
+}
 
 impl<E: Env> Exchange<'_, E> {
     /// Sends the head, and with it as much of a sized body as came with it and goes at once; returns how much that was. What
@@ -31,17 +46,15 @@ impl<E: Env> Exchange<'_, E> {
         // Without a connect in between, the request went out when it was ready: one reading of the clock less.
         let is_first = self.tally.attempts.get() == 1 && self.tally.reused.get();
         self.tally.sent_ns.set(if is_first { self.on_reused() } else { self.shard.env.now_ns() });
-        match write_front(stream, out, head, self.alarm, route.timeouts.body_idle_ms).await {
-            // The buffer is not kept until the answer comes: a second attempt encodes afresh, and others use it meanwhile, while
-            // it is in the processor's cache.
-            Ok(out) => start -= out.len(),
-            Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
+        let writing =
+            Writing { least: head, alarm: self.alarm, patience_ms: route.timeouts.body_idle_ms, is_last: true };
+        // The buffer is not kept until the answer comes: a second attempt encodes afresh, and others use it meanwhile, while
+        // it is in the processor's cache.
+        match self.write_upstream(stream, out, writing).await? {
+            Some(out) => start -= out.len(),
             // Nothing went, not even of a body that is yet to come.
-            Err(WriteError::Broken) if stream.fault() == Some(StreamFault::Unprocessed) => {
-                return Err(Failure::StreamRefused);
-            }
-            // What the endpoint said before it closed may still be there to read.
-            Err(WriteError::Broken) => {}
+            None if stream.fault() == Some(StreamFault::Unprocessed) => return Err(Failure::StreamRefused),
+            None => {}
         }
         let is_whole = match self.head.body() {
             BodyLength::None => true,
@@ -87,14 +100,46 @@ impl<E: Env> Exchange<'_, E> {
             } else if let Some(kept) = &*sending.kept.borrow() {
                 out.extend(kept.filled());
             }
-            out = match write_all(stream, out, self.alarm, route.timeouts.body_idle_ms).await {
-                Ok(out) => out,
-                Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
-                // What the endpoint said before it closed may still be there to read.
-                Err(WriteError::Broken) => return Ok(()),
-            };
+            let patience_ms = route.timeouts.body_idle_ms;
+            let writing = Writing { least: out.len(), alarm: self.alarm, patience_ms, is_last: true };
+            let Some(back) = self.write_upstream(stream, out, writing).await? else { return Ok(()) };
+            out = back;
         }
         Ok(())
+    }
+
+    /// Writes to the endpoint, unless the client turns out to be gone; consumes what went. Nothing comes back when the
+    /// endpoint takes no more: what it said before it closed may still be there to read (RFC 9112 section 9.5).
+    pub(super) async fn write_upstream<S: Stream>(
+        &self,
+        stream: &S,
+        mut from: Buffer,
+        writing: Writing<'_>,
+    ) -> Result<Option<Buffer>, Failure> {
+        let Writing { least, alarm, patience_ms, is_last } = writing;
+        let rest = from.len() - least;
+        while from.len() > rest {
+            let due_ms = alarm.now_ms().saturating_add(patience_ms);
+            let mut step = pin!(stream.write(from));
+            let (written, back) = loop {
+                alarm.set(due_ms.min(alarm.now_ms() + LOOK_MS));
+                match alarm.race(step.as_mut()).await {
+                    Ok(completed) => break completed,
+                    // Before the endpoint is blamed: a client that left takes its whole upload back.
+                    Err(Expired) if self.has_left(!is_last) => return Err(Failure::ClientAbort),
+                    Err(Expired) if alarm.now_ms() >= due_ms => return Err(Failure::UpstreamWriteTimeout),
+                    Err(Expired) => {}
+                }
+            };
+            from = back;
+            match written {
+                Ok(0) => return Ok(None),
+                Ok(count) => from.consume(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(Some(from))
     }
 
     pub(super) fn encode(

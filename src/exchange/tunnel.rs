@@ -104,18 +104,17 @@ impl<'a, E: Env> Exchange<'a, E> {
         counters.tunnels.add(1);
         self.switch(awaited, response, buffer).await?;
         let idle_ms = awaited.tries.route.timeouts.tunnel_idle_ms;
-        let early = self.behind_head();
-        if !early.is_empty() {
+        // It goes while the other direction is carried: an endpoint may want to be heard before it takes all of it.
+        let early = Some(self.behind_head()).filter(|early| !early.is_empty()).map(|early| {
             let mut out = self.shard.buffers.lend();
             out.extend(early);
             self.tally.on_body_in(early.len());
-            // An endpoint that is gone already may still have said something.
-            drop(write_all(awaited.stream, out, self.alarm, idle_ms).await);
-        }
+            out
+        });
         let life = &Life { idle_ms: Cell::new(idle_ms), last_ms: Cell::new(self.shard.alarms.now_ms()) };
         let up = Direction::<E> { from: self.client, to: awaited.stream, alarm: self.client_alarm, life };
         let down = Direction::<E> { from: awaited.stream, to: self.client, alarm: self.alarm, life };
-        let (mut up, mut down) = (pin!(self.carry(up, true)), pin!(self.carry(down, false)));
+        let (mut up, mut down) = (pin!(self.carry(up, early, true)), pin!(self.carry(down, None, false)));
         match until_both_ended(up.as_mut(), down.as_mut()).await {
             Ended::Idle => self.on_failure(Failure::TunnelIdle),
             Ended::HalfClosed | Ended::SenderGone | Ended::ReceiverGone => {}
@@ -160,10 +159,15 @@ impl<'a, E: Env> Exchange<'a, E> {
         Ok(())
     }
 
-    /// Carries one direction to its end.
-    async fn carry(&self, direction: Direction<'_, E>, is_up: bool) -> Ended {
+    /// Carries one direction to its end, what is there already first.
+    async fn carry(&self, direction: Direction<'_, E>, early: Option<Buffer>, is_up: bool) -> Ended {
         let Direction { from, to, alarm, life } = direction;
         let Life { idle_ms, last_ms } = life;
+        if let Some(early) = early
+            && let Err(ended) = pass_on(to, early, alarm, life).await
+        {
+            return ended;
+        }
         loop {
             // A tunnel that rests holds no buffer.
             if let Err(ended) = self.wait_for_bytes(from, alarm, life).await {
@@ -185,10 +189,8 @@ impl<'a, E: Env> Exchange<'a, E> {
             last_ms.set(self.shard.alarms.now_ms());
             let count = if is_up { &self.tally.bytes_in } else { &self.tally.bytes_out };
             count.set(count.get() + buffer.len() as u64);
-            match write_all(to, buffer, alarm, idle_ms.get()).await {
-                Ok(_) => last_ms.set(self.shard.alarms.now_ms()),
-                Err(WriteError::Expired) => return Ended::Idle,
-                Err(WriteError::Broken) => return Ended::ReceiverGone,
+            if let Err(ended) = pass_on(to, buffer, alarm, life).await {
+                return ended;
             }
         }
     }
@@ -208,6 +210,18 @@ impl<'a, E: Env> Exchange<'a, E> {
                 Err(Expired) => {}
             }
         }
+    }
+}
+
+/// Gives all of `buffer` to whoever receives.
+async fn pass_on<S: Stream>(to: &S, buffer: Buffer, alarm: &Alarm, life: &Life) -> Result<(), Ended> {
+    match write_all(to, buffer, alarm, life.idle_ms.get()).await {
+        Ok(_) => {
+            life.last_ms.set(alarm.now_ms());
+            Ok(())
+        }
+        Err(WriteError::Expired) => Err(Ended::Idle),
+        Err(WriteError::Broken) => Err(Ended::ReceiverGone),
     }
 }
 

@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::held::{Exchange, Sending};
 use super::relay::Inbound;
-use super::wire::{Received, WriteError, frame_chunk, read_while, trailers_aside, write_all};
+use super::send::Writing;
+use super::wire::{Received, frame_chunk, read_while, trailers_aside};
 use crate::http1::{BodyLength, ChunkedDecoder};
 use crate::limits;
 use crate::net::{Buffer, Channel, Env};
@@ -39,8 +40,9 @@ impl Pace {
 impl<E: Env> Exchange<'_, E> {
     /// Sends what did not go with the head: all but `sent` bytes of the body.
     ///
-    /// Fails only for the client's sake, or when the endpoint takes nothing for too long. When the endpoint's
-    /// connection breaks, its answer may still be there to read (RFC 9112 section 9.5): the upload just stays undone.
+    /// Fails only for the client's sake, also when it leaves while the endpoint takes nothing, or when that takes nothing for
+    /// too long. When the endpoint's connection breaks, its answer may still be there to read (RFC 9112 section 9.5): the
+    /// upload just stays undone.
     pub(super) async fn send_rest(
         &self,
         upstream: &Channel<E::Stream>,
@@ -88,11 +90,13 @@ impl<E: Env> Exchange<'_, E> {
             }
             sending.keep(buffer.filled());
             // The client's alarm is free while nothing is read from the client.
-            match write_all(upstream, buffer, self.client_alarm, route.timeouts.body_idle_ms).await {
-                Ok(back) => buffer = back,
-                Err(WriteError::Expired) => return Err(Failure::UpstreamWriteTimeout),
-                Err(WriteError::Broken) => return Ok(()),
-            }
+            let (alarm, patience_ms) = (self.client_alarm, route.timeouts.body_idle_ms);
+            let writing = Writing { least: buffer.len(), alarm, patience_ms, is_last: portion.done };
+            let Some(back) = self.write_upstream(upstream, buffer, writing).await? else {
+                sending.stopped.set(true);
+                return Ok(());
+            };
+            buffer = back;
             if portion.done {
                 sending.leftover.set(portion.extra);
                 let now_ms = self.shard.alarms.now_ms();

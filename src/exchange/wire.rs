@@ -18,25 +18,11 @@ pub(super) enum WriteError {
 /// Writes all that is filled and consumes it; every step may take `patience_ms`.
 pub(super) async fn write_all<S: Stream>(
     stream: &S,
-    from: Buffer,
-    alarm: &Alarm,
-    patience_ms: u64,
-) -> Result<Buffer, WriteError> {
-    let least = from.len();
-    write_front(stream, from, least, alarm, patience_ms).await
-}
-
-/// Writes the first `least` bytes of what is filled, and of the rest what goes with them; consumes what went. Every step may
-/// take `patience_ms`.
-pub(super) async fn write_front<S: Stream>(
-    stream: &S,
     mut from: Buffer,
-    least: usize,
     alarm: &Alarm,
     patience_ms: u64,
 ) -> Result<Buffer, WriteError> {
-    let rest = from.len() - least;
-    while from.len() > rest {
+    while !from.is_empty() {
         let Ok((written, back)) = alarm.within(patience_ms, pin!(stream.write(from))).await else {
             return Err(WriteError::Expired);
         };

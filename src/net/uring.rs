@@ -273,10 +273,12 @@ impl Stream for TcpPeer {
         let socket = SockRef::from(&descriptor);
         let mut byte = [MaybeUninit::uninit(); 1];
         match socket.recv_with_flags(&mut byte, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
-            // Behind an end of stream the kernel reports a later reset only as the socket's error.
-            Ok(0) if matches!(socket.take_error(), Ok(None)) => Pending::End,
-            Ok(0) => Pending::Broken,
-            Ok(_) => Pending::Bytes,
+            // Behind an end of stream, or bytes, the kernel reports a later reset only as the socket's error.
+            Ok(count) => match socket.take_error() {
+                Ok(None) if count == 0 => Pending::End,
+                Ok(None) => Pending::Bytes,
+                Ok(Some(_)) | Err(_) => Pending::Broken,
+            },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Pending::Nothing,
             Err(_) => Pending::Broken,
         }

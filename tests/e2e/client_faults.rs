@@ -1,9 +1,17 @@
 //! Clients that fail: F23 to F28 of the fault table.
 
+use std::time::Duration;
+
+use h2::Reason;
+
 use super::endpoint::Endpoint;
+use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::now_ms;
+
+/// What does not move for so long waits for a window.
+const STUCK: Duration = Duration::from_millis(200);
 
 /// F23: a body below the minimum rate is a 408, and the request upstream is aborted.
 fn a_body_that_drips_is_answered_with_408(io: Io) {
@@ -106,6 +114,48 @@ fn a_client_that_leaves_its_response_ends_the_work_upstream(io: Io) {
     gateway.stop();
 }
 
+/// F26: a client that takes its upload back while the endpoint takes nothing is noticed, and the endpoint not blamed.
+fn a_client_that_leaves_an_upload_that_waits_is_no_fault_of_its_endpoint(io: Io) {
+    let endpoint = Endpoint::listens();
+    let breaker = format!(
+        "endpoints: [{{ url: 'http://{}' }}], breaker: {{ consecutive: 1 }}",
+        endpoint.address()
+    );
+    let gateway = Plan::bare(io).speaks_h2().cluster_as("app", &breaker).route("name: all, cluster: app, body_limit: 1GiB").start();
+    let part = vec![b'x'; 1 << 20];
+    let mut streams = H2Client::to(gateway.address());
+    for is_h2 in [false, true] {
+        let path = format!("/waits-{is_h2}");
+        let leave: Box<dyn FnOnce()> = if is_h2 {
+            let mut upload = streams.begins("POST", &path, &[("content-length", "1000000000")]);
+            while upload.sends_for(&part, STUCK) == part.len() {}
+            Box::new(move || upload.resets(Reason::CANCEL))
+        } else {
+            let mut client = gateway.client();
+            client.sends(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"));
+            client.stream().set_write_timeout(Some(STUCK)).expect("a positive time");
+            while client.try_send(&part).is_ok() {}
+            Box::new(move || client.resets())
+        };
+        let mut upstream = endpoint.accepts();
+        upstream.expects_head(&format!("POST {path}"));
+        let began_ms = now_ms();
+        leave();
+        let line = gateway.log_of(&path);
+        assert!(now_ms() - began_ms < 1_000, "{path}: {} ms", now_ms() - began_ms);
+        assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"client_abort".into()), "{line}");
+        upstream.reads_to_end();
+    }
+    assert_eq!(gateway.metric_sum("upstream_errors_total"), 0.0, "the endpoint is not to blame");
+    let mut client = gateway.client();
+    client.asks("/after");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /after");
+    upstream.replies_with("no breaker is open");
+    client.expects(200);
+    gateway.stop();
+}
+
 /// F27: a client that ends its direction behind a whole request still gets its response.
 fn a_client_that_half_closes_gets_its_response(io: Io) {
     let endpoint = Endpoint::listens();
@@ -193,6 +243,7 @@ on_both_drivers![
     slow_readers_cost_little_and_are_cut_off,
     a_client_that_leaves_ends_the_work_upstream,
     a_client_that_leaves_its_response_ends_the_work_upstream,
+    a_client_that_leaves_an_upload_that_waits_is_no_fault_of_its_endpoint,
     a_client_that_half_closes_gets_its_response,
     a_client_that_half_closed_is_told_of_a_failure,
     a_body_that_ends_early_is_never_completed,

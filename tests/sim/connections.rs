@@ -268,3 +268,31 @@ fn a_truncated_answer_never_looks_complete_to_a_client_without_chunks() {
         });
     }
 }
+
+#[test]
+fn what_comes_early_for_a_tunnel_goes_while_its_endpoint_speaks() {
+    const EARLY: usize = 6_000;
+    let narrow = Profile { window: 2_000, ..Profile::FAST };
+    let stage = Stage::over(narrow, 1, &Settings::plain([0]), &[(0, 0)], |upstream: Upstream| async move {
+        upstream.request().await;
+        upstream.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        while let Ok(bytes) = upstream.end.recv().await {
+            if bytes.is_empty() || upstream.end.send(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        let asks = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        say(&client, &format!("{asks}{}", "x".repeat(EARLY))).await;
+        assert!(head(&client).await.expect("a switch").starts_with("HTTP/1.1 101 "));
+        let mut echoed = 0;
+        while echoed < EARLY {
+            let more = there.world.within(500, client.recv()).await.and_then(Result::ok).unwrap_or_default();
+            assert!(!more.is_empty(), "{echoed} of {EARLY} bytes came back");
+            echoed += more.len();
+        }
+    });
+}

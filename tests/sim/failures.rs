@@ -279,3 +279,26 @@ fn a_call_whose_own_time_is_over_says_nothing_against_its_endpoint() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     });
 }
+
+/// What killed a fresh connection is not asked again, also when a timeout before would have allowed that.
+#[test]
+fn a_retry_behind_a_timeout_spares_the_endpoint_that_died_in_between() {
+    let mut settings = Settings::plain([0, 1]);
+    settings.clusters[0].endpoints[1].priority = 1;
+    (settings.retry.attempts, settings.retry.on, settings.retry.backoff_ms) = (4, vec!["connect", "reset", "timeout"], 1);
+    // Nobody listens at the other one.
+    let stage = Stage::with(1, &settings, &[(0, 0)], |upstream: Upstream| async move {
+        upstream.request().await;
+        if upstream.number == 0 {
+            upstream.note_end().await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        say(&client, GET).await;
+        let answer = response(&client).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert_eq!(there.noted(), ["GET /x HTTP/1.1", "gone", "GET /x HTTP/1.1"]);
+    });
+}

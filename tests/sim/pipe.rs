@@ -331,10 +331,10 @@ impl End {
     /// What would a read find? Reports an error only once, as the kernel does.
     pub(crate) fn look(&self) -> Look {
         let socket = self.socket();
-        if !socket.inbox.borrow().is_empty() {
-            Look::Bytes
-        } else if socket.error.take() {
+        if socket.error.take() {
             Look::Broken
+        } else if !socket.inbox.borrow().is_empty() {
+            Look::Bytes
         } else if socket.fin.get() || socket.dead.get() {
             Look::End
         } else {

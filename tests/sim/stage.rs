@@ -47,6 +47,20 @@ impl Upstream {
         let _sent = self.end.send(bytes.as_bytes()).await;
     }
 
+    /// Its connection, and what notes for it.
+    pub(crate) fn apart(self) -> (End, impl Fn(&str) + Clone + 'static) {
+        let Self { world, end, notes, .. } = self;
+        (end, move |what: &str| notes.borrow_mut().push((world.now_ms(), what.to_owned())))
+    }
+
+    /// Reads nothing any more; waits for the gateway to close, and notes it.
+    pub(crate) async fn note_end_unread(&self) {
+        while !self.end.conn.has_ended(self.end.side) {
+            self.world.sleep_ms(1).await;
+        }
+        self.note("gone");
+    }
+
     /// Waits for the gateway to close, and notes it.
     pub(crate) async fn note_end(&self) {
         while self.end.recv().await.is_ok_and(|bytes| !bytes.is_empty()) {}
@@ -111,6 +125,17 @@ impl Stage {
         listening: &[(usize, usize)],
         script: impl Fn(Upstream) -> F + 'static,
     ) -> Rc<Self> {
+        Self::over(Profile::FAST, workers, settings, listening, script)
+    }
+
+    /// The same, with connections to endpoints that move bytes like this.
+    pub(crate) fn over<F: Future<Output = ()> + 'static>(
+        profile: Profile,
+        workers: usize,
+        settings: &Settings,
+        listening: &[(usize, usize)],
+        script: impl Fn(Upstream) -> F + 'static,
+    ) -> Rc<Self> {
         let world = World::new(7);
         let gateway = Gateway::new(&world, workers, Hearing::KEEN, settings, Vec::new());
         let notes: Rc<RefCell<Vec<(u64, String)>>> = Rc::default();
@@ -120,7 +145,7 @@ impl Stage {
             let (opened, script) = (Rc::clone(&opened), Rc::clone(&script));
             gateway.network.listen(address(at.0, at.1), move || {
                 let number = opened.replace(opened.get() + 1);
-                let (ours, end) = connection(&there, format!("up{number}"), Profile::FAST);
+                let (ours, end) = connection(&there, format!("up{number}"), profile);
                 there.spawn(script(Upstream { world: there.clone(), end, number, at, notes: Rc::clone(&kept) }));
                 Dialled::Open(ours)
             });

@@ -396,17 +396,18 @@ impl<S: Stream> Stream for Tls<S> {
     }
 
     fn pending(&self) -> Pending {
-        if self.spill.borrow().is_some() {
-            return Pending::Bytes;
-        }
         match self.transport.pending() {
+            // Whatever has come before: there is nobody to answer.
+            Pending::Broken => Pending::Broken,
+            below if self.is_deaf.get() => below,
+            _ if self.spill.borrow().is_some() => Pending::Bytes,
             // Whoever is at it finds out by itself.
             Pending::Bytes if self.reading.get() => Pending::Nothing,
             // It may be a message of TLS itself, such as a ticket.
             Pending::Bytes => self.look_inside(),
             Pending::Nothing | Pending::End if self.has_record() => self.look_inside(),
             Pending::Nothing if self.peer_closed.get() => Pending::End,
-            seen @ (Pending::Nothing | Pending::End | Pending::Broken) => seen,
+            seen @ (Pending::Nothing | Pending::End) => seen,
         }
     }
 
