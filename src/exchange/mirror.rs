@@ -2,7 +2,7 @@
 //!
 //! A copy never waits for room and never delays a client, and no answer to one takes more than its share of a worker: its
 //! time and the bytes that are read of it are bounded. Only requests whose whole body is at hand (it came with the head, or
-//! fitted the buffer that keeps it) are copied; the others are counted.
+//! fitted the buffer that keeps it) and that ask for no other protocol are copied; the others are counted.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -58,6 +58,10 @@ impl<E: Env> Exchange<'_, E> {
 
     fn copy(&self, route: &Route, mirror: Mirror, sending: &Sending) -> Option<Copy<E>> {
         let shard = self.shard;
+        // Nobody would use what it switches to.
+        if !self.upgrade(route).is_empty() {
+            return None;
+        }
         let body = self.body_for_copy(sending)?;
         if shard.mirrors.get() >= limits::MIRRORS {
             return None;

@@ -49,6 +49,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
         }
     }
     let (config, shown) = tls.of_connection();
+    let config = (config, tls.asks_clients());
     let hello_ns = shard.env.now_ns();
     shard.counters.stages.observe(Stage::Accept, hello_ns.saturating_sub(accepted_ns));
     let accepted = {

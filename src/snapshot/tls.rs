@@ -147,7 +147,7 @@ impl TlsKeeper {
         config.ticketer = self.tickets((tls.client_ca.clone(), tls.client_crl.clone(), tls.client_auth))?;
         config.alpn_protocols =
             protocols.iter().filter_map(|protocol| offered(*protocol)).map(<[u8]>::to_vec).collect();
-        Ok(Inbound::new(Arc::new(config), certificates))
+        Ok(Inbound::new(Arc::new(config), certificates, tls.client_ca.is_some()))
     }
 
     /// The keys of tickets, which all workers share.

@@ -117,11 +117,12 @@ fn a_client_that_leaves_its_response_ends_the_work_upstream(io: Io) {
 /// F26: a client that takes its upload back while the endpoint takes nothing is noticed, and the endpoint not blamed.
 fn a_client_that_leaves_an_upload_that_waits_is_no_fault_of_its_endpoint(io: Io) {
     let endpoint = Endpoint::listens();
-    let breaker = format!(
-        "endpoints: [{{ url: 'http://{}' }}], breaker: {{ consecutive: 1 }}",
-        endpoint.address()
-    );
-    let gateway = Plan::bare(io).speaks_h2().cluster_as("app", &breaker).route("name: all, cluster: app, body_limit: 1GiB").start();
+    let breaker = format!("endpoints: [{{ url: 'http://{}' }}], breaker: {{ consecutive: 1 }}", endpoint.address());
+    let gateway = Plan::bare(io)
+        .speaks_h2()
+        .cluster_as("app", &breaker)
+        .route("name: all, cluster: app, body_limit: 1GiB")
+        .start();
     let part = vec![b'x'; 1 << 20];
     let mut streams = H2Client::to(gateway.address());
     for is_h2 in [false, true] {
@@ -167,7 +168,7 @@ fn a_client_that_half_closes_gets_its_response(io: Io) {
         upstream.expects("GET /half");
         if waits {
             // Long enough for the gateway to look at its client more than once.
-            let held = std::time::Duration::from_millis(700);
+            let held = Duration::from_millis(700);
             upstream.stream().set_read_timeout(Some(held)).expect("a positive time");
             assert!(upstream.try_read().is_err(), "the request is not given up");
         }

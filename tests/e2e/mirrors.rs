@@ -91,6 +91,35 @@ fn a_body_too_long_to_keep_is_not_copied(io: Io) {
     gateway.stop();
 }
 
+/// A copy of a handshake would open a connection that nobody uses, and its good answer could not be read: it is left out.
+fn a_request_for_another_protocol_is_not_copied(io: Io) {
+    let (app, shadow) = (Endpoint::listens(), Endpoint::listens());
+    let gateway = mirrored_as(io, app.address(), shadow.address(), "100%", ", breaker: { consecutive: 1 }").start();
+    let mut client = gateway.client();
+    client.sends("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let mut upstream = app.accepts();
+    upstream.expects("GET /chat");
+    upstream.replies("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.expects_head(101);
+    client.closes();
+    upstream.closes();
+    waits_for_copies(&gateway, "skipped", 1.0);
+    // What its route does not let pass is a request like any other.
+    let mut client = gateway.client();
+    client.sends("GET /plain HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n");
+    let mut upstream = app.accepts();
+    upstream.expects("GET /plain");
+    upstream.replies_with("no other protocol");
+    client.expects(200);
+    let mut mirror = shadow.accepts();
+    mirror.expects("GET /plain");
+    mirror.replies_with("nor here");
+    drop((upstream, mirror, client));
+    gateway.waits_for("net_connections_active", 0.0);
+    assert_eq!(all_copies(&gateway), [1.0, 0.0, 1.0]);
+    gateway.stop();
+}
+
 /// Of 1,000 requests a mirror of 10 % gets 100, and one of 0.5 % gets 5.
 fn the_share_is_exact(io: Io) {
     for (share, due) in [("10%", 100_u32), ("0.5%", 5), ("33.3%", 333)] {
@@ -336,6 +365,7 @@ fn a_drain_does_not_wait_for_copies(io: Io) {
 on_both_drivers![
     a_copy_is_the_request_word_for_word,
     a_body_too_long_to_keep_is_not_copied,
+    a_request_for_another_protocol_is_not_copied,
     the_share_is_exact,
     a_mirror_in_trouble_is_not_felt,
     a_flooding_mirror_is_not_felt,

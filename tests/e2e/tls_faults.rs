@@ -19,6 +19,8 @@ use super::wire::{End, Wire};
 const SILENT: usize = 2_000;
 /// Connections that say half a hello.
 const HALF: usize = 500;
+/// Connections that say the beginning of a hello that is long.
+const LONG: usize = 1_000;
 /// Handshakes that one worker has under way at most.
 const AT_ONCE: usize = 4_096;
 /// More of them.
@@ -174,6 +176,49 @@ fn half_handshakes_beyond_the_bound_end_one_another(io: Io) {
     gateway.stop();
 }
 
+#[expect(clippy::print_stderr, reason = "a figure for whoever asks")]
+fn tell(what: &str) {
+    eprintln!("{what}");
+}
+
+/// A hello that announces 64 KiB holds no more than a buffer: what does not fit one ends its connection at once.
+fn a_long_hello_costs_a_buffer_at_most(io: Io) {
+    let (gateway, config) = greeter(io, "handshake_timeout: 60s");
+    is_served(&gateway, &config);
+    gateway.waits_for("net_connections_active", 0.0);
+    let memory = gateway.process.resident_bytes();
+    // Four records of a message whose last bytes never come (RFC 8446 sections 4 and 5.1).
+    let message = [b"\x01\x00\xff\x00\x03\x03".as_slice(), &[7; 64 << 10]].concat();
+    let records = message.chunks(14_000).map(|part| {
+        let length = u16::try_from(part.len()).expect("a record");
+        [b"\x16\x03\x01".as_slice(), &length.to_be_bytes(), part].concat()
+    });
+    let records: Vec<_> = records.collect();
+    let begins = |bytes: &[u8]| {
+        let mut wire = Wire::to(gateway.address());
+        drop(wire.try_send(bytes));
+        wire
+    };
+    let mut greedy: Vec<Wire> = (0..10).map(|_| begins(&records[..4].concat())).collect();
+    assert!(greedy.iter_mut().all(|wire| wire.try_reads_to_end().len() < 100), "an alert at most");
+    gateway.waits_for(&failures("broken"), 10.0);
+    drop(greedy);
+    let held: Vec<Wire> = (0..LONG).map(|_| begins(&records[0])).collect();
+    gateway.waits_for("tls_handshakes_active", LONG as f64);
+    let mut most = 0;
+    until_true("all of it is read", || {
+        let before = most;
+        most = gateway.process.resident_bytes().saturating_sub(memory);
+        most > LONG as u64 * 14_000 && most == before
+    });
+    tell(&format!("{} bytes for each of {LONG} long hellos", most / LONG as u64));
+    assert!(most < LONG as u64 * 24 * 1024, "{most} bytes more for {LONG} long hellos");
+    is_served(&gateway, &config);
+    drop(held);
+    gateway.waits_for("net_connections_active", 0.0);
+    gateway.stop();
+}
+
 /// Whole handshakes as fast as some clients can do them disturb neither a connection that is there nor a new one.
 fn a_flood_of_handshakes_leaves_others_undisturbed(io: Io) {
     let (gateway, config) = greeter(io, "");
@@ -266,6 +311,7 @@ on_both_drivers![
     garbage_ends_a_handshake_and_nothing_else,
     half_handshakes_end_in_time_and_others_are_served,
     half_handshakes_beyond_the_bound_end_one_another,
+    a_long_hello_costs_a_buffer_at_most,
     a_flood_of_handshakes_leaves_others_undisturbed,
     a_broken_record_ends_its_connection,
     clients_that_leave_in_the_handshake_are_counted,

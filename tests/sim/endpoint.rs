@@ -219,6 +219,9 @@ impl Server {
     }
 
     async fn tunnel(&self, head: &Head, bytes: Vec<u8>) {
+        if self.link.end.conn.is_copy.get() {
+            self.host.world.blame(format!("a tunnel is copied: {head:?}"));
+        }
         self.host.ledger.on_head(head.one("x-token").unwrap_or_default(), self.link.end.conn.is_copy.get());
         let clients = [head.one("x-forwarded-for"), self.client.as_deref()];
         if clients.into_iter().flatten().any(|client| !is_of_client(client) && !introduction::is_source(client)) {

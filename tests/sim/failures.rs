@@ -285,7 +285,8 @@ fn a_call_whose_own_time_is_over_says_nothing_against_its_endpoint() {
 fn a_retry_behind_a_timeout_spares_the_endpoint_that_died_in_between() {
     let mut settings = Settings::plain([0, 1]);
     settings.clusters[0].endpoints[1].priority = 1;
-    (settings.retry.attempts, settings.retry.on, settings.retry.backoff_ms) = (4, vec!["connect", "reset", "timeout"], 1);
+    (settings.retry.attempts, settings.retry.on, settings.retry.backoff_ms) =
+        (4, vec!["connect", "reset", "timeout"], 1);
     // Nobody listens at the other one.
     let stage = Stage::with(1, &settings, &[(0, 0)], |upstream: Upstream| async move {
         upstream.request().await;

@@ -7,14 +7,20 @@ use std::sync::Arc;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::{AlertDescription, CertificateError, ClientConfig, Error, ServerConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, ServerConfig};
 
 use super::session::{Session, Step};
 use super::stream::Tls;
+use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Expired, Stream};
 
-/// Most bytes of unfinished handshake messages: the longest there may be, and a record.
+/// Most bytes of unfinished handshake messages from whoever may have a chain of certificates: the longest message there may
+/// be, and a record.
 const HANDSHAKE_BYTES: usize = 96 * 1024;
+/// The same from a client that has nothing so long to say, or has yet to say hello: what fits a buffer as it is lent.
+const HELLO_BYTES: usize = limits::BUFFER_BYTES - READ_BYTES;
+/// Least room worth a read.
+const READ_BYTES: usize = 1024;
 /// The first byte of a record with a handshake message (RFC 8446 section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
@@ -159,11 +165,11 @@ pub enum Accepted<S: Stream> {
 }
 
 /// The server's side of a handshake over `transport`, of which `received` has come already, until `due_ms` of the alarm's
-/// clock.
+/// clock; `asks`: does the client have to say more than hello, because its certificate is asked for?
 pub async fn accept<S: Stream>(
     transport: S,
     received: Option<Buffer>,
-    config: Arc<ServerConfig>,
+    (config, asks): (Arc<ServerConfig>, bool),
     pool: &BufferPool,
     alarm: &Alarm,
     due_ms: u64,
@@ -172,8 +178,7 @@ pub async fn accept<S: Stream>(
         Ok(connection) => Session::Server(connection),
         Err(error) => return Accepted::Failed(transport, TlsFailure::of(&error)),
     };
-    let records = received.unwrap_or_else(|| pool.lend());
-    let mut handshake = Handshake { transport, session, pool, alarm, due_ms, records, ahead: None };
+    let mut handshake = Handshake { transport, session, pool, alarm, due_ms, asks, records: received, ahead: None };
     match handshake.run().await {
         Ok(()) => Accepted::Secured(Box::new(handshake.finish())),
         Err(why) => Accepted::Failed(handshake.transport, why),
@@ -194,7 +199,7 @@ pub async fn connect<S: Stream>(
 ) -> Result<Box<Tls<S>>, TlsFailure> {
     let session = UnbufferedClientConnection::new(config, name).map_err(|error| TlsFailure::of(&error))?;
     let session = Session::Client(session);
-    let mut handshake = Handshake { transport, session, pool, alarm, due_ms, records: pool.lend(), ahead: None };
+    let mut handshake = Handshake { transport, session, pool, alarm, due_ms, asks: true, records: None, ahead: None };
     handshake.run().await?;
     Ok(Box::new(handshake.finish()))
 }
@@ -205,7 +210,10 @@ struct Handshake<'a, S> {
     pool: &'a BufferPool,
     alarm: &'a Alarm,
     due_ms: u64,
-    records: Buffer,
+    /// May the peer have a chain of certificates to show?
+    asks: bool,
+    /// None while a read has it.
+    records: Option<Buffer>,
     /// Plaintext that came right behind the handshake.
     ahead: Option<Buffer>,
 }
@@ -214,7 +222,7 @@ impl<S: Stream> Handshake<'_, S> {
     async fn run(&mut self) -> Result<(), TlsFailure> {
         let mut is_first = true;
         loop {
-            if !self.records.is_empty() && std::mem::take(&mut is_first) {
+            if !self.received().is_empty() && std::mem::take(&mut is_first) {
                 self.look_at_first_bytes()?;
             }
             let mut out = self.pool.lend();
@@ -232,6 +240,7 @@ impl<S: Stream> Handshake<'_, S> {
 
     fn advance(&mut self, out: &mut Buffer) -> Result<(), TlsFailure> {
         let Self { session, records, ahead, pool, .. } = self;
+        let records = records.get_or_insert_with(|| pool.lend());
         let mut take = |plain: &[u8]| {
             let ahead = ahead.get_or_insert_with(|| pool.lend());
             ahead.reserve(plain.len());
@@ -265,17 +274,31 @@ impl<S: Stream> Handshake<'_, S> {
     }
 
     async fn receive(&mut self) -> Result<(), TlsFailure> {
-        if self.records.len() > HANDSHAKE_BYTES {
+        let most = if self.asks && self.has_heard_hello() { HANDSHAKE_BYTES } else { HELLO_BYTES };
+        if self.received().len() > most {
             return Err(TlsFailure::Broken);
         }
-        let mut into = std::mem::replace(&mut self.records, self.pool.lend());
-        into.reserve(1024);
+        let mut into = self.records.take().unwrap_or_else(|| self.pool.lend());
+        into.reserve(READ_BYTES);
         let (read, back) = self.in_time(self.transport.read(into)).await?;
-        self.records = back;
+        self.records = Some(back);
         match read {
             Ok(count) if count > 0 => Ok(()),
             Ok(_) | Err(_) => Err(TlsFailure::Closed),
         }
+    }
+
+    fn received(&self) -> &[u8] {
+        self.records.as_ref().map_or(&[], Buffer::filled)
+    }
+
+    /// Has the peer said all of its hello? One that has to say it again (RFC 8446 section 4.1.4) has not.
+    fn has_heard_hello(&self) -> bool {
+        let agreed = self.session.agreed();
+        let has_version = agreed.protocol_version().is_some();
+        let has_to_repeat = agreed.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+            && agreed.negotiated_key_exchange_group().is_none();
+        matches!(self.session, Session::Client(_)) || has_version && !has_to_repeat
     }
 
     async fn in_time<F: Future>(&self, operation: F) -> Result<F::Output, TlsFailure> {
@@ -287,7 +310,7 @@ impl<S: Stream> Handshake<'_, S> {
     /// A peer that speaks something else is told apart before its words are taken for a broken record.
     fn look_at_first_bytes(&self) -> Result<(), TlsFailure> {
         let is_server = matches!(self.session, Session::Server(_));
-        match self.records.filled() {
+        match self.received() {
             [first, ..] if is_server && first.is_ascii_alphabetic() => Err(TlsFailure::PlainHttp),
             [first, ..] if is_server && *first != HANDSHAKE_RECORD => Err(TlsFailure::NotTls),
             _ => Ok(()),
@@ -296,6 +319,6 @@ impl<S: Stream> Handshake<'_, S> {
 
     fn finish(self) -> Tls<S> {
         let Self { transport, session, pool, records, ahead, .. } = self;
-        Tls::new(transport, pool.clone(), session, Some(records).filter(|records| !records.is_empty()), ahead)
+        Tls::new(transport, pool.clone(), session, records.filter(|records| !records.is_empty()), ahead)
     }
 }

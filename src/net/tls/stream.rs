@@ -399,7 +399,7 @@ impl<S: Stream> Stream for Tls<S> {
         match self.transport.pending() {
             // Whatever has come before: there is nobody to answer.
             Pending::Broken => Pending::Broken,
-            below if self.is_deaf.get() => below,
+            below @ (Pending::Nothing | Pending::End | Pending::Bytes) if self.is_deaf.get() => below,
             _ if self.spill.borrow().is_some() => Pending::Bytes,
             // Whoever is at it finds out by itself.
             Pending::Bytes if self.reading.get() => Pending::Nothing,

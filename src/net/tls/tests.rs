@@ -65,7 +65,7 @@ async fn accepted(
     pool: &BufferPool,
 ) -> Result<Box<Tls<TcpPeer>>, TlsFailure> {
     let alarm = Alarms::new(0).register();
-    match accept(stream, None, config, pool, &alarm, u64::MAX).await {
+    match accept(stream, None, (config, false), pool, &alarm, u64::MAX).await {
         Accepted::Secured(tls) => Ok(tls),
         Accepted::Failed(_, why) => Err(why),
     }

@@ -69,24 +69,31 @@ pub struct Inbound {
     certificates: Arc<Certificates>,
     /// What everybody gets where there is only one.
     single: Shown,
+    asks_clients: bool,
 }
 
 /// The certificate that one connection got, once it asked for it.
 pub type Shown = Option<Arc<OnceLock<Arc<Identity>>>>;
 
 impl Inbound {
-    pub(super) fn new(config: Arc<ServerConfig>, certificates: Arc<Certificates>) -> Self {
+    pub(super) fn new(config: Arc<ServerConfig>, certificates: Arc<Certificates>, asks_clients: bool) -> Self {
         let single = match certificates.all.as_slice() {
             [identity] => Some(Arc::new(OnceLock::from(Arc::clone(identity)))),
             _ => None,
         };
-        Self { config, certificates, single }
+        Self { config, certificates, single, asks_clients }
     }
 
     /// What secures every connection.
     #[must_use]
     pub const fn config(&self) -> &Arc<ServerConfig> {
         &self.config
+    }
+
+    /// Are clients asked for a certificate?
+    #[must_use]
+    pub const fn asks_clients(&self) -> bool {
+        self.asks_clients
     }
 
     /// What secures a new connection, and which certificate it gets.
