@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::keys::{KeyCounts, KeyStatus, Keys};
+use super::keys::{FirstKeys, KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
 use super::roots;
 use super::series::Series;
@@ -30,6 +30,12 @@ pub(super) struct Tables {
     weights: GivenWeights,
     /// When the keys of session tickets turn over.
     tickets: Interval,
+}
+
+/// What came of asking for what is new in a configuration.
+pub(super) struct Heard {
+    names: Answers,
+    keys: FirstKeys,
 }
 
 /// What was learnt that changes the tables of the configuration in force.
@@ -79,9 +85,15 @@ impl Tables {
         self.registry.fleet()
     }
 
-    /// Asks for the names of `sides` that are not known yet; for [`Tables::compile`].
-    pub(super) fn ask_for_new(&self, sides: Sides<'_>) -> impl Future<Output = Answers> + use<> {
-        self.names.ask_for_new_of(&sides.configs().collect::<Vec<_>>())
+    /// Asks for the names of `sides` that are not known yet, and the issuers of what is in force for their first keys; for
+    /// [`Tables::compile`]. What is on trial waits for its keys when it has its place, and serves nobody until then.
+    pub(super) fn ask_for_new(&self, sides: Sides<'_>) -> impl Future<Output = Heard> + use<> {
+        let names = self.names.ask_for_new_of(&sides.configs().collect::<Vec<_>>());
+        let keys = self.keys.ask_for_new(sides.current);
+        async move {
+            let (names, keys) = tokio::join!(names, keys);
+            Heard { names, keys }
+        }
     }
 
     /// Reads the authorities that the system believes, once `config` needs them; for [`Tables::compile`], which says who
@@ -94,13 +106,14 @@ impl Tables {
         }
     }
 
-    /// Compiles `sides` as `epoch`; their new names had these answers.
+    /// Compiles `sides` as `epoch`; what is new in them had these answers.
     ///
     /// # Errors
     /// Every name without an address, or what the compiler refuses; follow neither by [`Tables::on_published`].
-    pub(super) fn compile(&mut self, sides: Sides<'_>, epoch: u64, new: Answers) -> Result<Snapshot, String> {
+    pub(super) fn compile(&mut self, sides: Sides<'_>, epoch: u64, new: Heard) -> Result<Snapshot, String> {
         let configs: Vec<_> = sides.configs().collect();
-        let resolved = self.names.resolve(&configs, new).map_err(|all| all.join("\n"))?;
+        let resolved = self.names.resolve(&configs, new.names).map_err(|all| all.join("\n"))?;
+        self.keys.stage(new.keys);
         self.assemble(sides, epoch, &resolved)
     }
 
@@ -171,6 +184,7 @@ impl Tables {
     pub(super) fn on_rejected(&mut self, epoch: u64) {
         self.registry.on_rejected(epoch);
         self.names.on_rejected();
+        self.keys.on_rejected();
     }
 
     /// Told that no worker uses an epoch before `oldest`.

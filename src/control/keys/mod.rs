@@ -5,6 +5,7 @@
 //! interval, however many tokens name a key that is not there.
 
 mod fetch;
+mod first;
 mod schedule;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::policy::auth::{KeySet, Wanted};
 use crate::rng::Rng;
 use crate::snapshot::Issued;
 use fetch::Found;
+use first::First;
 
 /// What is shown of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +73,14 @@ struct Report {
     found: Found,
 }
 
+/// What came of asking the sources of a configuration that are new.
+pub(super) struct FirstKeys(Vec<First>);
+
 /// Every source of the configuration in force.
 pub(super) struct Keys {
     sources: Vec<Running>,
+    /// Sources of a configuration that is about to be in force.
+    staged: Vec<First>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
     terms: u64,
@@ -87,14 +94,47 @@ impl Default for Keys {
         let (reports, inbox) = mpsc::unbounded_channel();
         // It only spreads fetches in time, so without entropy the clock will do.
         let rng = Rng::from_os().unwrap_or_else(|_| Rng::from_seed(clock::now_ns()));
-        Self { sources: Vec::new(), reports, inbox, terms: 0, rng, counts: KeyCounts::default(), has_news: false }
+        let counts = KeyCounts::default();
+        Self { sources: Vec::new(), staged: Vec::new(), reports, inbox, terms: 0, rng, counts, has_news: false }
     }
 }
 
 impl Keys {
+    /// Asks the sources of `config` without known keys, and waits for them only so long; for [`Keys::stage`]. Whoever waits
+    /// for it looks after the others meanwhile.
+    pub(super) fn ask_for_new(&self, config: &Config) -> impl Future<Output = FirstKeys> + use<> {
+        let mut firsts: Vec<First> = Vec::new();
+        for source in sources(config) {
+            let is_known = |running: &Running| {
+                running.source == *source || (running.source.url == source.url && !running.keys.keys().is_empty())
+            };
+            if !self.sources.iter().any(is_known) && !firsts.iter().any(|first| first.source == *source) {
+                let wanted = self.at(source).map(|running| Arc::clone(&running.wanted));
+                firsts.push(First::new(source, wanted.unwrap_or_default()));
+            }
+        }
+        async move { FirstKeys(first::heard(firsts).await) }
+    }
+
+    /// The sources of a configuration had these first answers. Followed by [`Keys::follow`] or [`Keys::on_rejected`].
+    pub(super) fn stage(&mut self, FirstKeys(firsts): FirstKeys) {
+        self.staged = firsts;
+    }
+
+    /// Told that the configuration of [`Keys::stage`] was given up.
+    pub(super) fn on_rejected(&mut self) {
+        self.staged.clear();
+    }
+
+    /// Whoever is asked at the URL of `source`, by whatever settings.
+    fn at(&self, source: &KeySource) -> Option<&Running> {
+        self.sources.iter().find(|running| running.source.url == source.url)
+    }
+
     /// Asks the sources of `configs` and no others; those that are asked already go on with the keys that they have.
     pub(super) fn follow<'a>(&mut self, configs: impl Iterator<Item = &'a Config>) {
         let mut before = std::mem::take(&mut self.sources);
+        let mut staged = std::mem::take(&mut self.staged);
         for source in configs.flat_map(sources) {
             if self.sources.iter().any(|running| running.source == *source) {
                 continue;
@@ -105,22 +145,29 @@ impl Keys {
                     // Another interval, or another authority: the keys stay until the first answer.
                     let known = before.iter().find(|running| running.source.url == source.url);
                     let known = known.map(|running| (running.keys.clone(), Arc::clone(&running.wanted)));
-                    self.start(source, known.unwrap_or_default());
+                    let (keys, wanted) = known.unwrap_or_default();
+                    let first = staged.iter().position(|first| first.source == *source);
+                    let first = first.map(|at| staged.swap_remove(at)).inspect(warn_of_silence);
+                    self.start(first.unwrap_or_else(|| First::new(source, wanted)), keys);
                 }
             }
         }
         self.has_news |= !before.is_empty();
     }
 
-    fn start(&mut self, source: &KeySource, (keys, wanted): (KeySet, Arc<Wanted>)) {
+    /// `keys` are in force until others come.
+    fn start(&mut self, first: First, keys: KeySet) {
         self.terms += 1;
         let (term, reports) = (self.terms, self.reports.clone());
         let tell = move |found| reports.send(Report { term, found }).is_ok();
-        let asking = schedule::run(source.clone(), Arc::clone(&wanted), Rng::from_seed(self.rng.u64()), tell);
+        let (source, wanted) = (first.source.clone(), Arc::clone(&first.wanted));
+        let keys = first.keys().cloned().unwrap_or(keys);
+        let rng = Rng::from_seed(self.rng.u64());
+        let asking = schedule::run(source.clone(), first.answer(), Arc::clone(&wanted), rng, tell);
         let status =
             KeyStatus { url: source.url.to_string(), keys: keys.keys().len(), skipped: 0, fetched_ms: 0, error: None };
         let task = tokio::spawn(asking);
-        self.sources.push(Running { source: source.clone(), term, wanted, keys, status, task });
+        self.sources.push(Running { source, term, wanted, keys, status, task });
         self.has_news = true;
     }
 
@@ -130,9 +177,14 @@ impl Keys {
         for policy in &config.policies {
             let Some(JwtKeys::Remote(source)) = policy.jwt.as_ref().map(|jwt| &jwt.keys) else { continue };
             let exact = self.sources.iter().find(|running| running.source == *source);
-            let known = exact.or_else(|| self.sources.iter().find(|running| running.source.url == source.url));
-            if let Some(running) = known {
-                issued.insert(policy.name.clone(), (running.keys.clone(), Arc::clone(&running.wanted)));
+            let running = exact.or_else(|| self.at(source));
+            let first = self.staged.iter().find(|first| first.source == *source);
+            let known = match (first.and_then(|first| Some((first.keys()?, &first.wanted))), running) {
+                (Some(new), _) => Some(new),
+                (None, running) => running.map(|running| (&running.keys, &running.wanted)),
+            };
+            if let Some((keys, wanted)) = known {
+                issued.insert(policy.name.clone(), (keys.clone(), Arc::clone(wanted)));
             }
         }
         issued
@@ -185,6 +237,13 @@ impl Keys {
     pub(super) fn try_news(&mut self) -> Option<(Vec<KeyStatus>, KeyCounts)> {
         let statuses = || self.sources.iter().map(|running| running.status.clone()).collect();
         std::mem::take(&mut self.has_news).then(|| (statuses(), self.counts))
+    }
+}
+
+fn warn_of_silence(first: &First) {
+    if first.is_silent() {
+        let url = first.source.url.to_string();
+        tracing::warn!(url, "keys of an issuer have not come in time, its tokens are refused until they do");
     }
 }
 

@@ -15,28 +15,35 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// Time from one look to the next at whether a key is wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Asks `source` until nobody listens.
-pub(super) async fn run(source: KeySource, wanted: Arc<Wanted>, mut rng: Rng, tell: impl Fn(Found) -> bool) {
+/// Asks `source` until nobody listens, for the first time by `first`.
+pub(super) async fn run(
+    source: KeySource,
+    first: impl Future<Output = Found>,
+    wanted: Arc<Wanted>,
+    mut rng: Rng,
+    tell: impl Fn(Found) -> bool,
+) {
+    let mut found = first.await;
     let mut due = Box::pin(tokio::time::sleep(Duration::ZERO));
-    let (mut may_hurry, mut failures) = (false, 0);
+    let (mut hurries, mut failures) = (false, 0);
     loop {
-        let hurries = tokio::select! {
-            () = due.as_mut() => false,
-            () = asked(&wanted), if may_hurry => true,
-        };
-        let found = fetch(&source).await;
         let is_ok = found.is_ok();
         if !tell(found) {
             return;
         }
         failures = if is_ok { 0 } else { failures + 1 };
-        may_hurry = is_ok && !hurries;
+        let may_hurry = is_ok && !hurries;
         // One ahead of time that went well leaves the next one where it is.
         if !(is_ok && hurries) {
             due.set(tokio::time::sleep(pause(source.refresh, failures, rng.u64())));
         }
         // What asked for these keys is answered.
         wanted.take();
+        hurries = tokio::select! {
+            () = due.as_mut() => false,
+            () = asked(&wanted), if may_hurry => true,
+        };
+        found = fetch(&source).await;
     }
 }
 
@@ -76,7 +83,9 @@ mod tests {
         let (told, mut heard) = mpsc::unbounded_channel();
         let tell = move |found: Found| told.send((Instant::now(), found)).is_ok();
         let mut last = Instant::now();
-        let asking = tokio::spawn(run(source, Arc::default(), Rng::from_seed(1), tell));
+        let asked = source.clone();
+        let first = async move { fetch(&asked).await };
+        let asking = tokio::spawn(run(source, first, Arc::default(), Rng::from_seed(1), tell));
         for pause_s in [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
             let (at, found) = heard.recv().await.unwrap();
             assert_eq!(found.unwrap_err(), "no whole answer within 10s");
