@@ -289,4 +289,4 @@ fn explain(output: &Output, error: &io::Error) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

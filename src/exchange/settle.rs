@@ -231,7 +231,7 @@ impl<E: Env> Shard<E> {
 
     fn push(&self, record: &Record<'_>) {
         if !self.log.borrow_mut().try_push(record) {
-            self.counters.rings_full[0].add(1);
+            self.counters.untold[0].add(1);
         }
     }
 }

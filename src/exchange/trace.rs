@@ -22,6 +22,8 @@ pub(super) struct Trace {
     is_open: Cell<bool>,
     /// Attempts that have ended, in a buffer of the pool: most exchanges end with their first one.
     ended: RefCell<Option<Buffer>>,
+    /// Attempts that have ended and had no room there.
+    left_out: Cell<u32>,
 }
 
 impl Trace {
@@ -41,7 +43,19 @@ impl Trace {
             attempt: Cell::new(span_id),
             is_open: Cell::new(false),
             ended: RefCell::default(),
+            left_out: Cell::new(0),
         })
+    }
+
+    /// Notes an attempt that has ended, or that there is no room for it.
+    fn note(&self, span: &AttemptSpan<'_>, lend: impl FnOnce() -> Buffer) {
+        let mut ended = self.ended.borrow_mut();
+        let spans = ended.get_or_insert_with(lend);
+        if spans.len() + ATTEMPT_BYTES_MAX > ATTEMPTS_BYTES_MAX {
+            self.left_out.set(self.left_out.get() + 1);
+        } else {
+            span.encode(spans.sink());
+        }
     }
 
     /// What a request is told whose sender is the span `span_id`.
@@ -63,11 +77,6 @@ impl<E: Env> Exchange<'_, E> {
     pub(super) fn on_attempt_over(&self, failure: Option<Failure>, ended_ns: Option<u64>) {
         let Some(trace) = self.trace.as_ref().filter(|trace| trace.is_open.take()) else { return };
         let Some(endpoint) = self.tally.endpoint.get() else { return };
-        let mut ended = trace.ended.borrow_mut();
-        let spans = ended.get_or_insert_with(|| self.shard.buffers.lend());
-        if spans.len() + ATTEMPT_BYTES_MAX > ATTEMPTS_BYTES_MAX {
-            return;
-        }
         let since_start = |at_ns: u64| at_ns.saturating_sub(self.tally.started_ns);
         let span = AttemptSpan {
             span_id: trace.attempt.get(),
@@ -78,7 +87,7 @@ impl<E: Env> Exchange<'_, E> {
             status: self.tally.upstream_status.get(),
             reason: failure.map_or("", |failure| failure.verdict().label),
         };
-        span.encode(spans.sink());
+        trace.note(&span, || self.shard.buffers.lend());
     }
 
     /// Is a collector told of the exchange? Of one whose trace is recorded, and wherever something failed or was slow.
@@ -112,8 +121,10 @@ impl<E: Env> Exchange<'_, E> {
             attempts: ended.as_ref().map_or(&[], Buffer::filled),
             record: *record,
         };
-        if !shard.spans.borrow_mut().try_push(&span) {
-            shard.counters.rings_full[1].add(1 + u64::from(record.attempts));
+        if shard.spans.borrow_mut().try_push(&span) {
+            shard.counters.untold[2].add(u64::from(trace.left_out.get()));
+        } else {
+            shard.counters.untold[1].add(1 + u64::from(record.attempts));
         }
     }
 
@@ -137,5 +148,43 @@ impl<E: Env> Exchange<'_, E> {
             }
             None => TraceParent::id_of(self.head, self.bytes).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::BufferPool;
+
+    #[test]
+    fn an_attempt_is_noted_or_counted_as_left_out() {
+        let pool = BufferPool::new();
+        let trace = Trace {
+            own: TraceParent { trace_id: [1; 16], span_id: [2; 8], sampled: true },
+            parent: None,
+            attempt: Cell::default(),
+            is_open: Cell::default(),
+            ended: RefCell::default(),
+            left_out: Cell::default(),
+        };
+        for number in 0..100 {
+            let span = AttemptSpan {
+                span_id: [0; 8],
+                began_ns: number,
+                ended_ns: number,
+                endpoint: "10.0.0.1:80".parse().expect("an address"),
+                reused: false,
+                status: 0,
+                reason: "connect_refused",
+            };
+            trace.note(&span, || pool.lend());
+        }
+        let ended = trace.ended.borrow();
+        let mut noted = ended.as_ref().expect("some were noted").filled();
+        assert!(noted.len() <= ATTEMPTS_BYTES_MAX);
+        let began: Vec<_> = std::iter::from_fn(|| AttemptSpan::take(&mut noted)).map(|span| span.began_ns).collect();
+        let count = u32::try_from(began.len()).expect("few");
+        assert!(count >= 16 && began == (0..u64::from(count)).collect::<Vec<_>>(), "the first ones, whole: {began:?}");
+        assert_eq!(trace.left_out.get(), 100 - count);
     }
 }

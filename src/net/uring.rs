@@ -19,6 +19,11 @@ use super::hang_up::HangUp;
 use super::{Alarm, Buffer, Driver, Env, Pending, Stream};
 use crate::{clock, limits};
 
+thread_local! {
+    /// Tasks that have not ended.
+    static TASKS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// Runs `future` on a reactor of this thread until it completes.
 ///
 /// The ring belongs to the calling thread alone (single issuer), so the reactor is built inside
@@ -58,6 +63,12 @@ impl Reactor {
     #[must_use]
     pub const fn new(driver: Driver) -> Self {
         Self { driver_is_epoll: matches!(driver, Driver::Epoll) }
+    }
+
+    /// Tasks of this thread that have not ended.
+    #[must_use]
+    pub fn tasks(&self) -> u64 {
+        TASKS.get()
     }
 
     /// Takes a listening socket into this reactor.
@@ -121,8 +132,9 @@ impl Env for Reactor {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        TASKS.set(TASKS.get() + 1);
         // A panic that reaches the reactor would end every connection on it.
-        drop(monoio::spawn(AssertUnwindSafe(task).catch_unwind().map(drop)));
+        drop(monoio::spawn(AssertUnwindSafe(task).catch_unwind().map(|_ended| TASKS.set(TASKS.get() - 1))));
     }
 }
 

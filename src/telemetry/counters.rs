@@ -214,8 +214,9 @@ pub struct Cells {
     pub accept_errors: Counter,
     /// Panics caught around a connection.
     pub panics: Counter,
-    /// Records of the access log, and spans, dropped because their ring was full, in this order.
-    pub rings_full: [Counter; 2],
+    /// Records of the access log, and spans, dropped because their ring was full, and spans of attempts that their exchange had
+    /// no room for, in this order.
+    pub untold: [Counter; 3],
     /// Legal but odd messages from clients.
     pub client_glitches: Counter,
     /// Idle upstream connections that their endpoint had closed, and those with bytes nobody asked for, in this order.
@@ -278,7 +279,7 @@ pub struct Cells {
     pub mirrors_skipped: Counter,
     /// Gauge: buffers lent to connections.
     pub buffers_out: Counter,
-    /// Gauge: tasks alive on the reactor.
+    /// Gauge: tasks alive on the reactor, as of the last tick.
     pub tasks: Counter,
     /// Ticks that came later than the stall bound.
     pub stalls: Counter,
@@ -336,7 +337,7 @@ impl WorkerCounters {
                 client_aborts: Counter::new(),
                 accept_errors: Counter::new(),
                 panics: Counter::new(),
-                rings_full: [const { Counter::new() }; 2],
+                untold: [const { Counter::new() }; 3],
                 client_glitches: Counter::new(),
                 upstream_stale: [const { Counter::new() }; 2],
                 retries: [const { Counter::new() }; Retried::ALL.len()],

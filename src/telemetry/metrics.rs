@@ -491,17 +491,21 @@ impl Scrape {
         let help = "When the process started, in seconds since 1970; an upgrade is a start as well.";
         let started_s = Duration::from_millis(self.started_ms).as_secs_f64();
         page.open("process_start_time_seconds", help, MetricType::Gauge)?.encode_gauge(&started_s)?;
-        let mut family = page.open("worker_tasks", "Tasks alive on a worker.", MetricType::Gauge)?;
+        let help = "Tasks alive on a worker: connections, streams of HTTP/2, copies for mirrors, accepting, its tick.";
+        let mut family = page.open("worker_tasks", help, MetricType::Gauge)?;
         for (index, worker) in self.workers.iter().enumerate() {
             family.encode_family(&[("worker", index.to_string())])?.encode_gauge(&worker.tasks.value())?;
         }
-        let stall = self.workers.iter().map(|worker| worker.stall_max_ns.value()).max().unwrap_or(0);
-        let help = "Longest lateness of a worker's tick in seconds.";
-        page.open("worker_stall_seconds_max", help, MetricType::Gauge)?.encode_gauge(&seconds(stall))?;
+        let help = "Longest lateness of a worker's tick in seconds, since the process started.";
+        let mut family = page.open("worker_stall_seconds_max", help, MetricType::Gauge)?;
+        for (index, worker) in self.workers.iter().enumerate() {
+            let stall = seconds(worker.stall_max_ns.value());
+            family.encode_family(&[("worker", index.to_string())])?.encode_gauge(&stall)?;
+        }
         page.counter("worker_stalls", "Ticks of workers that came too late.", sum(|w| &w.stalls))?;
         page.counter("worker_panics", "Panics caught; each closed one connection.", sum(|w| &w.panics))?;
         page.gauge("worker_buffers", "Buffers lent to connections.", sum(|w| &w.buffers_out))?;
-        let dropped = sum(|w| &w.rings_full[0]) + self.log_dropped;
+        let dropped = sum(|w| &w.untold[0]) + self.log_dropped;
         page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;
         page.counter("process_log_dropped", "Lines of the process log lost.", self.journal_dropped)?;
         self.encode_spans(page)?;

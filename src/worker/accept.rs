@@ -64,10 +64,8 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.door.open.set(self.door.open.get() - 1);
-        let counters = self.door.shard.counters();
-        counters.tasks.set(self.door.open.get() as u64);
         if std::thread::panicking() {
-            counters.panics.add(1);
+            self.door.shard.counters().panics.add(1);
         }
     }
 }
@@ -143,7 +141,6 @@ impl Door {
         let serving = serve_connection(Rc::clone(&self.shard), stream, peer, name, accepted_ns);
         let Some(serving) = serving else { return };
         self.open.set(self.open.get() + 1);
-        self.shard.counters().tasks.set(self.open.get() as u64);
         let open = Open { door: Rc::clone(self), _place: place, _taken: taken };
         // A combinator and not an async block, which would hold the future twice.
         self.shard.env().spawn(serving.map(move |()| drop(open)));

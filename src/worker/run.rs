@@ -180,6 +180,7 @@ async fn tick(shard: Rc<Shard<Reactor>>) {
         shard.counters().stall_max_ns.raise(late_ns);
         expected_ns = now_ns;
         shard.on_tick(now_ns / 1_000_000, clock::unix_ms());
+        shard.counters().tasks.set(shard.env().tasks());
         shard.counters().ticks.add(1);
     }
 }

@@ -8,6 +8,7 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 
+use super::client::Client;
 use super::gateway::Gateway;
 use super::issuer::{Issuer, key_set};
 use super::plan::{Io, Plan};
@@ -106,7 +107,8 @@ fn no_claim_can_forge_a_line(io: Io) {
     gateway.stop();
 }
 
-/// A name that a client asks for in its handshake is in neither log as it came.
+/// A name that a client asks for in its handshake is in neither log as it came: such handshakes are refused, whole lines follow
+/// them, and nobody else is refused for them.
 fn no_name_of_a_handshake_can_forge_a_line(io: Io) {
     const NAME: &str = "aaaaaaaaaaaaaaaaaaaaaaaa.example";
     let site = Site::new();
@@ -125,7 +127,14 @@ fn no_name_of_a_handshake_can_forge_a_line(io: Io) {
         drop(Wire::new(stream).try_read());
     }
     until_true("nothing is open", || gateway.metric("net_connections_active") < 1.0);
-    logs(&gateway);
+    let refused = gateway.metric_sum("tls_handshake_failures_total");
+    assert!(refused >= 8.0, "{refused} of {} were refused", HOSTILE.len());
+    assert_eq!(gateway.metric_sum("http_requests_total"), 0.0, "none of them came as far as a request");
+    let mut client = Client::secured(gateway.address(), &config, "a.example");
+    client.asks("/after");
+    client.expects(200);
+    let lines = until("a line", || Some(logs(&gateway)).filter(|lines| !lines.is_empty()));
+    assert_eq!((lines.len(), &lines[0]["path"]), (1, &"/after".into()));
     gateway.stop();
 }
 

@@ -1,5 +1,6 @@
 //! Figures: K1 and I5.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use h2::Reason;
@@ -9,7 +10,7 @@ use super::endpoint::Endpoint;
 use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::{now_ms, until_true};
+use super::wait::{now_ms, thread, until_true};
 use super::wire::Wire;
 
 /// K1: every figure is on the page, typed, in both text formats.
@@ -99,65 +100,125 @@ fn requests_are_the_sum_of_answers_and_aborts(io: Io) {
     gateway.stop();
 }
 
+/// What the clients of the chaos know: answers that they got, by status, and requests that they gave up before, by the status
+/// that those would have been answered with.
+#[derive(Default)]
+struct Tally {
+    got: BTreeMap<u16, u64>,
+    left: BTreeMap<u16, u64>,
+}
+
+impl Tally {
+    fn gets(&mut self, status: u16) {
+        *self.got.entry(status).or_default() += 1;
+    }
+
+    fn leaves(&mut self, status: u16) {
+        *self.left.entry(status).or_default() += 1;
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        other.got.into_iter().for_each(|(status, count)| *self.got.entry(status).or_default() += count);
+        other.left.into_iter().for_each(|(status, count)| *self.left.entry(status).or_default() += count);
+        self
+    }
+}
+
 /// What a client of the chaos does over HTTP/2.
-fn misbehaves_over_http2(to: SocketAddr, turn: usize) {
+fn misbehaves_over_http2(to: SocketAddr, turn: usize, tally: &mut Tally) {
     let mut client = H2Client::to(to);
-    match turn % 4 {
+    match turn % 5 {
         0 => {
             let streams = ["/ok", "/refused", "/nowhere"].map(|path| client.gets(path));
             for (stream, status) in streams.into_iter().zip([200, 502, 404]) {
                 stream.expects(status);
+                tally.gets(status);
             }
         }
         1 => {
             let mut cut = client.begins("POST", "/ok", &[]);
             cut.sends("some", false);
             cut.resets(Reason::CANCEL);
+            tally.leaves(200);
             client.gets("/ok").expects(200);
+            tally.gets(200);
         }
         2 => {
             client.gets("/cut").expects_reset();
+            tally.gets(200);
+        }
+        3 => {
+            client.gets("/nowhere").resets(Reason::CANCEL);
+            tally.leaves(404);
         }
         // The connection ends with streams on it, one of which nobody may have looked at yet.
-        _ => drop((client.gets("/ok").expects(200), client.gets("/ok"), client.begins("POST", "/ok", &[]))),
+        _ => {
+            drop((client.gets("/ok").expects(200), client.gets("/ok"), client.begins("POST", "/ok", &[])));
+            tally.gets(200);
+            tally.leaves(200);
+            tally.leaves(200);
+        }
     }
 }
 
-/// What a client of the chaos does, and what its requests are counted as.
-fn misbehaves(to: SocketAddr, turn: usize) {
+/// What a client of the chaos does.
+fn misbehaves(to: SocketAddr, turn: usize, tally: &mut Tally) {
     if turn % 3 == 2 {
-        return misbehaves_over_http2(to, turn / 3);
+        return misbehaves_over_http2(to, turn / 3, tally);
     }
     let mut client = Client::to(to);
-    match turn % 8 {
-        0 => drop(client.asks("/ok").expects(200)),
-        1 => drop(client.asks("/refused").expects(502)),
-        2 => drop(client.asks("/nowhere").expects(404)),
+    let mut expects = |client: &mut Client, status| {
+        client.expects(status);
+        tally.gets(status);
+    };
+    match turn % 10 {
+        0 => expects(client.asks("/ok"), 200),
+        1 => expects(client.asks("/refused"), 502),
+        2 => expects(client.asks("/nowhere"), 404),
         // Two of a row are answered, and the last one never comes whole.
         3 => {
             client.sends("GET /ok HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2) + "GET /ok HT");
-            client.expects(200);
-            client.expects(200);
+            expects(&mut client, 200);
+            expects(&mut client, 200);
             client.closes();
         }
-        4 => drop(client.sends("GET / HTTP/1.1\r\nHost : a\r\n\r\n").reads_to_end()),
+        4 => {
+            client.sends("GET / HTTP/1.1\r\nHost : a\r\n\r\n");
+            expects(&mut client, 400);
+        }
         5 => {
             client.asks("/ok");
             client.resets();
+            tally.leaves(200);
         }
         6 => {
             client.sends("POST /ok HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nsome");
             client.resets();
+            tally.leaves(200);
+        }
+        // Before an answer of the gateway's own.
+        7 => {
+            client.asks("/nowhere");
+            client.resets();
+            tally.leaves(404);
+        }
+        8 => {
+            client.sends("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20));
+            expects(&mut client, 404);
+            client.resets();
+            (0..19).for_each(|_| tally.leaves(404));
         }
         _ => {
             client.asks("/cut");
+            client.expects_head(200);
             client.reads_to_end();
+            tally.gets(200);
         }
     }
 }
 
-/// I5, after chaos over both protocols: whatever clients and endpoints do, a request is counted once wherever requests are
-/// counted, and those whose clients left are those that were aborted.
+/// I5, after chaos over both protocols: what is counted is what clients got, and of what they gave up at most what that would have
+/// been answered with, or an abort; it is counted once wherever requests are counted, and for the reason that the log has.
 fn counters_add_up_after_chaos(io: Io) {
     let origin = Origin::answering(|request| {
         let is_cut = request.start.contains(" /cut ");
@@ -174,45 +235,92 @@ fn counters_add_up_after_chaos(io: Io) {
         .route("name: refused, match: { path: /refused }, cluster: gone")
         .timeouts("body_idle: 300ms")
         .start();
-    std::thread::scope(|scope| {
-        for first in 0..4 {
-            let address = gateway.address();
-            scope.spawn(move || (0..60).for_each(|turn| misbehaves(address, first + turn)));
-        }
+    let address = gateway.address();
+    let clients = [0, 1, 2, 3].map(|first| {
+        thread("client", move || {
+            let mut tally = Tally::default();
+            (0..60).for_each(|turn| misbehaves(address, first + turn, &mut tally));
+            tally
+        })
     });
+    let tally = clients.into_iter().map(|client| client.join().expect("no panic")).fold(Tally::default(), Tally::and);
     // A connection that was reset may still wait to be accepted.
     until_true("every connection accepted", || gateway.metric_sum("net_connections_accepted_total") == 240.0);
     gateway.waits_for("net_connections_active", 0.0);
     gateway.waits_for("http_requests_active", 0.0);
+    let counted = |status: u16| {
+        let page = gateway.metrics();
+        let samples = page.lines().filter(|line| line.contains(&format!(",code=\"{status}\"}} ")));
+        samples.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum::<f64>()
+    };
     let requests = gateway.metric_sum("http_requests_total");
-    assert!(requests >= 200.0, "{requests} requests");
+    let statuses = [200, 400, 404, 499, 502];
+    assert_eq!(statuses.map(counted).iter().sum::<f64>(), requests, "and no other status");
+    let of = |counts: &BTreeMap<u16, u64>, status| counts.get(&status).copied().unwrap_or_default() as f64;
+    for status in [200, 400, 404, 502] {
+        let (got, left) = (of(&tally.got, status), of(&tally.left, status));
+        assert!((got..=got + left).contains(&counted(status)), "{status}: {got}, {left} given up, {}", counted(status));
+    }
+    let (got, left) = (tally.got.values().sum::<u64>() as f64, tally.left.values().sum::<u64>() as f64);
+    assert!(got >= 200.0 && (got..=got + left).contains(&requests), "{got}, {left} given up, {requests} counted");
     assert_eq!(gateway.metric("http_request_duration_seconds_count"), requests);
     assert_eq!(gateway.metric_sum("http_route_requests_total"), requests);
+    assert_eq!(gateway.metric_sum("http_requests_by_protocol_total") + counted(400), requests, "unread ones have none");
     until_true("a line for each", || gateway.log_lines().len() as f64 >= requests);
     let lines = gateway.log_lines();
     assert_eq!((lines.len() as f64, gateway.metric("access_log_dropped_total")), (requests, 0.0));
-    let page = gateway.metrics();
-    for status in [200, 400, 404, 499, 502] {
+    for status in statuses {
         let logged = lines.iter().filter(|line| line["status"] == status).count();
-        let samples = page.lines().filter(|line| line.contains(&format!(",code=\"{status}\"}} ")));
-        let counted: f64 = samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
-        assert_eq!(counted, logged as f64, "{status}");
+        assert_eq!(counted(status), logged as f64, "{status}");
     }
-    let aborted = lines.iter().filter(|line| line["reason"] == "client_abort").count();
-    assert_eq!(gateway.metric("client_aborts_total"), aborted as f64);
+    let told = |reason: &str| lines.iter().filter(|line| line["reason"] == reason).count() as f64;
+    assert_eq!(gateway.metric("client_aborts_total"), told("client_abort"));
+    assert!((counted(499)..=left).contains(&told("client_abort")), "none who stayed was taken for gone");
+    // What the gateway refused it counted as that, whether or not anybody heard, and nothing else.
+    for (reason, status) in [("bad_request", 400), ("route_not_found", 404), ("connect_refused", 502)] {
+        let rejected = gateway.metric(&format!("gateway_rejected_requests_total{{reason=\"{reason}\"}}"));
+        assert_eq!((rejected, told(reason)), (counted(status), counted(status)), "{reason}");
+    }
+    let refused = counted(400) + counted(404) + counted(502);
+    assert_eq!(gateway.metric_sum("gateway_rejected_requests_total"), refused);
+    gateway.stop();
+}
+
+/// K1: the tasks of a worker are its connections, the streams on them, its listener and its tick, and what has ended is none.
+fn tasks_are_those_that_live(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(io, &[endpoint.address()]).speaks_h2().workers("2").start();
+    let tasks = |count: f64| {
+        until_true(&format!("{count} tasks"), || gateway.metric_sum("worker_tasks") == count);
+    };
+    tasks(4.0);
+    assert_eq!(gateway.metric("worker_tasks{worker=\"0\"}"), 2.0, "a listener and a tick");
+    let clients: Vec<_> = (0..3).map(|_| gateway.client()).collect();
+    tasks(7.0);
+    let mut client = H2Client::to(gateway.address());
+    let streams = ["/one", "/two"].map(|path| client.gets(path));
+    let ends: Vec<_> = (0..2).map(|_| endpoint.accepts()).collect();
+    tasks(10.0);
+    drop(streams);
+    tasks(8.0);
+    drop((client, clients, ends));
+    tasks(4.0);
     gateway.stop();
 }
 
 /// K1: a worker that does not get to run for a while says how long it was.
 fn a_stalled_worker_is_told_of(io: Io) {
-    let gateway = Plan::bare(io).start();
+    let gateway = Plan::bare(io).workers("2").start();
     let before = gateway.metric("worker_stalls_total");
     gateway.signal(libc::SIGSTOP);
     let began_ms = now_ms();
     until_true("a while without running", || now_ms() > began_ms + 300);
     gateway.signal(libc::SIGCONT);
     until_true("it is told", || gateway.metric("worker_stalls_total") > before);
-    let longest = gateway.metric("worker_stall_seconds_max");
+    let longest = ["0", "1"]
+        .map(|worker| gateway.metric(&format!("worker_stall_seconds_max{{worker=\"{worker}\"}}")))
+        .into_iter()
+        .fold(0.0, f64::max);
     assert!((0.25..15.0).contains(&longest), "{longest} s");
     gateway.stop();
 }
@@ -235,6 +343,7 @@ on_both_drivers![
     every_figure_is_on_the_page,
     requests_are_the_sum_of_answers_and_aborts,
     counters_add_up_after_chaos,
+    tasks_are_those_that_live,
     a_stalled_worker_is_told_of,
     an_idle_gateway_uses_next_to_no_cpu,
 ];

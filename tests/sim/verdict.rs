@@ -153,7 +153,7 @@ fn judge_end(run: &Run, dialogue: &Dialogue) {
 fn judge_records(run: &Run, logged: &[Logged]) {
     let world = &run.world;
     let counted = run.gateway.requests();
-    if counted != logged.len() as u64 || run.gateway.sum(|counters| counters.rings_full[0].value()) != 0 {
+    if counted != logged.len() as u64 || run.gateway.sum(|counters| counters.untold[0].value()) != 0 {
         world.blame(format!("{counted} requests counted, {} records", logged.len()));
     }
     let mut by_token: HashMap<String, &Logged> = HashMap::new();

@@ -6,7 +6,7 @@ use crate::telemetry::{LogRing, Record, ring};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn record(epoch: u64) -> Record<'static> {
+pub(in crate::control) fn record(epoch: u64) -> Record<'static> {
     Record {
         unix_ms: 0,
         protocol: Some(1),

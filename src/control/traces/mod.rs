@@ -156,14 +156,7 @@ impl Export {
             self.drop_all();
             return Round::Empty;
         };
-        let mut spans = Vec::new();
-        for drain in &mut self.drains {
-            while spans.len() < BATCH
-                && let Some(exchange) = drain.try_pop()
-            {
-                span::append(&mut spans, &exchange, &self.scope);
-            }
-        }
+        let spans = gather(&mut self.drains, &self.scope);
         if spans.is_empty() {
             return Round::Empty;
         }
@@ -199,6 +192,23 @@ impl Export {
         }
         self.counts.on_dropped(Dropped::Shutdown, spans);
     }
+}
+
+/// Takes a batch from the rings. Each time another one is the first, so that what one worker has to tell does not keep out
+/// what the others have.
+fn gather(drains: &mut [SpanDrain], scope: &InstrumentationScope) -> Vec<SpanData> {
+    let mut spans = Vec::new();
+    for drain in &mut *drains {
+        while spans.len() < BATCH
+            && let Some(exchange) = drain.try_pop()
+        {
+            span::append(&mut spans, &exchange, scope);
+        }
+    }
+    if !drains.is_empty() {
+        drains.rotate_left(1);
+    }
+    spans
 }
 
 /// Where spans go.
@@ -248,4 +258,39 @@ fn resource() -> Resource {
     let is_named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
     let builder = if is_named { builder } else { builder.with_service_name(SERVICE) };
     builder.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_writer::tests::record;
+    use super::*;
+    use crate::telemetry::{ExchangeSpan, SpanRing, span_ring};
+
+    fn try_push(ring: &mut SpanRing, epoch: u64) -> bool {
+        ring.try_push(&ExchangeSpan {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            parent: None,
+            sampled: true,
+            is_error: false,
+            began_unix_ns: 0,
+            attempts: &[],
+            record: record(epoch),
+        })
+    }
+
+    #[test]
+    fn a_worker_with_more_to_tell_than_is_taken_does_not_keep_the_others_out() {
+        let ((mut busy, one), (mut calm, two)) = (span_ring(), span_ring());
+        let (mut drains, scope) = ([one, two], InstrumentationScope::builder("test").build());
+        assert!(try_push(&mut calm, 7));
+        let of_calm = (0..2).map(|_| {
+            while try_push(&mut busy, 1) {}
+            let spans = gather(&mut drains, &scope);
+            assert_eq!(spans.len(), BATCH);
+            let seven = KeyValue::new("gateway.epoch", 7);
+            spans.iter().filter(|span| span.attributes.contains(&seven)).count()
+        });
+        assert_eq!(of_calm.sum::<usize>(), 1);
+    }
 }

@@ -30,7 +30,9 @@ impl Scrape {
         page.counter("traces_exported", "Spans that the collector of traces took.", self.spans_exported)?;
         let help = "Spans that never came to be the collector's, by why.";
         let mut family = page.open("traces_dropped", help, MetricType::Counter)?;
-        count_in(&mut family, &[("reason", "ring_full")], self.sum(|worker| worker.rings_full[1].value()))?;
+        count_in(&mut family, &[("reason", "ring_full")], self.sum(|worker| worker.untold[1].value()))?;
+        let left_out = self.sum(|worker| worker.untold[2].value());
+        count_in(&mut family, &[("reason", "too_many_attempts")], left_out)?;
         for (why, count) in &self.spans_dropped {
             count_in(&mut family, &[("reason", *why)], *count)?;
         }

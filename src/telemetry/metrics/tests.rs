@@ -24,6 +24,7 @@ fn scrape() -> Scrape {
     workers[1].upstream_errors[0].add(2);
     workers[0].upstream_connects.add(1);
     workers[1].upstream_reuses.add(3);
+    workers[0].untold[2].add(4);
     workers[1].stall_max_ns.raise(1_500_000_000);
     Scrape {
         policy_syncs: PolicySyncs::default(),
@@ -118,13 +119,15 @@ fn workers_are_summed_under_the_documented_names() {
         "upstream_reuses_total 3",
         "upstream_connection_reuse_ratio 0.75",
         "worker_tasks{worker=\"1\"} 0",
-        "worker_stall_seconds_max 1.5",
+        "worker_stall_seconds_max{worker=\"0\"} 0.0",
+        "worker_stall_seconds_max{worker=\"1\"} 1.5",
         "worker_panics_total 0",
         "access_log_dropped_total 7",
         "process_log_dropped_total 3",
         "traces_exported_total 5",
         "http_routes_omitted 3",
         "traces_dropped_total{reason=\"ring_full\"} 0",
+        "traces_dropped_total{reason=\"too_many_attempts\"} 4",
         "traces_dropped_total{reason=\"timeout\"} 2",
         "http_stage_duration_seconds_count{stage=\"first_byte\"} 0",
         "accept_errors_total 0",
@@ -214,4 +217,48 @@ fn endpoints_beyond_the_bound_have_no_samples_and_are_counted() {
     };
     assert_eq!(samples(limits::ENDPOINT_SERIES), (limits::ENDPOINT_SERIES, "0".to_owned()));
     assert_eq!(samples(limits::ENDPOINT_SERIES + 3), (limits::ENDPOINT_SERIES, "3".to_owned()));
+}
+
+/// What says how far the series go says the same as the page, for 1,024 clusters and for more.
+#[test]
+fn clusters_beyond_the_bound_have_no_samples_and_are_counted() {
+    let samples = |clusters: usize| {
+        let mut scrape = scrape();
+        let one = ClusterView { endpoints: Vec::new(), ..scrape.clusters[0].clone() };
+        scrape.clusters =
+            (0..clusters).map(|number| ClusterView { name: format!("c{number}"), ..one.clone() }).collect();
+        let page = render_metrics(scrape, Format::Prometheus);
+        let value = |sample: &str| {
+            let line = page.lines().find_map(|line| line.strip_prefix(sample)).expect("a sample");
+            line.trim().parse::<usize>().expect("a number")
+        };
+        let families = [
+            "upstream_connection_saturation_ratio{",
+            "upstream_cluster_connections{",
+            "upstream_admission_limit{",
+            "upstream_admission_shed_total{",
+        ];
+        let shown = families.map(|family| page.matches(family).count());
+        let most = value("metrics_label_values_max{label=\"cluster\"}");
+        assert!(shown.iter().all(|count| *count == clusters.min(most)), "{shown:?} of {clusters}, at most {most}");
+        (most, value("upstream_clusters_omitted"))
+    };
+    let most = limits::ENDPOINT_SERIES;
+    assert_eq!(samples(3), (most, 0));
+    assert_eq!(samples(most), (most, 0));
+    assert_eq!(samples(most + 5), (most, 5));
+}
+
+#[test]
+fn every_label_that_grows_with_what_comes_has_its_bound_on_the_page() {
+    let page = render_metrics(scrape(), Format::Prometheus);
+    for (label, most) in [
+        ("client", 1),
+        ("cluster", limits::ENDPOINT_SERIES),
+        ("endpoint", limits::ENDPOINT_SERIES),
+        ("route", limits::ROUTE_SERIES),
+    ] {
+        let line = format!("metrics_label_values_max{{label=\"{label}\"}} {most}");
+        assert!(page.lines().any(|one| one == line), "{line} is missing");
+    }
 }
