@@ -68,6 +68,11 @@ impl ByteDrain {
     pub(super) fn is_empty(&self) -> bool {
         self.consumer.is_empty()
     }
+
+    /// Bytes that wait now.
+    pub(super) fn waiting(&self) -> usize {
+        self.consumer.slots()
+    }
 }
 
 /// The worker's end: records go in, and are dropped when there is no room.

@@ -54,6 +54,9 @@ pub const ATTEMPT_BYTES_MAX: usize = 128;
 pub const ATTEMPTS_BYTES_MAX: usize = 16 * ATTEMPT_BYTES_MAX;
 const SPAN_BYTES_MAX: usize = 48 + ATTEMPTS_BYTES_MAX + RECORD_BYTES_MAX;
 
+/// What is plenty in a ring: enough for some hundred exchanges, and three times that fits beside it.
+const PLENTY_BYTES: usize = limits::SPAN_RING_BYTES / 4;
+
 const _: () = assert!(4 * SPAN_BYTES_MAX <= limits::SPAN_RING_BYTES);
 
 const FLAG_PARENT: u8 = 1;
@@ -171,6 +174,12 @@ impl SpanDrain {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Whether so much waits that it should be taken soon.
+    #[must_use]
+    pub fn has_plenty(&self) -> bool {
+        self.0.waiting() >= PLENTY_BYTES
+    }
 }
 
 #[cfg(test)]
@@ -260,10 +269,11 @@ mod tests {
     fn a_full_ring_refuses_and_takes_again_once_drained() {
         let (mut ring, mut drain) = span_ring();
         let mut pushed = 0;
+        assert!(!drain.has_plenty());
         while ring.try_push(&span(&[])) {
             pushed += 1;
         }
-        assert!(pushed >= 4);
+        assert!(pushed >= 4 && drain.has_plenty());
         let mut came = 0;
         while drain.try_pop().is_some() {
             came += 1;

@@ -89,6 +89,11 @@ impl Collector {
         self.origin.address()
     }
 
+    /// Connections so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.origin.connections()
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> u64 {
         self.origin.requests()

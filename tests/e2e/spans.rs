@@ -303,6 +303,22 @@ fn a_collector_over_tls_is_known_by_its_authority(io: Io) {
     gateway.stop();
 }
 
+/// Batches of a gateway that has spans all the time are half a second apart and share a connection; the first one does not wait.
+fn batches_are_few_and_share_a_connection(io: Io) {
+    let (collector, origin) = (Collector::start(), Origin::saying("ok"));
+    let gateway = traced(Plan::to(io, &[origin.address()]), &collector, "100%").start();
+    let mut client = gateway.client();
+    let began_ms = now_ms();
+    for path in ["/a", "/b", "/c"] {
+        client.asks(path).expects(200);
+        collector.exchange(path);
+    }
+    let took_ms = now_ms() - began_ms;
+    assert!(took_ms >= 1_000, "{took_ms} ms");
+    assert_eq!((collector.requests(), collector.connections()), (3, 1));
+    gateway.stop();
+}
+
 /// A graceful end sends what is left.
 fn the_last_spans_are_sent_before_the_end(io: Io) {
     let (collector, origin) = (Collector::start(), Origin::saying("ok"));
@@ -336,5 +352,6 @@ on_both_drivers![
     a_collector_that_takes_nothing_costs_spans_and_no_traffic,
     a_collector_over_tls_is_known_by_its_authority,
     a_collector_that_stalls_costs_spans_and_no_traffic,
+    batches_are_few_and_share_a_connection,
     the_last_spans_are_sent_before_the_end,
 ];

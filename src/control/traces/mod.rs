@@ -22,11 +22,15 @@ pub(super) use counts::Counts;
 
 use self::counts::Dropped;
 use self::sender::{Last, Sender};
+use crate::clock;
 use crate::config::{self, Config};
 use crate::telemetry::SpanDrain;
 
-/// Pause after a round that left nothing.
+/// Pause between two looks at the rings.
 const POLL: Duration = Duration::from_millis(100);
+/// A batch goes out that long after the one before at the soonest, so that a busy gateway does not pay for a request, and for
+/// waking up to it, ten times a second; a ring with plenty in it does not wait.
+const BETWEEN_NS: u64 = 500_000_000;
 /// Spans sent at once; the last exchange may bring a few more.
 const BATCH: usize = 512;
 /// Pause after the first batch in a row that was lost, and the longest.
@@ -57,8 +61,17 @@ impl Traces {
     pub(super) fn start(config: &Config, drains: Vec<SpanDrain>, counts: Arc<Counts>) -> Self {
         let (wanted, orders) = watch::channel(Wanted { collector: collector_of(config), is_over: false });
         let scope = InstrumentationScope::builder(SERVICE).with_version(env!("CARGO_PKG_VERSION")).build();
-        let export =
-            Export { orders, drains, counts, scope, to: None, collector: None, pause: FIRST_PAUSE, is_failing: false };
+        let export = Export {
+            orders,
+            drains,
+            counts,
+            scope,
+            to: None,
+            collector: None,
+            due_ns: 0,
+            pause: FIRST_PAUSE,
+            is_failing: false,
+        };
         Self { wanted, task: tokio::spawn(export.run()) }
     }
 
@@ -88,6 +101,8 @@ fn collector_of(config: &Config) -> Option<config::Collector> {
 /// What came of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
+    /// The last batch is not long ago.
+    Early,
     Empty,
     /// All that there was is the collector's.
     Taken,
@@ -105,6 +120,8 @@ struct Export {
     /// Where it sends to.
     to: Option<config::Collector>,
     collector: Option<Collector>,
+    /// When the next batch may go out; 0 for at once.
+    due_ns: u64,
     /// The next pause after a batch that is lost.
     pause: Duration,
     /// The last batch was lost; reported once, not per batch.
@@ -122,13 +139,13 @@ impl Export {
                 }
                 self.collector = collector.as_ref().and_then(Collector::new);
                 self.to = collector;
-                (self.pause, self.is_failing) = (FIRST_PAUSE, false);
+                (self.due_ns, self.pause, self.is_failing) = (0, FIRST_PAUSE, false);
             }
-            let round = self.round().await;
+            let round = if is_over || self.is_due() { self.round().await } else { Round::Early };
             let pause = match round {
                 Round::Full => continue,
                 Round::Taken if is_over => continue,
-                Round::Taken | Round::Empty => POLL,
+                Round::Early | Round::Taken | Round::Empty => POLL,
                 Round::Lost => self.pause,
             };
             if is_over {
@@ -148,6 +165,10 @@ impl Export {
                 return;
             }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        clock::now_ns() >= self.due_ns || self.drains.iter().any(SpanDrain::has_plenty)
     }
 
     /// Takes a batch in turns from every ring and sends it.
@@ -170,7 +191,9 @@ impl Export {
                     tracing::info!("the collector takes spans again");
                 }
                 self.pause = FIRST_PAUSE;
-                if count < BATCH as u64 { Round::Taken } else { Round::Full }
+                let is_all = count < BATCH as u64;
+                self.due_ns = if is_all { clock::now_ns() + BETWEEN_NS } else { 0 };
+                if is_all { Round::Taken } else { Round::Full }
             }
             Err((why, error)) => {
                 self.counts.on_dropped(why, count);
