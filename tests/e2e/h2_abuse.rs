@@ -193,7 +193,7 @@ fn floods_that_come_with_the_preface_end_the_connection(io: Io) {
 
 /// The same from clients that read nothing: what is kept for them is bounded, and so is the time.
 fn floods_of_clients_that_do_not_read_cost_little(io: Io) {
-    let scene = Scene::set(io);
+    let mut scene = Scene::set(io);
     let mut attackers = Vec::new();
     for unit in [frame_of(PING, 0, 0, b"flooding"), settings(&[]), get(1, "/nowhere")] {
         let mut attacker = scene.attacker();
@@ -208,6 +208,10 @@ fn floods_of_clients_that_do_not_read_cost_little(io: Io) {
     }
     scene.names("ping", 1.0);
     scene.names("settings", 1.0);
+    // Requests beyond the streams that it may have are refused, and that is what becomes too much.
+    scene.names("resets", 1.0);
+    scene.is_bounded("with all of them there");
+    scene.goes_on();
     drop(attackers);
     scene.recovers();
 }

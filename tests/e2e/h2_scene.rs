@@ -97,10 +97,7 @@ impl Scene {
         most: usize,
         mut unit: impl FnMut(usize) -> Vec<u8>,
     ) -> (u32, usize) {
-        let bounded = |number: usize| {
-            let grown = self.gateway.process.resident_bytes().saturating_sub(self.resident);
-            assert!(grown < FLOOD_BYTES, "{grown} bytes more after {number}");
-        };
+        let bounded = |number: usize| self.is_bounded(&format!("after {number}"));
         let told = attacker.floods(most, |number| {
             if number.is_multiple_of(100) {
                 bounded(number);
@@ -109,6 +106,12 @@ impl Scene {
         });
         bounded(told.1);
         told
+    }
+
+    /// Memory is bounded, whoever is there.
+    pub(crate) fn is_bounded(&self, when: &str) {
+        let grown = self.gateway.process.resident_bytes().saturating_sub(self.resident);
+        assert!(grown < FLOOD_BYTES, "{grown} bytes more {when}");
     }
 
     /// The bystander's next request.
