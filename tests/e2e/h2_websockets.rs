@@ -128,6 +128,29 @@ fn early_bytes_are_delivered_behind_the_switch(io: Io) {
     gateway.stop();
 }
 
+/// F44: what an endpoint said before it died waits for the window of the client's stream, and its end comes behind it.
+fn last_words_wait_for_a_window(io: Io) {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let (endpoint, gateway) = one(io, |plan| plan);
+    let mut client = H2Wire::to(gateway.address());
+    client.sends(settings(&[(INITIAL_WINDOW_SIZE, 10)])).pings();
+    let mut accepted = switched(&mut client, 1, &endpoint);
+    let words = "last words".repeat(1_000);
+    accepted.sends(&words);
+    accepted.closes();
+    assert_eq!(client.expects(DATA).payload, b"last words");
+    client.pings().sends(window(1, 20_000));
+    let mut heard = 10;
+    while heard < words.len() {
+        heard += client.expects(DATA).payload.len();
+    }
+    assert_eq!(heard, words.len());
+    assert!(client.expects(DATA).ends(), "in order");
+    drop(client);
+    gateway.waits_for("tunnels_active", 0.0);
+    gateway.stop();
+}
+
 /// Section 5: a reset of the stream is one of the connection, both ways.
 fn a_reset_takes_the_other_side_down(io: Io) {
     let (endpoint, gateway) = one(io, |plan| plan);
@@ -262,6 +285,7 @@ on_both_drivers![
     the_setting_is_sent,
     a_stream_becomes_a_tunnel,
     early_bytes_are_delivered_behind_the_switch,
+    last_words_wait_for_a_window,
     a_reset_takes_the_other_side_down,
     what_is_no_switch_is_no_tunnel,
     a_tunnel_that_rests_too_long_is_reset,

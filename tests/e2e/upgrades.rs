@@ -1,9 +1,12 @@
 //! Item 54, RFC 9110 section 7.8 and F44: connections that are switched to another protocol.
 
+use std::sync::Arc;
+
 use super::client::Client;
 use super::endpoint::{Accepted, Endpoint};
 use super::gateway::Gateway;
 use super::plan::{Io, Plan};
+use super::site::Site;
 use super::wait::until_true;
 use super::wire::End;
 
@@ -189,6 +192,26 @@ fn an_endpoint_that_dies_ends_the_tunnel(io: Io) {
     gateway.stop();
 }
 
+/// F44: what came by TLS is delivered although nobody said that nothing more comes (RFC 8446 section 6.1).
+fn a_cut_of_tls_delivers_what_came_before_it(io: Io) {
+    let (site, endpoint) = (Site::new(), Endpoint::listens());
+    let config = Arc::new(site.believer());
+    let (_, gateway) = site.start(Plan::to(io, &[endpoint.address()]));
+    let mut client = Client::secured(gateway.address(), &config, "a.example");
+    client.sends(ASK);
+    let mut accepted = endpoint.accepts();
+    accepted.expects("GET /chat");
+    accepted.replies(SWITCH);
+    client.expects_interim(101);
+    let words = "last words".repeat(10_000);
+    client.sends(&words).half_closes_raw();
+    assert!(accepted.reads(words.len()) == words.as_bytes(), "all of them");
+    accepted.sees_break();
+    drop((client, accepted));
+    gateway.waits_for("tunnels_active", 0.0);
+    gateway.stop();
+}
+
 /// A client that dies takes the endpoint's side down at once.
 fn a_client_that_dies_ends_the_tunnel(io: Io) {
     let (endpoint, gateway) = one(io, |plan| plan);
@@ -273,6 +296,7 @@ on_both_drivers![
     an_unasked_switch_is_a_502,
     other_protocols_are_not_asked_for,
     an_endpoint_that_dies_ends_the_tunnel,
+    a_cut_of_tls_delivers_what_came_before_it,
     a_client_that_dies_ends_the_tunnel,
     a_tunnel_that_rests_too_long_is_closed,
     tunnels_survive_reloads,
