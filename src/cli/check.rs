@@ -93,7 +93,7 @@ fn summary(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::tests::parsed;
+    use crate::config::tests::of_text;
 
     const GATEWAY: &str = "
 version: 1
@@ -106,11 +106,14 @@ routes:
 
     #[test]
     fn a_route_behind_its_equal_is_named_with_the_one_before_it() {
-        assert_eq!(never_match(&parsed(GATEWAY)), ["route `second` can never match: route `first` takes its requests"]);
+        assert_eq!(
+            never_match(&of_text(GATEWAY)),
+            ["route `second` can never match: route `first` takes its requests"]
+        );
     }
 
     #[test]
     fn the_summary_counts() {
-        assert_eq!(summary(&parsed(GATEWAY)), "valid, 1 listener, 1 cluster, 2 routes");
+        assert_eq!(summary(&of_text(GATEWAY)), "valid, 1 listener, 1 cluster, 2 routes");
     }
 }

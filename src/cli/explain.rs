@@ -139,7 +139,7 @@ fn shown(config: &Config, cluster: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::tests::parsed;
+    use crate::config::tests::of_text;
 
     const GATEWAY: &str = "
 version: 1
@@ -156,7 +156,7 @@ routes:
 
     fn answer(method: &str, url: &str, headers: &[&str]) -> Vec<String> {
         let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
-        explain(&parsed(GATEWAY), &Asked::parse(method, url, &headers).unwrap())
+        explain(&of_text(GATEWAY), &Asked::parse(method, url, &headers).unwrap())
     }
 
     #[test]

@@ -143,29 +143,6 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::config::{Config, Sources};
-
-    /// One file that does not come from the disk.
-    struct Text(&'static str);
-
-    impl Sources for Text {
-        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-            Ok(self.0.as_bytes().to_vec())
-        }
-
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn glob(&self, _: &str) -> Vec<PathBuf> {
-            Vec::new()
-        }
-    }
-
-    /// The configuration that a text says.
-    pub(super) fn parsed(text: &'static str) -> Config {
-        config::load(Path::new("gateway.yaml"), &Text(text)).unwrap().config
-    }
 
     #[test]
     fn the_arguments_are_well_formed() {

@@ -62,6 +62,11 @@ impl Sources for Memory {
     }
 }
 
+/// The configuration that a text says, for tests of those who take one.
+pub(crate) fn of_text(text: &str) -> Config {
+    Memory::of(text).config()
+}
+
 const MINIMAL: &str = "version: 1\nlisteners: { web: { address: ':8080' } }\nclusters: { app: { endpoints: [{ url: 'http://10.0.0.7:3000' }] } }\nroutes: [{ name: all, cluster: app }]\n";
 
 /// An endpoint of which nothing but the URL was given.

@@ -183,10 +183,9 @@ impl ShownEndpoint {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::config::{self, Sources};
+    use crate::config::tests::of_text;
     use crate::snapshot::{Registry, compile};
 
     /// One cluster, with what outlives its configurations.
@@ -233,23 +232,11 @@ pub(super) mod tests {
     }
 
     fn configuration(entries: &str) -> Config {
-        struct Text(String);
-        impl Sources for Text {
-            fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-                Ok(self.0.clone().into_bytes())
-            }
-            fn env(&self, _: &str) -> Option<String> {
-                None
-            }
-            fn glob(&self, _: &str) -> Vec<PathBuf> {
-                Vec::new()
-            }
-        }
         let yaml = format!(
             "version: 1\nadmin: {{ listen: off }}\nlisteners: {{ web: {{ address: '127.0.0.1:0' }} }}\n\
              routes: [{{ name: all, match: {{ path: /* }}, cluster: app }}]\nclusters: {{ app: {{ {entries} }} }}\n"
         );
-        config::load(Path::new("scene.yaml"), &Text(yaml)).unwrap_or_else(|all| panic!("{all}")).config
+        of_text(&yaml)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::endpoint::Endpoint;
+use super::endpoint::{Accepted, Endpoint};
 use super::folder::Folder;
 use super::h2_client::H2Client;
 use super::heirs::{Heirs, Load};
@@ -111,6 +111,17 @@ fn tls_and_http2_are_handed_over(io: Io) {
     heirs.stop();
 }
 
+/// A download of which the client has the first piece.
+fn begins(endpoint: &Endpoint, client: &mut Client) -> Accepted {
+    client.asks("/download");
+    let mut download = endpoint.accepts();
+    download.expects("GET /download");
+    download.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    client.expects_head(200);
+    assert_eq!(client.reads_chunk().as_deref(), Some(&b"first"[..]));
+    download
+}
+
 /// What is open stays with the old process until it is done: a request, a download, a tunnel.
 fn what_is_open_ends_in_its_own_time(io: Io) {
     let endpoint = Endpoint::listens();
@@ -120,12 +131,7 @@ fn what_is_open_ends_in_its_own_time(io: Io) {
     client.asks("/slow");
     let mut slow = endpoint.accepts();
     slow.expects("GET /slow");
-    loading.asks("/download");
-    let mut download = endpoint.accepts();
-    download.expects("GET /download");
-    download.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
-    loading.expects_head(200);
-    assert_eq!(loading.reads_chunk().as_deref(), Some(&b"first"[..]));
+    let mut download = begins(&endpoint, &mut loading);
     talking.sends(ASK);
     let mut tunnel = endpoint.accepts();
     tunnel.expects("GET /chat");
@@ -171,12 +177,7 @@ fn an_old_process_drains_no_longer_than_its_grace(io: Io) {
     let plan = Plan::to(io, &[endpoint.address()]).keepalive("idle_per_endpoint: 0");
     let mut heirs = Heirs::start(&plan.runtime(&format!("shutdown_grace: {GRACE_MS}ms")).yaml());
     let mut client = heirs.gateway.client();
-    client.asks("/endless");
-    let mut download = endpoint.accepts();
-    download.expects("GET /endless");
-    download.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
-    client.expects_head(200);
-    assert_eq!(client.reads_chunk().as_deref(), Some(&b"first"[..]));
+    let mut download = begins(&endpoint, &mut client);
 
     let began_ms = now_ms();
     let old = heirs.upgrades();

@@ -1,6 +1,6 @@
 use super::decide::Likeness;
 use super::*;
-use crate::cli::tests::parsed;
+use crate::config::tests::of_text;
 
 const GATEWAY: &str = "
 version: 1
@@ -17,7 +17,7 @@ routes:
 
 /// What becomes of the request of a line, and how that compares with what the line says.
 fn decided(line: &str) -> (String, Likeness) {
-    let (gateway, request) = (Decider::new(parsed(GATEWAY)), serde_json::from_str(line).unwrap());
+    let (gateway, request) = (Decider::new(of_text(GATEWAY)), serde_json::from_str(line).unwrap());
     let decisions = gateway.decide(&request);
     (gateway.words(&decisions), gateway.compare(&decisions, &request))
 }
@@ -59,7 +59,7 @@ fn which_listener_answers_for_itself_is_no_matter_only_where_that_is_the_same_on
         format!(r#"{{"status":200,"method":"GET","host":"{host}","path":"{path}","route":"rest","cluster":"app"}}"#)
     };
     let compared = |new: &'static str, line: &str| {
-        let [new, old] = [new, GATEWAY].map(|text| Decider::new(parsed(text)));
+        let [new, old] = [new, GATEWAY].map(|text| Decider::new(of_text(text)));
         let request = serde_json::from_str(line).unwrap();
         new.compare_with(&new.decide(&request), &old, &old.decide(&request))
     };
@@ -77,7 +77,7 @@ fn which_listener_answers_for_itself_is_no_matter_only_where_that_is_the_same_on
 
 #[test]
 fn tables_stay_small_however_many_routes_a_log_names() {
-    let gateway = Decider::new(parsed(GATEWAY));
+    let gateway = Decider::new(of_text(GATEWAY));
     let mut report = Report::new(2);
     for number in 0..5_000 {
         report.lines += 1;
@@ -96,7 +96,7 @@ fn tables_stay_small_however_many_routes_a_log_names() {
 
 #[test]
 fn tables_stay_small_however_long_the_names_of_a_log_are() {
-    let gateway = Decider::new(parsed(GATEWAY));
+    let gateway = Decider::new(of_text(GATEWAY));
     let mut report = Report::new(2);
     for number in 0..20 {
         report.lines += 1;

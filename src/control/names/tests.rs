@@ -2,29 +2,16 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
 use super::answer::{Family, Nothing};
 use super::*;
-use crate::config::{self, Sources};
+use crate::config::tests::of_text;
 
 /// A configuration with these endpoints, each `cluster host:port`.
 pub(super) fn config(endpoints: &[&str]) -> Config {
-    struct Text(String);
-    impl Sources for Text {
-        fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-            Ok(self.0.clone().into_bytes())
-        }
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn glob(&self, _: &str) -> Vec<PathBuf> {
-            Vec::new()
-        }
-    }
     let mut clusters: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for endpoint in endpoints {
         let (cluster, authority) = endpoint.split_once(' ').unwrap();
@@ -35,7 +22,7 @@ pub(super) fn config(endpoints: &[&str]) -> Config {
     for (cluster, urls) in clusters {
         yaml.push_str(&format!("  {cluster}: {{ endpoints: [{}] }}\n", urls.join(", ")));
     }
-    let mut config = config::load(Path::new("names.yaml"), &Text(yaml)).unwrap_or_else(|all| panic!("{all}")).config;
+    let mut config = of_text(&yaml);
     let seconds = Duration::from_secs;
     config.dns = Dns { servers: Vec::new(), timeout: seconds(2), ttl_min: seconds(1), ttl_max: seconds(30) };
     config

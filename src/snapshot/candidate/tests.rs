@@ -1,37 +1,25 @@
 //! Nothing that is on trial decides for those who have no part in it.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use super::super::{Registry, Resolved, compile, compile_beside};
 use super::*;
 use crate::cluster::Probe;
-use crate::config::{self, Config, Sources};
+use crate::config::Config;
+use crate::config::tests::of_text;
 use crate::policy::limit::{Decision, Keys, Shard};
 
 const SECOND: u64 = 1_000_000_000;
 
 /// A route to a cluster with these entries, by a rate limit of these.
 fn config(cluster: &str, limit: &str) -> Config {
-    struct Text(String);
-    impl Sources for Text {
-        fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
-            Ok(self.0.clone().into_bytes())
-        }
-        fn env(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn glob(&self, _: &str) -> Vec<PathBuf> {
-            Vec::new()
-        }
-    }
     let text = format!(
         "version: 1\nlisteners: {{ web: {{ address: '127.0.0.1:0' }} }}\n\
          policies: {{ p: {{ rate_limit: {{ {limit} }} }} }}\n\
          routes: [{{ name: all, match: {{ path: /* }}, cluster: app, policies: [p] }}]\n\
          clusters: {{ app: {{ {cluster} endpoints: [{{ url: 'http://10.0.0.1:80' }}] }} }}\n"
     );
-    config::load(Path::new("trial.yaml"), &Text(text)).unwrap_or_else(|all| panic!("{all}")).config
+    of_text(&text)
 }
 
 /// `current` in force alone with the first of these addresses, and then with all of them beside `candidate`.
