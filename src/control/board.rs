@@ -61,6 +61,8 @@ pub(super) struct Fixed {
     pub(super) store_failures: Vec<&'static str>,
     /// Lines the log writer lost.
     pub(super) log_lost: Arc<AtomicU64>,
+    /// Hellos of TLS that asked for an unknown name.
+    pub(super) unknown_names: Arc<AtomicU64>,
     /// What became of spans.
     pub(super) span_counts: Arc<SpanCounts>,
     /// The endpoints as all cores see them.
@@ -425,6 +427,7 @@ impl Board {
             key_fetches: (live.key_counts.ok, live.key_counts.failed),
             log_dropped: self.fixed.log_lost.load(Ordering::Relaxed),
             journal_dropped: journal::lost(),
+            unknown_names: self.fixed.unknown_names.load(Ordering::Relaxed),
             routes_omitted: live.routes_omitted,
             spans_exported: self.fixed.span_counts.exported(),
             spans_dropped: self.fixed.span_counts.dropped(),
@@ -573,6 +576,7 @@ pub(super) mod tests {
             tls_failures: Vec::new(),
             store_failures: Vec::new(),
             log_lost: Arc::default(),
+            unknown_names: Arc::default(),
             span_counts: Arc::default(),
             fleet: Arc::new(Fleet::new(1)),
             limits: Arc::new(Limits::new([0; 16])),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -78,6 +79,11 @@ impl Tables {
     /// What has been used of all rate limits.
     pub(super) const fn limits(&self) -> &Arc<Limits> {
         self.registry.limits()
+    }
+
+    /// Where hellos of TLS are counted that asked for an unknown name.
+    pub(super) const fn unknown_names(&self) -> &Arc<AtomicU64> {
+        self.registry.unknown_names()
     }
 
     /// The endpoints as all cores see them.

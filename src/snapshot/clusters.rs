@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
@@ -83,6 +84,12 @@ impl Registry {
     #[must_use]
     pub const fn limits(&self) -> &Arc<Limits> {
         &self.limits
+    }
+
+    /// Where hellos of clients are counted that asked for a name that no certificate of their listener is for.
+    #[must_use]
+    pub const fn unknown_names(&self) -> &Arc<AtomicU64> {
+        self.tls.unknown_names()
     }
 
     /// The endpoints as all cores see them.

@@ -5,6 +5,7 @@ mod tickets;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -57,6 +58,8 @@ pub(super) struct TlsKeeper {
     must_turn: bool,
     /// How many settings towards endpoints there have been.
     clients: u64,
+    /// Hellos of clients that asked for a name that no certificate is for.
+    unknown_names: Arc<AtomicU64>,
 }
 
 /// Who must have signed a client's certificate, what they took back, and whether a client must have one.
@@ -87,7 +90,13 @@ impl TlsKeeper {
             next: Kept::default(),
             must_turn: false,
             clients: 0,
+            unknown_names: Arc::default(),
         }
+    }
+
+    /// Where hellos of clients are counted that asked for a name that no certificate of their listener is for.
+    pub(super) const fn unknown_names(&self) -> &Arc<AtomicU64> {
+        &self.unknown_names
     }
 
     /// Are the system's authorities known?
@@ -140,7 +149,7 @@ impl TlsKeeper {
                     .with_client_cert_verifier(verifier.build().map_err(|error| TlsError::Refused(error.to_string()))?)
             }
         };
-        let certificates = Arc::new(Certificates::new(&tls.certificates));
+        let certificates = Arc::new(Certificates::new(&tls.certificates, Arc::clone(&self.unknown_names)));
         let mut config = config.with_cert_resolver(Arc::<Certificates>::clone(&certificates));
         // Sessions are with the clients, in tickets: a memory of them would be one lock for all workers.
         config.session_storage = Arc::new(NoServerSessionStorage {});

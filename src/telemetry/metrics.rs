@@ -117,6 +117,8 @@ pub struct Scrape {
     pub log_dropped: u64,
     /// Lines of the process log that were lost.
     pub journal_dropped: u64,
+    /// Hellos of TLS that asked for a name that no certificate is for.
+    pub unknown_names: u64,
     /// Spans that the collector of traces took.
     pub spans_exported: u64,
     /// Spans that it did not take, by why.
@@ -353,6 +355,8 @@ impl Scrape {
         let mut family = page.open("tls_handshakes", "TLS handshakes with clients by kind.", MetricType::Counter)?;
         count_in(&mut family, &[("kind", "full")], sum(|w| &w.tls_handshakes_full))?;
         count_in(&mut family, &[("kind", "resumed")], sum(|w| &w.tls_handshakes_resumed))?;
+        let help = "TLS hellos for a name that no certificate of the listener is for; its first one was shown.";
+        page.counter("tls_unknown_names", help, self.unknown_names)?;
         let help = "TLS handshakes with clients that failed, by reason; too_many are those that ended for newer ones.";
         let mut family = page.open("tls_handshake_failures", help, MetricType::Counter)?;
         for (index, reason) in self.tls_failures.iter().enumerate().take(TLS_FAILURES) {

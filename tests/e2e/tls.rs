@@ -132,6 +132,8 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for(io: Io) {
         let seen = client.layer().agreed().peer_certificates().expect("a certificate");
         assert_eq!(&seen[0], certificate, "{name}");
     }
+    // Two of them: neither a name for which there is another certificate than the first, nor none at all.
+    assert_eq!(gateway.metric("tls_unknown_names_total"), 2.0);
     gateway.stop();
 }
 

@@ -41,7 +41,7 @@ fn an_exact_name_wins_over_a_star_and_the_first_certificate_over_later_ones() {
         &["*.a.example", "b.example"],
         &["*.x.a.example"],
     ];
-    let certificates = Certificates::new(&names.map(identity));
+    let certificates = Certificates::new(&names.map(identity), Arc::default());
     for (name, expected) in [
         (None, 0),
         (Some("first.example"), 0),

@@ -78,6 +78,7 @@ fn scrape() -> Scrape {
         admin_ended: [("too_many", 3), ("took_nothing", 1)],
         log_dropped: 7,
         journal_dropped: 3,
+        unknown_names: 12,
     }
 }
 
@@ -124,6 +125,7 @@ fn workers_are_summed_under_the_documented_names() {
         "worker_panics_total 0",
         "access_log_dropped_total 7",
         "process_log_dropped_total 3",
+        "tls_unknown_names_total 12",
         "traces_exported_total 5",
         "http_routes_omitted 3",
         "traces_dropped_total{reason=\"ring_full\"} 0",
