@@ -214,6 +214,8 @@ fn an_endpoint_is_drained_brought_back_and_weighed(io: Io) {
     };
     let order = |method: &str, what: &str, body: &str| {
         let answer = gateway.sends_admin(method, &format!("/clusters/app/{what}"), body);
+        // It is published by now, and workers have it a moment later.
+        gateway.waits_for_workers(0);
         (answer.status(), answer.text().to_owned())
     };
     assert_eq!(turns(), [12, 12]);

@@ -231,10 +231,15 @@ impl Gateway {
     pub(crate) fn adopts(&self, yaml: &str) {
         let before = self.epoch();
         self.writes(yaml);
+        self.waits_for_workers(before + 1);
+    }
+
+    /// Waits until an epoch, or a later one, is published and every worker has it.
+    pub(crate) fn waits_for_workers(&self, epoch: u64) {
         until_true("every worker on the new epoch", || {
             let status = self.status();
             let workers = status["workers"].as_array().expect("a list");
-            status["epoch"].as_u64() > Some(before) && workers.iter().all(|worker| worker["epoch"] == status["epoch"])
+            status["epoch"].as_u64() >= Some(epoch) && workers.iter().all(|worker| worker["epoch"] == status["epoch"])
         });
     }
 
