@@ -132,7 +132,7 @@ impl<E: Env> Exchange<'_, E> {
                     let is_dead = failure.is_death();
                     // A connection that rested and was closed meanwhile says nothing about its endpoint.
                     let is_stale = is_dead && reused && rested_ms >= limits::STALE_MS;
-                    let step = tries.after_attempt(self, failure, reused, sending);
+                    let step = tries.after_attempt(self, attempt.index, failure, reused, sending);
                     let is_blameless = self.is_blameless(failure, step, sending);
                     if failure.verdict().fault == Fault::Upstream && !is_stale && !is_blameless {
                         attempt.on_failed();
@@ -155,7 +155,7 @@ impl<E: Env> Exchange<'_, E> {
                     }
                     attempt.on_failed();
                     attempt.rest_for(limits::CONNECT_REST_MS);
-                    tries.on_unreachable(attempt.index);
+                    tries.bar(attempt.index);
                     last = Some(failure);
                     if !tries.may_go_on(self.shard.alarms.now_ms(), sending.due_ms.get()) {
                         return Err(failure);

@@ -84,9 +84,9 @@ impl<'a> Tries<'a> {
         self.tried.set(tried);
     }
 
-    /// Told that the endpoint at `place` could not be reached. It is not tried again: what refused a connection would most
-    /// likely refuse it again, and the client would wait for nothing.
-    pub(super) fn on_unreachable(&self, place: usize) {
+    /// Told that the endpoint at `place` could not be reached, or died at once. It is not tried again: what refused a connection
+    /// would most likely refuse it again, and the client would wait for nothing.
+    pub(super) fn bar(&self, place: usize) {
         let mut tried = self.tried.get();
         tried.bar(place);
         self.tried.set(tried);
@@ -112,10 +112,11 @@ impl<'a> Tries<'a> {
         step != Step::GiveUp
     }
 
-    /// After an attempt that failed with a connection under way.
+    /// After an attempt at the endpoint in this place that failed with a connection under way.
     pub(super) fn after_attempt<E: Env>(
         &self,
         exchange: &Exchange<'_, E>,
+        place: usize,
         failure: Failure,
         reused: bool,
         sending: &Sending,
@@ -144,7 +145,7 @@ impl<'a> Tries<'a> {
         let retry = &self.route.retry;
         // A fresh connection that dies says something about its endpoint: only another one is worth a try.
         if on == RetryOn::Reset && retry.reset && self.cluster.endpoints.len() > 1 {
-            self.again.set(false);
+            self.bar(place);
             return self.retry(exchange, Retried::Reset, sending);
         }
         if on == RetryOn::Timeout && retry.timeout {

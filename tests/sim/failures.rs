@@ -280,6 +280,30 @@ fn a_call_whose_own_time_is_over_says_nothing_against_its_endpoint() {
     });
 }
 
+/// Which is no reason to spare another one, that was only slow before.
+#[test]
+fn a_retry_behind_a_death_may_go_to_an_endpoint_that_was_late() {
+    let mut settings = Settings::plain([0, 1]);
+    settings.clusters[0].endpoints[1].priority = 1;
+    (settings.retry.attempts, settings.retry.on, settings.retry.backoff_ms) =
+        (4, vec!["connect", "reset", "timeout"], 1);
+    let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        upstream.request().await;
+        match upstream.number {
+            0 => upstream.note_end().await,
+            1 => {}
+            _ => upstream.say(OK).await,
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let client = there.client();
+        say(&client, GET).await;
+        let answer = response(&client).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    });
+}
+
 /// What killed a fresh connection is not asked again, also when a timeout before would have allowed that.
 #[test]
 fn a_retry_behind_a_timeout_spares_the_endpoint_that_died_in_between() {
