@@ -51,6 +51,8 @@ fn it_tells_what_it_does_and_refuses_what_it_does_not_know() {
     assert_eq!(help.status.code(), Some(0));
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.starts_with("usage: scripts/release [OUT]") && help.contains("Exit: 0 built"), "{help}");
+    let (code, words) = refusal(&run(&["."], None));
+    assert!(code == Some(2) && words.contains("is a folder: OUT is the file to write"), "{words}");
     for arguments in [&["--fast"][..], &["one", "two"]] {
         let (code, words) = refusal(&run(arguments, None));
         assert_eq!(code, Some(2), "{arguments:?}");

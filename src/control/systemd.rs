@@ -15,9 +15,15 @@ const SHOWN_CHARS: usize = 300;
 /// takes every reload that has ended for a success.
 pub(super) fn on_ready(refusal: Option<&str>) {
     let Some(report) = refusal else { return tell(&[NotifyState::Ready, NotifyState::Status("serving")]) };
-    let why: String = report.lines().next().unwrap_or_default().chars().take(SHOWN_CHARS).collect();
+    let why: String = first_error(report).chars().take(SHOWN_CHARS).collect();
     let status = format!("serving by the configuration before; the files were refused: {why}");
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// The first line of what a report refuses; it may begin with what it only warns of.
+fn first_error(report: &str) -> &str {
+    let error = report.lines().find(|line| line.starts_with("error"));
+    error.or_else(|| report.lines().next()).unwrap_or_default()
 }
 
 /// The configuration is read again; [`on_ready`] follows, whatever comes of it.
@@ -67,4 +73,17 @@ pub(super) async fn watch(board: Arc<Board>) {
 /// Its variables make no sense.
 pub(super) fn passed() -> io::Result<Vec<(RawFd, String)>> {
     Ok(sd_notify::listen_fds_with_names()?.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_its_first_error() {
+        let report = "warning: a.yaml:5:1: old\n  |\nerror: a.yaml:90:3: new\nerror: a.yaml:91:3: another\n";
+        assert_eq!(first_error(report), "error: a.yaml:90:3: new");
+        assert_eq!(first_error("the name app.example has no address\nmore"), "the name app.example has no address");
+        assert_eq!(first_error(""), "");
+    }
 }

@@ -248,7 +248,8 @@ fn a_pod_has_the_memory_for_its_connections() {
     let scaler = manifest("HorizontalPodAutoscaler");
     let metrics = scaler["spec"]["metrics"].as_array().expect("a list");
     assert_eq!(metrics[0]["pods"]["target"]["averageValue"], "500m");
-    assert_eq!(metrics[1]["resource"]["target"]["averageUtilization"], 50);
+    assert_eq!(metrics[1]["pods"]["target"]["averageValue"], "700m");
+    assert_eq!(metrics[2]["resource"]["target"]["averageUtilization"], 50);
     let words: Vec<&str> = runbooks.split_whitespace().collect();
     assert!(words.join(" ").contains("Plan for half of a core at peak"), "another plan");
 }

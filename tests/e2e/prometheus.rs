@@ -164,11 +164,14 @@ fn every_query_of_the_dashboards_finds_something() {
 #[test]
 fn the_autoscaler_has_its_metric() {
     let (manifests, adapter) = (read("kubernetes/ringgate.yaml"), read("kubernetes/adapter.yaml"));
-    assert!(manifests.contains("metric: { name: ringgate_load }") && adapter.contains("as: ringgate_load "));
-    let (_, query) = adapter.split_once("metricsQuery: '").expect("a query");
-    let query = query.split_once('\'').expect("its end").0;
-    // As the adapter fills it in, but for what Kubernetes adds to the labels.
-    let query = query.replace("<<.LabelMatchers>>", "job=\"ringgate\"").replace("<<.GroupBy>>", "instance");
+    let [query, of_connections] = ["ringgate_load", "ringgate_connections"].map(|name| {
+        assert!(manifests.contains(&format!("metric: {{ name: {name} }}")), "{name}");
+        let (_, rule) = adapter.split_once(&format!("as: {name} ")).expect("a rule");
+        let (_, query) = rule.split_once("metricsQuery: '").expect("a query");
+        let query = query.split_once('\'').expect("its end").0;
+        // As the adapter fills it in, but for what Kubernetes adds to the labels.
+        query.replace("<<.LabelMatchers>>", "job=\"ringgate\"").replace("<<.GroupBy>>", "instance")
+    });
     let endpoint = Endpoint::listens();
     let cap = of_the_manifests();
     let (_, cap) = cap.split_once("max_connections: ").expect("a cap");
@@ -179,15 +182,16 @@ fn the_autoscaler_has_its_metric() {
     client.asks("/held");
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /held");
-    let load = |value: f64| {
-        let found = prometheus.finds(&query);
+    let is = |query: &str, value: f64| {
+        let found = prometheus.finds(query);
         let found = found.first().and_then(|found| found["value"][1].as_str()?.parse::<f64>().ok());
         found.is_some_and(|found| (found - value).abs() < 1e-9)
     };
-    until_true("one request of what the manifests allow", || load(1.0 / f64::from(cap)));
+    until_true("one request of what the manifests allow", || is(&query, 1.0 / f64::from(cap)));
     upstream.replies_with("ok");
     client.expects(200);
-    until_true("none", || load(0.0));
+    until_true("none", || is(&query, 0.0));
+    assert!(is(&of_connections, 1.0 / f64::from(cap)), "the client rests, and has its connection");
     gateway.stop();
 }
 

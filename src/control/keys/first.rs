@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _, join_all, ready};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::fetch::{Found, fetch};
@@ -24,7 +25,16 @@ pub(super) struct First {
 impl First {
     pub(super) fn new(source: &KeySource, wanted: Arc<Wanted>) -> Self {
         let asked = source.clone();
-        Self { source: source.clone(), wanted, asking: async move { fetch(&asked).await }.boxed(), found: None }
+        // A task of its own, as nobody looks at the question between the wait for it and its hand-over. It ends with its set.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { fetch(&asked).await });
+        let asking = async move {
+            match tasks.join_next().await {
+                Some(Ok(found)) => found,
+                _ => Err("it was not asked to the end".to_owned()),
+            }
+        };
+        Self { source: source.clone(), wanted, asking: asking.boxed(), found: None }
     }
 
     async fn hear(&mut self) {
