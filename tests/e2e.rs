@@ -18,6 +18,31 @@ macro_rules! on_both_drivers {
     };
 }
 
+/// Makes a test of `check` for each way that clients come in, against endpoints of every kind.
+macro_rules! from_all_fronts {
+    ($check:ident) => {
+        fn from_http_1_0_to_all(io: $crate::plan::Io) {
+            $check(io, $crate::pair::Front::Http10);
+        }
+
+        fn from_http_1_1_to_all(io: $crate::plan::Io) {
+            $check(io, $crate::pair::Front::Http11);
+        }
+
+        fn from_http_1_1_over_tls_to_all(io: $crate::plan::Io) {
+            $check(io, $crate::pair::Front::Http11Tls);
+        }
+
+        fn from_http_2_to_all(io: $crate::plan::Io) {
+            $check(io, $crate::pair::Front::H2c);
+        }
+
+        fn from_http_2_over_tls_to_all(io: $crate::plan::Io) {
+            $check(io, $crate::pair::Front::H2Tls);
+        }
+    };
+}
+
 #[path = "e2e/admin.rs"]
 mod admin;
 #[path = "e2e/admission.rs"]

@@ -253,15 +253,20 @@ fn asks_in_the_open(at: SocketAddr) -> u16 {
     Client::to(at).asks("/open").expects_any().status()
 }
 
+/// A server of these keys that answers when the gate is open.
+fn holding(gate: &Gate, jwks: Vec<u8>) -> Origin {
+    let gate = gate.clone();
+    Origin::answering(move |_| {
+        gate.passes();
+        jwks.clone()
+    })
+}
+
 /// A reload is published with the keys of an issuer that is new with it: from the first request that meets its route on,
 /// and on every worker, its tokens pass. Until then everything goes on as before.
 fn the_keys_of_a_new_issuer_are_there_when_a_reload_is(io: Io) {
     let (issuer, gate) = (Issuer::new("new"), Gate::new());
-    let (held, jwks) = (gate.clone(), set(&[&issuer]));
-    let server = Origin::answering(move |_| {
-        held.passes();
-        jwks.clone()
-    });
+    let server = holding(&gate, set(&[&issuer]));
     let (gateway, yaml) = about_to_guard(io, &server);
     gateway.writes(&yaml);
     let (token, at, is_over) = (token(&issuer), gateway.address(), AtomicBool::new(false));
@@ -294,11 +299,7 @@ fn the_keys_of_a_new_issuer_are_there_when_a_reload_is(io: Io) {
 /// nothing up.
 fn a_reload_waits_only_so_long_for_keys(io: Io) {
     let (issuer, gate) = (Issuer::new("late"), Gate::new());
-    let (held, jwks) = (gate.clone(), set(&[&issuer]));
-    let server = Origin::answering(move |_| {
-        held.passes();
-        jwks.clone()
-    });
+    let server = holding(&gate, set(&[&issuer]));
     let (gateway, yaml) = about_to_guard(io, &server);
     gateway.writes(&yaml);
     let (mut client, began_ms) = (gateway.client(), now_ms());

@@ -289,25 +289,7 @@ fn check(io: Io, front: Front) {
     table.ends();
 }
 
-fn from_http_1_0_to_all(io: Io) {
-    check(io, Front::Http10);
-}
-
-fn from_http_1_1_to_all(io: Io) {
-    check(io, Front::Http11);
-}
-
-fn from_http_1_1_over_tls_to_all(io: Io) {
-    check(io, Front::Http11Tls);
-}
-
-fn from_http_2_to_all(io: Io) {
-    check(io, Front::H2c);
-}
-
-fn from_http_2_over_tls_to_all(io: Io) {
-    check(io, Front::H2Tls);
-}
+from_all_fronts!(check);
 
 on_both_drivers!(
     from_http_1_0_to_all,
