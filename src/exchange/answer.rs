@@ -80,12 +80,14 @@ impl<E: Env> Exchange<'_, E> {
         let mut buffer = self.read_answer(awaited, response).await?;
         self.on_answer(awaited, response, buffer.filled());
         if response.status() == 101 {
+            self.leave_gate();
             // In a box, because a tunnel is rare and what it needs is large.
             return Box::pin(self.tunnel(awaited, response, buffer)).await;
         }
         if awaited.tries.try_give_up_status(self, response.status(), awaited.sending) {
             return Err(Failure::UpstreamStatus);
         }
+        self.leave_gate();
         let early = !awaited.sending.done.get();
         if early && response.status() >= 400 {
             // RFC 9112 section 9.5: a client whose request is refused may stop sending it, and so do we.

@@ -13,7 +13,7 @@ use super::shard::Lease;
 use crate::http1::{ChunkedDecoder, ResponseHead};
 use crate::limits;
 use crate::net::{Channel, Env, Stream, StreamFault};
-use crate::snapshot::{Cluster, Gate, Route};
+use crate::snapshot::{Cluster, Route};
 
 /// What an exchange needs besides itself to be forwarded; lent by the connection.
 pub(super) struct Parts<'a> {
@@ -34,20 +34,15 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Served {
         let mut parts = Parts { response, upload, download };
         let sending = Sending::default();
-        let gate = self.adopted.snapshot.clusters[cluster].admission.as_ref();
-        let permit = gate.map(|gate| gate.shared.try_enter(route.priority));
-        if let Some(None) = permit {
-            self.tally.cluster.set(Some(cluster));
+        self.tally.cluster.set(Some(cluster));
+        if !self.try_enter_gate(route.priority) {
             return self.refuse(Failure::Overloaded, &sending).await;
         }
         let mirror = self.mirror_for(route);
         let may_be_refused = self.adopted.snapshot.clusters[cluster].speaks_h2;
         self.tally.keeps_body.set(mirror.is_some() || may_be_refused || self.may_repeat(route));
         let outcome = self.attempt_all(route, cluster, &mut parts, &sending).await;
-        if let Some(gate) = gate {
-            self.on_admitted(gate, outcome.as_ref().err().copied());
-        }
-        drop(permit);
+        drop(self.permit.take());
         if let Some(mirror) = mirror {
             self.send_mirror(route, mirror, &sending);
         }
@@ -94,22 +89,9 @@ impl<E: Env> Exchange<'_, E> {
         self.whole_body().unwrap_or_else(|| self.behind_head().len())
     }
 
-    /// Tells the gate what an answer took, or that none came in time; what else went wrong says nothing of latency.
-    fn on_admitted(&self, gate: &Gate, failure: Option<Failure>) {
-        let is_late = matches!(failure, Some(Failure::UpstreamTimeout | Failure::RequestTimeout));
-        let took_ns = match self.tally.first_byte_ns.get() {
-            0 if is_late => self.shard.env.now_ns().saturating_sub(self.tally.sent_ns.get()),
-            took_ns => took_ns,
-        };
-        if took_ns > 0 {
-            gate.shared.on_answered(self.shard.worker, took_ns / 1000, self.shard.alarms.now_ms(), &gate.policy);
-        }
-    }
-
     /// Attempts until an answer begins. A connect that failed goes on at another endpoint, whatever the request: nothing was
     /// sent. All else is a retry, of requests that can be sent again, by the route's rules.
     async fn attempt_all(&self, route: &Route, cluster: usize, parts: &mut Parts<'_>, sending: &Sending) -> Outcome {
-        self.tally.cluster.set(Some(cluster));
         let lane = &self.adopted.lanes[cluster];
         let cluster = &self.adopted.snapshot.clusters[cluster];
         let key = cluster.key.as_ref().and_then(|from| self.key(from));
@@ -143,7 +125,12 @@ impl<E: Env> Exchange<'_, E> {
                     last = Some(failure);
                     match step {
                         Step::After(ms, why) => (ms, why),
-                        Step::GiveUp => return Err(failure),
+                        Step::GiveUp => {
+                            if matches!(failure, Failure::UpstreamTimeout | Failure::RequestTimeout) {
+                                self.leave_gate();
+                            }
+                            return Err(failure);
+                        }
                     }
                 }
                 Err(Refused::Connect(attempt, failure)) => {

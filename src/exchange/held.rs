@@ -12,6 +12,7 @@ use super::tally::Tally;
 use super::trace::Trace;
 use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Version};
 use crate::net::{Alarm, Buffer, Channel, Env};
+use crate::policy::Permit;
 use crate::policy::limit::{Decision, DecisionLines};
 use crate::snapshot::{Caller, Listener, Route, Shown};
 use crate::telemetry::Counter;
@@ -162,6 +163,8 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) tally: Tally,
     pub(super) added: Added,
     pub(super) identities: Identities<'a>,
+    /// Its place behind the gate of its cluster, until its answer begins.
+    pub(super) permit: Cell<Option<Permit<'a>>>,
 }
 
 /// Field lines that the route's policies add; most exchanges have none.

@@ -21,6 +21,7 @@ mod connection;
 mod external;
 mod failure;
 mod forward;
+mod gate;
 mod handshakes;
 mod held;
 mod introduce;

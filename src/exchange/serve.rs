@@ -62,6 +62,7 @@ pub(super) async fn serve_exchange<E: Env>(
         },
         added: Added::default(),
         identities: Identities::default(),
+        permit: Cell::default(),
     };
     let served = match exchange.decide().await {
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,

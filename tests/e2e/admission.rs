@@ -68,6 +68,42 @@ fn what_is_above_the_limit_is_shed_by_priority(io: Io) {
     gateway.stop();
 }
 
+/// What a client takes slowly, or a connection that was switched, is no load of the endpoint.
+fn an_answer_that_has_begun_makes_room(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = gated(io, &endpoint, "admission: {}").start();
+    let mut begun = Vec::new();
+    for number in 0..8 {
+        let mut client = gateway.client();
+        let begin = if number < 4 {
+            client.asks("/normal/1");
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+        } else {
+            client.sends(
+                "GET /normal/1 HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            );
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi"
+        };
+        let mut upstream = endpoint.accepts();
+        upstream.expects("GET /normal/1");
+        upstream.replies(begin);
+        client.expects_head(if number < 4 { 200 } else { 101 });
+        begun.push((client, upstream));
+    }
+    assert_eq!(gateway.cluster("app")["admission"]["in_flight"], 0);
+    let (mut ninth, mut upstream) = held(&gateway, &endpoint, "/normal/9");
+    assert_eq!(gateway.cluster("app")["admission"]["in_flight"], 1);
+    upstream.replies_with("ok");
+    ninth.expects(200);
+    for (mut client, mut upstream) in begun.drain(..4) {
+        upstream.replies("0\r\n\r\n");
+        assert_eq!(client.reads(12), b"2\r\nhi\r\n0\r\n\r\n");
+    }
+    drop(begun);
+    assert_eq!(gateway.cluster("app")["admission"]["in_flight"], 0);
+    gateway.stop();
+}
+
 /// A limit that was found survives a reload; one that is taken away lets everything in.
 fn a_reload_keeps_the_limit_and_its_count(io: Io) {
     let endpoint = Endpoint::listens();
@@ -87,4 +123,8 @@ fn a_reload_keeps_the_limit_and_its_count(io: Io) {
     gateway.stop();
 }
 
-on_both_drivers![what_is_above_the_limit_is_shed_by_priority, a_reload_keeps_the_limit_and_its_count];
+on_both_drivers![
+    what_is_above_the_limit_is_shed_by_priority,
+    an_answer_that_has_begun_makes_room,
+    a_reload_keeps_the_limit_and_its_count,
+];

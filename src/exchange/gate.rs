@@ -1,0 +1,34 @@
+//! The place of a request behind the gate of its cluster: taken before its first attempt, given back when its answer begins.
+
+use super::held::Exchange;
+use crate::net::Env;
+use crate::policy::Priority;
+use crate::snapshot::Gate;
+
+impl<'a, E: Env> Exchange<'a, E> {
+    /// The gate of the cluster that it is forwarded to, if that has one.
+    fn gate(&self) -> Option<&'a Gate> {
+        self.adopted.snapshot.clusters[self.tally.cluster.get()?].admission.as_ref()
+    }
+
+    /// Takes a place, where one is needed; false when none is free.
+    pub(super) fn try_enter_gate(&self, priority: Priority) -> bool {
+        let Some(gate) = self.gate() else { return true };
+        let permit = gate.shared.try_enter(priority);
+        let is_in = permit.is_some();
+        self.permit.set(permit);
+        is_in
+    }
+
+    /// The answer begins, or did not come in time: tells the gate what that took, and makes room. What a client then takes
+    /// slowly is no load of the endpoint, and what else goes wrong says nothing of latency.
+    pub(super) fn leave_gate(&self) {
+        let (Some(gate), Some(permit)) = (self.gate(), self.permit.take()) else { return };
+        let took_ns = match self.tally.first_byte_ns.get() {
+            0 => self.shard.env.now_ns().saturating_sub(self.tally.sent_ns.get()),
+            took_ns => took_ns,
+        };
+        gate.shared.on_answered(self.shard.worker, took_ns / 1000, self.shard.alarms.now_ms(), &gate.policy);
+        drop(permit);
+    }
+}
