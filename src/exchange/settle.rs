@@ -153,9 +153,8 @@ impl<E: Env> Exchange<'_, E> {
         if !self.listener.trusts(peer) {
             return peer;
         }
-        self.head
-            .find(self.bytes, FieldKind::XForwardedFor)
-            .map_or(peer, |chain| client_behind(chain, peer, |ip| self.listener.trusts(ip)))
+        let lines = self.head.all(self.bytes, FieldKind::XForwardedFor);
+        client_behind(lines, peer, |ip| self.listener.trusts(ip))
     }
 }
 
@@ -254,11 +253,18 @@ fn ending(status: u16, failure: Option<Failure>, grpc_status: Option<u8>) -> End
 /// What of gRPC would be a status from 500 on: UNKNOWN, `DEADLINE_EXCEEDED`, INTERNAL, UNAVAILABLE, `DATA_LOSS`.
 const GRPC_FAILED: [u8; 5] = [2, 4, 13, 14, 15];
 
-/// The right-most address of an `X-Forwarded-For` chain that is not trusted; the last good one when it is rubbish.
-fn client_behind(chain: &[u8], peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
+/// The right-most address of an `X-Forwarded-For` chain that is not trusted; the last good one when it is rubbish. All lines
+/// are one chain (RFC 9110 section 5.3): a proxy may add its hop as a further line behind those of whoever came to it.
+fn client_behind<'a>(
+    lines: impl DoubleEndedIterator<Item = &'a [u8]>,
+    peer: IpAddr,
+    trusts: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
     let mut client = peer;
-    for hop in chain.rsplit(|byte| *byte == b',') {
-        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse().ok()) else {
+    let hops = lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    // RFC 9110 section 5.6.1.2: empty elements count for nothing.
+    for hop in hops.filter(|hop| !hop.is_empty()) {
+        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| hop.parse().ok()) else {
             return client;
         };
         client = ip;
@@ -297,13 +303,19 @@ mod tests {
         let peer: IpAddr = "10.0.0.1".parse().expect("an address");
         let trusts = |ip: IpAddr| ip.to_string().starts_with("10.");
         for (chain, client) in [
-            ("", "10.0.0.1"),
-            ("192.0.2.7", "192.0.2.7"),
-            ("6.6.6.6, 192.0.2.7, 10.0.0.2", "192.0.2.7"),
-            ("rubbish, 10.0.0.2", "10.0.0.2"),
-            ("2001:db8::1", "2001:db8::1"),
+            (&[][..], "10.0.0.1"),
+            (&[""], "10.0.0.1"),
+            (&["192.0.2.7"], "192.0.2.7"),
+            (&["6.6.6.6, 192.0.2.7, 10.0.0.2"], "192.0.2.7"),
+            (&["rubbish, 10.0.0.2"], "10.0.0.2"),
+            (&["2001:db8::1"], "2001:db8::1"),
+            (&["6.6.6.6", "192.0.2.7"], "192.0.2.7"),
+            (&["6.6.6.6, 192.0.2.7", "", "10.0.0.3, 10.0.0.2"], "192.0.2.7"),
+            (&["6.6.6.6", "rubbish", "10.0.0.2"], "10.0.0.2"),
+            (&["192.0.2.7,, ", " ,10.0.0.2 ,"], "192.0.2.7"),
         ] {
-            assert_eq!(client_behind(chain.as_bytes(), peer, trusts).to_string(), client, "{chain}");
+            let lines = chain.iter().map(|line| line.as_bytes());
+            assert_eq!(client_behind(lines, peer, trusts).to_string(), client, "{chain:?}");
         }
     }
 }

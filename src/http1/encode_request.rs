@@ -185,11 +185,9 @@ fn push_forwarding(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: &Re
 
 /// What a trusted peer sent in X-Forwarded-For, all lines in one list, with a comma behind it.
 fn push_received_hops(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead) {
-    for field in head.fields() {
-        if field.kind == FieldKind::XForwardedFor && !field.hop && !field.value.is_empty() {
-            out.extend_from_slice(field.value.of(bytes));
-            out.extend_from_slice(b", ");
-        }
+    for hops in head.all(bytes, FieldKind::XForwardedFor).filter(|hops| !hops.is_empty()) {
+        out.extend_from_slice(hops);
+        out.extend_from_slice(b", ");
     }
 }
 

@@ -269,12 +269,17 @@ impl FieldKind {
     }
 }
 
-/// The first value of `kind`; spellings that are never forwarded (`X_Real_IP`) are passed over.
-pub(super) fn find<'a>(fields: &[Field], bytes: &'a [u8], kind: FieldKind) -> Option<&'a [u8]> {
+/// The values of all lines of `kind` in their order; spellings that are never forwarded (`X_Real_IP`) are passed over.
+pub(super) fn all<'a>(fields: &[Field], bytes: &'a [u8], kind: FieldKind) -> impl DoubleEndedIterator<Item = &'a [u8]> {
     fields
         .iter()
-        .find(|field| field.kind == kind && (!field.hop || HOP.contains(kind)))
+        .filter(move |field| field.kind == kind && (!field.hop || HOP.contains(kind)))
         .map(|field| field.value.of(bytes))
+}
+
+/// The first value of `kind`; spellings that are never forwarded (`X_Real_IP`) are passed over.
+pub(super) fn find<'a>(fields: &[Field], bytes: &'a [u8], kind: FieldKind) -> Option<&'a [u8]> {
+    all(fields, bytes, kind).next()
 }
 
 /// The first value of the field `name`, compared without regard to case.

@@ -322,6 +322,12 @@ impl RequestHead {
         fields::find(&self.fields, bytes, kind)
     }
 
+    /// The values of all lines of `kind` in their order, which are one list where the field is one (RFC 9110 section 5.3);
+    /// spellings that are never forwarded (`X_Real_IP`) are passed over.
+    pub fn all<'a>(&self, bytes: &'a [u8], kind: FieldKind) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+        fields::all(&self.fields, bytes, kind)
+    }
+
     /// Every connection option, for the trailers of the message (RFC 9110 section 7.6.1).
     pub fn connection_options<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + Clone {
         connection::options(&self.fields, bytes)
