@@ -264,7 +264,7 @@ fn client_behind<'a>(
     let hops = lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     // RFC 9110 section 5.6.1.2: empty elements count for nothing.
     for hop in hops.filter(|hop| !hop.is_empty()) {
-        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| hop.parse().ok()) else {
+        let Some(ip) = std::str::from_utf8(hop).ok().and_then(address_of) else {
             return client;
         };
         client = ip;
@@ -273,6 +273,13 @@ fn client_behind<'a>(
         }
     }
     client
+}
+
+/// The address of a hop, without the port that some proxies write behind it; an IPv6 address may stand in brackets.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let with_port = || hop.parse().ok().map(|socket: SocketAddr| socket.ip());
+    hop.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 #[cfg(test)]
@@ -309,6 +316,12 @@ mod tests {
             (&["6.6.6.6, 192.0.2.7, 10.0.0.2"], "192.0.2.7"),
             (&["rubbish, 10.0.0.2"], "10.0.0.2"),
             (&["2001:db8::1"], "2001:db8::1"),
+            (&["192.0.2.7:4711"], "192.0.2.7"),
+            (&["6.6.6.6:1, 192.0.2.7:4711, 10.0.0.2:80"], "192.0.2.7"),
+            (&["[2001:db8::1]:1"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["[192.0.2.7]"], "10.0.0.1"),
+            (&["192.0.2.7:"], "10.0.0.1"),
             (&["6.6.6.6", "192.0.2.7"], "192.0.2.7"),
             (&["6.6.6.6, 192.0.2.7", "", "10.0.0.3, 10.0.0.2"], "192.0.2.7"),
             (&["6.6.6.6", "rubbish", "10.0.0.2"], "10.0.0.2"),
