@@ -23,7 +23,7 @@ impl<E: Env> Exchange<'_, E> {
     fn parties(&self) -> ProxyParties {
         let ip = self.client_ip();
         // A proxy that tells its client's address in a field tells no port.
-        let port = if ip == self.peer.ip() { self.peer.port() } else { 0 };
+        let port = if ip == self.peer.ip().to_canonical() { self.peer.port() } else { 0 };
         let unknown = match ip {
             IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),

@@ -149,6 +149,8 @@ pub(super) struct Exchange<'a, E: Env> {
     pub(super) alarm: &'a Alarm,
     pub(super) peer: SocketAddr,
     pub(super) peer_text: &'a [u8],
+    /// Are the forwarding fields of the peer believed?
+    pub(super) is_trusted: bool,
     pub(super) listener: &'a Listener,
     pub(super) adopted: &'a Rc<Adopted>,
     pub(super) head: &'a RequestHead,

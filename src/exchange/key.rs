@@ -16,7 +16,7 @@ impl<E: Env> Exchange<'_, E> {
             KeyFrom::Cookie(name) => cookie(self.head, self.bytes, name)?,
             KeyFrom::Path => self.head.path(self.bytes),
             KeyFrom::ClientIp => {
-                return Some(match self.client_ip().to_canonical() {
+                return Some(match self.client_ip() {
                     IpAddr::V4(ip) => Ring::hash(&ip.octets()),
                     IpAddr::V6(ip) => Ring::hash(&ip.octets()),
                 });

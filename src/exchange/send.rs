@@ -172,7 +172,7 @@ impl<E: Env> Exchange<'_, E> {
             forwarded: Forwarded {
                 peer_ip: self.peer_text,
                 proto: if self.client.is_secure() { "https" } else { "http" },
-                trusted: self.listener.trusts(self.peer.ip()),
+                trusted: self.is_trusted,
             },
             request_id: self.request_id(),
             trace,

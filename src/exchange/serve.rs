@@ -46,6 +46,7 @@ pub(super) async fn serve_exchange<E: Env>(
         alarm,
         peer: client.peer,
         peer_text,
+        is_trusted: listener.trusts(client.peer.ip()),
         listener,
         adopted: &adopted,
         own_id: own_id(shard, request, unread.filled()),
@@ -166,7 +167,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         if !self.client.is_secure() {
             return self.head.scheme() == Some("https");
         }
-        !self.connection.speaks_for(self.listener, self.head.host()) && !self.listener.trusts(self.peer.ip())
+        !self.connection.speaks_for(self.listener, self.head.host()) && !self.is_trusted
     }
 
     fn asks_for_health(&self) -> bool {

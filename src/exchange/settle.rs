@@ -147,14 +147,17 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs.
+    /// The address of the client: the peer, or behind trusted proxies the last address that is not one of theirs. One of IPv4
+    /// is never mapped into IPv6.
     pub(super) fn client_ip(&self) -> IpAddr {
         let peer = self.peer.ip();
-        if !self.listener.trusts(peer) {
-            return peer;
-        }
-        let lines = self.head.all(self.bytes, FieldKind::XForwardedFor);
-        client_behind(lines, peer, |ip| self.listener.trusts(ip))
+        let client = if self.is_trusted {
+            let lines = self.head.all(self.bytes, FieldKind::XForwardedFor);
+            client_behind(lines, peer, |ip| self.listener.trusts(ip))
+        } else {
+            peer
+        };
+        client.to_canonical()
     }
 }
 
@@ -198,7 +201,7 @@ impl<E: Env> Shard<E> {
             host: b"",
             status: verdict.status,
             duration_ns,
-            client: peer.ip(),
+            client: peer.ip().to_canonical(),
             request_id: b"",
             trace_id: b"",
             route: b"",

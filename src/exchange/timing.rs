@@ -78,7 +78,7 @@ impl<E: Env> Exchange<'_, E> {
 
     /// Tells a trusted peer, if it is to be told, what took how long (<https://www.w3.org/TR/server-timing/>).
     pub(super) fn tell_timing(&self) {
-        if !self.adopted.snapshot.server_timing || !self.listener.trusts(self.peer.ip()) {
+        if !self.adopted.snapshot.server_timing || !self.is_trusted {
             return;
         }
         let tally = &self.tally;

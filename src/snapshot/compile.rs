@@ -16,7 +16,7 @@ use super::{
 use crate::config;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::limits;
-use crate::policy::Priority;
+use crate::policy::{Access, Priority};
 use crate::routing::{HostPattern, PathPattern, RouteSpec, Table};
 
 /// Addresses of every (host, port) of the configuration.
@@ -285,7 +285,10 @@ fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<List
         body_rate: limits.body_min_rate.bytes_per_second,
         body_grace_ms: ms(limits.body_min_rate.grace),
         write_timeout_ms: ms(limits.write_timeout),
-        trusted: listener.trusted_proxies.clone(),
+        trusted: match &listener.trusted_proxies[..] {
+            [] => None,
+            trusted => Some(Access::new(trusted, &[])),
+        },
         strict_host: listener.strict_host,
         proxy_protocol: match listener.proxy_protocol {
             config::ProxyProtocol::Off => ProxyProtocol::Off,

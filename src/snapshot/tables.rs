@@ -4,13 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::{Callers, Candidate, Cluster, Inbound, Mirror, OnTrial, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
-use crate::policy::{LivePolicy, Policies, Priority};
+use crate::policy::{Access, LivePolicy, Policies, Priority};
 use crate::routing::{RouteId, Table};
 
 /// Everything an exchange asks of the configuration.
@@ -105,8 +103,8 @@ pub struct Listener {
     pub body_grace_ms: u64,
     /// Milliseconds a client may take nothing of a response.
     pub write_timeout_ms: u64,
-    /// Peers whose forwarding fields are believed.
-    pub trusted: Vec<IpNet>,
+    /// Lets those peers pass whose forwarding fields are believed, if there are any.
+    pub trusted: Option<Access>,
     /// Is a host that no route names answered with 421?
     pub strict_host: bool,
     /// Is a header of the PROXY protocol looked for?
@@ -147,10 +145,10 @@ impl Listener {
         self.proxy_protocol != ProxyProtocol::Off && self.trusts(peer)
     }
 
-    /// Are the forwarding fields of this peer believed?
+    /// Are the forwarding fields of this peer believed? One of IPv4 comes to a socket of IPv6 as an address mapped into that.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        !self.trusted.is_empty() && self.trusted.iter().any(|net| net.contains(&peer))
+        self.trusted.as_ref().is_some_and(|trusted| trusted.passes(peer))
     }
 }
 

@@ -138,6 +138,21 @@ fn forwarding_fields_of_trusted_proxies_are_extended(io: Io) {
     dialogue.gateway.stop();
 }
 
+/// J1: on a listener of both families, whose peers of IPv4 come as addresses mapped into IPv6, they are what they are.
+fn a_trusted_proxy_of_ipv4_is_one_also_on_a_listener_of_ipv6(io: Io) {
+    for (trusted, client_ip) in [("127.0.0.0/8", "192.0.2.9"), ("10.0.0.0/8", "127.0.0.1")] {
+        let plan = Plan::bare(io)
+            .listener(&format!("trusted_proxies: [{trusted}]"))
+            .route("name: all, match: { path: /* }, respond: { status: 200, body: in }");
+        let gateway = Gateway::start(&plan.yaml().replace("address: '127.0.0.1:0'", "address: '[::]:0'"));
+        let mut client = Client::to(([127, 0, 0, 1], gateway.address().port()).into());
+        client.sends("GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ::ffff:192.0.2.9\r\n\r\n");
+        client.expects(200);
+        assert_eq!(gateway.log_of("/x")["client_ip"], client_ip, "{trusted}");
+        gateway.stop();
+    }
+}
+
 /// K3: a valid identity is kept, another is replaced by 128 random bits; it goes both ways and into the log.
 fn request_ids_are_kept_or_minted(io: Io) {
     let mut dialogue = Dialogue::plain(io);
@@ -302,6 +317,7 @@ on_both_drivers![
     via_names_the_version_received_and_us,
     forwarding_fields_of_strangers_are_replaced,
     forwarding_fields_of_trusted_proxies_are_extended,
+    a_trusted_proxy_of_ipv4_is_one_also_on_a_listener_of_ipv6,
     request_ids_are_kept_or_minted,
     an_absolute_target_names_the_host,
     the_endpoint_is_told_its_deadline,
