@@ -1,7 +1,7 @@
 //! Idle upstream connections of one worker: which to reuse, which to close.
 //!
 //! Every connection is in three lists through one slab: its endpoint's, newest first, from which it is
-//! reused; the order of age, from which the oldest is evicted and swept; and a wheel of expiry times.
+//! reused and the oldest evicted; the order of age, in which all are swept; and a wheel of expiry times.
 
 use super::EndpointId;
 use super::list::{Link, List, NONE};
@@ -16,10 +16,19 @@ const BUCKETS: usize = 1024;
 pub struct IdleLimits {
     /// Per endpoint; none are kept at zero.
     pub per_endpoint: usize,
-    /// Over all endpoints; none are kept at zero.
+    /// Over all endpoints of the cluster; none are kept at zero.
     pub total: usize,
     /// Longest rest in milliseconds.
     pub idle_ms: u64,
+}
+
+/// The cluster of a connection that returns: it alone makes room when it has as many as it may.
+#[derive(Clone, Copy, Debug)]
+pub struct Siblings<'a> {
+    /// Its endpoints.
+    pub endpoints: &'a [EndpointId],
+    /// Its connections that rest already.
+    pub resting: usize,
 }
 
 /// An idle connection taken for reuse.
@@ -42,7 +51,8 @@ struct Resting<C> {
     reusable: bool,
 }
 
-/// Idle connections, newest first per endpoint; constant time, no allocation once warm.
+/// Idle connections of all clusters, newest first per endpoint; no allocation once warm, and constant time, but for a
+/// look at each endpoint of a cluster that has as many as it may.
 ///
 /// Times are milliseconds of one clock that never goes back. Endpoint identities should be dense.
 #[derive(Debug)]
@@ -111,6 +121,7 @@ impl<C> Idle<C> {
         now_ms: u64,
         expires_ms: u64,
         limits: &IdleLimits,
+        cluster: Siblings<'_>,
     ) -> Option<C> {
         let expires_ms = expires_ms.min(now_ms.saturating_add(limits.idle_ms));
         if expires_ms <= now_ms || limits.per_endpoint == 0 || limits.total == 0 {
@@ -120,14 +131,15 @@ impl<C> Idle<C> {
         if number >= self.endpoints.len() {
             self.endpoints.resize(number + 1, List::EMPTY);
         }
-        let siblings = &self.endpoints[number];
-        let evicted = if siblings.len >= limits.per_endpoint {
-            Some(self.remove(siblings.first))
-        } else if self.len() >= limits.total {
-            Some(self.remove(self.age.first))
+        let own = &self.endpoints[number];
+        let evicted = if own.len >= limits.per_endpoint {
+            Some(own.first)
+        } else if cluster.resting >= limits.total {
+            self.oldest(cluster.endpoints)
         } else {
             None
         };
+        let evicted = evicted.map(|at| self.remove(at));
         self.insert(Resting { connection: Some(connection), endpoint, since_ms: now_ms, expires_ms, reusable: true });
         evicted
     }
@@ -207,6 +219,13 @@ impl<C> Idle<C> {
             }
         }
         assert_eq!(timed, everywhere.len(), "every connection expires");
+    }
+
+    /// The connection to one of these that has rested longest, of those that are not expired.
+    fn oldest(&self, endpoints: &[EndpointId]) -> Option<u32> {
+        let lists = endpoints.iter().filter_map(|endpoint| self.endpoints.get(endpoint.0 as usize));
+        let firsts = lists.map(|list| list.first).filter(|first| *first != NONE);
+        firsts.min_by_key(|first| self.slab[*first as usize].since_ms)
     }
 
     fn insert(&mut self, resting: Resting<C>) {

@@ -29,7 +29,7 @@ pub use fleet::{
     Transition, Unfit, fitness, fitness_at_last, truth_table,
 };
 pub use health::HealthCount;
-pub use idle::{Idle, IdleLimits, Rested};
+pub use idle::{Idle, IdleLimits, Rested, Siblings};
 pub use inflight::InFlightView;
 pub use list::{Link, List, NONE};
 pub use state::{ClusterState, Ticket};

@@ -234,8 +234,14 @@ impl ClusterState {
 
     /// Told that an idle connection of `worker` came or went; see [`Self::set_idle`].
     pub fn on_idle(&self, worker: usize, came: bool) {
-        let idle = self.workers[worker].idle.load(Ordering::Relaxed);
+        let idle = self.idle(worker);
         self.set_idle(worker, if came { idle + 1 } else { idle.saturating_sub(1) });
+    }
+
+    /// The idle connections that `worker` keeps, as it said last.
+    #[must_use]
+    pub fn idle(&self, worker: usize) -> usize {
+        self.workers[worker].idle.load(Ordering::Relaxed)
     }
 
     /// The worker other than `worker` that keeps most idle connections, if any does.

@@ -14,7 +14,7 @@ use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
 use super::shard::{Lease, Shard, Upstream};
 use super::wire::{WriteError, write_all};
-use crate::cluster::EndpointId;
+use crate::cluster::{EndpointId, Siblings};
 use crate::limits;
 use crate::net::{Alarm, Buffer, Channel, Env, Pending, Stream, Tls, TlsFailure, connect_tls};
 use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route, UpstreamProtocol};
@@ -411,7 +411,11 @@ impl<E: Env> Shard<E> {
         if cluster.is_capped && cluster.state.waiting() > 0 {
             return;
         }
-        let evicted = self.idle.borrow_mut().on_return(upstream.endpoint, upstream, now_ms, expires_ms, &cluster.idle);
+        // It says that it rests, and does not yet.
+        let resting = cluster.state.idle(self.worker).saturating_sub(1);
+        let siblings = Siblings { endpoints: &cluster.ids, resting };
+        let (endpoint, limits) = (upstream.endpoint, &cluster.idle);
+        let evicted = self.idle.borrow_mut().on_return(endpoint, upstream, now_ms, expires_ms, limits, siblings);
         drop(evicted);
     }
 }

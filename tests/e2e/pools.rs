@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::client::Client;
 use super::endpoint::{Accepted, Endpoint};
+use super::gate::Gate;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::now_ms;
@@ -56,6 +57,46 @@ fn a_connection_rests_no_longer_than_configured(io: Io) {
     gateway.stop();
 }
 
+/// B1: `idle_total` counts the connections of its cluster and no others: a cluster that may keep few takes nobody else's.
+fn a_cluster_that_keeps_few_leaves_those_of_others_alone(io: Io) {
+    const MANY: u64 = 8;
+    let gate = Gate::new();
+    let (few, many) = (gate.origin("few"), gate.origin("many"));
+    let plan = Plan::bare(io)
+        .cluster_with("few", &[few.address()], "keepalive: { idle_total: 1 }")
+        .cluster("many", &[many.address()])
+        .route("name: few, cluster: few")
+        .route("name: many, match: { path: /held }, cluster: many");
+    let gateway = plan.start();
+    let mut clients: Vec<Client> = (0..MANY).map(|_| gateway.client()).collect();
+    for round in 1..=2 {
+        for client in &mut clients {
+            client.asks("/held");
+        }
+        gate.sees(round * MANY);
+        gate.lets(MANY);
+        for client in &mut clients {
+            assert_eq!(client.expects(200).text(), "many");
+        }
+        for client in &mut clients {
+            client.asks("/few");
+            assert_eq!(client.expects(200).text(), "few");
+        }
+    }
+    assert_eq!((few.connections(), many.connections()), (1, MANY), "all were reused");
+    for client in &mut clients {
+        client.asks("/held/few");
+    }
+    gate.sees(3 * MANY);
+    gate.lets(MANY);
+    for client in &mut clients {
+        client.expects(200);
+    }
+    assert_eq!(few.connections(), MANY);
+    gateway.waits_for("upstream_connections_idle", (MANY + 1) as f64);
+    gateway.stop();
+}
+
 /// B11: an endpoint that closes after each response without a word loses nobody's GET, however often the next request meets
 /// the close; and nothing is ever sent to it twice that may not be.
 fn an_endpoint_that_closes_unannounced_loses_no_request(io: Io) {
@@ -98,5 +139,6 @@ fn an_endpoint_that_closes_unannounced_loses_no_request(io: Io) {
 on_both_drivers![
     a_connection_rests_no_longer_than_its_endpoint_says,
     a_connection_rests_no_longer_than_configured,
+    a_cluster_that_keeps_few_leaves_those_of_others_alone,
     an_endpoint_that_closes_unannounced_loses_no_request,
 ];

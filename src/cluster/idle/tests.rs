@@ -3,12 +3,20 @@ use super::*;
 const LIMITS: IdleLimits = IdleLimits { per_endpoint: 3, total: 5, idle_ms: 90_000 };
 const A: EndpointId = EndpointId(0);
 const B: EndpointId = EndpointId(7);
+/// Of another cluster.
+const OTHER: EndpointId = EndpointId(2);
+
+/// The cluster of `A` and `B` with so many connections at rest.
+const fn pair(resting: usize) -> Siblings<'static> {
+    Siblings { endpoints: &[A, B], resting }
+}
 
 /// A pool where connections are numbers, returned at the time of their number.
 fn pool_of(returns: &[(EndpointId, u64)]) -> Idle<u64> {
     let mut pool = Idle::new();
     for (endpoint, number) in returns {
-        assert_eq!(pool.on_return(*endpoint, *number, *number, u64::MAX, &LIMITS), None);
+        let resting = pool.len();
+        assert_eq!(pool.on_return(*endpoint, *number, *number, u64::MAX, &LIMITS, pair(resting)), None);
     }
     pool
 }
@@ -31,33 +39,44 @@ fn the_newest_connection_of_the_endpoint_is_reused_first() {
 #[test]
 fn a_full_endpoint_gives_up_its_oldest() {
     let mut pool = pool_of(&[(B, 1), (A, 2), (A, 3), (A, 4)]);
-    assert_eq!(pool.on_return(A, 5, 5, u64::MAX, &LIMITS), Some(2));
+    assert_eq!(pool.on_return(A, 5, 5, u64::MAX, &LIMITS, pair(4)), Some(2));
     assert_eq!(pool.len(), 4);
 }
 
 #[test]
-fn a_full_pool_gives_up_the_oldest_of_all() {
+fn a_full_cluster_gives_up_its_own_oldest() {
     let mut pool = pool_of(&[(B, 1), (A, 2), (A, 3), (A, 4), (B, 5)]);
-    assert_eq!(pool.on_return(B, 6, 6, u64::MAX, &LIMITS), Some(1));
-    assert_eq!(pool.on_return(EndpointId(2), 7, 7, u64::MAX, &LIMITS), Some(2));
+    assert_eq!(pool.on_return(B, 6, 6, u64::MAX, &LIMITS, pair(5)), Some(1));
+    assert_eq!(pool.on_return(B, 7, 7, u64::MAX, &LIMITS, pair(5)), Some(2));
     assert_eq!(pool.len(), 5);
+}
+
+#[test]
+fn a_cluster_takes_no_room_from_another() {
+    let mut pool = pool_of(&[(B, 1), (A, 2), (A, 3), (A, 4), (B, 5)]);
+    let other = |resting| Siblings { endpoints: &[OTHER], resting };
+    let one = IdleLimits { total: 1, ..LIMITS };
+    assert_eq!(pool.on_return(OTHER, 6, 6, u64::MAX, &one, other(0)), None);
+    assert_eq!(pool.on_return(OTHER, 7, 7, u64::MAX, &one, other(1)), Some(6));
+    assert_eq!(pool.on_return(B, 8, 8, u64::MAX, &LIMITS, pair(5)), Some(1));
+    assert_eq!(pool.len(), 6);
 }
 
 #[test]
 fn a_connection_that_may_not_rest_comes_straight_back() {
     let mut pool = Idle::new();
-    assert_eq!(pool.on_return(A, 1, 10, 10, &LIMITS), Some(1));
-    assert_eq!(pool.on_return(A, 2, 10, u64::MAX, &IdleLimits { per_endpoint: 0, ..LIMITS }), Some(2));
-    assert_eq!(pool.on_return(A, 3, 10, u64::MAX, &IdleLimits { total: 0, ..LIMITS }), Some(3));
-    assert_eq!(pool.on_return(A, 4, 10, u64::MAX, &IdleLimits { idle_ms: 0, ..LIMITS }), Some(4));
+    assert_eq!(pool.on_return(A, 1, 10, 10, &LIMITS, pair(0)), Some(1));
+    assert_eq!(pool.on_return(A, 2, 10, u64::MAX, &IdleLimits { per_endpoint: 0, ..LIMITS }, pair(0)), Some(2));
+    assert_eq!(pool.on_return(A, 3, 10, u64::MAX, &IdleLimits { total: 0, ..LIMITS }, pair(0)), Some(3));
+    assert_eq!(pool.on_return(A, 4, 10, u64::MAX, &IdleLimits { idle_ms: 0, ..LIMITS }, pair(0)), Some(4));
     assert!(pool.is_empty());
 }
 
 #[test]
 fn an_expired_connection_is_passed_over_and_closed_by_the_tick() {
     let mut pool = Idle::new();
-    pool.on_return(A, 1, 0, 5_000, &LIMITS);
-    pool.on_return(A, 2, 0, 3_000, &LIMITS);
+    pool.on_return(A, 1, 0, 5_000, &LIMITS, pair(0));
+    pool.on_return(A, 2, 0, 3_000, &LIMITS, pair(1));
     assert_eq!(take(&mut pool, A, 3_000), Some(1), "2 is newer but expired");
     assert_eq!(pool.len(), 1);
     let mut closed = Vec::new();
@@ -69,7 +88,7 @@ fn an_expired_connection_is_passed_over_and_closed_by_the_tick() {
 fn the_tick_closes_at_the_expiry_and_not_before_over_many_turns_of_the_wheel() {
     let limits = IdleLimits { idle_ms: 1_000_000, ..LIMITS };
     let mut pool = Idle::new();
-    pool.on_return(A, 1, 123, u64::MAX, &limits);
+    pool.on_return(A, 1, 123, u64::MAX, &limits, pair(0));
     let mut closed = Vec::new();
     for at_ms in (130..1_000_120).step_by(10) {
         pool.on_tick(at_ms, &mut closed);
@@ -172,6 +191,13 @@ mod model {
         }
     }
 
+    /// The clusters of all endpoints.
+    const CLUSTERS: [&[EndpointId]; 2] = [&[EndpointId(0), EndpointId(1), EndpointId(2)], &[EndpointId(3)]];
+
+    fn cluster_of(endpoint: u32) -> &'static [EndpointId] {
+        CLUSTERS[usize::from(endpoint == 3)]
+    }
+
     #[derive(Clone, Copy, Debug)]
     struct Kept {
         connection: u64,
@@ -210,16 +236,29 @@ mod model {
             }
         }
 
+        /// How many connections of the cluster rest, expired ones included.
+        fn resting(&self, cluster: &[EndpointId]) -> usize {
+            self.kept.iter().filter(|kept| cluster.contains(&EndpointId(kept.endpoint))).count()
+        }
+
+        /// The cluster's connection that has rested longest; of equals that of the first endpoint.
+        fn oldest(&self, cluster: &[EndpointId]) -> Option<usize> {
+            let is_its = |kept: &Kept| kept.reusable && cluster.contains(&EndpointId(kept.endpoint));
+            let its = self.kept.iter().enumerate().filter(|(_, kept)| is_its(kept));
+            its.min_by_key(|(at, kept)| (kept.since_ms, kept.endpoint, *at)).map(|(at, _)| at)
+        }
+
         fn on_return(&mut self, new: Kept, limits: &IdleLimits) -> Option<u64> {
             let expires_ms = new.expires_ms.min(new.since_ms + limits.idle_ms);
             if expires_ms <= new.since_ms || limits.per_endpoint == 0 || limits.total == 0 {
                 return Some(new.connection);
             }
-            let is_sibling = |kept: &Kept| kept.endpoint == new.endpoint && kept.reusable;
-            let evicted = if self.kept.iter().filter(|kept| is_sibling(kept)).count() >= limits.per_endpoint {
-                self.kept.iter().position(is_sibling)
-            } else if self.kept.len() >= limits.total {
-                Some(0)
+            let is_own = |kept: &Kept| kept.endpoint == new.endpoint && kept.reusable;
+            let cluster = cluster_of(new.endpoint);
+            let evicted = if self.kept.iter().filter(|kept| is_own(kept)).count() >= limits.per_endpoint {
+                self.kept.iter().position(is_own)
+            } else if self.resting(cluster) >= limits.total {
+                self.oldest(cluster)
             } else {
                 None
             };
@@ -268,7 +307,10 @@ mod model {
                     Op::Return { endpoint, keep_alive_ms, limits } => {
                         connections += 1;
                         let expires_ms = now_ms.saturating_add(keep_alive_ms);
-                        closed.extend(pool.on_return(EndpointId(endpoint), connections, now_ms, expires_ms, &limits));
+                        let endpoints = cluster_of(endpoint);
+                        let cluster = Siblings { endpoints, resting: naive.resting(endpoints) };
+                        let id = EndpointId(endpoint);
+                        closed.extend(pool.on_return(id, connections, now_ms, expires_ms, &limits, cluster));
                         let (connection, since_ms) = (connections, now_ms);
                         let new = Kept { connection, endpoint, since_ms, expires_ms, reusable: true };
                         expected.extend(naive.on_return(new, &limits));
