@@ -61,8 +61,8 @@ impl Sources for Files {
         None
     }
 
-    fn glob(&self, _pattern: &str) -> Vec<PathBuf> {
-        Vec::new()
+    fn glob(&self, _pattern: &str) -> Result<Vec<PathBuf>, String> {
+        Ok(Vec::new())
     }
 }
 

@@ -104,9 +104,10 @@ impl Sources for Fixed {
         }
     }
 
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let files = Disk.glob(&self.directory.join(pattern).to_string_lossy());
-        files.iter().filter_map(|file| file.strip_prefix(&self.directory).ok()).map(Path::to_owned).collect()
+        let files = files.map_err(|why| why.replace(&format!("{}/", self.directory.display()), ""))?;
+        Ok(files.iter().filter_map(|file| file.strip_prefix(&self.directory).ok()).map(Path::to_owned).collect())
     }
 }
 
@@ -237,7 +238,7 @@ impl Schema {
 
 /// Files that the schema takes although they are refused: what contradicts something else, what is not there, and values
 /// whose bounds no schema tells.
-const BEYOND_THE_SCHEMA: [&str; 15] = [
+const BEYOND_THE_SCHEMA: [&str; 16] = [
     "admin_on_a_public_address.yaml",
     "admin_on_a_public_address_with_tls.yaml",
     "admin_on_the_port_of_a_listener.yaml",
@@ -245,6 +246,7 @@ const BEYOND_THE_SCHEMA: [&str; 15] = [
     "dns.yaml",
     "duplicate_key.yaml",
     "include.yaml",
+    "include_glob.yaml",
     "more_errors_than_are_shown.yaml",
     "network.yaml",
     "no_listener.yaml",
@@ -333,7 +335,7 @@ impl Sources for Over<'_> {
         self.under.env(name)
     }
 
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         self.under.glob(pattern)
     }
 

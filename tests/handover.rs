@@ -41,8 +41,8 @@ impl Sources for File {
         None
     }
 
-    fn glob(&self, _pattern: &str) -> Vec<PathBuf> {
-        Vec::new()
+    fn glob(&self, _pattern: &str) -> Result<Vec<PathBuf>, String> {
+        Ok(Vec::new())
     }
 }
 

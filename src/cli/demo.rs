@@ -46,8 +46,8 @@ impl Sources for BuiltIn {
         })
     }
 
-    fn glob(&self, _: &str) -> Vec<PathBuf> {
-        Vec::new()
+    fn glob(&self, _: &str) -> Result<Vec<PathBuf>, String> {
+        Ok(Vec::new())
     }
 }
 

@@ -11,7 +11,7 @@ use super::place::{At, Place, Step};
 use super::problems::{Pending, Problems, SourceFile, Subject};
 use super::report::Report;
 use super::shape;
-use super::source::Sources;
+use super::source::{Sources, WILDCARDS};
 use super::text::{self, TextError};
 use crate::limits::CONFIG_BYTES;
 
@@ -161,9 +161,14 @@ impl<'a> Load<'a> {
         self.read.append(&mut check.read);
         for (index, pattern) in patterns {
             let place = Place::root(0).child(Step::Key("include".to_owned())).child(Step::Index(index));
-            let full = self.written[0].base.join(&pattern);
-            let is_glob = pattern.contains(['*', '?', '[']);
-            let mut paths = if is_glob { self.sources.glob(&full.to_string_lossy()) } else { vec![full] };
+            let is_glob = pattern.contains(WILDCARDS);
+            let paths = if is_glob { self.matches(&pattern) } else { Ok(vec![self.written[0].base.join(&pattern)]) };
+            let mut paths = paths.unwrap_or_else(|why| {
+                self.is_partial = true;
+                let message = format!("cannot include `{pattern}`: {why}");
+                self.problems.push(Pending::error(place.clone(), message).subject(Subject::Nothing));
+                Vec::new()
+            });
             paths.sort_unstable();
             for path in paths {
                 // A glob may name the main file itself, and two globs the same file.
@@ -180,6 +185,14 @@ impl<'a> Load<'a> {
                 }
             }
         }
+    }
+
+    /// The files that a glob of the main file matches.
+    fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let base = self.written[0].base.to_str().ok_or("the name of its directory is not UTF-8")?;
+        // A bracket in the name of a directory is no wildcard.
+        let full = Path::new(&glob::Pattern::escape(base)).join(pattern);
+        self.sources.glob(&full.to_string_lossy())
     }
 
     fn add_included(&mut self, path: &Path, bytes: &[u8]) {

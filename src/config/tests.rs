@@ -55,10 +55,10 @@ impl Sources for Memory {
         self.variables.get(name).cloned()
     }
 
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         let pattern = glob::Pattern::new(pattern).expect("a legal glob");
         // Against the order, because the caller has to sort.
-        self.files.keys().rev().filter(|path| pattern.matches_path(path)).cloned().collect()
+        Ok(self.files.keys().rev().filter(|path| pattern.matches_path(path)).cloned().collect())
     }
 }
 
@@ -206,6 +206,15 @@ fn included_files_are_read_in_sorted_order_and_only_once() {
     assert_eq!(names, ["all", "a", "b"]);
     let files: Vec<&str> = loaded.files.iter().filter_map(|file| file.to_str()).collect();
     assert_eq!(files, ["etc/conf.d/a.yaml", "etc/conf.d/b.yaml", "etc/gateway.yaml"]);
+}
+
+#[test]
+fn a_bracket_in_the_name_of_a_directory_is_no_wildcard() {
+    let more = "routes: [{ name: a, match: { path: /a }, cluster: app }]\n";
+    let main = "include: ['conf.d/*.yaml']\n".to_owned() + MINIMAL;
+    let memory = Memory::default().file("et[c]/gateway.yaml", main).file("et[c]/conf.d/a.yaml", more);
+    let loaded = load(Path::new("et[c]/gateway.yaml"), &memory).expect("legal");
+    assert_eq!(loaded.config.routes.len(), 2);
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Sources for Over {
         self.under.env(name)
     }
 
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         self.under.glob(pattern)
     }
 

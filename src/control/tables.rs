@@ -271,8 +271,8 @@ mod tests {
             fn env(&self, _: &str) -> Option<String> {
                 None
             }
-            fn glob(&self, _: &str) -> Vec<PathBuf> {
-                Vec::new()
+            fn glob(&self, _: &str) -> Result<Vec<PathBuf>, String> {
+                Ok(Vec::new())
             }
         }
         const YAML: &str = "version: 1\nroutes: [{ name: all, respond: { status: 200 } }]\nlisteners:\n  \

@@ -87,6 +87,7 @@ fn files_must_be_readable_by_the_user(io: Io) {
         return root_is_given_up_for_good(io);
     }
     let folder = Folder::new();
+    std::fs::create_dir(folder.path("conf.d")).expect("a directory of its own");
     let keys = folder.write("keys.yaml", format!("partner: {}\n", "a".repeat(64)));
     let mode = |bits| std::os::unix::fs::PermissionsExt::from_mode(bits);
     std::fs::set_permissions(&keys, mode(0o600)).expect("its owner may");
@@ -94,6 +95,12 @@ fn files_must_be_readable_by_the_user(io: Io) {
     let yaml = plan(io, "nobody").policies(&policy).defaults("policies: [p]").yaml();
     let said = refused(&yaml);
     assert!(said.contains("keys.yaml") && said.contains("Permission denied"), "{said}");
+    // A directory of included files that it may not look into does not hold none.
+    folder.write("conf.d/more.yaml", "routes: [{ name: more, match: { path: /more }, respond: { status: 200 } }]\n");
+    std::fs::set_permissions(folder.path("conf.d"), mode(0o700)).expect("its owner may");
+    let include = format!("include: ['{}']\n", folder.path("conf.d/*.yaml").display());
+    let said = refused(&(include + &plan(io, "nobody").yaml()));
+    assert!(said.contains("conf.d/`: Permission denied"), "{said}");
 }
 
 /// An unknown user is a start-up error; a change of the user is for the next start.

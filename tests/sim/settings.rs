@@ -496,7 +496,7 @@ impl Sources for Text {
         None
     }
 
-    fn glob(&self, _pattern: &str) -> Vec<PathBuf> {
-        Vec::new()
+    fn glob(&self, _pattern: &str) -> Result<Vec<PathBuf>, String> {
+        Ok(Vec::new())
     }
 }

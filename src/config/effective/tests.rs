@@ -27,8 +27,8 @@ impl Sources for Fixed {
         Some(value.to_owned())
     }
 
-    fn glob(&self, pattern: &str) -> Vec<PathBuf> {
-        self.0.keys().filter(|path| path.starts_with(pattern.trim_end_matches("/*.yaml"))).cloned().collect()
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        Ok(self.0.keys().filter(|path| path.starts_with(pattern.trim_end_matches("/*.yaml"))).cloned().collect())
     }
 }
 
