@@ -7,6 +7,8 @@
 mod fetch;
 mod first;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -128,7 +130,7 @@ impl Keys {
 
     /// Whoever is asked at the URL of `source`, by whatever settings.
     fn at(&self, source: &KeySource) -> Option<&Running> {
-        self.sources.iter().find(|running| running.source.url == source.url)
+        best(self.sources.iter(), source)
     }
 
     /// Asks the sources of `configs` and no others; those that are asked already go on with the keys that they have.
@@ -142,8 +144,9 @@ impl Keys {
             match before.iter().position(|running| running.source == *source) {
                 Some(at) => self.sources.push(before.swap_remove(at)),
                 None => {
-                    // Another interval, or another authority: the keys stay until the first answer.
-                    let known = before.iter().find(|running| running.source.url == source.url);
+                    // Another interval, or another authority: the keys stay until the first answer. Whose they are may go on
+                    // beside it, for the configuration in force or another policy.
+                    let known = best(before.iter().chain(&self.sources), source);
                     let known = known.map(|running| (running.keys.clone(), Arc::clone(&running.wanted)));
                     let (keys, wanted) = known.unwrap_or_default();
                     let first = staged.iter().position(|first| first.source == *source);
@@ -238,6 +241,11 @@ impl Keys {
         let statuses = || self.sources.iter().map(|running| running.status.clone()).collect();
         std::mem::take(&mut self.has_news).then(|| (statuses(), self.counts))
     }
+}
+
+/// Of those that are asked at the URL of `source`, by whatever settings, one with keys if there is one.
+fn best<'a>(all: impl Iterator<Item = &'a Running>, source: &KeySource) -> Option<&'a Running> {
+    all.filter(|running| running.source.url == source.url).max_by_key(|running| !running.keys.is_empty())
 }
 
 fn warn_of_silence(first: &First) {
