@@ -125,19 +125,20 @@ impl<'a, E: Env> Exchange<'a, E> {
         })
     }
 
-    /// Waits for the lease that was asked for; there may be others who wait, and it may not be enough for all.
+    /// Waits for the lease that was asked for. It may not be enough for all who wait: the next one is.
     async fn await_lease(&self, limiter: &Limiter, shared: &Shared) -> Result<Decision, StoreError> {
         let key = limiter.lease_key(self, &self.adopted.snapshot.limits);
         let due_ms = self.shard.alarms.now_ms() + shared.timeout_ms;
         self.shard.counters.store_waits.add(1);
         loop {
-            let bell = self.shard.asked.bell_of(key).ok_or(StoreError::Crowded)?;
+            let (waiter, bell) = self.shard.asked.waits_for(key).ok_or(StoreError::Crowded)?;
             let left_ms = due_ms.saturating_sub(self.shard.alarms.now_ms());
             let answer = self.alarm.within(left_ms, pin!(bell.heard())).await;
             answer.map_err(|_expired| {
                 self.shard.asked.give_up(key);
                 StoreError::TimedOut
             })??;
+            drop(waiter);
             if let Some(decision) = self.leased(limiter, shared)? {
                 return Ok(decision);
             }

@@ -56,6 +56,18 @@ pub(super) struct Asked {
     resting: RefCell<Vec<(Arc<str>, u64)>>,
 }
 
+/// One who waits for a lease.
+pub(super) struct Waiter<'a> {
+    asked: &'a Asked,
+    key: Key,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.asked.leases.borrow_mut().on_waited(self.key);
+    }
+}
+
 struct Asking {
     bell: Rc<AnswerBell>,
     store: Arc<str>,
@@ -132,8 +144,16 @@ impl Asked {
         }
     }
 
+    /// One more waits for the lease of a key that was asked for, and is counted for as long as it keeps what this gives beside
+    /// what is rung when the lease is there.
+    pub(super) fn waits_for(&self, key: Key) -> Option<(Waiter<'_>, Rc<AnswerBell>)> {
+        let bell = self.bell_of(key)?;
+        self.leases.borrow_mut().on_waits(key);
+        Some((Waiter { asked: self, key }, bell))
+    }
+
     /// What is rung when the lease of a key that was asked for is there.
-    pub(super) fn bell_of(&self, key: Key) -> Option<Rc<AnswerBell>> {
+    fn bell_of(&self, key: Key) -> Option<Rc<AnswerBell>> {
         self.bells.borrow().get(&key).map(Rc::clone)
     }
 

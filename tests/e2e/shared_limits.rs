@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::client::Client;
 use super::gateway::Gateway;
 use super::plan::{Io, Plan};
 use super::redis::Redis;
+use super::redis_front::RedisFront;
 use super::wait::until_true;
 
 /// A gateway of two workers that answers by itself, under a limit that it shares.
@@ -74,6 +76,27 @@ fn leases_are_asked_for_ahead_of_use(io: Io) {
     assert!((1.0..=100.0).contains(&asked), "{asked} questions for 2000 requests");
     assert!(waited <= 60.0, "{waited} of 2000 requests waited");
     gateway.stop();
+}
+
+/// However many come at once and however low the limit, a store that takes its time is not taken for a lost one: what is
+/// asked for is enough for all who wait.
+fn many_who_come_at_once_wait_for_few_questions(io: Io) {
+    for (fallback, count) in [("deny", 100), ("allow", 300)] {
+        let redis = Redis::start();
+        let front = RedisFront::of(&redis);
+        front.takes(Duration::from_millis(40));
+        let store = format!("redis: 'redis://{}', store_timeout: 2s, on_store_error: {fallback}", front.address());
+        let gateway = sharing(io, "100/24h", &store).workers("1").start();
+        let mut clients: Vec<Client> = (0..count).map(|_| gateway.client()).collect();
+        for client in &mut clients {
+            client.asks("/");
+        }
+        let statuses: Vec<u16> = clients.iter_mut().map(|client| client.expects_any().status()).collect();
+        let passed = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(passed, 100, "{fallback}: {statuses:?}");
+        assert!(gateway.metric_sum("rate_limiter_store_errors_total") < 0.5, "{fallback}");
+        gateway.stop();
+    }
 }
 
 /// Without the store each policy does what it says, at once and by itself: all pass, none does, or the limit holds for this
@@ -158,6 +181,7 @@ fn what_is_lost_of_leases_is_counted(io: Io) {
 on_both_drivers![
     of_many_at_once_to_three_gateways_no_more_than_the_limit_passes,
     leases_are_asked_for_ahead_of_use,
+    many_who_come_at_once_wait_for_few_questions,
     without_its_store_a_policy_does_what_it_says,
     leases_outlive_a_reload,
     what_is_lost_of_leases_is_counted,
