@@ -40,14 +40,16 @@ return {granted, math.max(0, free - granted), period - into, math.max(retry, 0)}
 /// `KEYS[1]`; `ARGV`: limit, period, wanted, burst. Answers as the other one.
 ///
 /// The generic cell rate algorithm (ITU-T I.371): the state is the time at which the bucket is full again.
+/// A reload may have made it smaller: emptier than empty it never is.
 const TOKEN_BUCKET: &str = "\
 local limit, period, want, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local each = period / limit
-local full = math.max(tonumber(redis.call('HGET', KEYS[1], 'f')) or 0, now)
+local held = tonumber(redis.call('HGET', KEYS[1], 'f')) or 0
+local full = math.max(math.min(held, now + math.ceil(burst * each)), now)
 local free = math.floor((burst * each - (full - now)) / each + 0.000001)
 local granted = math.max(0, math.min(want, free))
-if granted > 0 then
-  full = full + math.ceil(granted * each)
+full = full + math.ceil(granted * each)
+if granted > 0 or full < held then
   redis.call('HSET', KEYS[1], 'f', string.format('%.0f', full))
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((full - now) / 1000) + 1))
 end

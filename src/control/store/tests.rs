@@ -235,6 +235,29 @@ fn a_server_that_talked_rubbish_is_heard_once_it_does_not() {
     });
 }
 
+/// A reload that makes a limit looser lets a client that had used it up wait no longer than the new one does.
+#[test]
+fn a_bucket_made_smaller_is_at_worst_empty() {
+    let server = Server::start();
+    run(async {
+        let mut connection = server.store().link.into_inner().unwrap().connection;
+        let at: u64 = 1_700_000_000_000_000;
+        let (slow_us, quick_us): (u64, u64) = (24 * 3600 * 1_000_000, 1_000_000);
+        for (period, want, at, granted, retry) in [
+            (slow_us, 100, at, 100, 0),
+            (quick_us, 1, at + 5, 0, 10_000),
+            (quick_us, 1, at + 10_004, 0, 1),
+            (quick_us, 2, at + 20_005, 2, 0),
+        ] {
+            let script = script::at::token_bucket();
+            let mut call = script.key("a");
+            call.arg(100).arg(period).arg(want).arg(100).arg(at);
+            let answer: (u64, u64, u64, u64) = call.invoke_async(&mut connection).await.unwrap();
+            assert_eq!((answer.0, answer.3), (granted, retry), "{answer:?}");
+        }
+    });
+}
+
 /// A limit as the scripts should keep it, without rounding of times.
 #[derive(Default)]
 struct Model {
