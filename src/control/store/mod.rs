@@ -22,6 +22,9 @@ use redis::{Client, IntoConnectionInfo, RedisError, RedisResult, Script};
 const REST: Duration = Duration::from_millis(limits::STORE_REST_MS);
 /// Longest time that it takes to connect.
 const CONNECT: Duration = Duration::from_secs(1);
+/// A connection without an answer for so long is given up: a server that vanished does not end it, and the kernel goes on
+/// sending for a quarter of an hour.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// A server of Redis, connected to when it is first asked.
 pub(super) struct Store {
@@ -37,6 +40,10 @@ pub(super) struct Store {
 
 struct Link {
     connection: ConnectionManager,
+    /// Connections before this one.
+    number: u64,
+    /// When the first of the questions was put to it that had no answer in time; `None` while there are answers.
+    silent_since_ms: Option<u64>,
     /// Why there was no answer, as it was told in the log; `None` while there are answers.
     trouble: Option<String>,
 }
@@ -49,7 +56,8 @@ impl Store {
     pub(super) fn new(url: &str) -> Result<Self, String> {
         let refused = |_error| "not a URL of Redis: expected `redis://host:port` or `unix:///path`".to_owned();
         let client = url.into_connection_info().and_then(Client::open).map_err(refused)?;
-        let link = Link { connection: connection(&client).map_err(refused)?, trouble: None };
+        let connection = connection(&client).map_err(refused)?;
+        let link = Link { connection, number: 0, silent_since_ms: None, trouble: None };
         Ok(Self {
             name: client.get_connection_info().addr().to_string(),
             client,
@@ -73,15 +81,21 @@ impl Store {
             // This one finds out for all.
             self.rest(REST.max(patience));
         }
-        let result = match tokio::time::timeout(patience, self.ask(charge)).await {
+        let Ok((connection, number)) = self.link.lock().map(|link| (link.connection.clone(), link.number)) else {
+            return Err(StoreError::Unreachable);
+        };
+        let result = match tokio::time::timeout(patience, self.ask(connection, charge)).await {
             Ok(Ok(numbers)) => {
                 granted(numbers, charge.want).map_err(|error| (error, "no answer of our script".to_owned()))
             }
             Ok(Err(error)) => {
-                self.begin_anew();
+                self.begin_anew(number);
                 Err((sort(&error), explain(&error)))
             }
-            Err(_elapsed) => Err((StoreError::TimedOut, "no answer in time".to_owned())),
+            Err(_elapsed) => {
+                self.on_silence(number, patience);
+                Err((StoreError::TimedOut, "no answer in time".to_owned()))
+            }
         };
         match result {
             Ok(granted) => {
@@ -98,11 +112,25 @@ impl Store {
         }
     }
 
-    /// The next question begins another connection. Of itself a connection that failed by anything but its end, such as rubbish
-    /// or a refused password, would repeat that failure for ever.
-    fn begin_anew(&self) {
-        if let (Ok(connection), Ok(mut link)) = (connection(&self.client), self.link.lock()) {
-            link.connection = connection;
+    /// The next question begins another connection, unless one has followed that of this number already. Of itself a connection
+    /// that failed by anything but its end, such as rubbish or a refused password, would repeat that failure for ever.
+    fn begin_anew(&self, number: u64) {
+        let Ok(mut link) = self.link.lock() else { return };
+        if let (true, Ok(connection)) = (link.number == number, connection(&self.client)) {
+            (link.connection, link.number, link.silent_since_ms) = (connection, number + 1, None);
+        }
+    }
+
+    /// The connection of this number had no answer to a question within `patience`. That alone says little: the server may be
+    /// slow, and a connection may take longer to come about than a question may.
+    fn on_silence(&self, number: u64, patience: Duration) {
+        let asked_ms = now_ms().saturating_sub(ms(patience));
+        let since_ms = match self.link.lock() {
+            Ok(mut link) if link.number == number => *link.silent_since_ms.get_or_insert(asked_ms),
+            _ => return,
+        };
+        if now_ms() - since_ms >= ms(SILENCE) {
+            self.begin_anew(number);
         }
     }
 
@@ -115,17 +143,18 @@ impl Store {
     }
 
     fn on_answers(&self) {
-        if self.link.lock().is_ok_and(|mut link| link.trouble.take().is_some()) {
+        let Ok(mut link) = self.link.lock() else { return };
+        link.silent_since_ms = None;
+        if link.trouble.take().is_some() {
             tracing::info!(store = self.name, "a store of rate limits answers again");
         }
     }
 
     fn rest(&self, time: Duration) {
-        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.asleep_until.store(now_ms().saturating_add(ms).max(1), Ordering::Relaxed);
+        self.asleep_until.store(now_ms().saturating_add(ms(time)).max(1), Ordering::Relaxed);
     }
 
-    async fn ask(&self, charge: &Charge) -> RedisResult<(i64, i64, i64, i64)> {
+    async fn ask(&self, mut connection: ConnectionManager, charge: &Charge) -> RedisResult<(i64, i64, i64, i64)> {
         let (script, burst) = match charge.algorithm {
             Algorithm::SlidingWindow => (&self.sliding_window, 0),
             Algorithm::TokenBucket { burst } => (&self.token_bucket, burst),
@@ -133,8 +162,6 @@ impl Store {
         let period_us = u64::try_from(charge.period.as_micros()).unwrap_or(u64::MAX);
         let mut call = script.key(&charge.key[..]);
         call.arg(charge.limit).arg(period_us).arg(charge.want).arg(burst);
-        let connection = self.link.lock().map(|link| link.connection.clone());
-        let mut connection = connection.map_err(|_poisoned| RedisError::from(std::io::Error::other("poisoned")))?;
         call.invoke_async(&mut connection).await
     }
 }
@@ -148,6 +175,10 @@ fn connection(client: &Client) -> RedisResult<ConnectionManager> {
         // Each question has its own time, see `charge`.
         .set_response_timeout(None);
     ConnectionManager::new_lazy_with_config(client.clone(), config)
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn now_ms() -> u64 {

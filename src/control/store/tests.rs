@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
@@ -225,13 +228,77 @@ fn a_server_that_talked_rubbish_is_heard_once_it_does_not() {
             });
             assert_eq!(store.charge(&charge("r", 1), PATIENCE).await, Err(StoreError::Refused), "{answer:?}");
             is_well.set(true);
-            let begun = Instant::now();
-            while store.charge(&charge("r", 1), Duration::from_millis(500)).await.is_err() {
-                assert!(begun.elapsed() < Duration::from_secs(5), "{answer:?}: it is not heard again");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            hears(&store, Duration::from_millis(500)).await;
             front.abort();
         }
+    });
+}
+
+/// Asks until there is an answer.
+async fn hears(store: &Store, patience: Duration) {
+    let begun = Instant::now();
+    while store.charge(&charge("h", 1), patience).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it is not heard");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A port before `server`. Each connection is passed on after `delay`, and falls silent when `vanishes` is told, as one to a
+/// machine that is gone: nobody ends it.
+async fn front(server: &Server, delay: Duration, vanishes: &Arc<Notify>) -> (Store, JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = Store::new(&format!("redis://{}", listener.local_addr().unwrap())).unwrap();
+    let (path, vanishes) = (server.folder.join("s"), Arc::clone(vanishes));
+    let front = tokio::task::spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (path, vanishes) = (path.clone(), Arc::clone(&vanishes));
+            tokio::task::spawn_local(async move {
+                let passed = async {
+                    tokio::time::sleep(delay).await;
+                    let mut redis = tokio::net::UnixStream::connect(path).await.unwrap();
+                    tokio::io::copy_bidirectional(&mut stream, &mut redis).await
+                };
+                tokio::select! {
+                    _ended = passed => return,
+                    () = vanishes.notified() => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (store, front)
+}
+
+/// F38: a server whose machine loses its power, or whose address another one has now, ends no connection; it is connected to
+/// again by itself.
+#[test]
+fn a_server_that_vanished_without_a_word_is_connected_to_again() {
+    let server = Server::start();
+    run(async {
+        let vanishes = Arc::new(Notify::new());
+        let (store, front) = front(&server, Duration::ZERO, &vanishes).await;
+        assert!(store.charge(&charge("a", 1), PATIENCE).await.is_ok());
+        vanishes.notify_waiters();
+        let one = charge("a", 1);
+        let many = (0..9).map(|_| store.charge(&one, Duration::from_millis(200)));
+        for lost in join_all(many).await {
+            assert_eq!(lost, Err(StoreError::TimedOut));
+        }
+        hears(&store, Duration::from_millis(500)).await;
+        front.abort();
+    });
+}
+
+/// A connection may take longer than a question: it is not given up before it is there.
+#[test]
+fn a_connection_that_takes_longer_than_a_question_comes_about() {
+    let server = Server::start();
+    run(async {
+        let (store, front) = front(&server, REST + Duration::from_millis(200), &Arc::default()).await;
+        assert_eq!(store.charge(&charge("a", 1), Duration::from_millis(100)).await, Err(StoreError::TimedOut));
+        hears(&store, Duration::from_millis(100)).await;
+        front.abort();
     });
 }
 
