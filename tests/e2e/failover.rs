@@ -100,4 +100,16 @@ fn a_tier_that_answers_slowly_is_left_until_it_is_quick_again() {
     gateway.stop();
 }
 
+/// B13: a probe that was given up was no fast one.
+#[test]
+fn a_tier_whose_probes_get_no_answer_is_slow() {
+    let (first, second) = (Patient::start("first"), Patient::start("second"));
+    let gateway = by_latency(&first, &second);
+    gateway.waits_to_show("app", second.address(), &[("probe", "healthy")]);
+    while_left(&gateway, &[], "first");
+    first.lags(500);
+    while_left(&gateway, &[0], "second");
+    gateway.stop();
+}
+
 on_both_drivers![the_next_tier_takes_over_from_a_dead_one_at_once_and_gives_back];

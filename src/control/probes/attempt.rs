@@ -40,8 +40,8 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// What was asked for at `began_ns` is there.
-    pub(super) fn on_answer(&mut self, began_ns: u64) {
+    /// What was asked for at `began_ns` is there, or was given up: then it would have taken no less.
+    pub(super) fn on_waited(&mut self, began_ns: u64) {
         self.us = self.us.max((clock::now_ns() - began_ns) / 1_000).max(1);
     }
 }
@@ -82,7 +82,7 @@ impl Prober {
         let began = clock::now_ns();
         let stream = deadline.before(Phase::Connect, TcpStream::connect(self.target.probed())).await?;
         let mut stream = stream.map_err(|error| Trouble::from_io(&error))?;
-        latency.on_answer(began);
+        latency.on_waited(began);
         if let Some(version) = self.target.proxy_protocol {
             let words = introduction(version);
             let written = deadline.before(Phase::Connect, stream.write_all(&words)).await?;

@@ -56,8 +56,9 @@ where
         }
     };
     let began = clock::now_ns();
-    let head = deadline.before(Phase::Answer, head).await?.map_err(told)?;
-    latency.on_answer(began);
+    let head = deadline.before(Phase::Answer, head).await;
+    latency.on_waited(began);
+    let head = head?.map_err(told)?;
     let status = head.status().as_u16();
     // Closing before a short body was read would reset the connection, which the endpoint may log as an error.
     let rest = async {

@@ -69,16 +69,22 @@ where
     let mut connection = pin!(connection.fuse());
     let exchange = async {
         let response = sender.send_request(request).await.map_err(told)?;
-        latency.on_answer(began);
+        latency.on_waited(began);
         judge(response, seen.clone()).await
     };
-    let mut exchange = pin!(exchange);
-    let driven = async {
-        tokio::select! {
-            biased;
-            verdict = &mut exchange => verdict,
-            _ = &mut connection => exchange.await,
-        }
+    let answered = {
+        let mut exchange = pin!(exchange);
+        let driven = async {
+            tokio::select! {
+                biased;
+                verdict = &mut exchange => verdict,
+                _ = &mut connection => exchange.await,
+            }
+        };
+        deadline.before(Phase::Answer, driven).await
     };
-    deadline.before(Phase::Answer, driven).await?
+    answered.unwrap_or_else(|given_up| {
+        latency.on_waited(began);
+        Err(given_up)
+    })
 }
