@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ringgate::config::{self, Sources};
 use ringgate::net::{Driver, probe_io_uring};
-use ringgate::snapshot::{Publisher, Registry, compile};
+use ringgate::snapshot::{Entrance, Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Call, Credit, Loads, Message, Peers, Question, WorkerHandle, WorkerSpec, crew};
 
@@ -182,7 +182,7 @@ fn gateway(driver: Driver) -> Gateway {
         spans,
         snapshots: publisher.reader(0),
         fleet: Arc::clone(registry.fleet()),
-        listeners: vec![("web".to_owned(), listener)],
+        listeners: vec![(Entrance { name: "web".to_owned(), address }, listener)],
         max_connections: Arc::new(Credit::new(100)),
         loads: Arc::new(Loads::new(1, true)),
         ask: Arc::new(move |question| tries(&peers, question)),

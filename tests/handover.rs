@@ -13,7 +13,7 @@ use ringgate::cluster::Fleet;
 use ringgate::config::{self, Sources};
 use ringgate::limits;
 use ringgate::net::{Driver, probe_io_uring};
-use ringgate::snapshot::{Publisher, Registry, compile};
+use ringgate::snapshot::{Entrance, Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Credit, Loads, Mailbox, Message, WorkerHandle, WorkerSpec, crew};
 
@@ -82,7 +82,7 @@ impl Pair {
             spans: span_ring().0,
             snapshots: publisher.reader(0),
             fleet: Arc::clone(&fleet),
-            listeners: vec![("web".to_owned(), listener)],
+            listeners: vec![(Entrance { name: "web".to_owned(), address }, listener)],
             max_connections: Arc::clone(&credit),
             loads: Arc::clone(&loads),
             ask: Arc::new(|_ask| false),

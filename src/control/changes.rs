@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::{Config, Listener};
+use crate::snapshot::Entrance;
 
 /// A listener this process holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,35 +12,46 @@ pub(super) struct Held {
     pub(super) name: String,
     /// The address as configured; its port may be 0.
     pub(super) configured: SocketAddr,
-    /// The address bound.
+    /// The address bound; no other one has it.
     pub(super) bound: SocketAddr,
+}
+
+impl Held {
+    /// Where its connections come in.
+    pub(super) fn entrance(&self) -> Entrance {
+        Entrance { name: self.name.clone(), address: self.bound }
+    }
 }
 
 /// Listeners that come and go.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ListenerChanges {
-    /// To be bound: name, address, and whether this process holds that address under another name.
-    pub(super) open: Vec<(String, SocketAddr, bool)>,
-    /// Names to be closed; one whose address changed is in both.
-    pub(super) close: Vec<String>,
+    /// To be bound: name and address.
+    pub(super) open: Vec<(String, SocketAddr)>,
+    /// What is held from now on in the place of what is bound to the same address: a socket has its queue, and whoever waits
+    /// in that is not to notice that a listener is renamed.
+    pub(super) keep: Vec<Held>,
+    /// Bound addresses to be closed.
+    pub(super) close: Vec<SocketAddr>,
 }
 
 /// Compares what is held with what is wanted.
 pub(super) fn listener_changes(held: &[Held], wanted: &[Listener]) -> ListenerChanges {
     let stays = |held: &Held, wanted: &Listener| held.name == wanted.name && held.configured == wanted.address;
-    let is_held = |address: SocketAddr| held.iter().any(|held| held.bound == address);
-    ListenerChanges {
-        open: wanted
-            .iter()
-            .filter(|wanted| !held.iter().any(|held| stays(held, wanted)))
-            .map(|wanted| (wanted.name.clone(), wanted.address, is_held(wanted.address)))
-            .collect(),
-        close: held
-            .iter()
-            .filter(|held| !wanted.iter().any(|wanted| stays(held, wanted)))
-            .map(|held| held.name.clone())
-            .collect(),
+    let goes = |held: &&Held| !wanted.iter().any(|wanted| stays(held, wanted));
+    let mut changes = ListenerChanges {
+        close: held.iter().filter(goes).map(|held| held.bound).collect(),
+        ..ListenerChanges::default()
+    };
+    for Listener { name, address, .. } in wanted.iter().filter(|wanted| !held.iter().any(|held| stays(held, wanted))) {
+        let (name, configured) = (name.clone(), *address);
+        // A port that the kernel is to choose is another one each time.
+        match changes.close.iter().position(|bound| *bound == configured) {
+            Some(at) => changes.keep.push(Held { name, configured, bound: changes.close.remove(at) }),
+            None => changes.open.push((name, configured)),
+        }
     }
+    changes
 }
 
 /// Settings that differ and take effect only at the next start.
@@ -150,17 +162,20 @@ mod tests {
     fn a_new_address_is_opened_and_the_old_one_closed() {
         let held = [held("web", "127.0.0.1:80", "127.0.0.1:80")];
         let changes = listener_changes(&held, &[wanted("web", "127.0.0.1:81"), wanted("more", "127.0.0.1:82")]);
-        assert_eq!(changes.close, ["web"]);
-        let open: Vec<_> =
-            changes.open.iter().map(|(name, address, held)| (name.as_str(), address.port(), *held)).collect();
-        assert_eq!(open, [("web", 81, false), ("more", 82, false)]);
+        assert_eq!(changes.close, [held[0].bound]);
+        let open: Vec<_> = changes.open.iter().map(|(name, address)| (name.as_str(), address.port())).collect();
+        assert_eq!((open.as_slice(), changes.keep.as_slice()), (&[("web", 81), ("more", 82)][..], &[][..]));
     }
 
     #[test]
-    fn a_renamed_listener_shares_its_address_with_itself() {
-        let held = [held("web", "127.0.0.1:80", "127.0.0.1:80")];
-        let changes = listener_changes(&held, &[wanted("site", "127.0.0.1:80")]);
-        assert_eq!(changes.close, ["web"]);
-        assert_eq!(changes.open, [("site".to_owned(), "127.0.0.1:80".parse().unwrap(), true)]);
+    fn a_renamed_listener_keeps_its_sockets() {
+        let (one, other) = ("127.0.0.1:80", "127.0.0.1:81");
+        let held_there = [held("web", one, one), held("chosen", "127.0.0.1:0", other)];
+        let swapped = [held("chosen", one, one), held("web", other, other)];
+        let changes = listener_changes(&held_there, &[wanted("web", other), wanted("chosen", one)]);
+        assert_eq!(changes, ListenerChanges { keep: swapped.into_iter().rev().collect(), ..Default::default() });
+        let changes = listener_changes(&held_there, &[wanted("site", one), wanted("new", "127.0.0.1:0")]);
+        assert_eq!((changes.keep, changes.close), (vec![held("site", one, one)], vec![other.parse().unwrap()]));
+        assert_eq!(changes.open, [("new".to_owned(), "127.0.0.1:0".parse().unwrap())]);
     }
 }

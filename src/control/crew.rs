@@ -8,15 +8,15 @@ use super::board::Seat;
 use super::{passwords, store};
 use crate::cluster::Fleet;
 use crate::net::Driver;
-use crate::snapshot::Publisher;
+use crate::snapshot::{Entrance, Publisher};
 use crate::telemetry::{LogRing, SpanRing};
 use crate::worker::{self, Ask, Credit, Loads, Mailbox, Message, Peers, Question, WorkerHandle, WorkerSpec};
 
 /// Pause between two looks at threads that are to end.
 const END_POLL: Duration = Duration::from_millis(5);
 
-/// The sockets of one worker, by the name of the listener.
-pub(super) type Berth = Vec<(String, TcpListener)>;
+/// The sockets of one worker, each with where its connections come in.
+pub(super) type Berth = Vec<(Entrance, TcpListener)>;
 
 /// What all workers share.
 pub(super) struct Shared<'a> {
@@ -97,10 +97,10 @@ impl Crew {
     }
 
     /// Hands each worker its sockets of a listener.
-    pub(super) fn listen(&self, name: &str, berths: Vec<Vec<TcpListener>>) {
+    pub(super) fn listen(&self, entrance: &Entrance, berths: Vec<Vec<TcpListener>>) {
         for (worker, sockets) in self.workers.iter().zip(berths) {
             for socket in sockets {
-                Self::send(worker, Message::Listen { name: name.to_owned(), socket });
+                Self::send(worker, Message::Listen { entrance: entrance.clone(), socket });
             }
         }
     }

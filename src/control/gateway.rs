@@ -30,7 +30,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::limits;
 use crate::policy::LivePolicy;
-use crate::snapshot::{Publisher, Snapshot};
+use crate::snapshot::{Entrance, Publisher, Snapshot};
 use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
@@ -246,8 +246,10 @@ impl Gateway {
     ) {
         let old = std::mem::replace(&mut self.loaded, loaded);
         self.policy.follow(self.loaded.config.live_policy.as_ref());
+        // Before there is a snapshot that knows nothing of them, and after there is one that knows them.
+        self.close_listeners(changes);
         self.put_out(snapshot);
-        self.swap_listeners(changes, opened);
+        self.open_listeners(changes, opened);
         self.follow_files();
         self.take_up(&old.config);
         self.show();
@@ -396,13 +398,19 @@ impl Gateway {
         }
     }
 
-    fn swap_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
-        for name in &changes.close {
-            self.crew.tell(|| Message::Unlisten { name: name.clone() });
-            self.originals.close(name);
+    fn close_listeners(&mut self, changes: &ListenerChanges) {
+        for address in &changes.close {
+            self.crew.tell(|| Message::Unlisten { address: *address });
+            self.originals.close(*address);
+        }
+    }
+
+    fn open_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
+        for held in &changes.keep {
+            self.originals.rename(held);
         }
         for one in opened {
-            self.crew.listen(&one.held.name, one.berths);
+            self.crew.listen(&one.held.entrance(), one.berths);
             self.originals.keep(one.held, one.sockets);
         }
     }
@@ -476,11 +484,11 @@ impl Gateway {
         for (held, sockets) in self.originals.all().filter(|(held, _)| is_kept(&held.name)) {
             // Now, while nothing is given up: descriptors may be short.
             let berths = sockets::berths(sockets, self.crew.len()).map_err(|error| error.to_string())?;
-            copies.push((held.name.clone(), berths));
+            copies.push((held.entrance(), berths));
         }
         let others = self.accept_loops(|name| !is_kept(name));
-        for (name, _) in &copies {
-            self.crew.tell(|| Message::Release { name: name.clone() });
+        for (entrance, _) in &copies {
+            self.crew.tell(|| Message::Release { address: entrance.address });
         }
         let outcome = if self.accepts_by(others).await {
             successor.take_over().await
@@ -500,10 +508,10 @@ impl Gateway {
         }
     }
 
-    /// Has the workers accept on sockets of the names of their listeners.
-    pub(super) fn accept_on(&self, copies: Vec<(String, Vec<Vec<TcpListener>>)>) {
-        for (name, berths) in copies {
-            self.crew.listen(&name, berths);
+    /// Has the workers accept on sockets of these entrances.
+    pub(super) fn accept_on(&self, copies: Vec<(Entrance, Vec<Vec<TcpListener>>)>) {
+        for (entrance, berths) in copies {
+            self.crew.listen(&entrance, berths);
         }
     }
 

@@ -32,9 +32,16 @@ impl Originals {
         self.0.push((held, sockets));
     }
 
-    /// A listener is to be closed.
-    pub(super) fn close(&mut self, name: &str) {
-        self.0.retain(|(held, _)| held.name != name);
+    /// The listener bound to that address is to be closed.
+    pub(super) fn close(&mut self, bound: SocketAddr) {
+        self.0.retain(|(held, _)| held.bound != bound);
+    }
+
+    /// The listener bound to that address is held so from now on.
+    pub(super) fn rename(&mut self, to: &Held) {
+        for (held, _) in self.0.iter_mut().filter(|(held, _)| held.bound == to.bound) {
+            held.clone_from(to);
+        }
     }
 
     /// What this process listens on.
@@ -61,23 +68,22 @@ pub(super) fn berths(sockets: &[TcpListener], workers: usize) -> io::Result<Vec<
     Ok(berths)
 }
 
-/// Opens every listener of `wanted` (name, address, whether this process holds the address already): what was inherited
-/// is taken up, the rest is bound.
+/// Opens every listener of `wanted` (name and address): what was inherited is taken up, the rest is bound.
 ///
 /// # Errors
 /// The first that cannot be opened, by name; then none stays bound.
 pub(super) fn open_all(
-    wanted: &[(String, SocketAddr, bool)],
+    wanted: &[(String, SocketAddr)],
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Vec<Opened>, String> {
-    let mut one = |(name, configured, shared): &(String, SocketAddr, bool)| {
+    let mut one = |(name, configured): &(String, SocketAddr)| {
         let refused = |why: String| format!("listener `{name}`: {why}");
         let found = inherited.take_for(name, *configured);
         let is_inherited = found.is_some();
         let (bound, sockets) = match found {
             Some(found) => (found.bound, found.sockets),
-            None => bind(*configured, workers, *shared).map_err(refused)?,
+            None => bind(*configured, workers).map_err(refused)?,
         };
         let berths = berths(&sockets, workers).map_err(|error| refused(error.to_string()))?;
         let held = Held { name: name.clone(), configured: *configured, bound };
@@ -90,8 +96,8 @@ pub(super) fn open_all(
 ///
 /// # Errors
 /// The first that cannot be opened, by name.
-pub(super) fn may_open(wanted: &[(String, SocketAddr, bool)]) -> Result<(), String> {
-    for (name, address, _) in wanted.iter().filter(|(_, address, shared)| !shared && address.port() != 0) {
+pub(super) fn may_open(wanted: &[(String, SocketAddr)]) -> Result<(), String> {
+    for (name, address) in wanted.iter().filter(|(_, address)| address.port() != 0) {
         drop(open(*address, false).map_err(|error| format!("listener `{name}`: {}", explain(*address, &error)))?);
     }
     Ok(())
@@ -99,14 +105,13 @@ pub(super) fn may_open(wanted: &[(String, SocketAddr, bool)]) -> Result<(), Stri
 
 /// Binds `workers` sockets to `address` (port 0: the kernel chooses one for all).
 ///
-/// `SO_REUSEPORT` would let a second gateway share the port in silence, so unless `shared` says that this process holds
-/// the address already, a socket without it is bound first and closed again.
+/// `SO_REUSEPORT` would let a second gateway share the port in silence, so a socket without it is bound first and closed again.
 ///
 /// # Errors
 /// One sentence that names the address and the likely cause.
-fn bind(address: SocketAddr, workers: usize, shared: bool) -> Result<(SocketAddr, Vec<TcpListener>), String> {
+fn bind(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<TcpListener>), String> {
     let explained = |error: io::Error| explain(address, &error);
-    if !shared && address.port() != 0 {
+    if address.port() != 0 {
         drop(open(address, false).map_err(explained)?);
     }
     let first = open(address, true).map_err(explained)?;
@@ -159,7 +164,7 @@ mod tests {
 
     #[test]
     fn every_worker_gets_a_socket_on_the_same_port() {
-        let opened = open_all(&[("web".to_owned(), loopback(), false)], 3, &mut Inherited::default()).unwrap();
+        let opened = open_all(&[("web".to_owned(), loopback())], 3, &mut Inherited::default()).unwrap();
         assert_ne!(opened[0].held.bound.port(), 0);
         assert_eq!(opened[0].held.configured.port(), 0);
         assert_eq!(opened[0].sockets.len(), 3);
@@ -170,30 +175,24 @@ mod tests {
 
     #[test]
     fn a_port_that_another_gateway_listens_on_is_an_error_that_says_so() {
-        let (address, _sockets) = bind(loopback(), 1, false).unwrap();
-        let error = open_all(&[("web".to_owned(), address, false)], 1, &mut Inherited::default()).unwrap_err();
+        let (address, _sockets) = bind(loopback(), 1).unwrap();
+        let error = open_all(&[("web".to_owned(), address)], 1, &mut Inherited::default()).unwrap_err();
         assert!(error.contains("`web`") && error.contains(&address.to_string()), "{error}");
         assert!(error.contains("another process"), "{error}");
-        assert_eq!(may_open(&[("web".to_owned(), address, false)]), Err(error));
-        assert_eq!(may_open(&[("web".to_owned(), address, true), ("more".to_owned(), loopback(), false)]), Ok(()));
-    }
-
-    #[test]
-    fn an_address_this_process_holds_can_be_bound_once_more() {
-        let (address, _sockets) = bind(loopback(), 1, false).unwrap();
-        assert_eq!(bind(address, 2, true).unwrap().0, address);
+        assert_eq!(may_open(&[("web".to_owned(), address)]), Err(error));
+        assert_eq!(may_open(&[("more".to_owned(), loopback())]), Ok(()));
     }
 
     #[test]
     fn a_port_is_free_again_once_its_sockets_are_closed() {
-        let (address, sockets) = bind(loopback(), 2, false).unwrap();
+        let (address, sockets) = bind(loopback(), 2).unwrap();
         drop(sockets);
-        assert!(bind(address, 2, false).is_ok());
+        assert!(bind(address, 2).is_ok());
     }
 
     #[test]
     fn no_socket_is_left_alone_and_no_worker_without_one() {
-        let sockets = bind(loopback(), 3, false).unwrap().1;
+        let sockets = bind(loopback(), 3).unwrap().1;
         let counts = |workers| berths(&sockets, workers).unwrap().iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(counts(1), [3]);
         assert_eq!(counts(2), [2, 1]);
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_address_of_no_interface_is_explained() {
-        let error = bind("192.0.2.1:0".parse().unwrap(), 1, false).unwrap_err();
+        let error = bind("192.0.2.1:0".parse().unwrap(), 1).unwrap_err();
         assert!(error.contains("192.0.2.1:0") && error.contains("no interface"), "{error}");
     }
 }

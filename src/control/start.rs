@@ -30,15 +30,15 @@ use super::{Failure, cpus, driver, memory, privileges};
 use crate::config::Config;
 use crate::net::{Driver, TlsFailure};
 use crate::policy::limit::StoreError;
-use crate::snapshot::{Publisher, Snapshot};
+use crate::snapshot::{Entrance, Publisher, Snapshot};
 use crate::telemetry::{LogRing, SpanRing, ring, span_ring};
 use crate::worker::{self, Credit, Loads};
 
 /// Descriptors that a gateway needs beside its connections: those of probes for the most part.
 const SPARE_DESCRIPTORS: u64 = 320;
 
-/// The sockets of a listener for each worker, by its name.
-type Copies = (String, Vec<Vec<TcpListener>>);
+/// The sockets of a listener for each worker, and where its connections come in.
+type Copies = (Entrance, Vec<Vec<TcpListener>>);
 
 /// Everything but the threads of the workers, which start once nothing else can fail.
 struct Prepared {
@@ -203,12 +203,12 @@ impl Prepared {
         let (mut originals, mut later) = (Originals::default(), Vec::new());
         let mut berths: Vec<Berth> = self.seats.iter().map(|_| Vec::new()).collect();
         for one in self.opened {
-            let name = &one.held.name;
+            let entrance = one.held.entrance();
             if one.is_inherited && leaves_inherited {
-                later.push((name.clone(), one.berths));
+                later.push((entrance, one.berths));
             } else {
                 for (berth, sockets) in berths.iter_mut().zip(one.berths) {
-                    berth.extend(sockets.into_iter().map(|socket| (name.clone(), socket)));
+                    berth.extend(sockets.into_iter().map(|socket| (entrance.clone(), socket)));
                 }
             }
             originals.keep(one.held, one.sockets);

@@ -11,7 +11,7 @@ use futures_util::future::Either;
 
 use super::adopted::Staged;
 use super::caps::{count_client, enter};
-use super::failure::Failure;
+use super::failure::{Failure, Fault};
 use super::held::{Arrival, Client, Extra, Gauge, Next};
 use super::introduce::introduce;
 use super::secure::{Unsecured, secure};
@@ -23,7 +23,7 @@ use crate::http1::{HeadError, LocalReply, Progress, RequestHead, Version, encode
 use crate::http2::PREFACE;
 use crate::limits;
 use crate::net::{Buffer, Channel, Env, Pending, Stream};
-use crate::snapshot::Caller;
+use crate::snapshot::{Caller, Entrance};
 use crate::telemetry::Stage;
 
 /// Why a connection's busy part ended.
@@ -45,28 +45,28 @@ enum HeadRead {
     Refused(Failure),
 }
 
-/// Serves a connection of the listener of that name until it ends; nothing when the caps of the listener do not let it in.
+/// Serves a connection that came in there until it ends; nothing when the caps of its listener do not let it in.
 /// It was accepted at `accepted_ns` of the monotonic clock, perhaps by another worker.
 pub fn serve_connection<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    name: Rc<str>,
+    entrance: Rc<Entrance>,
     accepted_ns: u64,
 ) -> Option<impl Future<Output = ()>> {
-    let staged = shard.stage(&name);
+    let staged = shard.stage(&entrance);
     let adopted = shard.adopt(staged);
-    // Of a listener that a reload removed nothing is known; its connections end with their first request.
-    let listener = adopted.snapshot.listener(&name);
+    // Of a listener that a reload removed nothing is known; its connections end with the refusal of their first request.
+    let listener = adopted.snapshot.listener(&entrance);
     let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip()));
     let caller = caller.inspect_err(|_crowded| shard.on_turned_away(staged)).ok()?;
     Some(match listener {
         Some(listener) if !listener.begins_with_requests() => {
-            Either::Right(Box::pin(serve_after_words(shard, stream, peer, name, staged, caller, accepted_ns)))
+            Either::Right(Box::pin(serve_after_words(shard, stream, peer, entrance, staged, caller, accepted_ns)))
         }
         Some(_) | None => {
             let extra = Extra::new(caller, None);
-            Either::Left(serve(plain(shard, stream, peer, name, staged, extra, accepted_ns)))
+            Either::Left(serve(plain(shard, stream, peer, entrance, staged, extra, accepted_ns)))
         }
     })
 }
@@ -76,14 +76,14 @@ fn plain<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    listener: Rc<str>,
+    entrance: Rc<Entrance>,
     staged: Staged,
     extra: Option<Box<Extra>>,
     accepted_ns: u64,
 ) -> Box<Client<E>> {
     let alarm = shard.alarms.register();
     // In a box, because a future holds what is passed into it twice: as passed and as used.
-    let mut client = Box::new(Client::new(shard, Channel::Plain(stream), peer, listener, alarm, staged, extra));
+    let mut client = Box::new(Client::new(shard, Channel::Plain(stream), peer, entrance, alarm, staged, extra));
     client.accepted_ns = accepted_ns;
     client
 }
@@ -93,7 +93,7 @@ async fn serve_after_words<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    name: Rc<str>,
+    entrance: Rc<Entrance>,
     staged: Staged,
     caller: Option<Caller>,
     accepted_ns: u64,
@@ -101,7 +101,7 @@ async fn serve_after_words<E: Env>(
     // What these need is gone when they are done.
     let Some(client) = Box::pin(async move {
         let adopted = shard.adopt(staged);
-        let listener = adopted.snapshot.listener(&name)?;
+        let listener = adopted.snapshot.listener(&entrance)?;
         let accepted_ms = shard.alarms.now_ms();
         let (tls, secured_ms) = (listener.tls.clone(), accepted_ms + listener.handshake_ms);
         let introduced_ms = accepted_ms + listener.header_timeout_ms;
@@ -114,10 +114,10 @@ async fn serve_after_words<E: Env>(
         // Whoever takes its time with a handshake must not hold on to a whole epoch.
         drop(adopted);
         match tls {
-            None => Some(plain(shard, stream, peer, name, staged, Extra::new(caller, received), accepted_ns)),
+            None => Some(plain(shard, stream, peer, entrance, staged, Extra::new(caller, received), accepted_ns)),
             Some(tls) => {
-                let (listener, due_ms) = (name, secured_ms);
-                secure(Unsecured { shard, stream, peer, caller, listener, staged, tls, accepted_ns, due_ms, received })
+                let due_ms = secured_ms;
+                secure(Unsecured { shard, stream, peer, caller, entrance, staged, tls, accepted_ns, due_ms, received })
                     .await
             }
         }
@@ -234,9 +234,9 @@ async fn read_head<E: Env>(
 ) -> HeadRead {
     head.clear();
     let adopted = client.adopt();
-    // A listener that a reload removed serves nothing more.
-    let Some(listener) = adopted.snapshot.listener(&client.listener) else {
-        return HeadRead::Gone;
+    // A listener that a reload removed serves nothing more, and says so to whoever could not know.
+    let Some(listener) = adopted.snapshot.listener(&client.entrance) else {
+        return HeadRead::Refused(Failure::ListenerRemoved);
     };
     let due_ms = shard.alarms.now_ms() + listener.header_timeout_ms;
     let mut head_ns = 0;
@@ -330,20 +330,24 @@ async fn wait_with_buffer<E: Env>(client: &Client<E>, buffer: Buffer, due_ms: u6
     }
 }
 
-/// A connection that has proven itself may rest; one that never sent a request may not.
+/// A connection that has proven itself may rest; one that never sent a request may not. Where a reload removed the listener,
+/// a request that is on its way is to be refused and not lost.
 fn first_bytes_bound<E: Env>(client: &Client<E>) -> u64 {
     let adopted = client.adopt();
-    adopted
-        .snapshot
-        .listener(&client.listener)
-        .map_or(0, |listener| if client.is_proven { listener.idle_ms } else { listener.header_timeout_ms })
+    let listener = adopted.snapshot.listener(&client.entrance);
+    listener.map_or(
+        limits::LINGER_MS,
+        |listener| {
+            if client.is_proven { listener.idle_ms } else { listener.header_timeout_ms }
+        },
+    )
 }
 
 /// Tells a client why its request is not served, before there is one to speak of.
 pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, started_ns: u64) -> Next {
     let adopted = client.adopt();
     let verdict = failure.verdict();
-    shard.counters.client_glitches.add(1);
+    shard.counters.client_glitches.add(u64::from(verdict.fault == Fault::Client));
     shard.settle_refused(&adopted, failure, client.peer, started_ns);
     let extra: &[(&'static str, &[u8])] =
         if adopted.snapshot.reason_header { &[("X-Gateway-Reason", verdict.label.as_bytes())] } else { &[] };
@@ -448,7 +452,7 @@ mod tests {
 
     fn future_size<F, Fut>(_: F) -> usize
     where
-        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<str>, u64) -> Fut,
+        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<Entrance>, u64) -> Fut,
     {
         size_of::<Fut>()
     }

@@ -159,6 +159,8 @@ pub enum Failure {
     Misdirected,
     /// The request has been here before.
     LoopDetected,
+    /// A reload removed the listener that the connection came in by.
+    ListenerRemoved,
     /// No file descriptor or port was left for a connection.
     DescriptorsExhausted,
     /// The cluster has more to do than it can without getting slow.
@@ -287,7 +289,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 69] = [
+    pub const KINDS: [Self; 70] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -317,6 +319,7 @@ impl Failure {
         Self::LimiterUnavailable,
         Self::Misdirected,
         Self::LoopDetected,
+        Self::ListenerRemoved,
         Self::DescriptorsExhausted,
         Self::Overloaded,
         Self::UpstreamSaturated,
@@ -391,6 +394,7 @@ impl Failure {
             Self::Unproven(why) => why.verdict(),
             Self::Misdirected => client(421, "misdirected", "host not served here"),
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
+            Self::ListenerRemoved => gateway(503, "listener_removed", "nothing is served here any more"),
             Self::DescriptorsExhausted => gateway(503, "descriptors_exhausted", "no upstream connection was left"),
             Self::Overloaded => gateway(503, "overloaded", "upstream overloaded"),
             Self::UpstreamSaturated => gateway(503, "upstream_saturated", "upstream saturated"),
@@ -463,7 +467,8 @@ impl Failure {
             | Self::RouteNotFound
             | Self::CertificateMissing
             | Self::Misdirected
-            | Self::LoopDetected => Stage::Route,
+            | Self::LoopDetected
+            | Self::ListenerRemoved => Stage::Route,
             Self::AccessDenied
             | Self::OriginRefused
             | Self::RateLimited

@@ -14,7 +14,7 @@ use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Versio
 use crate::net::{Alarm, Buffer, Channel, Env};
 use crate::policy::Permit;
 use crate::policy::limit::{Decision, DecisionLines};
-use crate::snapshot::{Caller, Listener, Route, Shown};
+use crate::snapshot::{Caller, Entrance, Listener, Route, Shown};
 use crate::telemetry::Counter;
 
 /// A client's connection between its exchanges, or one stream of HTTP/2.
@@ -22,7 +22,7 @@ pub(super) struct Client<E: Env> {
     pub(super) shard: Rc<Shard<E>>,
     pub(super) stream: Channel<E::Stream>,
     pub(super) peer: SocketAddr,
-    pub(super) listener: Rc<str>,
+    pub(super) entrance: Rc<Entrance>,
     pub(super) alarm: Alarm,
     /// When it was accepted; 0 once that has been told.
     pub(super) accepted_ns: u64,
@@ -42,18 +42,23 @@ impl<E: Env> Client<E> {
         shard: Rc<Shard<E>>,
         stream: Channel<E::Stream>,
         peer: SocketAddr,
-        listener: Rc<str>,
+        entrance: Rc<Entrance>,
         alarm: Alarm,
         staged: Staged,
         extra: Option<Box<Extra>>,
     ) -> Self {
         gauge(&shard, &stream).add(1);
-        Self { shard, stream, peer, listener, alarm, accepted_ns: 0, extra, staged, is_proven: false, is_ready: false }
+        Self { shard, stream, peer, entrance, alarm, accepted_ns: 0, extra, staged, is_proven: false, is_ready: false }
     }
 
     /// What is to serve its next exchange.
     pub(super) fn adopt(&self) -> Rc<Adopted> {
         self.shard.adopt(self.staged)
+    }
+
+    /// Has the newest configuration a listener for it?
+    pub(super) fn is_wanted(&self) -> bool {
+        self.adopt().snapshot.listener(&self.entrance).is_some()
     }
 
     /// May it carry requests for `host`, as far as its certificate goes?
@@ -236,9 +241,10 @@ impl<'a, E: Env> Exchange<'a, E> {
         }
     }
 
-    /// May the connection serve another request, as far as the client and the worker are concerned?
+    /// May the connection serve another request, as far as the client, the worker and the newest configuration are
+    /// concerned?
     pub(super) fn may_persist(&self) -> bool {
-        self.head.keep_alive() && !self.shard.is_draining()
+        self.head.keep_alive() && !self.shard.is_draining() && self.connection.is_wanted()
     }
 
     /// Does a 1.0 client need to be told that its connection persists (RFC 9112 section 9.3)?

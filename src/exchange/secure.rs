@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::held::{Client, Extra, Gauge, Next};
 use super::shard::Shard;
 use crate::net::{Accepted, Alarm, Buffer, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
-use crate::snapshot::{Caller, Inbound};
+use crate::snapshot::{Caller, Entrance, Inbound};
 use crate::telemetry::{Stage, TLS_FAILURES};
 
 /// A connection that has yet to be secured.
@@ -21,7 +21,7 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) stream: E::Stream,
     pub(super) peer: SocketAddr,
     pub(super) caller: Option<Caller>,
-    pub(super) listener: Rc<str>,
+    pub(super) entrance: Rc<Entrance>,
     pub(super) staged: Staged,
     pub(super) tls: Inbound,
     /// When it was accepted, by the monotonic clock.
@@ -34,7 +34,7 @@ pub(super) struct Unsecured<E: Env> {
 
 /// Secures a connection; `None` when that failed, which is counted, and the connection closed.
 pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client<E>>> {
-    let Unsecured { shard, stream, peer, caller, listener, staged, tls, accepted_ns, due_ms, received } = unsecured;
+    let Unsecured { shard, stream, peer, caller, entrance, staged, tls, accepted_ns, due_ms, received } = unsecured;
     let open = Gauge::new(&shard.counters.connections_active);
     let alarm = shard.alarms.register();
     // A client that says nothing costs a socket and no session.
@@ -73,7 +73,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                 Rc::clone(&shard),
                 Channel::Tls(tls),
                 peer,
-                listener,
+                entrance,
                 alarm,
                 staged,
                 Extra::secured(caller, shown),
@@ -88,7 +88,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                     Rc::clone(&shard),
                     Channel::Plain(stream),
                     peer,
-                    listener,
+                    entrance,
                     alarm,
                     staged,
                     Extra::new(caller, None),

@@ -20,7 +20,7 @@ use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
 use crate::policy::auth::Cache;
 use crate::policy::limit::Shard as Leases;
 use crate::rng::Rng;
-use crate::snapshot::{Cluster, Reader, Snapshot};
+use crate::snapshot::{Cluster, Entrance, Reader, Snapshot};
 use crate::telemetry::{LogRing, SpanRing, WorkerCounters};
 
 /// A connection to an endpoint.
@@ -184,12 +184,12 @@ impl<E: Env> Shard<E> {
         self.current.borrow().of(staged)
     }
 
-    /// Decides for a new connection of a listener, for as long as it lives, whether what is on trial serves it.
-    pub(super) fn stage(&self, listener: &str) -> Staged {
+    /// Decides for a new connection, for as long as it lives, whether what is on trial serves it.
+    pub(super) fn stage(&self, entrance: &Entrance) -> Staged {
         let adopted = self.adopt(None);
         let on_trial = adopted.snapshot.trial.as_ref()?;
         let candidate = adopted.snapshot.candidate.as_ref()?;
-        let staged = candidate.takes(listener, || self.rng.borrow_mut().u64()).then(|| on_trial.trial.number());
+        let staged = candidate.takes(entrance, || self.rng.borrow_mut().u64()).then(|| on_trial.trial.number());
         if let Some(cells) = adopted.of(staged).on_trial(self.worker) {
             cells.on_connection();
         }

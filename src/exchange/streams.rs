@@ -128,7 +128,7 @@ pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Opti
 async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Option<(H2Server, Bounds)> {
     let shard = &client.shard;
     let adopted = client.adopt();
-    let listener = adopted.snapshot.listener(&client.listener)?;
+    let listener = adopted.snapshot.listener(&client.entrance)?;
     let allowed =
         H2Limits { streams: listener.h2_streams, header_bytes: u32::try_from(listener.head.bytes).unwrap_or(u32::MAX) };
     let bounds = Bounds::of(listener);
@@ -209,7 +209,7 @@ impl<E: Env> Course<'_, E> {
     /// Does its listener still exist? Its bounds are those of the newest configuration.
     fn is_wanted(&mut self) -> bool {
         let adopted = self.client.adopt();
-        let listener = adopted.snapshot.listener(&self.client.listener);
+        let listener = adopted.snapshot.listener(&self.client.entrance);
         self.bounds = listener.map_or(self.bounds, Bounds::of);
         listener.is_some()
     }
@@ -361,9 +361,9 @@ pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
     let Arrived { open, stream, head, translated, started_ns } = arrived;
     let connection = &open.connection;
     let shard = &connection.shard;
-    let (listener, alarm) = (Rc::clone(&connection.listener), shard.alarms.register());
+    let (entrance, alarm) = (Rc::clone(&connection.entrance), shard.alarms.register());
     let (peer, staged) = (connection.peer, connection.staged);
-    let client = Client::new(Rc::clone(shard), Channel::H2(stream), peer, listener, alarm, staged, None);
+    let client = Client::new(Rc::clone(shard), Channel::H2(stream), peer, entrance, alarm, staged, None);
     let next = match translated {
         Ok(()) => serve_head(&open, &client, head, started_ns).await,
         Err(why) => refuse(shard, &client, Failure::BadRequest(why), started_ns).await,
@@ -380,7 +380,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
     let mut scratch = ScratchGuard::lend(shard);
     let scratch = scratch.scratch();
     let adopted = client.adopt();
-    let Some(listener) = adopted.snapshot.listener(&client.listener) else {
+    let Some(listener) = adopted.snapshot.listener(&client.entrance) else {
         // A listener that a reload removed serves nothing more; what it never began can be asked for elsewhere.
         if let Channel::H2(stream) = &client.stream {
             stream.refuse();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Cluster, Route, Snapshot};
+use super::{Cluster, Entrance, Route, Snapshot};
 use crate::policy::LivePolicy;
 use crate::policy::limit::Limiter;
 use crate::telemetry::{Share, Side, Trial};
@@ -28,10 +28,10 @@ pub struct OnTrial {
 }
 
 impl Candidate {
-    /// Is a new connection of this listener one of its share, by 64 random bits? A listener that it does not have stays with the one in force.
+    /// Is a new connection that came in there one of its share, by 64 random bits? A listener that it does not have stays with the one in force.
     #[must_use]
-    pub fn takes(&self, listener: &str, random: impl FnOnce() -> u64) -> bool {
-        self.share.takes(random) && self.snapshot.listener(listener).is_some()
+    pub fn takes(&self, entrance: &Entrance, random: impl FnOnce() -> u64) -> bool {
+        self.share.takes(random) && self.snapshot.listener(entrance).is_some()
     }
 
     pub(super) fn under(&self, live: Option<Arc<LivePolicy>>, epoch: u64) -> Self {

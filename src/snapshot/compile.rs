@@ -273,6 +273,7 @@ fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<List
     let secured = listener.tls.as_ref().map(|tls| registry.tls.inbound(tls, &listener.protocols)).transpose();
     Ok(Listener {
         name: listener.name.clone(),
+        address: listener.address,
         health_path: listener.health_path.clone().map(String::into_bytes),
         head: HeadLimits {
             bytes: limits.header_bytes,

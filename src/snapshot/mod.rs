@@ -22,7 +22,9 @@ pub use clusters::{Registry, Weights};
 pub use compile::{CompileError, Resolved, compile, compile_beside, route_spec};
 pub use policies::{Issued, access};
 pub use publish::{Publisher, Reader};
-pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample};
+pub use tables::{
+    Action, Entrance, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample,
+};
 pub use tls::{Inbound, Shown, TlsError, client_config};
 pub use upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute,

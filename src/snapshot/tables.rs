@@ -1,6 +1,6 @@
 //! The compiled tables of one epoch.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::routing::{RouteId, Table};
 pub struct Snapshot {
     /// Its epoch, at least 1; a later configuration has a larger one.
     pub epoch: u64,
-    /// Listeners; a handful, found by name.
+    /// Listeners; a handful, see [`Snapshot::listener`].
     pub listeners: Arc<[Listener]>,
     /// (host, path, method, headers) to route.
     pub table: Arc<Table>,
@@ -76,17 +76,31 @@ impl Snapshot {
         &self.routes[id.0 as usize]
     }
 
-    /// The listener of a name, if this epoch still has it.
+    /// The listener of connections that came in there, if this epoch has one: whatever listens on the address now, or, where
+    /// nothing does, what has the name.
     #[must_use]
-    pub fn listener(&self, name: &str) -> Option<&Listener> {
-        self.listeners.iter().find(|listener| listener.name == name)
+    pub fn listener(&self, entrance: &Entrance) -> Option<&Listener> {
+        let is_there = |listener: &&Listener| listener.address == entrance.address && entrance.address.port() != 0;
+        let by_name = || self.listeners.iter().find(|listener| listener.name == entrance.name);
+        self.listeners.iter().find(is_there).or_else(by_name)
     }
+}
+
+/// Where connections come in: what they are told by from listener to listener, as one may get another name or address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// The name of the listener that was opened.
+    pub name: String,
+    /// The address bound.
+    pub address: SocketAddr,
 }
 
 /// What holds for a connection of one listener.
 pub struct Listener {
     /// Its name.
     pub name: String,
+    /// The address as configured; its port may be 0.
+    pub address: SocketAddr,
     /// The path the gateway answers itself.
     pub health_path: Option<Vec<u8>>,
     /// Bounds of a request head.

@@ -15,6 +15,7 @@ use super::loads::{Loads, Place};
 use super::mailbox::{Message, Peers};
 use crate::exchange::{Shard, serve_connection};
 use crate::net::{BufferPool, Env, Reactor, ReactorListener, Stream, TcpPeer};
+use crate::snapshot::Entrance;
 
 /// Pause after an accept failed for want of descriptors: they come back when connections close.
 const STARVED_MS: u64 = 50;
@@ -40,15 +41,15 @@ pub(super) struct Door {
 /// Who comes.
 pub(super) struct Guest {
     pub(super) peer: SocketAddr,
-    /// The listener that it came in by.
-    pub(super) name: Rc<str>,
+    /// Where it came in.
+    pub(super) entrance: Rc<Entrance>,
     /// When it was accepted, by the monotonic clock.
     pub(super) accepted_ns: u64,
 }
 
 /// A listener of this worker while it accepts.
 pub(super) struct Listening {
-    pub(super) name: Rc<str>,
+    pub(super) entrance: Rc<Entrance>,
     socket: Rc<ReactorListener>,
     closed: Rc<Cell<bool>>,
 }
@@ -72,14 +73,14 @@ impl Drop for Open {
 
 impl Listening {
     /// Starts to accept on a socket.
-    pub(super) fn start(door: &Rc<Door>, name: String, socket: ReactorListener) -> Self {
-        let listening = Self { name: Rc::from(name), socket: Rc::new(socket), closed: Rc::default() };
-        let (name, socket, closed) =
-            (Rc::clone(&listening.name), Rc::clone(&listening.socket), Rc::clone(&listening.closed));
+    pub(super) fn start(door: &Rc<Door>, entrance: Entrance, socket: ReactorListener) -> Self {
+        let listening = Self { entrance: Rc::new(entrance), socket: Rc::new(socket), closed: Rc::default() };
+        let (entrance, socket, closed) =
+            (Rc::clone(&listening.entrance), Rc::clone(&listening.socket), Rc::clone(&listening.closed));
         let keeper = Rc::clone(door);
         door.shard.counters().listening.add(1);
         door.shard.env().spawn(async move {
-            accept_all(&keeper, &name, &socket, &closed).await;
+            accept_all(&keeper, &entrance, &socket, &closed).await;
             let listening = &keeper.shard.counters().listening;
             listening.set(listening.value() - 1);
         });
@@ -96,15 +97,15 @@ impl Listening {
     pub(super) fn stop(self, door: &Rc<Door>) {
         self.closed.set(true);
         for (stream, peer) in self.socket.close() {
-            door.admit(stream, peer, &self.name);
+            door.admit(stream, peer, &self.entrance);
         }
     }
 }
 
-async fn accept_all(door: &Rc<Door>, name: &Rc<str>, socket: &ReactorListener, closed: &Cell<bool>) {
+async fn accept_all(door: &Rc<Door>, entrance: &Rc<Entrance>, socket: &ReactorListener, closed: &Cell<bool>) {
     while !closed.get() {
         match socket.accept().await {
-            Ok((stream, peer)) => door.admit(stream, peer, name),
+            Ok((stream, peer)) => door.admit(stream, peer, entrance),
             Err(_) if closed.get() => return,
             // The client left before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -119,7 +120,7 @@ async fn accept_all(door: &Rc<Door>, name: &Rc<str>, socket: &ReactorListener, c
 
 impl Door {
     /// Finds a worker for a new connection, or tells it that the process is full.
-    fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, name: &Rc<str>) {
+    fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, entrance: &Rc<Entrance>) {
         let counters = self.shard.counters();
         counters.connections_accepted.add(1);
         let Some(taken) = self.credit.try_take() else {
@@ -128,7 +129,7 @@ impl Door {
             return;
         };
         let place = self.loads.place(self.own, self.credit.taken());
-        let guest = Guest { peer, name: Rc::clone(name), accepted_ns: self.shard.env().now_ns() };
+        let guest = Guest { peer, entrance: Rc::clone(entrance), accepted_ns: self.shard.env().now_ns() };
         if place.worker() == self.own {
             self.serve(stream, guest, taken, place);
         } else {
@@ -137,8 +138,8 @@ impl Door {
     }
 
     fn serve(self: &Rc<Self>, stream: TcpPeer, guest: Guest, taken: Taken, place: Place) {
-        let Guest { peer, name, accepted_ns } = guest;
-        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, name, accepted_ns);
+        let Guest { peer, entrance, accepted_ns } = guest;
+        let serving = serve_connection(Rc::clone(&self.shard), stream, peer, entrance, accepted_ns);
         let Some(serving) = serving else { return };
         self.open.set(self.open.get() + 1);
         let open = Open { door: Rc::clone(self), _place: place, _taken: taken };
@@ -149,8 +150,8 @@ impl Door {
     /// Hands a connection over to the worker that it has a place on.
     fn hand_over(self: &Rc<Self>, stream: TcpPeer, guest: Guest, taken: Taken, place: Place) {
         let to = place.worker();
-        let (peer, accepted_ns, listener) = (guest.peer, guest.accepted_ns, String::from(&*guest.name));
-        let message = Message::Serve { socket: stream.into_std(), peer, accepted_ns, listener, taken, place };
+        let (peer, accepted_ns, entrance) = (guest.peer, guest.accepted_ns, Entrance::clone(&guest.entrance));
+        let message = Message::Serve { socket: stream.into_std(), peer, accepted_ns, entrance, taken, place };
         match self.peers.try_tell(to, message) {
             Ok(()) => self.shard.counters().connections_handed.add(1),
             // It has ended or is far behind, so the connection stays here; what came back is what was sent.

@@ -9,6 +9,7 @@ use super::credit::Taken;
 use super::loads::Place;
 use crate::exchange::Call;
 use crate::limits;
+use crate::snapshot::Entrance;
 
 /// What is asked of a worker.
 #[derive(Debug)]
@@ -17,20 +18,20 @@ pub enum Message {
     Nudge,
     /// Accept on this socket as well.
     Listen {
-        /// The listener's name.
-        name: String,
+        /// Where its connections come in.
+        entrance: Entrance,
         /// Its socket.
         socket: TcpListener,
     },
-    /// Stop accepting on the listener of this name.
+    /// Stop accepting on this address.
     Unlisten {
-        /// The listener's name.
-        name: String,
+        /// The address bound.
+        address: SocketAddr,
     },
-    /// Stop accepting on the listener of this name, and leave its queue to another process that has the same sockets.
+    /// Stop accepting on this address, and leave its queue to another process that has the same sockets.
     Release {
-        /// The listener's name.
-        name: String,
+        /// The address bound.
+        address: SocketAddr,
     },
     /// Stop accepting, close idle connections, finish the others, then end.
     Drain {
@@ -47,8 +48,8 @@ pub enum Message {
         peer: SocketAddr,
         /// When it was accepted, by the monotonic clock.
         accepted_ns: u64,
-        /// The listener that it came in by.
-        listener: String,
+        /// Where it came in.
+        entrance: Entrance,
         /// Its part of the process's connections.
         taken: Taken,
         /// Its place on the worker asked.

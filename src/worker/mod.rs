@@ -21,7 +21,7 @@ use std::thread;
 use crate::cluster::Fleet;
 use crate::exchange::Failure;
 use crate::net::Driver;
-use crate::snapshot::Reader;
+use crate::snapshot::{Entrance, Reader};
 use crate::telemetry::{LogRing, SpanRing, WorkerCounters};
 
 pub use crate::exchange::{Ask, Call, PasswordAsk, Question, StoreAsk};
@@ -47,8 +47,8 @@ pub struct WorkerSpec {
     pub snapshots: Reader,
     /// The endpoints as all cores see them.
     pub fleet: Arc<Fleet>,
-    /// Its listening sockets by listener name.
-    pub listeners: Vec<(String, std::net::TcpListener)>,
+    /// Its listening sockets, each with where its connections come in.
+    pub listeners: Vec<(Entrance, std::net::TcpListener)>,
     /// Connections the whole process may hold.
     pub max_connections: Arc<Credit>,
     /// Connections that every worker of the process holds.

@@ -13,6 +13,7 @@ use super::mailbox::{Message, Peers, Receiver};
 use crate::exchange::{Belongings, Shard};
 use crate::net::{BufferPool, Env, Reactor, run_reactor};
 use crate::rng::Rng;
+use crate::snapshot::Entrance;
 use crate::{clock, limits};
 
 /// Lateness of a tick from which on it counts as a stall.
@@ -60,8 +61,8 @@ async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result
     });
     let mut desk = Desk { door, listening: Vec::new() };
     shard.on_tick(clock::now_ns() / 1_000_000, clock::unix_ms());
-    for (name, socket) in spec.listeners {
-        desk.listen(name, socket)?;
+    for (entrance, socket) in spec.listeners {
+        desk.listen(entrance, socket)?;
     }
     reactor.spawn(tick(Rc::clone(&shard)));
     desk.read_mailbox(receiver).await
@@ -122,10 +123,10 @@ impl Desk {
     fn on_message(&mut self, message: Message) -> io::Result<ControlFlow<()>> {
         match message {
             Message::Nudge => self.door.shard.adopt_newest(),
-            Message::Listen { name, socket } => self.listen(name, socket)?,
-            Message::Unlisten { name } => self.stop_listening(|one| *one.name == *name),
-            Message::Release { name } => {
-                self.listening.extract_if(.., |one| *one.name == *name).for_each(Listening::release);
+            Message::Listen { entrance, socket } => self.listen(entrance, socket)?,
+            Message::Unlisten { address } => self.stop_listening(|one| one.entrance.address == address),
+            Message::Release { address } => {
+                self.listening.extract_if(.., |one| one.entrance.address == address).for_each(Listening::release);
             }
             Message::Drain { rest_ms } => {
                 // First, so that what is counted as on its way from here on is all that will ever come.
@@ -135,17 +136,17 @@ impl Desk {
             }
             Message::Stop => return Ok(ControlFlow::Break(())),
             Message::Call(call) => self.door.shard.on_call(&call),
-            Message::Serve { socket, peer, accepted_ns, listener, taken, place } => {
-                let name = self.name_of(&listener);
-                self.door.take_over(socket, Guest { peer, name, accepted_ns }, taken, place);
+            Message::Serve { socket, peer, accepted_ns, entrance, taken, place } => {
+                let entrance = self.known(entrance);
+                self.door.take_over(socket, Guest { peer, entrance, accepted_ns }, taken, place);
             }
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn listen(&mut self, name: String, socket: TcpListener) -> io::Result<()> {
+    fn listen(&mut self, entrance: Entrance, socket: TcpListener) -> io::Result<()> {
         let socket = self.door.shard.env().listen(socket)?;
-        self.listening.push(Listening::start(&self.door, name, socket));
+        self.listening.push(Listening::start(&self.door, entrance, socket));
         Ok(())
     }
 
@@ -158,11 +159,11 @@ impl Desk {
         }
     }
 
-    /// The name of a listener as its connections share it; one that this worker has no socket of, or not any more, is
-    /// looked up in the snapshot like any other when a request comes.
-    fn name_of(&self, listener: &str) -> Rc<str> {
-        let known = self.listening.iter().find(|one| *one.name == *listener);
-        known.map_or_else(|| Rc::from(listener), |one| Rc::clone(&one.name))
+    /// An entrance as its connections share it; one that this worker has no socket of, or not any more, is looked up in the
+    /// snapshot like any other when a request comes.
+    fn known(&self, entrance: Entrance) -> Rc<Entrance> {
+        let known = self.listening.iter().find(|one| *one.entrance == entrance).map(|one| Rc::clone(&one.entrance));
+        known.unwrap_or_else(|| Rc::new(entrance))
     }
 }
 

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
+
 use super::client::Client;
 use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
+use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::process::binary;
@@ -153,13 +156,47 @@ fn listeners_come_and_go(io: Io) {
     gateway.adopts(&plan.yaml());
     until_true("nobody listens there", || std::net::TcpStream::connect(address).is_err());
     upstream.replies_with("done");
-    assert_eq!(busy.expects(200).text(), "done");
+    let answer = busy.expects(200);
+    assert!(answer.text() == "done" && answer.announces_close(), "{answer}");
+    busy.sees_end();
     let mut client = gateway.client();
     client.asks("/health");
     client.expects(200);
-    // A further request on the removed listener is not served.
-    drop(idle.try_send("GET /health HTTP/1.1\r\nHost: a\r\n\r\n"));
-    assert_eq!(idle.reads_to_end().0, b"");
+    // A further request on the removed listener is not served, and its client is told so.
+    let answer = idle.asks("/health").expects(503);
+    assert!(answer.reason() == "listener_removed" && answer.announces_close(), "{answer}");
+    idle.sees_end();
+    idle.closes();
+    gateway.waits_for("gateway_rejected_requests_total{reason=\"listener_removed\"}", 1.0);
+    gateway.stop();
+}
+
+/// I2: a listener that is renamed goes on, with its connections and whoever comes meanwhile.
+fn a_renamed_listener_loses_nobody(io: Io) {
+    let origin = Origin::echo();
+    let plan = Plan::to(io, &[origin.address()]).workers("2").speaks_h2().and("reload: { watch: false }");
+    let gateway = plan.start();
+    let address = gateway.address();
+    let (mut kept, mut client) = (gateway.client(), H2Client::to(address));
+    let mut asks_both = || {
+        kept.asks("/kept");
+        assert!(!kept.expects(200).announces_close());
+        client.gets("/streams").expects(200);
+    };
+    asks_both();
+    let ends = Arc::default();
+    let clients: Vec<_> = (0..2).map(|_| load(&gateway, &ends)).collect();
+    for number in 0..20 {
+        let name = format!("web{number}: {{ address: '{address}'");
+        gateway.writes(&plan.yaml().replace("web: { address: '127.0.0.1:0'", &name));
+        assert_eq!(gateway.asks_admin("POST", "/reload").status(), 200);
+        asks_both();
+    }
+    ends.store(true, Ordering::Relaxed);
+    clients.into_iter().for_each(|client| assert!(client.join().expect("no request failed") > 0));
+    let listeners = gateway.status()["listeners"].clone();
+    assert_eq!((&listeners[0]["name"], &listeners[0]["address"]), (&"web19".into(), &address.to_string().into()));
+    assert_eq!(listeners[1], Value::Null);
     gateway.stop();
 }
 
@@ -338,7 +375,7 @@ fn a_mistake_that_is_taken_back_is_over(io: Io) {
         gateway.writes(&plan.yaml());
         gateway.waits_for("config_last_reload_success", 1.0);
         let last = &gateway.status()["last_reload"];
-        assert_eq!((&last["ok"], &last["error"]), (&true.into(), &serde_json::Value::Null), "{last}");
+        assert_eq!((&last["ok"], &last["error"]), (&true.into(), &Value::Null), "{last}");
         until_true("each time is told", || refusals() >= times);
         assert_eq!(refusals(), times);
     }
@@ -370,6 +407,7 @@ on_both_drivers![
     a_listener_that_cannot_be_bound_keeps_the_whole_file_out,
     a_reload_touches_nothing_that_stays,
     listeners_come_and_go,
+    a_renamed_listener_loses_nobody,
     ten_thousand_routes_are_taken_up,
     reloads_under_load_cost_no_request,
     a_signal_during_a_reload_is_not_lost,

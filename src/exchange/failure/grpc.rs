@@ -81,7 +81,8 @@ impl Failure {
             Self::MethodRefused | Self::RouteNotFound | Self::Misdirected => GrpcStatus::Unimplemented,
             Self::CertificateMissing | Self::AccessDenied | Self::OriginRefused => GrpcStatus::PermissionDenied,
             Self::Unproven(why) => why.grpc_status(),
-            Self::DescriptorsExhausted
+            Self::ListenerRemoved
+            | Self::DescriptorsExhausted
             | Self::LimiterUnavailable
             | Self::PolicyEnforced
             | Self::BreakerOpen
