@@ -130,7 +130,12 @@ impl Gateway {
     /// Takes up what was read from the files since `began`.
     async fn take_up_read(&mut self, trigger: Trigger, loaded: Loaded, began: u64) -> Result<u64, String> {
         if self.rollouts.course(trigger, &loaded.config, self.config()) == Course::Stay {
-            self.stay(trigger, loaded);
+            self.stay(loaded);
+            // What was refused was taken back: nothing is wrong any more, and the same again is to be told again.
+            if self.last_refusal.take().is_some() {
+                self.board.on_reload(trigger.name(), None);
+                tracing::info!(trigger = trigger.name(), "the files say again what is known");
+            }
             return Ok(self.publisher.epoch());
         }
         match self.take_up_loaded(trigger, loaded, None).await {
@@ -156,15 +161,10 @@ impl Gateway {
     }
 
     /// The files say what is known already; there may be others of them.
-    fn stay(&mut self, trigger: Trigger, loaded: Loaded) {
+    fn stay(&mut self, loaded: Loaded) {
         if loaded.config == self.loaded.config {
             self.loaded = loaded;
             self.rollouts.on_files_in_force();
-            // What was refused was taken back: nothing is wrong any more, and the same again is to be told again.
-            if self.last_refusal.take().is_some() {
-                self.board.on_reload(trigger.name(), None);
-                tracing::info!(trigger = trigger.name(), "the files say what is in force again");
-            }
         } else {
             if self.rollouts.number().is_none() {
                 tracing::warn!("the files say what was rolled back, which is not tried again by itself");
@@ -201,7 +201,7 @@ impl Gateway {
                 if let Some(keeping) = keeping {
                     keeping.commit().await?;
                 }
-                self.stay(trigger, loaded);
+                self.stay(loaded);
                 Ok(self.publisher.epoch())
             }
             (Course::Stage, Some(rules)) => self.stage(loaded, rules, keeping).await,

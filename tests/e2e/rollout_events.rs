@@ -98,6 +98,37 @@ fn the_newest_configuration_takes_the_place_of_what_is_on_trial(io: Io) {
     gateway.stop();
 }
 
+/// A mistake that is taken back to what is on trial, or was rolled back, is over, and one that was made before a promotion is
+/// told again when it is made again.
+fn a_mistake_during_a_trial_is_over_when_it_is_taken_back(io: Io) {
+    let watched = |word: &str, rules: &str| saying(io, word, rules).yaml().replace("watch: false", "watch: true");
+    let gateway = Gateway::start(&watched("old", ""));
+    let candidate = watched("new", "share: 50%, for: 1h");
+    let errs = || {
+        gateway.writes("version: 1\nlisteners: nonsense\n");
+        gateway.waits_for("config_last_reload_success", 0.0);
+    };
+    gateway.writes(&candidate);
+    until_true("the watch has it tried", || rollout(&gateway)["phase"] == "running");
+    for number in [1, 2] {
+        errs();
+        gateway.writes(&candidate);
+        gateway.waits_for("config_last_reload_success", 1.0);
+        assert_eq!(gateway.status()["last_reload"]["ok"], true, "trial {number} is under way");
+        assert_eq!(orders(&gateway, "abort").0, 200);
+        errs();
+        gateway.writes(&candidate);
+        gateway.waits_for("config_last_reload_success", 1.0);
+        assert_eq!(rollout(&gateway)["files_rolled_back"], true);
+        assert_eq!(stages(&gateway, &candidate), number + 1);
+    }
+    errs();
+    assert_eq!(orders(&gateway, "promote").0, 200);
+    gateway.waits_for("config_last_reload_success", 1.0);
+    errs();
+    gateway.stop();
+}
+
 /// Reloads that follow one another at once, of which one in three is broken: the last one wins, and nobody is left without an
 /// answer.
 fn reloads_in_quick_succession_end_with_the_last(io: Io) {
@@ -175,6 +206,7 @@ fn an_upgrade_takes_what_the_files_say(io: Io) {
 on_both_drivers![
     what_else_changes_reaches_both_sides,
     the_newest_configuration_takes_the_place_of_what_is_on_trial,
+    a_mistake_during_a_trial_is_over_when_it_is_taken_back,
     reloads_in_quick_succession_end_with_the_last,
     a_listener_that_cannot_be_opened_keeps_it_from_its_trial,
     a_trial_ends_with_its_process,

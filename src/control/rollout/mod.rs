@@ -21,6 +21,7 @@ use super::gateway::{Gateway, Trigger};
 use super::put::{Keeping, Refused};
 use super::sides::{Sides, Staged};
 use super::sockets;
+use super::systemd;
 use super::source::Loaded;
 use crate::clock;
 use crate::config::{self, Config};
@@ -357,6 +358,10 @@ impl Gateway {
                 let loaded = self.rollouts.end(Outcome::Promoted, reason).expect("it is on trial");
                 self.put_in_force(loaded, snapshot, &changes, opened);
                 self.board.on_reload("rollout", None);
+                // Files that are refused still, or again, are to be told of again.
+                if self.last_refusal.take().is_some() {
+                    systemd::on_ready(None);
+                }
                 Ok(self.concluded(epoch).await)
             }
             Err(why) => {
