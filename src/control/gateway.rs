@@ -43,6 +43,8 @@ const ACCEPT_POLL: Duration = Duration::from_millis(1);
 pub(super) enum Trigger {
     /// A signal, by its name.
     Signal(&'static str),
+    /// The signal to open the log anew, which timers send as well as operators.
+    Reopen,
     /// `POST /reload`.
     Admin,
     /// The files changed.
@@ -55,6 +57,7 @@ impl Trigger {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Signal(name) => name,
+            Self::Reopen => "SIGUSR1",
             Self::Admin => "admin",
             Self::Files => "files",
             Self::Put => "put",

@@ -290,7 +290,7 @@ async fn control_loop(
             Event::Wish(Wish::Reload(name)) => upgrades.put_off(Trigger::Signal(name), Vec::new()),
             Event::Wish(Wish::Reopen) => {
                 gateway.reopen_log();
-                upgrades.put_off(Trigger::Signal("SIGUSR1"), Vec::new())
+                upgrades.put_off(Trigger::Reopen, Vec::new())
             }
             Event::Wish(Wish::Upgrade(name)) => {
                 upgrades.begin(name, gateway, None);

@@ -234,7 +234,15 @@ fn what_was_rolled_back_is_tried_again_only_when_that_is_asked_for(io: Io) {
     gateway.notice("the files say what was rolled back, which is not tried again by itself");
     let page = rollout(&gateway);
     assert_eq!((&page["phase"], &page["files_rolled_back"]), (&"idle".into(), &true.into()), "{page}");
-    assert_eq!(stages(&gateway, &candidate), 2);
+    let told = || gateway.notices_of("the files say what was rolled back, which is not tried again by itself").len();
+    let before = told();
+    gateway.signal(libc::SIGUSR1);
+    until_true("the signal has the files read", || told() > before || rollout(&gateway)["phase"] == "running");
+    assert_eq!(rollout(&gateway)["phase"], "idle", "who turns the log asks for no trial");
+    gateway.signal(libc::SIGHUP);
+    until_true("an operator asks for it", || rollout(&gateway)["running"]["number"] == 2);
+    assert_eq!(orders(&gateway, "abort").0, 200);
+    assert_eq!(stages(&gateway, &candidate), 3);
     assert_eq!(orders(&gateway, "abort").0, 200);
     gateway.writes(&watched(&old, ""));
     until_true("the file says again what is in force", || rollout(&gateway)["files_rolled_back"] == false);

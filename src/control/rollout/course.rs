@@ -24,7 +24,7 @@ pub(in crate::control) enum Course {
     Publish,
 }
 
-/// What is to be done; `by_watch`: nobody but the watch asked for it.
+/// What is to be done; `by_watch`: nobody but the watch asked for it, or nobody who wants what was rolled back to be tried again.
 ///
 /// | the files say what is | asked by | on trial | course |
 /// |---|---|---|---|

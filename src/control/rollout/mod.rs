@@ -21,8 +21,8 @@ use super::gateway::{Gateway, Trigger};
 use super::put::{Keeping, Refused};
 use super::sides::{Sides, Staged};
 use super::sockets;
-use super::systemd;
 use super::source::Loaded;
+use super::systemd;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::snapshot::Candidate;
@@ -121,8 +121,8 @@ impl Rollouts {
         } else {
             course::Files::Other
         };
-        // Who asked for what was rolled back while it was read did not know that.
-        let is_unaware = files == course::Files::Rejected && self.is_rejected_meanwhile;
+        // Who asked for what was rolled back while it was read did not know that, and who turns the log asks for no trial.
+        let is_unaware = files == course::Files::Rejected && (self.is_rejected_meanwhile || trigger == Trigger::Reopen);
         let by_watch = trigger == Trigger::Files || is_unaware;
         course::course(files, by_watch, self.running.is_some(), read.rollout.is_some())
     }
