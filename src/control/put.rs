@@ -187,8 +187,16 @@ impl Gateway {
 
     fn refuse_text(&self, refused: &Refused) {
         let (report, epoch, trigger) = (refused.why(), self.publisher.epoch(), Trigger::Put.name());
-        self.board.on_reload(trigger, Some(report.clone()));
-        tracing::error!(trigger, epoch, report, "configuration refused, the last one stays");
+        match refused {
+            Refused::Invalid(_) | Refused::Unkept { .. } => {
+                self.board.on_reload(trigger, Some(report.clone()));
+                tracing::error!(trigger, epoch, report, "configuration refused, the last one stays");
+            }
+            // Nothing is wrong with what was sent, or was even looked at: whoever sent it is to look again.
+            Refused::Mismatch(_) | Refused::Changed(_) | Refused::NoFile | Refused::Busy(_) => {
+                tracing::info!(trigger, epoch, report, "configuration not taken, the last one stays");
+            }
+        }
     }
 }
 

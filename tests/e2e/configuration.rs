@@ -216,6 +216,10 @@ fn nobody_overwrites_unknowingly() {
     assert_eq!(first.status(), 200, "{first}");
     let second = puts(&gateway, &format!("If-Match: {seen}\r\n"), saying("c").yaml());
     assert_eq!((second.status(), tag(&second)), (412, tag(&first)), "{second}");
+    // Nothing is wrong with what is in force, nor with what was sent.
+    gateway.notice("configuration not taken, the last one stays");
+    assert_eq!(gateway.metric("config_last_reload_success"), 1.0);
+    assert_eq!(gateway.status()["last_reload"]["ok"], true);
     for odd in ["\"0\"", "W/\"1\"", "", "x", &format!("W/{}", tag(&first)), tag(&first).trim_matches('"')] {
         let answer = puts(&gateway, &format!("If-Match: {odd}\r\n"), saying("c").yaml());
         assert_eq!(answer.status(), 412, "{odd}: {answer}");
