@@ -38,8 +38,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use self::answers::{ClusterPage, Failed, RoutePage, done, stopping};
-pub(super) use self::answers::{HandedOver, failed};
+use self::answers::{ClusterPage, Failed, RoutePage, done};
+pub(super) use self::answers::{HandedOver, failed, stopping};
 pub(super) use self::endpoints::WeightRequest;
 use self::guard::Guard;
 use self::patience::Patient;

@@ -175,6 +175,8 @@ async fn serve(options: Options, inherited: Inherited, program: Option<Program>)
         drop(gateway.reload(Trigger::Files).await);
     }
     let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox, &mut upgrades).await;
+    // Who orders something from here on is told so, and does not wait; the rest ends with the gateway's chores.
+    drop(inbox);
     // A process that was to replace this one ends with it.
     drop(upgrades);
     gateway.probes.stop();

@@ -56,6 +56,8 @@ pub(super) async fn shut_down(
     let rest = gateway.config().runtime.idle_grace.min(grace / 2);
     let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
     gateway.crew.tell(|| Message::Drain { rest_ms });
+    // Whoever waits for one, or orders another, is told that it will not come about.
+    drop(gateway.chores);
     // The addresses are to be free once the workers have closed theirs.
     gateway.originals = Originals::default();
     let drained = tokio::select! {

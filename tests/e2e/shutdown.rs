@@ -1,6 +1,7 @@
 //! The end: I3 and F41.
 
 use super::endpoint::{Accepted, Endpoint};
+use super::gateway::json;
 use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
@@ -168,6 +169,25 @@ fn what_the_end_cuts_has_a_line_in_the_log(io: Io) {
     drop(unanswered);
 }
 
+/// H5: whoever orders something of a gateway that ends is told so, and does not wait for the end.
+fn orders_are_refused_at_once(io: Io) {
+    let endpoint = Endpoint::listens();
+    let mut gateway = Plan::to(io, &[endpoint.address()]).and("policy: {}").start();
+    let mut client = gateway.client();
+    client.asks("/in-flight");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /in-flight");
+    gateway.signal(libc::SIGTERM);
+    gateway.notice("shutting down gracefully");
+    for (path, body) in [("/policy", "{}"), ("/reload", "")] {
+        let answer = gateway.posts(path, body);
+        assert_eq!((answer.status(), &json(answer.text())["error"]), (503, &"shutting down".into()), "{path}");
+    }
+    upstream.replies_with("done");
+    assert_eq!(client.expects(200).text(), "done");
+    assert_eq!(gateway.process.exit_code(), Some(0));
+}
+
 /// I3: a second signal ends it at once, which is no success.
 fn a_second_signal_ends_it_at_once(io: Io) {
     let endpoint = Endpoint::listens();
@@ -188,5 +208,6 @@ on_both_drivers![
     nobody_who_was_accepted_is_cut_off,
     the_grace_ends,
     what_the_end_cuts_has_a_line_in_the_log,
+    orders_are_refused_at_once,
     a_second_signal_ends_it_at_once,
 ];

@@ -85,6 +85,7 @@ pub(in crate::control) fn failed(status: StatusCode, why: &str) -> Response {
     (status, Json(Failed { status: Some("error"), error: why.to_owned(), detail: None })).into_response()
 }
 
-pub(super) fn stopping() -> Response {
+/// Nothing is ordered any more.
+pub(in crate::control) fn stopping() -> Response {
     failed(StatusCode::SERVICE_UNAVAILABLE, "shutting down")
 }

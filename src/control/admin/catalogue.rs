@@ -67,7 +67,8 @@ fn pages() -> Vec<Page> {
             .answers(503, STOPPING, FAILED),
         post("/upgrade", upgrade, super::upgrade_page)
             .answers(200, "The new process serves; this one drains.", &[json::<HandedOver>()])
-            .answers(500, "It does not; this process goes on.", FAILED),
+            .answers(500, "It does not; this process goes on.", FAILED)
+            .answers(503, STOPPING, FAILED),
         get("/policy", "The live policy document.", super::policy).answers(
             200,
             "The document in force.",
