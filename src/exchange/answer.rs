@@ -77,17 +77,18 @@ impl<E: Env> Exchange<'_, E> {
         response: &mut ResponseHead,
         decoder: &mut ChunkedDecoder,
     ) -> Outcome {
-        let mut buffer = self.read_answer(awaited, response).await?;
-        self.on_answer(awaited, response, buffer.filled());
+        let (mut buffer, came_ns) = self.read_answer(awaited, response).await?;
+        let took_ns = self.endpoint_ns(awaited.sending, came_ns);
+        self.on_answer(awaited, response, buffer.filled(), (took_ns, came_ns));
         if response.status() == 101 {
-            self.leave_gate();
+            self.leave_gate(took_ns);
             // In a box, because a tunnel is rare and what it needs is large.
             return Box::pin(self.tunnel(awaited, response, buffer)).await;
         }
         if awaited.tries.try_give_up_status(self, response.status(), awaited.sending) {
             return Err(Failure::UpstreamStatus);
         }
-        self.leave_gate();
+        self.leave_gate(took_ns);
         let early = !awaited.sending.done.get();
         if early && response.status() >= 400 {
             // RFC 9112 section 9.5: a client whose request is refused may stop sending it, and so do we.
@@ -124,12 +125,17 @@ impl<E: Env> Exchange<'_, E> {
         })
     }
 
-    /// Tells the endpoint's breaker and balancer how it did.
-    fn on_answer(&self, awaited: &Awaited<'_, E>, response: &ResponseHead, bytes: &[u8]) {
-        let first_byte_ns = self.tally.first_byte_ns.get();
+    /// Tells the endpoint's breaker and balancer how it did: what it took, where that is known, and when its answer came.
+    fn on_answer(
+        &self,
+        awaited: &Awaited<'_, E>,
+        response: &ResponseHead,
+        bytes: &[u8],
+        (took_ns, came_ns): (Option<u64>, u64),
+    ) {
         let status = response.status();
         self.tally.upstream_status.set(status);
-        awaited.attempt.on_answered(status, first_byte_ns, self.tally.sent_ns.get() + first_byte_ns);
+        awaited.attempt.on_answered(status, took_ns, came_ns);
         self.on_call_answered(response, bytes);
         // RFC 9110 section 10.2.3: how long the service expects to be unavailable. A date is not worth a clock here.
         if status == 503
@@ -269,11 +275,15 @@ impl<E: Env> Exchange<'_, E> {
         write_all(self.client, buffer, self.alarm, self.listener.write_timeout_ms).await.map_err(cannot_tell)
     }
 
-    /// Reads until a final response head is there; interim ones go to the client on the way.
-    async fn read_answer(&self, awaited: &Awaited<'_, E>, response: &mut ResponseHead) -> Result<Buffer, Failure> {
+    /// Reads until a final response head is there, and tells when the last of it came; interim ones go to the client on the way.
+    async fn read_answer(
+        &self,
+        awaited: &Awaited<'_, E>,
+        response: &mut ResponseHead,
+    ) -> Result<(Buffer, u64), Failure> {
         let mut buffer = self.shard.buffers.lend();
         buffer.rewind(HEAD_HEADROOM, 0);
-        let mut interims = 0;
+        let (mut interims, mut came_ns) = (0, 0);
         response.clear();
         loop {
             if !buffer.is_empty() {
@@ -281,11 +291,11 @@ impl<E: Env> Exchange<'_, E> {
                 match progress.map_err(|why| bad_response(why, buffer.filled()))? {
                     Progress::Partial => {}
                     Progress::Complete if self.is_asked_switch(awaited, response, buffer.filled()) => {
-                        return Ok(buffer);
+                        return Ok((buffer, came_ns));
                     }
                     Progress::Complete if response.status() == 101 => return Err(Failure::UnaskedSwitch),
                     Progress::Complete if self.is_false_switch(response) => return Err(Failure::NotSwitched),
-                    Progress::Complete if !response.is_interim() => return Ok(buffer),
+                    Progress::Complete if !response.is_interim() => return Ok((buffer, came_ns)),
                     Progress::Complete => {
                         interims += 1;
                         if interims > limits::INTERIM_RESPONSES {
@@ -299,8 +309,9 @@ impl<E: Env> Exchange<'_, E> {
             buffer.reserve(1);
             let is_first = buffer.is_empty() && self.tally.first_byte_ns.get() == 0;
             buffer = self.read_answer_once(awaited, buffer).await?;
+            came_ns = self.shard.env.now_ns();
             if is_first {
-                self.tally.first_byte_ns.set(self.shard.env.now_ns().saturating_sub(self.tally.sent_ns.get()));
+                self.tally.first_byte_ns.set(came_ns.saturating_sub(self.tally.sent_ns.get()));
             }
         }
     }

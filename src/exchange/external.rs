@@ -241,7 +241,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             };
         }
         let now_ns = shard.env.now_ns();
-        attempt.on_answered(response.status(), now_ns.saturating_sub(sent_ns), now_ns);
+        attempt.on_answered(response.status(), Some(now_ns.saturating_sub(sent_ns)), now_ns);
         let mut answer = sort(external, response, buffer.filled());
         buffer.consume(response.len());
         let mut inbound = Inbound::new(response.body(), 0, download);

@@ -127,7 +127,7 @@ impl<E: Env> Exchange<'_, E> {
                         Step::After(ms, why) => (ms, why),
                         Step::GiveUp => {
                             if matches!(failure, Failure::UpstreamTimeout | Failure::RequestTimeout) {
-                                self.leave_gate();
+                                self.leave_gate(self.endpoint_ns(sending, self.shard.env.now_ns()));
                             }
                             return Err(failure);
                         }

@@ -22,13 +22,25 @@ impl<'a, E: Env> Exchange<'a, E> {
 
     /// The answer begins, or did not come in time: tells the gate what that took, and makes room. What a client then takes
     /// slowly is no load of the endpoint, and what else goes wrong says nothing of latency.
-    pub(super) fn leave_gate(&self) {
+    pub(super) fn leave_gate(&self, took_ns: Option<u64>) {
         let (Some(gate), Some(permit)) = (self.gate(), self.permit.take()) else { return };
-        let took_ns = match self.tally.first_byte_ns.get() {
-            0 => self.shard.env.now_ns().saturating_sub(self.tally.sent_ns.get()),
-            took_ns => took_ns,
-        };
-        gate.shared.on_answered(self.shard.worker, took_ns / 1000, self.shard.alarms.now_ms(), &gate.policy);
+        if let Some(took_ns) = took_ns {
+            gate.shared.on_answered(self.shard.worker, took_ns / 1000, self.shard.alarms.now_ms(), &gate.policy);
+        }
         drop(permit);
+    }
+
+    /// The client is waited for, which is no load of the endpoint either: the place is free meanwhile.
+    pub(super) fn lend_place(&self) {
+        drop(self.permit.take());
+    }
+
+    /// All of the request is there: it has a place again, also where that is one too many, unless its answer came first.
+    pub(super) fn take_place_back(&self) {
+        if let Some(gate) = self.gate()
+            && self.tally.upstream_status.get() == 0
+        {
+            self.permit.set(Some(gate.shared.reenter()));
+        }
     }
 }

@@ -284,6 +284,8 @@ pub(super) struct Sending {
     pub(super) read: Cell<bool>,
     /// When it did, in milliseconds of the worker's clock.
     pub(super) done_ms: Cell<u64>,
+    /// When an upload behind the head ended, by the clock; 0 when there was none.
+    pub(super) done_ns: Cell<u64>,
     /// Has any byte gone out that is not kept?
     pub(super) consumed: Cell<bool>,
     /// Bytes of the body that went with the head of the first attempt.

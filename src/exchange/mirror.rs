@@ -227,7 +227,7 @@ async fn drop_answer<E: Env>(
         buffer = filled;
     }
     let now_ns = shard.env.now_ns();
-    attempt.on_answered(response.status(), now_ns.saturating_sub(sent_ns), now_ns);
+    attempt.on_answered(response.status(), Some(now_ns.saturating_sub(sent_ns)), now_ns);
     buffer.consume(response.len());
     let mut inbound = Inbound::new(response.body(), 0, download);
     let mut dropped = 0;

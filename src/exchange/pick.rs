@@ -288,10 +288,12 @@ impl<'a, E: Env> Attempt<'a, E> {
             .on_connect(u32::try_from(took_ns / 1_000).unwrap_or(u32::MAX));
     }
 
-    /// A response began: its status, and how many nanoseconds after the request.
-    pub(super) fn on_answered(&self, status: u16, latency_ns: u64, now_ns: u64) {
+    /// A response began: its status, and how many nanoseconds after the request, unless some of that was yet to come.
+    pub(super) fn on_answered(&self, status: u16, latency_ns: Option<u64>, now_ns: u64) {
         let (shard, cluster, id) = (self.shard, self.cluster, self.endpoint().id);
-        if cluster.strategy == Strategy::P2c {
+        if cluster.strategy == Strategy::P2c
+            && let Some(latency_ns) = latency_ns
+        {
             shard.fleet.cell(shard.worker, id).on_latency(latency_ns, now_ns);
         }
         if status >= 500 {

@@ -1,6 +1,6 @@
 //! What an exchange spent its time on: its stages as they are counted, and as a trusted peer is told of them.
 
-use super::held::Exchange;
+use super::held::{Exchange, Sending};
 use crate::net::Env;
 use crate::telemetry::{Stage, push_millis};
 
@@ -44,6 +44,13 @@ impl<E: Env> Exchange<'_, E> {
         if tally.limits_ns.get() > 0 {
             self.shard.counters.stages.observe(Stage::Limiter, now_ns.saturating_sub(tally.limits_ns.get()));
         }
+    }
+
+    /// What the endpoint has taken by `now_ns`: since all of the request was there, as the time that a client takes for its body
+    /// says nothing of the endpoint. Nothing is known while some of it is yet to come.
+    pub(super) fn endpoint_ns(&self, sending: &Sending, now_ns: u64) -> Option<u64> {
+        let since_ns = self.tally.sent_ns.get().max(sending.done_ns.get());
+        sending.done.get().then(|| now_ns.saturating_sub(since_ns))
     }
 
     /// From the first byte of the answer to the end of an exchange that took so long; 0 without an answer.

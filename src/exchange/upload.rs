@@ -70,6 +70,7 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             self.on_moved(sending);
             if buffer.is_empty() {
+                self.lend_place();
                 buffer = self
                     .read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace, route, sending)
                     .await
@@ -103,6 +104,8 @@ impl<E: Env> Exchange<'_, E> {
                 // The time that a body takes counts for nothing: it has a minimum rate instead.
                 sending.due_ms.set(sending.due_ms.get() + (now_ms - began_ms));
                 sending.on_done(now_ms);
+                sending.done_ns.set(self.shard.env.now_ns());
+                self.take_place_back();
                 return Ok(());
             }
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);

@@ -104,6 +104,39 @@ fn an_answer_that_has_begun_makes_room(io: Io) {
     gateway.stop();
 }
 
+/// A client that is slow to send its body is no load either; once all of it is there, its request has a place again.
+fn an_upload_under_way_makes_room(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = gated(io, &endpoint, "admission: {}").start();
+    let in_flight = || gateway.cluster("app")["admission"]["in_flight"].clone();
+    let mut uploads: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = gateway.client();
+            client.sends("PUT /normal/1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\n1");
+            let mut upstream = endpoint.accepts();
+            let request = upstream.expects_head("PUT /normal/1");
+            (client, upstream, request)
+        })
+        .collect();
+    until_true("all uploads are waited for", || in_flight() == 0);
+    let (mut ninth, mut upstream) = held(&gateway, &endpoint, "/normal/9");
+    assert_eq!(in_flight(), 1);
+    for (client, upstream, request) in &mut uploads {
+        client.sends("2");
+        upstream.reads_body(request);
+    }
+    until_true("all uploads are there", || in_flight() == 9);
+    gateway.client().asks("/normal/10").expects(503);
+    upstream.replies_with("ok");
+    ninth.expects(200);
+    for (client, upstream, _) in &mut uploads {
+        upstream.replies_with("ok");
+        client.expects(200);
+    }
+    assert_eq!(in_flight(), 0);
+    gateway.stop();
+}
+
 /// A limit that was found survives a reload; one that is taken away lets everything in.
 fn a_reload_keeps_the_limit_and_its_count(io: Io) {
     let endpoint = Endpoint::listens();
@@ -126,5 +159,6 @@ fn a_reload_keeps_the_limit_and_its_count(io: Io) {
 on_both_drivers![
     what_is_above_the_limit_is_shed_by_priority,
     an_answer_that_has_begun_makes_room,
+    an_upload_under_way_makes_room,
     a_reload_keeps_the_limit_and_its_count,
 ];

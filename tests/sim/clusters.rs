@@ -333,6 +333,45 @@ fn the_pause_before_a_retry_doubles_and_is_half_to_whole_of_it() {
     });
 }
 
+/// The time that a client takes for its body says nothing of the endpoint, nor does an answer that did not wait for all of it.
+#[test]
+fn a_slow_upload_leaves_its_endpoint_its_share() {
+    for is_early in [false, true] {
+        let mut settings = pair();
+        settings.clusters[0].balance = "p2c";
+        let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], move |upstream: Upstream| async move {
+            while let Some(head) = upstream.request().await {
+                upstream.note(format!("asked {}", upstream.at.1));
+                let mut left: usize = if head.starts_with("PUT ") { 1_000 } else { 0 };
+                while left > if is_early { 200 } else { 0 } {
+                    let read = upstream.end.recv().await.map_or(0, |bytes| bytes.len());
+                    assert!(read > 0, "{left} bytes of the body are missing");
+                    left -= read;
+                }
+                upstream.world.sleep_ms(1).await;
+                upstream.say(OK).await;
+            }
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            let slow = there.client();
+            say(&slow, "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+            for _ in 0..if is_early { 16 } else { 20 } {
+                there.world.sleep_ms(100).await;
+                say(&slow, &"x".repeat(50)).await;
+            }
+            assert!(response(&slow).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+            let client = there.client();
+            for _ in 0..200 {
+                say(&client, GET).await;
+                response(&client).await.expect("an answer");
+            }
+            let asked = there.noted().iter().filter(|note| *note == "asked 0").count();
+            assert!((70..=130).contains(&asked), "early: {is_early}: {asked} of 201");
+        });
+    }
+}
+
 /// A cap that is taken up by idle connections to the others keeps no endpoint from its trial, nor from its share.
 #[test]
 fn an_endpoint_that_returns_finds_room_under_a_full_cap() {

@@ -115,6 +115,13 @@ impl Admission {
         }
     }
 
+    /// A place for a request that was let in before and gave its place back since, whatever the limit.
+    #[must_use]
+    pub fn reenter(&self) -> Permit<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Permit(self)
+    }
+
     /// A request was answered, on `worker`, after so many microseconds.
     pub fn on_answered(&self, worker: usize, us: u64, now_ms: u64, policy: &AdmissionPolicy) {
         self.histograms[worker].add(us);

@@ -196,7 +196,11 @@ fn a_permit_is_given_back_when_dropped_and_the_limit_is_exact() {
     assert!(admission.try_enter(Priority::Normal).is_none() && admission.try_enter(Priority::Low).is_none());
     let high: Vec<_> = (0..9).filter_map(|_| admission.try_enter(Priority::High)).collect();
     assert_eq!(high.len(), 2);
-    drop((permits, high));
+    drop(permits);
+    let back: Vec<_> = (0..9).map(|_| admission.reenter()).collect();
+    assert_eq!(admission.in_flight(), 11);
+    assert!(admission.try_enter(Priority::High).is_none());
+    drop((back, high));
     assert_eq!(admission.in_flight(), 0);
     assert!(admission.try_enter(Priority::Low).is_some());
 }
