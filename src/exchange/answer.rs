@@ -52,14 +52,14 @@ pub(super) struct Awaited<'a, E: Env> {
 }
 
 impl<E: Env> Awaited<'_, E> {
-    /// When the head of the answer is due, and what it is when it is not there. The time a body takes to be sent
-    /// counts for nothing: bodies have a minimum rate instead.
+    /// When the head of the answer is due, or the 100 that the client waits for, and what it is when it is not there. The time
+    /// a body takes to be sent counts for nothing: bodies have a minimum rate instead.
     fn due(&self, now_ms: u64) -> (u64, Failure) {
         let timeouts = &self.tries.route.timeouts;
         let call_due = self.sending.call_due_ms.get().unwrap_or(u64::MAX);
-        let (header_due, request_due) = match self.sending.done.get() {
-            false => (now_ms + timeouts.response_header_ms, call_due),
-            true => (self.sending.done_ms.get() + timeouts.response_header_ms, self.sending.due_ms.get().min(call_due)),
+        let (header_due, request_due) = match self.sending.asked_ms() {
+            None => (now_ms + timeouts.response_header_ms, call_due),
+            Some(asked_ms) => (asked_ms + timeouts.response_header_ms, self.sending.due_ms.get().min(call_due)),
         };
         if request_due < header_due {
             (request_due, Failure::RequestTimeout)
@@ -301,7 +301,7 @@ impl<E: Env> Exchange<'_, E> {
                         if interims > limits::INTERIM_RESPONSES {
                             return Err(Failure::InterimFlood);
                         }
-                        self.relay_interim(response, &mut buffer).await?;
+                        self.relay_interim(response, &mut buffer, awaited.sending).await?;
                         continue;
                     }
                 }
@@ -331,13 +331,21 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// RFC 9110 section 15.2: interim responses are forwarded, but never to a 1.0 client.
-    async fn relay_interim(&self, response: &mut ResponseHead, buffer: &mut Buffer) -> Result<(), Failure> {
+    async fn relay_interim(
+        &self,
+        response: &mut ResponseHead,
+        buffer: &mut Buffer,
+        sending: &Sending,
+    ) -> Result<(), Failure> {
         if self.head.version() == Version::Http11 {
             let mut interim = self.shard.buffers.lend();
             encode_interim(interim.sink(), buffer.filled(), response);
             // Something went downstream: the request is not sent to anybody else from here on.
             self.tally.committed.set(true);
             drop(self.write_client(interim).await?);
+        }
+        if response.status() == 100 && sending.on_continue(self.shard.alarms.now_ms()) {
+            self.lend_place();
         }
         buffer.consume(response.len());
         response.clear();

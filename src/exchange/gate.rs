@@ -37,10 +37,8 @@ impl<'a, E: Env> Exchange<'a, E> {
 
     /// All of the request is there: it has a place again, also where that is one too many, unless its answer came first.
     pub(super) fn take_place_back(&self) {
-        if let Some(gate) = self.gate()
-            && self.tally.upstream_status.get() == 0
-        {
-            self.permit.set(Some(gate.shared.reenter()));
-        }
+        let permit = self.permit.take();
+        let lent = || self.gate().filter(|_| self.tally.upstream_status.get() == 0);
+        self.permit.set(permit.or_else(|| Some(lent()?.shared.reenter())));
     }
 }

@@ -286,6 +286,10 @@ pub(super) struct Sending {
     pub(super) done_ms: Cell<u64>,
     /// When an upload behind the head ended, by the clock; 0 when there was none.
     pub(super) done_ns: Cell<u64>,
+    /// Does the client send nothing of its body before it has a 100 (RFC 9110 section 10.1.1)?
+    pub(super) awaits_continue: Cell<bool>,
+    /// When the head went out, or the client was told to go on.
+    pub(super) began_ms: Cell<u64>,
     /// Has any byte gone out that is not kept?
     pub(super) consumed: Cell<bool>,
     /// Bytes of the body that went with the head of the first attempt.
@@ -307,6 +311,24 @@ impl Sending {
     /// Does nobody read from the client any more, who would find out by that when it is gone?
     pub(super) const fn is_over(&self) -> bool {
         self.done.get() || self.stopped.get()
+    }
+
+    /// Since when the endpoint is to answer, in milliseconds of the worker's clock; `None` while the client is to send.
+    pub(super) fn asked_ms(&self) -> Option<u64> {
+        match (self.done.get(), self.awaits_continue.get()) {
+            (true, _) => Some(self.done_ms.get()),
+            (false, true) => Some(self.began_ms.get()),
+            (false, false) => None,
+        }
+    }
+
+    /// The client was told to go on, or did not wait for that: is it that which it was waiting for?
+    pub(super) fn on_continue(&self, now_ms: u64) -> bool {
+        let awaited = self.awaits_continue.replace(false);
+        if awaited {
+            self.began_ms.set(now_ms);
+        }
+        awaited
     }
 
     /// Another attempt begins: nothing has gone out yet.

@@ -67,8 +67,12 @@ impl<E: Env> Exchange<'_, E> {
             sending.start.set(start);
             self.tally.bytes_in.set(start as u64);
         }
+        let now_ms = self.shard.alarms.now_ms();
         if is_whole || is_again {
-            sending.on_done(self.shard.alarms.now_ms());
+            sending.on_done(now_ms);
+        } else {
+            sending.began_ms.set(now_ms);
+            sending.awaits_continue.set(self.head.expects_continue() && self.behind_head().is_empty());
         }
         Ok(start)
     }

@@ -47,10 +47,10 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// What the endpoint has taken by `now_ns`: since all of the request was there, as the time that a client takes for its body
-    /// says nothing of the endpoint. Nothing is known while some of it is yet to come.
+    /// says nothing of the endpoint. Nothing is known while the client is to send.
     pub(super) fn endpoint_ns(&self, sending: &Sending, now_ns: u64) -> Option<u64> {
         let since_ns = self.tally.sent_ns.get().max(sending.done_ns.get());
-        sending.done.get().then(|| now_ns.saturating_sub(since_ns))
+        sending.asked_ms().map(|_| now_ns.saturating_sub(since_ns))
     }
 
     /// From the first byte of the answer to the end of an exchange that took so long; 0 without an answer.

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::held::{Exchange, Sending};
+use super::presence::LOOK_MS;
 use super::relay::Inbound;
 use super::send::Writing;
 use super::wire::{Received, frame_chunk, read_while, trailers_aside};
@@ -66,11 +67,12 @@ impl<E: Env> Exchange<'_, E> {
             *sending.kept.borrow_mut() = Some(self.shard.buffers.lend());
         }
         let mut total = sent as u64;
-        let began_ms = self.shard.alarms.now_ms();
         loop {
             self.on_moved(sending);
             if buffer.is_empty() {
-                self.lend_place();
+                if !sending.awaits_continue.get() {
+                    self.lend_place();
+                }
                 buffer = self
                     .read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace, route, sending)
                     .await
@@ -102,7 +104,7 @@ impl<E: Env> Exchange<'_, E> {
                 sending.leftover.set(portion.extra);
                 let now_ms = self.shard.alarms.now_ms();
                 // The time that a body takes counts for nothing: it has a minimum rate instead.
-                sending.due_ms.set(sending.due_ms.get() + (now_ms - began_ms));
+                sending.due_ms.set(sending.due_ms.get() + (now_ms - sending.began_ms.get()));
                 sending.on_done(now_ms);
                 sending.done_ns.set(self.shard.env.now_ns());
                 self.take_place_back();
@@ -141,14 +143,17 @@ impl<E: Env> Exchange<'_, E> {
     ) -> Result<Buffer, Failure> {
         let began_ms = self.shard.alarms.now_ms();
         let patience_ms = pace.allowance_ms(self.listener.idle_ms);
-        let left_ms = |again| match (self.is_grpc, again) {
+        let waited_ms = || self.shard.alarms.now_ms() - began_ms.max(sending.began_ms.get());
+        let left_ms = |_again| match (self.is_grpc, sending.awaits_continue.get()) {
             (true, _) => self.message_ms(&route.timeouts, sending),
-            (false, false) => patience_ms,
-            (false, true) => 0,
+            // It is the endpoint that is waited for, and has a deadline of its own.
+            (false, true) => LOOK_MS,
+            (false, false) => patience_ms.saturating_sub(waited_ms()),
         };
         match read_while(self.client, buffer, self.client_alarm, left_ms).await {
             Received::Bytes(buffer) => {
-                pace.on_received(buffer.len(), self.shard.alarms.now_ms() - began_ms);
+                sending.on_continue(self.shard.alarms.now_ms());
+                pace.on_received(buffer.len(), waited_ms());
                 Ok(buffer)
             }
             // RFC 9112 section 8: a request whose body ends early is incomplete and goes no further.

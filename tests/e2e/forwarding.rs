@@ -301,6 +301,25 @@ fn an_expectation_is_the_endpoints_to_meet(io: Io) {
     gateway.stop();
 }
 
+/// B2, F11 and F16: whoever waits for a 100 is not slow: an endpoint that says nothing is, and its breaker hears of that.
+fn an_endpoint_that_leaves_an_expectation_unanswered_times_out(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::bare(io)
+        .limits("body_min_rate: { rate: 1KiB, grace: 1s }")
+        .cluster_with("app", &[endpoint.address()], "breaker: { consecutive: 1 }")
+        .route("name: all, cluster: app, timeouts: { response_header: 300ms }")
+        .start();
+    let mut client = gateway.client();
+    client.sends("POST /big HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    let mut upstream = endpoint.accepts();
+    upstream.expects_head("POST /big");
+    let answer = client.expects(504);
+    assert_eq!((answer.reason(), answer.announces_close()), ("upstream_timeout", true));
+    assert_eq!(gateway.log_of("/big")["fault"], "upstream");
+    assert_eq!(gateway.client().asks("/after").expects(503).reason(), "breaker_open");
+    gateway.stop();
+}
+
 /// Item 53, RFC 9110 section 10.1.4: TE is ours alone, and goes with a connection option of its name.
 fn te_is_said_anew_with_its_connection_option(io: Io) {
     let mut dialogue = Dialogue::plain(io);
@@ -325,5 +344,6 @@ on_both_drivers![
     trace_and_connect_are_refused,
     max_forwards_counts_hops_of_options,
     an_expectation_is_the_endpoints_to_meet,
+    an_endpoint_that_leaves_an_expectation_unanswered_times_out,
     te_is_said_anew_with_its_connection_option,
 ];

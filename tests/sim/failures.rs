@@ -91,6 +91,61 @@ fn the_response_header_timeout_is_exact_and_a_slow_upload_does_not_count() {
     });
 }
 
+/// Asks for a 100 and sends what it promised so long after that has come.
+async fn upload_when_told(stage: &Stage, takes_ms: u64) -> String {
+    let client = stage.client();
+    say(&client, "PUT /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    let first = response(&client).await.expect("an answer");
+    if !first.starts_with("HTTP/1.1 100 ") {
+        return first;
+    }
+    stage.world.sleep_ms(takes_ms).await;
+    // Who is too late has its answer already.
+    let _sent = client.send(b"hello").await;
+    response(&client).await.expect("an answer")
+}
+
+/// RFC 9110 section 10.1.1: it is for the endpoint to say 100 or what else it has to say, and nobody else's delay until then.
+#[test]
+fn an_endpoint_that_leaves_an_expectation_unanswered_is_late() {
+    let stage = Stage::new(|upstream: Upstream| async move {
+        upstream.request().await;
+        upstream.note_end().await;
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let answer = upload_when_told(&there, 0).await;
+        assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("upstream_timeout"), "{answer}");
+        assert_about(there.world.now_ms(), RESPONSE_HEADER_MS);
+    });
+}
+
+/// A body has its whole grace of a second from its 100 on.
+#[test]
+fn a_late_100_is_no_delay_of_the_client() {
+    let stage = Stage::new(|upstream: Upstream| async move {
+        upstream.request().await;
+        upstream.world.sleep_ms(600).await;
+        upstream.say("HTTP/1.1 100 Continue\r\n\r\n").await;
+        let mut left = 5;
+        while left > 0 {
+            match upstream.end.recv().await {
+                Ok(bytes) if !bytes.is_empty() => left -= bytes.len(),
+                _ => return,
+            }
+        }
+        upstream.world.sleep_ms(600).await;
+        upstream.say(OK).await;
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let answer = upload_when_told(&there, 900).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let late = upload_when_told(&there, 1_400).await;
+        assert!(late.starts_with("HTTP/1.1 408 "), "{late}");
+    });
+}
+
 #[test]
 fn a_client_that_left_cancels_its_request_within_a_second() {
     for resets in [false, true] {

@@ -179,9 +179,9 @@ impl Story<'_> {
             "upstream_body_timeout" | "upstream_write_timeout" => waited_ms + SLACK_MS >= BODY_IDLE_MS,
             "bad_response" | "bad_response_body" | "interim_flood" | "unasked_switch" => mood == Mood::Wild,
             "bad_request" | "bad_request_body" => self.request.flaw.is_some(),
-            "client_abort" | "client_body_timeout" | "client_header_timeout" | "client_write_timeout" => {
-                !self.dialogue.plan.is_fair() || self.request.expects
-            }
+            // One who has a final answer instead of its 100 takes its request back.
+            "client_abort" => !self.dialogue.plan.is_fair() || self.request.expects && status.is_some(),
+            "client_body_timeout" | "client_header_timeout" | "client_write_timeout" => !self.dialogue.plan.is_fair(),
             _ => false,
         };
         (!fits).then(|| format!("no ground for it; rock {:?}, last attempt {}", self.rock, told(last)))
