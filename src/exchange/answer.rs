@@ -99,21 +99,22 @@ impl<E: Env> Exchange<'_, E> {
         let body = self.response_body(response.body());
         let close = early || !self.may_persist() || body == ResponseBody::UntilClose;
         let mut head = self.shard.buffers.lend();
-        self.tell_timing();
-        let added = self.added.take();
-        let how = ResponseOut {
-            version: self.head.version(),
-            request_id: self.request_id(),
-            date: &self.shard.date(),
-            edits: &awaited.tries.route.response_edits,
-            added: &lines(&added),
-            body,
-            close,
-            keep_alive_10: !close && self.is_old_client(),
-            trailers: self.head.accepts_trailers(),
-        };
-        encode_response(head.sink(), buffer.filled(), response, &how);
-        drop(added);
+        {
+            let added = self.added.take();
+            let mut place = None;
+            let how = ResponseOut {
+                version: self.head.version(),
+                request_id: self.request_id(),
+                date: &self.shard.date(),
+                edits: &awaited.tries.route.response_edits,
+                added: &lines(&added, self.timing_line(&mut place)),
+                body,
+                close,
+                keep_alive_10: !close && self.is_old_client(),
+                trailers: self.head.accepts_trailers(),
+            };
+            encode_response(head.sink(), buffer.filled(), response, &how);
+        }
         let reply = Reply { status: response.status(), body, hops: self.hops(response, buffer.filled()) };
         buffer.consume(response.len());
         let mut inbound = Inbound::new(response.body(), 0, decoder);

@@ -192,9 +192,12 @@ impl Added {
     }
 }
 
-/// What [`Added::take`] gave, as lines.
-pub(super) fn lines((buffer, limit): &(Option<Buffer>, Option<DecisionLines>)) -> [&[u8]; 2] {
-    [buffer.as_ref().map_or(b"", Buffer::filled), limit.as_ref().map_or(b"", DecisionLines::bytes)]
+/// What [`Added::take`] gave, and what took how long, as lines.
+pub(super) fn lines<'l>(
+    (buffer, limit): &'l (Option<Buffer>, Option<DecisionLines>),
+    timing: &'l [u8],
+) -> [&'l [u8]; 3] {
+    [buffer.as_ref().map_or(b"", Buffer::filled), timing, limit.as_ref().map_or(b"", DecisionLines::bytes)]
 }
 
 /// How an exchange left its connection.

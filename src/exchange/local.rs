@@ -125,8 +125,8 @@ impl<E: Env> Exchange<'_, E> {
         if let Some(failure) = local.failure().filter(|_| self.adopted.snapshot.reason_header) {
             add("X-Gateway-Reason", failure.verdict().label.as_bytes());
         }
-        self.tell_timing();
         let added = self.added.take();
+        let mut place = None;
         let reply = LocalReply {
             status,
             body,
@@ -139,7 +139,7 @@ impl<E: Env> Exchange<'_, E> {
             keep_alive_10: !close && self.is_old_client(),
             extra: &extra[..extras],
             edits: self.route().map_or(&self.shard.no_edits, |route| &route.response_edits),
-            added: &lines(&added),
+            added: &lines(&added, self.timing_line(&mut place)),
         };
         encode_local(out, &reply);
         (status, if reply.head_only { 0 } else { body.len() })

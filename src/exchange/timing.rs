@@ -2,7 +2,7 @@
 
 use super::held::{Exchange, Sending};
 use crate::net::Env;
-use crate::telemetry::{Stage, push_millis};
+use crate::telemetry::{Millis, Stage};
 
 impl<E: Env> Exchange<'_, E> {
     /// Its route is known.
@@ -83,14 +83,12 @@ impl<E: Env> Exchange<'_, E> {
         }
     }
 
-    /// Tells a trusted peer, if it is to be told, what took how long (<https://www.w3.org/TR/server-timing/>).
-    pub(super) fn tell_timing(&self) {
+    /// What a trusted peer, if it is to be told, is told of what took how long; empty for others (<https://www.w3.org/TR/server-timing/>).
+    pub(super) fn timing_line<'t>(&self, place: &'t mut Option<Millis>) -> &'t [u8] {
         if !self.adopted.snapshot.server_timing || !self.is_trusted {
-            return;
+            return b"";
         }
         let tally = &self.tally;
-        let mut added = self.added.response.borrow_mut();
-        let out = added.get_or_insert_with(|| self.shard.buffers.lend()).sink();
         let waits = [
             (&b", admit;dur="[..], tally.admit_ns.get()),
             (b", queue;dur=", tally.queue_ns.get()),
@@ -98,7 +96,6 @@ impl<E: Env> Exchange<'_, E> {
             (b", upstream;dur=", tally.first_byte_ns.get()),
         ];
         let head = (&b"Server-Timing: head;dur="[..], tally.head_ns);
-        push_millis(out, std::iter::once(head).chain(waits.into_iter().filter(|(_, ns)| *ns > 0)));
-        out.extend_from_slice(b"\r\n");
+        Millis::write(place, std::iter::once(head).chain(waits.into_iter().filter(|(_, ns)| *ns > 0)), b"\r\n")
     }
 }

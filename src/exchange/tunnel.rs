@@ -131,7 +131,7 @@ impl<'a, E: Env> Exchange<'a, E> {
     ) -> Result<(), Failure> {
         let route = awaited.tries.route;
         let mut head = self.shard.buffers.lend();
-        let mut told = lines(&self.added.take()).concat();
+        let mut told = lines(&self.added.take(), b"").concat();
         if let Some(answer) = self.answer_to_key(awaited) {
             told.extend_from_slice(format!("Sec-WebSocket-Accept: {answer}\r\n").as_bytes());
         }

@@ -271,21 +271,35 @@ impl Line<'_> {
     }
 }
 
-/// Appends each of some words with milliseconds behind it, three decimals, cut and not rounded.
-///
-/// # Panics
-/// They are more than five, or longer than two dozen bytes.
-#[inline]
-pub fn push_millis<'w>(out: &mut Vec<u8>, members: impl IntoIterator<Item = (&'w [u8], u64)>) {
+/// Memory for some words with milliseconds behind each, three decimals, cut and not rounded.
+#[derive(Debug)]
+pub struct Millis {
+    bytes: [u8; Self::ROOM],
+}
+
+impl Millis {
     const ROOM: usize = 7 * AHEAD;
-    let mut room = [0; ROOM];
-    let mut line = Line { room: &mut room, is_plain: true };
-    for (word, ns) in members {
-        line.put(word);
-        line.millis(b"", ns);
+
+    /// Each word with its milliseconds, and `end` behind the last, written where they are to stay.
+    ///
+    /// # Panics
+    /// They are more than five, or longer than two dozen bytes.
+    #[inline]
+    pub fn write<'t, 'w>(
+        place: &'t mut Option<Self>,
+        members: impl IntoIterator<Item = (&'w [u8], u64)>,
+        end: &[u8],
+    ) -> &'t [u8] {
+        let Self { bytes } = place.insert(Self { bytes: [0; Self::ROOM] });
+        let mut line = Line { room: bytes, is_plain: true };
+        for (word, ns) in members {
+            line.put(word);
+            line.millis(b"", ns);
+        }
+        line.put(end);
+        let length = Self::ROOM - line.room.len();
+        &bytes[..length]
     }
-    let length = ROOM - line.room.len();
-    out.extend_from_slice(&room[..length]);
 }
 
 /// Room that a member's name and a number, or an address, have at once.

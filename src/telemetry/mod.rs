@@ -26,7 +26,7 @@ pub use counters::{
     CAPS, CLASSES, Cells, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, Histogram, METHODS, PROTOCOLS,
     REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,
 };
-pub use json::{Lines, push_millis};
+pub use json::{Lines, Millis};
 pub use latency::{LATENCY_BUCKETS, LATENCY_SERIES, Latencies, LatencySeries, Spread, latency_bound_ns};
 pub use metrics::{Format, Reloads, RolloutView, Scrape, UpgradeCounts, render_metrics};
 pub use policy_syncs::PolicySyncs;

@@ -85,9 +85,9 @@ fn addresses_and_numbers_are_written_as_the_standard_library_does() {
         assert!(line.contains(&format!("\"client_ip\":\"{ip}\"")), "{line}");
         assert!(line.contains(&format!("\"endpoint\":\"{endpoint}\"")), "{line}");
     }
-    let mut text = Vec::new();
-    push_millis(&mut text, [(&[b'x'; 24][..], u64::MAX); 5]);
-    assert!(text.ends_with(b".551"), "five of the longest have room");
+    let mut place = None;
+    let text = Millis::write(&mut place, [(&[b'x'; 24][..], u64::MAX); 5], b"\r\n");
+    assert!(text.ends_with(b".551\r\n"), "five of the longest have room");
     let endpoint = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 443);
     assert!(line(&Record { endpoint: Some(endpoint), ..full() }).contains("\"endpoint\":\"[::1]:443\""));
     for (duration_ns, shown) in [
@@ -97,9 +97,8 @@ fn addresses_and_numbers_are_written_as_the_standard_library_does() {
         (12_345_678_999, "12345.678"),
         (u64::MAX, "18446744073709.551"),
     ] {
-        let mut text = Vec::new();
-        push_millis(&mut text, [(&b"a="[..], duration_ns), (b";b=", 0)]);
-        assert_eq!(String::from_utf8_lossy(&text), format!("a={shown};b=0.000"));
+        let text = Millis::write(&mut place, [(&b"a="[..], duration_ns), (b";b=", 0)], b"");
+        assert_eq!(String::from_utf8_lossy(text), format!("a={shown};b=0.000"));
         let line = line(&Record { duration_ns, ..full() });
         assert!(line.contains(&format!("\"duration_ms\":{shown},")), "{line}");
     }
