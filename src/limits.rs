@@ -191,8 +191,8 @@ pub const CERTIFICATE_TEXT_BYTES: usize = 2048;
 pub const ROUTE_SERIES: usize = 1024;
 /// Clusters with latencies of their own; the rest share `other`.
 pub const CLUSTER_SERIES: usize = 256;
-/// At a cluster's cap, one in so many requests whose endpoint has no idle connection closes one of another endpoint instead of
-/// using it, so that connections follow the balancer.
+/// At a cluster's cap, one in so many requests whose endpoint has no idle connection closes one of another endpoint, or the one
+/// that it waited for, instead of using it, so that connections follow the balancer.
 pub const INSISTS_ONE_IN: u64 = 8;
 /// One in so many requests has its shortest stages timed.
 pub const TIMED_ONE_IN: u32 = 16;

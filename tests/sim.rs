@@ -53,6 +53,8 @@ mod picks;
 mod pipe;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/queues.rs"]
+mod queues;
 #[path = "sim/reach.rs"]
 mod reach;
 #[path = "sim/reasons.rs"]

@@ -58,63 +58,97 @@ pub(super) struct Patience {
 
 type Opened<'a, E> = Result<(Attempt<'a, E>, Lease<<E as Env>::Stream>), Refused<'a, E>>;
 
+/// What a request gets without a wait.
+enum AtOnce<'a, E: Env> {
+    /// A connection that rested.
+    Connection(Attempt<'a, E>, Lease<E::Stream>),
+    /// Leave to open one.
+    Credit(Attempt<'a, E>, Credit<E::Stream>),
+    /// Nothing; where its endpoint stands in the cluster.
+    Nothing(usize),
+}
+
 impl<E: Env> Exchange<'_, E> {
     /// An endpoint and a connection to it.
     pub(super) async fn open<'w>(&'w self, wanted: &Wanted<'w>) -> Opened<'w, E> {
         let (shard, cluster) = (&**self.shard, wanted.cluster);
         // First come first served: who comes now does not overtake those who wait.
         let waits = cluster.is_capped && cluster.state.waiting() > 0;
-        let Some(attempt) = self.pick(wanted) else { return Err(Refused::NoneFit) };
-        if !waits {
-            if wanted.may_reuse
-                && let Some(upstream) = self.lease_idle(attempt.endpoint())
-            {
-                return Ok((attempt, upstream));
+        let drawn = if waits {
+            // The balancer is asked when the turn has come: whoever it names has had a turn by that.
+            shard.best_tier(wanted).ok_or(Refused::NoneFit)?;
+            None
+        } else {
+            let attempt = self.pick(wanted).ok_or(Refused::NoneFit)?;
+            match self.at_once(wanted, attempt) {
+                AtOnce::Connection(attempt, upstream) => return Ok((attempt, upstream)),
+                AtOnce::Credit(attempt, credit) => return self.connect(wanted, attempt, credit).await,
+                AtOnce::Nothing(index) => Some(index),
             }
-            if let Some(credit) = shard.queues.try_credit(&cluster.state) {
-                return self.connect(wanted, attempt, credit).await;
-            }
-            // At the cap an idle connection elsewhere in the cluster is worth more than the balancer's choice; but not always,
-            // or the others would keep the cap to themselves, and an endpoint that comes back would not even get its trial.
-            let insists = attempt.is_trial() || shard.rng.borrow_mut().below(limits::INSISTS_ONE_IN) == 0;
-            if !insists && let Some(opened) = self.use_any_idle(wanted) {
-                return Ok(opened);
-            }
-            if let Some(upstream) = shard.try_take_idle(cluster)
-                && !cluster.state.is_over()
-            {
-                // Its place under the cap is ours at once: given back, it might be somebody else's.
-                let Upstream { credit, stream, .. } = *upstream;
-                credit.set_idle(false);
-                drop(stream);
-                return self.connect(wanted, attempt, credit).await;
-            }
-        }
-        drop(attempt);
+        };
         let joined_ns = shard.env.now_ns();
         let turn = self.wait_for_connection(wanted).await;
         wanted.now_ns.set(shard.env.now_ns());
         self.tally.ready_ns.set(wanted.now_ns.get());
         self.tally.queue_ns.set(self.tally.queue_ns.get() + wanted.now_ns.get().saturating_sub(joined_ns).max(1));
-        match turn.map_err(Refused::Other)? {
-            Turn::Credit(credit) => match self.pick(wanted) {
-                Some(attempt) => self.connect(wanted, attempt, credit).await,
-                None => Err(Refused::NoneFit),
-            },
-            Turn::Connection(upstream) => self.use_granted(wanted, upstream).await,
+        let turn = turn.map_err(Refused::Other)?;
+        let attempt = self.pick_in_turn(wanted, drawn).ok_or(Refused::NoneFit)?;
+        match turn {
+            Turn::Credit(credit) => self.connect(wanted, attempt, credit).await,
+            Turn::Connection(upstream) => self.use_granted(wanted, attempt, upstream).await,
         }
+    }
+
+    /// What there is for an attempt while nobody waits.
+    fn at_once<'w>(&'w self, wanted: &Wanted<'w>, attempt: Attempt<'w, E>) -> AtOnce<'w, E> {
+        let (shard, cluster) = (&**self.shard, wanted.cluster);
+        if wanted.may_reuse
+            && let Some(upstream) = self.lease_idle(attempt.endpoint())
+        {
+            return AtOnce::Connection(attempt, upstream);
+        }
+        if let Some(credit) = shard.queues.try_credit(&cluster.state) {
+            return AtOnce::Credit(attempt, credit);
+        }
+        if !self.insists(&attempt)
+            && let Some((attempt, upstream)) = self.use_any_idle(wanted, attempt.index)
+        {
+            return AtOnce::Connection(attempt, upstream);
+        }
+        if let Some(upstream) = shard.try_take_idle(cluster)
+            && !cluster.state.is_over()
+        {
+            // Its place under the cap is ours at once: given back, it might be somebody else's.
+            let Upstream { credit, stream, .. } = *upstream;
+            credit.set_idle(false);
+            drop(stream);
+            return AtOnce::Credit(attempt, credit);
+        }
+        AtOnce::Nothing(attempt.index)
+    }
+
+    /// At the cap a connection to another endpoint is worth more than the balancer's choice; but not always, or the others
+    /// would keep the cap to themselves, and an endpoint that comes back would not even get its trial.
+    fn insists(&self, attempt: &Attempt<'_, E>) -> bool {
+        attempt.is_trial() || self.shard.rng.borrow_mut().below(limits::INSISTS_ONE_IN) == 0
+    }
+
+    /// An endpoint for one who waited: what the balancer said before, while it still holds.
+    fn pick_in_turn<'w>(&'w self, wanted: &Wanted<'w>, drawn: Option<usize>) -> Option<Attempt<'w, E>> {
+        let is_of_best = |at: &usize| self.shard.best_tier(wanted).is_some_and(|tier| tier.contains(at));
+        drawn.filter(is_of_best).and_then(|at| self.pick_this(wanted, at)).or_else(|| self.pick(wanted))
     }
 
     fn lease_idle(&self, endpoint: &Endpoint) -> Option<Lease<E::Stream>> {
         self.shard.lease_idle(endpoint).inspect(|_| self.tally.on_reused())
     }
 
-    /// An idle connection to any endpoint that may be tried, unless the key decides where the request goes.
-    fn use_any_idle<'w>(&'w self, wanted: &Wanted<'w>) -> Option<(Attempt<'w, E>, Lease<E::Stream>)> {
+    /// An idle connection to any endpoint of that one's tier that may be tried, unless the key decides where the request goes.
+    fn use_any_idle<'w>(&'w self, wanted: &Wanted<'w>, picked: usize) -> Option<(Attempt<'w, E>, Lease<E::Stream>)> {
         if !wanted.may_reuse || wanted.cluster.key.is_some() {
             return None;
         }
-        for index in 0..wanted.cluster.endpoints.len() {
+        for index in wanted.cluster.tier_of(picked) {
             if let Some(attempt) = self.pick_this(wanted, index)
                 && let Some(upstream) = self.lease_idle(attempt.endpoint())
             {
@@ -124,28 +158,49 @@ impl<E: Env> Exchange<'_, E> {
         None
     }
 
-    /// A connection that somebody returned for us: to be used as it is if its endpoint may be tried.
-    async fn use_granted<'w>(&'w self, wanted: &Wanted<'w>, mut upstream: Lease<E::Stream>) -> Opened<'w, E> {
+    /// A connection that somebody returned for us: used as it is if the attempt settles for its endpoint.
+    async fn use_granted<'w>(
+        &'w self,
+        wanted: &Wanted<'w>,
+        attempt: Attempt<'w, E>,
+        mut upstream: Lease<E::Stream>,
+    ) -> Opened<'w, E> {
+        let is_usable = wanted.may_reuse && upstream.stream.pending() == Pending::Nothing;
+        let settled = if is_usable { self.settle_for(wanted, attempt, upstream.endpoint) } else { Err(attempt) };
+        match settled {
+            Ok(attempt) => {
+                upstream.reused = true;
+                upstream.rested_ms = 0;
+                self.shard.counters.upstream_reuses.add(1);
+                self.tally.on_reused();
+                Ok((attempt, upstream))
+            }
+            Err(attempt) => {
+                // Its place under the cap is ours all the same.
+                let Upstream { credit, stream, .. } = *upstream;
+                drop(stream);
+                self.connect(wanted, attempt, credit).await
+            }
+        }
+    }
+
+    /// The attempt at that endpoint, if it is the one that was picked, or one of the same tier that may be tried and the attempt
+    /// does not insist; otherwise as it was.
+    fn settle_for<'w>(
+        &'w self,
+        wanted: &Wanted<'w>,
+        attempt: Attempt<'w, E>,
+        endpoint: EndpointId,
+    ) -> Result<Attempt<'w, E>, Attempt<'w, E>> {
         let cluster = wanted.cluster;
-        let index = cluster.ids.iter().position(|id| *id == upstream.endpoint);
-        let is_free = cluster.key.is_none() && wanted.may_reuse && upstream.stream.pending() == Pending::Nothing;
-        if is_free
-            && let Some(index) = index
-            && let Some(attempt) = self.pick_this(wanted, index)
-        {
-            upstream.reused = true;
-            upstream.rested_ms = 0;
-            self.shard.counters.upstream_reuses.add(1);
-            self.tally.on_reused();
-            return Ok((attempt, upstream));
+        if attempt.endpoint().id == endpoint {
+            return Ok(attempt);
         }
-        // Its place under the cap is ours all the same.
-        let Upstream { credit, stream, .. } = *upstream;
-        drop(stream);
-        match self.pick(wanted) {
-            Some(attempt) => self.connect(wanted, attempt, credit).await,
-            None => Err(Refused::NoneFit),
+        if cluster.key.is_some() || self.insists(&attempt) {
+            return Err(attempt);
         }
+        let index = cluster.tier_of(attempt.index).find(|at| cluster.ids[*at] == endpoint);
+        index.and_then(|at| self.pick_this(wanted, at)).ok_or(attempt)
     }
 
     async fn connect<'w>(

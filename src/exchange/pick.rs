@@ -131,6 +131,20 @@ impl<E: Env> Candidates for Choice<'_, E> {
     }
 }
 
+#[cold]
+fn find_leniently<T>(wanted: &Wanted<'_>, mut look: impl FnMut(Range<usize>, Lenience) -> Option<T>) -> Option<T> {
+    let (again, open) = (wanted.again, wanted.cluster.fail_open);
+    let resting = Lenience { resting: true, ..Lenience::default() };
+    let steps = [
+        (true, resting),
+        (again, Lenience { tried: true, ..resting }),
+        (open, Lenience { unhealthy: true, ..resting }),
+        (open && again, Lenience { unhealthy: true, tried: true, ..resting }),
+    ];
+    let lenient = steps.into_iter().filter(|(may, _)| *may).map(|(_, lenience)| lenience);
+    lenient.into_iter().find_map(|lenience| wanted.cluster.tiers.iter().find_map(|tier| look(tier.clone(), lenience)))
+}
+
 impl<E: Env> Exchange<'_, E> {
     /// An endpoint for the next attempt; `None` when none may be tried.
     pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
@@ -147,42 +161,55 @@ impl<E: Env> Shard<E> {
     /// An endpoint: of the best tier that has one, and only if there is none, one that something speaks against.
     pub(super) fn pick<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
         let cluster = wanted.cluster;
-        let mut lane = wanted.lane.borrow_mut();
         if matches!(cluster.strategy, Strategy::LeastConnections | Strategy::LeastSaturated | Strategy::P2c) {
             let others = |at: usize| self.fleet.in_flight_elsewhere(self.worker, cluster.ids[at]);
-            lane.elsewhere.refresh(wanted.now_ns.get(), cluster.ids.len(), others);
+            wanted.lane.borrow_mut().elsewhere.refresh(wanted.now_ns.get(), cluster.ids.len(), others);
         }
-        drop(lane);
+        self.find_tier(wanted, |tier, lenience| self.pick_in(wanted, tier, lenience))
+    }
+
+    /// The tier that an endpoint would be picked of; `None` when none may be tried. The balancer hears nothing of it.
+    pub(super) fn best_tier<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Range<usize>> {
+        self.find_tier(wanted, |tier, lenience| {
+            let lane = wanted.lane.borrow();
+            let choice = self.choice(wanted, tier.clone(), wanted.tried, lenience, &lane.elsewhere);
+            tier.clone().any(|at| choice.share(at) > 0).then_some(tier)
+        })
+    }
+
+    /// What `look` finds first: in the tiers from the best on, then in those that are slow, then with more and more lenience.
+    fn find_tier<T>(
+        &self,
+        wanted: &Wanted<'_>,
+        mut look: impl FnMut(Range<usize>, Lenience) -> Option<T>,
+    ) -> Option<T> {
+        let cluster = wanted.cluster;
         let slow = if cluster.tiers.len() > 1 { cluster.state.slow_tiers() } else { 0 };
         let is_slow = |tier: &Range<usize>| slow != 0 && slow >> (cluster.endpoints[tier.start].priority & 63) & 1 == 1;
         let strict = Lenience::default();
         for tier in cluster.tiers.iter().filter(|tier| !is_slow(tier)) {
-            if let Some(attempt) = self.pick_in(wanted, tier.clone(), strict) {
-                return Some(attempt);
+            if let Some(found) = look(tier.clone(), strict) {
+                return Some(found);
             }
         }
         for tier in cluster.tiers.iter().filter(|tier| is_slow(tier)) {
-            if let Some(attempt) = self.pick_in(wanted, tier.clone(), strict) {
-                return Some(attempt);
+            if let Some(found) = look(tier.clone(), strict) {
+                return Some(found);
             }
         }
-        self.pick_leniently(wanted)
+        find_leniently(wanted, look)
     }
 
-    #[cold]
-    fn pick_leniently<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Attempt<'w, E>> {
-        let (again, open) = (wanted.again, wanted.cluster.fail_open);
-        let resting = Lenience { resting: true, ..Lenience::default() };
-        let steps = [
-            (true, resting),
-            (again, Lenience { tried: true, ..resting }),
-            (open, Lenience { unhealthy: true, ..resting }),
-            (open && again, Lenience { unhealthy: true, tried: true, ..resting }),
-        ];
-        let lenient = steps.into_iter().filter(|(may, _)| *may).map(|(_, lenience)| lenience);
-        lenient.into_iter().find_map(|lenience| {
-            wanted.cluster.tiers.iter().find_map(|tier| self.pick_in(wanted, tier.clone(), lenience))
-        })
+    fn choice<'c>(
+        &'c self,
+        wanted: &Wanted<'c>,
+        tier: Range<usize>,
+        tried: &'c Tried,
+        lenience: Lenience,
+        elsewhere: &'c InFlightView,
+    ) -> Choice<'c, E> {
+        let (now_ms, now_ns) = (self.alarms.now_ms(), wanted.now_ns.get());
+        Choice { shard: self, cluster: wanted.cluster, tier, tried, lenience, elsewhere, now_ms, now_ns }
     }
 
     fn pick_in<'w>(&'w self, wanted: &Wanted<'w>, tier: Range<usize>, lenience: Lenience) -> Option<Attempt<'w, E>> {
@@ -192,16 +219,7 @@ impl<E: Env> Shard<E> {
         loop {
             let index = {
                 let lane = &mut *wanted.lane.borrow_mut();
-                let choice = Choice {
-                    shard: self,
-                    cluster,
-                    tier: tier.clone(),
-                    tried: &tried,
-                    lenience,
-                    elsewhere: &lane.elsewhere,
-                    now_ms: self.alarms.now_ms(),
-                    now_ns: wanted.now_ns.get(),
-                };
+                let choice = self.choice(wanted, tier.clone(), &tried, lenience, &lane.elsewhere);
                 let draw = || self.rng.borrow_mut().u64();
                 lane.balancer.try_pick(&choice, cluster.ring.as_ref(), wanted.key, draw)?
             };
@@ -216,18 +234,13 @@ impl<E: Env> Shard<E> {
     }
 
     fn pick_this<'w>(&'w self, wanted: &Wanted<'w>, at: usize) -> Option<Attempt<'w, E>> {
-        let lane = wanted.lane.borrow();
-        let choice = Choice {
-            shard: self,
-            cluster: wanted.cluster,
-            tier: 0..wanted.cluster.endpoints.len(),
-            tried: wanted.tried,
-            lenience: Lenience { resting: false, tried: wanted.again, unhealthy: false },
-            elsewhere: &lane.elsewhere,
-            now_ms: self.alarms.now_ms(),
-            now_ns: wanted.now_ns.get(),
+        let is_fit = {
+            let lane = wanted.lane.borrow();
+            let lenience = Lenience { resting: false, tried: wanted.again, unhealthy: false };
+            let everywhere = 0..wanted.cluster.endpoints.len();
+            self.choice(wanted, everywhere, wanted.tried, lenience, &lane.elsewhere).share(at) > 0
         };
-        if choice.share(at) == 0 { None } else { self.enter(wanted.cluster, at) }
+        if is_fit { self.enter(wanted.cluster, at) } else { None }
     }
 
     pub(super) fn enter<'w>(&'w self, cluster: &'w Cluster, index: usize) -> Option<Attempt<'w, E>> {

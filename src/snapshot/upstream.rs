@@ -60,6 +60,15 @@ pub struct Cluster {
     pub series: usize,
 }
 
+impl Cluster {
+    /// The tier of the endpoint at this place.
+    #[must_use]
+    pub fn tier_of(&self, at: usize) -> Range<usize> {
+        let tier = self.tiers.iter().find(|tier| tier.contains(&at));
+        tier.cloned().expect("every endpoint is of a tier")
+    }
+}
+
 /// How a silent endpoint of HTTP/2 is asked for a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pings {

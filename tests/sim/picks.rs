@@ -74,8 +74,7 @@ impl Inspector {
         }
         let tier_of = |address| move |rules: &crate::watched::Rules| rules.tiers.get(&address).copied();
         let is_behind = rules().all(|rules| tier_of(address)(rules) > tier_of(rock)(rules));
-        let is_capped = rules().any(|rules| rules.cap > 0);
-        if is_behind && !is_capped && watched.state.slow_tiers() == 0 {
+        if is_behind && watched.state.slow_tiers() == 0 {
             problems.push(format!("it is of a tier behind that of {rock}"));
         }
         problems

@@ -1,0 +1,116 @@
+//! Directed tests of queues: whoever waits for a connection goes where the balancer says, as if there had been room.
+
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+
+use crate::pipe::End;
+use crate::settings::{BreakerSettings, QueueSettings, Settings};
+use crate::stage::{Stage, Upstream, response};
+
+const GET: &[u8] = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+const BAD: &str = "HTTP/1.1 500 Bad\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const LAST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Two endpoints with fewer connections than there are clients; one failure keeps an endpoint away for a while.
+fn crowded(cap: usize) -> Settings {
+    let mut settings = Settings::plain([0, 1]);
+    settings.request_ms = 10_000;
+    let app = &mut settings.clusters[0];
+    (app.cap, app.queue) = (cap, Some(QueueSettings { max: 50, timeout_ms: 5_000 }));
+    app.breaker = Some(BreakerSettings { min_requests: 100, consecutive: 1, open_ms: 100, probes: 1, close_after: 1 });
+    settings
+}
+
+/// Answers what it is asked; the endpoint `ill` fails on connections of the first moment.
+async fn serve(upstream: Upstream, ill: usize) {
+    let is_ill = upstream.at.1 == ill && upstream.world.now_ms() < 50;
+    while upstream.request().await.is_some() {
+        upstream.note(format!("asked {}", upstream.at.1));
+        upstream.world.sleep_ms(5).await;
+        upstream.say(if is_ill { BAD } else { OK }).await;
+    }
+}
+
+async fn ask(there: &Stage, end: &End) -> String {
+    end.send(GET).await.expect("the gateway listens");
+    there.world.within(10_000, response(end)).await.flatten().expect("an answer")
+}
+
+/// Clients that ask again as soon as they are answered.
+async fn crowd(there: &Stage, clients: usize, times: usize) {
+    let asks_on = async |_| {
+        let client = there.client();
+        for _ in 0..times {
+            let answer = ask(there, &client).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+    };
+    join_all((0..clients).map(asks_on)).await;
+}
+
+/// Who was asked, in order.
+fn asked(there: &Stage) -> Vec<String> {
+    there.noted().into_iter().filter(|note| note.starts_with("asked")).collect()
+}
+
+fn share_of(asked: &[String], endpoint: usize) -> usize {
+    asked.iter().filter(|note| **note == format!("asked {endpoint}")).count()
+}
+
+/// The queue never empties, so that no connection ever rests: each goes from hand to hand.
+#[test]
+fn an_endpoint_that_returns_finds_room_behind_a_queue() {
+    let stage = Stage::with(1, &crowded(2), &[(0, 0), (0, 1)], |upstream| serve(upstream, 1));
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let first = there.client();
+        while !ask(&there, &first).await.starts_with("HTTP/1.1 500 ") {}
+        drop(first);
+        let before = asked(&there).len();
+        crowd(&there, 5, 100).await;
+        let asked = asked(&there);
+        let returned = share_of(&asked[before..], 1);
+        assert!((100..=400).contains(&returned), "{returned} of 500");
+    });
+}
+
+#[test]
+fn the_better_tier_is_gone_back_to_behind_a_queue() {
+    let mut settings = crowded(2);
+    settings.clusters[0].endpoints[1].priority = 1;
+    let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream| serve(upstream, 0));
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let first = there.client();
+        assert!(ask(&there, &first).await.starts_with("HTTP/1.1 500 "));
+        drop(first);
+        crowd(&there, 5, 40).await;
+        let asked = asked(&there);
+        assert!(share_of(&asked[..20], 1) > 15, "it fails over: {asked:?}");
+        assert_eq!(share_of(&asked[100..], 1), 0, "and back: {asked:?}");
+    });
+}
+
+/// A request that waits is one draw of the balancer's, as any other.
+#[test]
+fn who_waits_takes_one_turn_of_the_balancer() {
+    let mut settings = crowded(1);
+    for balance in ["round_robin", "weighted_round_robin"] {
+        settings.clusters[0].balance = balance;
+        let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+            upstream.request().await;
+            upstream.note(format!("asked {}", upstream.at.1));
+            upstream.world.sleep_ms(5).await;
+            upstream.say(LAST).await;
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            crowd(&there, 4, 25).await;
+            let asked = asked(&there);
+            let (one, other) = (share_of(&asked, 0), share_of(&asked, 1));
+            assert!(one.abs_diff(other) <= 2 && one + other == 100, "{balance}: {one} and {other}");
+        });
+    }
+}
