@@ -166,10 +166,11 @@ async fn rest<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
     let _idle = Gauge::new(&client.shard.counters.connections_idle);
     let mut readable = pin!(client.stream.readable());
     loop {
-        if is_over(client, due_ms) {
+        // In a drain nobody is parked: this began before it.
+        if is_over(client, 0, due_ms) {
             return false;
         }
-        client.alarm.set(client.shard.rests_until(due_ms));
+        client.alarm.set(client.shard.rests_until(0, due_ms));
         if let Ok(ready) = client.alarm.race(readable.as_mut()).await {
             return ready.is_ok();
         }
@@ -285,17 +286,18 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     let due_ms = began_ms + first_bytes_bound(client);
     let lent = shard.buffers.lent();
     if is_ready || lent <= limits::BUFFERS_IDLE {
-        return wait_with_buffer(client, buffer, due_ms).await;
+        return wait_with_buffer(client, buffer, began_ms, due_ms).await;
     }
-    if lent > limits::BUFFERS_HOT {
+    // What comes to rest in a drain does not rest for long.
+    if lent > limits::BUFFERS_HOT && !shard.is_draining() {
         return Err(Pause::Park(due_ms));
     }
     loop {
-        if shard.is_draining() && is_over(client, due_ms) {
+        if shard.is_draining() && is_over(client, began_ms, due_ms) {
             return Err(Pause::End(Next::Close));
         }
         let looks_ms = if shard.is_draining() { due_ms } else { due_ms.min(began_ms + limits::PARK_AFTER_MS) };
-        client.alarm.set(shard.rests_until(looks_ms));
+        client.alarm.set(shard.rests_until(began_ms, looks_ms));
         let (read, back) = client.stream.read_until(buffer, &client.alarm).await;
         buffer = back;
         match read {
@@ -308,22 +310,27 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     }
 }
 
-/// Is the wait for a request over? A worker that drains waits a short while, and what has come by then is a request that
-/// was accepted.
-fn is_over<E: Env>(client: &Client<E>, due_ms: u64) -> bool {
+/// Is the wait for a request over that began at `since_ms`? A worker that drains waits a short while, and what has come by
+/// then is a request that was accepted.
+fn is_over<E: Env>(client: &Client<E>, since_ms: u64, due_ms: u64) -> bool {
     let shard = &client.shard;
-    shard.alarms.now_ms() >= due_ms || shard.waits_for_nobody() && client.stream.pending() != Pending::Bytes
+    shard.alarms.now_ms() >= due_ms || shard.waits_for_nobody(since_ms) && client.stream.pending() != Pending::Bytes
 }
 
 /// Waits for the first bytes to the end, buffer in hand: while few buffers are out, parking would cost more than it saves.
-async fn wait_with_buffer<E: Env>(client: &Client<E>, buffer: Buffer, due_ms: u64) -> Result<Buffer, Pause> {
+async fn wait_with_buffer<E: Env>(
+    client: &Client<E>,
+    buffer: Buffer,
+    since_ms: u64,
+    due_ms: u64,
+) -> Result<Buffer, Pause> {
     let mut read = pin!(client.stream.read(buffer));
     loop {
         // The operation is abandoned only on the way to the close of its connection.
-        if is_over(client, due_ms) {
+        if is_over(client, since_ms, due_ms) {
             return Err(Pause::End(Next::Close));
         }
-        client.alarm.set(client.shard.rests_until(due_ms));
+        client.alarm.set(client.shard.rests_until(since_ms, due_ms));
         if let Ok((read, filled)) = client.alarm.race(read.as_mut()).await {
             return if matches!(read, Ok(count) if count > 0) { Ok(filled) } else { Err(Pause::End(Next::Close)) };
         }

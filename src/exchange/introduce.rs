@@ -102,15 +102,16 @@ async fn read_more<E: Env>(
     seen: Buffer,
 ) -> Result<Buffer, Unknown> {
     // It is abandoned only on the way to the close of its connection.
+    let since_ms = shard.alarms.now_ms();
     let mut read = pin!(stream.read(seen));
     loop {
         if alarm.now_ms() >= due_ms {
             return Err(Unknown::Refused);
         }
-        if shard.waits_for_nobody() && stream.pending() != Pending::Bytes {
+        if shard.waits_for_nobody(since_ms) && stream.pending() != Pending::Bytes {
             return Err(Unknown::Drained);
         }
-        alarm.set(shard.rests_until(due_ms));
+        alarm.set(shard.rests_until(since_ms, due_ms));
         if let Ok((read, seen)) = alarm.race(read.as_mut()).await {
             return if matches!(read, Ok(count) if count > 0) { Ok(seen) } else { Err(Unknown::Refused) };
         }

@@ -114,15 +114,16 @@ pub(super) enum FirstByte {
 
 /// Waits for the first byte, without a buffer.
 pub(super) async fn first_byte<E: Env>(shard: &Shard<E>, stream: &E::Stream, alarm: &Alarm, due_ms: u64) -> FirstByte {
+    let since_ms = shard.alarms.now_ms();
     let mut readable = pin!(stream.readable());
     loop {
         if shard.alarms.now_ms() >= due_ms {
             return FirstByte::Late;
         }
-        if shard.waits_for_nobody() && stream.pending() != Pending::Bytes {
+        if shard.waits_for_nobody(since_ms) && stream.pending() != Pending::Bytes {
             return FirstByte::Drained;
         }
-        alarm.set(shard.rests_until(due_ms));
+        alarm.set(shard.rests_until(since_ms, due_ms));
         if alarm.race(readable.as_mut()).await.is_ok() {
             return FirstByte::There;
         }

@@ -108,8 +108,10 @@ pub struct Shard<E: Env> {
     pub(super) no_edits: FieldEdits,
     draining: Cell<bool>,
     stopped: Cell<bool>,
-    /// When a worker that drains closes what rests.
-    rests_until_ms: Cell<u64>,
+    /// When it began to drain, `u64::MAX` before.
+    drained_ms: Cell<u64>,
+    /// How long connections rest in a drain.
+    rest_ms: Cell<u64>,
     date: Cell<[u8; clock::IMF_FIXDATE_BYTES]>,
     unix_ms: Cell<u64>,
     reader: Reader,
@@ -156,7 +158,8 @@ impl<E: Env> Shard<E> {
             no_edits: FieldEdits::default(),
             draining: Cell::new(false),
             stopped: Cell::new(false),
-            rests_until_ms: Cell::new(u64::MAX),
+            drained_ms: Cell::new(u64::MAX),
+            rest_ms: Cell::new(0),
             date: Cell::new([b' '; clock::IMF_FIXDATE_BYTES]),
             unix_ms: Cell::new(0),
             reader,
@@ -328,11 +331,12 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// From now on connections end with their current exchange, and resting ones after `rest_ms`: until then a request may be
-    /// on its way, sent before the client could know.
+    /// From now on connections end with the next answer that begins, and those that rest, or come to rest behind an answer that
+    /// has begun, after `rest_ms`: until then a request may be on its way, sent before the client could know.
     pub fn drain(&self, rest_ms: u64) {
         self.draining.set(true);
-        self.rests_until_ms.set(self.alarms.now_ms().saturating_add(rest_ms));
+        self.drained_ms.set(self.alarms.now_ms());
+        self.rest_ms.set(rest_ms);
         self.alarms.fire_all();
     }
 
@@ -347,14 +351,14 @@ impl<E: Env> Shard<E> {
         self.stopped.get()
     }
 
-    /// When a rest that would end at `due_ms` does, as far as it is known.
-    pub(super) fn rests_until(&self, due_ms: u64) -> u64 {
-        due_ms.min(self.rests_until_ms.get())
+    /// When a rest since `since_ms` that would end at `due_ms` does, as far as it is known.
+    pub(super) fn rests_until(&self, since_ms: u64, due_ms: u64) -> u64 {
+        due_ms.min(since_ms.max(self.drained_ms.get()).saturating_add(self.rest_ms.get()))
     }
 
-    /// Does this worker wait for no request any more?
-    pub(super) fn waits_for_nobody(&self) -> bool {
-        self.alarms.now_ms() >= self.rests_until_ms.get()
+    /// Does this worker wait no more for a request on a connection that rests since `since_ms`?
+    pub(super) fn waits_for_nobody(&self, since_ms: u64) -> bool {
+        self.alarms.now_ms() >= self.rests_until(since_ms, u64::MAX)
     }
 
     /// Wall-clock nanoseconds at a time of the monotonic clock that is about now.

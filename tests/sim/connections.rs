@@ -190,6 +190,47 @@ fn a_drain_waits_a_while_for_requests_that_are_on_their_way() {
     });
 }
 
+/// F41: who was told that the connection persists, and learns the end of the answer after the grace of those that rested when
+/// the drain began, has as long as they.
+#[test]
+fn a_connection_that_comes_to_rest_in_a_drain_is_waited_for_as_well() {
+    let stage = Stage::new(|upstream: Upstream| async move {
+        while let Some(head) = upstream.request().await {
+            if head.starts_with("GET /long") {
+                upstream.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nb").await;
+                for byte in ["e", "e", "n"] {
+                    upstream.world.sleep_ms(250).await;
+                    upstream.say(byte).await;
+                }
+            } else {
+                upstream.say(OK).await;
+            }
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let (late, idle) = (there.client(), there.client());
+        for client in [&late, &idle] {
+            say(client, "GET /long HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        }
+        there.world.sleep_ms(50).await;
+        there.gateway.drain_after(500);
+        for client in [&late, &idle] {
+            let answer = response(client).await.expect("an answer");
+            assert!(answer.ends_with("been") && !answer.contains("Connection: close"), "{answer}");
+        }
+        let ended_ms = there.world.now_ms();
+        there.world.sleep_ms(20).await;
+        say(&late, GET).await;
+        let answer = response(&late).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("Connection: close"), "{answer}");
+        assert_eq!(rest(&late).await.0, "");
+        assert_eq!(rest(&idle).await, (String::new(), false));
+        let waited_ms = there.world.now_ms() - ended_ms;
+        assert!((500..=520).contains(&waited_ms), "{waited_ms} ms");
+    });
+}
+
 #[test]
 fn a_drain_closes_idle_connections_at_once_and_busy_ones_after_their_response() {
     let stage = Stage::new(|upstream: Upstream| async move {
