@@ -22,7 +22,7 @@ use super::source::{Loaded, Source};
 use super::systemd;
 use super::tables::{News, Tables};
 use super::traces::Traces;
-use super::upgrade::{Given, Inherited, Outcome, Successor, Upgraded};
+use super::upgrade::{Given, Outcome, Successor, Upgraded};
 use super::watch::Watch;
 use super::weights::Wanted;
 use super::written::Written;
@@ -220,7 +220,7 @@ impl Gateway {
         let epoch = self.publisher.epoch() + 1;
         let snapshot = self.tables.compile(Sides::alone(&loaded.config), epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
-        let opened = match sockets::open_all(&changes.open, self.crew.len(), &mut Inherited::default()) {
+        let opened = match self.originals.open_more(&changes.open, self.crew.len()) {
             Ok(opened) => opened,
             Err(error) => {
                 self.tables.on_rejected(epoch);

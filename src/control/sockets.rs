@@ -1,7 +1,7 @@
 //! Listening sockets: one per worker and listener, bound on the control side and handed to the workers.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -49,6 +49,19 @@ impl Originals {
         self.0.iter().map(|(held, _)| held.clone()).collect()
     }
 
+    /// Where this process listens.
+    pub(super) fn bound(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(held, _)| held.bound).collect()
+    }
+
+    /// Opens further listeners, as [`open_all`] does.
+    ///
+    /// # Errors
+    /// The first that cannot be opened, by name.
+    pub(super) fn open_more(&self, wanted: &[(String, SocketAddr)], workers: usize) -> Result<Vec<Opened>, String> {
+        open_all(wanted, self.bound(), workers, &mut Inherited::default())
+    }
+
     /// Every listener with its sockets.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Held, &[TcpListener])> {
         self.0.iter().map(|(held, sockets)| (held, sockets.as_slice()))
@@ -68,23 +81,28 @@ pub(super) fn berths(sockets: &[TcpListener], workers: usize) -> io::Result<Vec<
     Ok(berths)
 }
 
-/// Opens every listener of `wanted` (name and address): what was inherited is taken up, the rest is bound.
+/// Opens every listener of `wanted` (name and address): what was inherited is taken up, the rest is bound, beside what this
+/// process listens on already (`ours`, and what it inherited).
 ///
 /// # Errors
 /// The first that cannot be opened, by name; then none stays bound.
 pub(super) fn open_all(
     wanted: &[(String, SocketAddr)],
+    mut ours: Vec<SocketAddr>,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Vec<Opened>, String> {
+    ours.extend(inherited.bound());
     let mut one = |(name, configured): &(String, SocketAddr)| {
         let refused = |why: String| format!("listener `{name}`: {why}");
         let found = inherited.take_for(name, *configured);
         let is_inherited = found.is_some();
         let (bound, sockets) = match found {
             Some(found) => (found.bound, found.sockets),
-            None => bind(*configured, workers).map_err(refused)?,
+            None => bind(*configured, workers, is_beside(*configured, &ours)).map_err(refused)?,
         };
+        // A configuration that a reload takes starts as well.
+        ours.push(bound);
         let berths = berths(&sockets, workers).map_err(|error| refused(error.to_string()))?;
         let held = Held { name: name.clone(), configured: *configured, bound };
         Ok(Opened { held, sockets, is_inherited, berths })
@@ -92,26 +110,38 @@ pub(super) fn open_all(
     wanted.iter().map(&mut one).collect()
 }
 
-/// Whether every listener of `wanted` could be opened, without a queue that anybody might come to.
+/// Whether every listener of `wanted` could be opened beside `ours`, without a queue that anybody might come to.
 ///
 /// # Errors
 /// The first that cannot be opened, by name.
-pub(super) fn may_open(wanted: &[(String, SocketAddr)]) -> Result<(), String> {
-    for (name, address) in wanted.iter().filter(|(_, address)| address.port() != 0) {
+pub(super) fn may_open(wanted: &[(String, SocketAddr)], ours: &[SocketAddr]) -> Result<(), String> {
+    let is_tried = |address: SocketAddr| address.port() != 0 && !is_beside(address, ours);
+    for (name, address) in wanted.iter().filter(|(_, address)| is_tried(*address)) {
         drop(open(*address, false).map_err(|error| format!("listener `{name}`: {}", explain(*address, &error)))?);
     }
     Ok(())
 }
 
+/// Whether one of `ours` is on the port of `address` and has clients in common with it, as when a listener is widened from
+/// one address to all, or narrowed: only by `SO_REUSEPORT` may both listen. Clients come to the narrower one.
+fn is_beside(address: SocketAddr, ours: &[SocketAddr]) -> bool {
+    // `[::]` takes IPv4 clients too.
+    let covers = |wide: IpAddr, narrow: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    let overlap = |one: IpAddr, other: IpAddr| one == other || covers(one, other) || covers(other, one);
+    let is_near = |held: &&SocketAddr| held.port() == address.port() && **held != address;
+    ours.iter().filter(is_near).any(|held| overlap(held.ip().to_canonical(), address.ip().to_canonical()))
+}
+
 /// Binds `workers` sockets to `address` (port 0: the kernel chooses one for all).
 ///
-/// `SO_REUSEPORT` would let a second gateway share the port in silence, so a socket without it is bound first and closed again.
+/// `SO_REUSEPORT` would let a second gateway share the port in silence, so unless this process itself listens beside it, a
+/// socket without it is bound first and closed again.
 ///
 /// # Errors
 /// One sentence that names the address and the likely cause.
-fn bind(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<TcpListener>), String> {
+fn bind(address: SocketAddr, workers: usize, is_beside: bool) -> Result<(SocketAddr, Vec<TcpListener>), String> {
     let explained = |error: io::Error| explain(address, &error);
-    if address.port() != 0 {
+    if address.port() != 0 && !is_beside {
         drop(open(address, false).map_err(explained)?);
     }
     let first = open(address, true).map_err(explained)?;
@@ -164,7 +194,7 @@ mod tests {
 
     #[test]
     fn every_worker_gets_a_socket_on_the_same_port() {
-        let opened = open_all(&[("web".to_owned(), loopback())], 3, &mut Inherited::default()).unwrap();
+        let opened = open_all(&[("web".to_owned(), loopback())], Vec::new(), 3, &mut Inherited::default()).unwrap();
         assert_ne!(opened[0].held.bound.port(), 0);
         assert_eq!(opened[0].held.configured.port(), 0);
         assert_eq!(opened[0].sockets.len(), 3);
@@ -175,24 +205,58 @@ mod tests {
 
     #[test]
     fn a_port_that_another_gateway_listens_on_is_an_error_that_says_so() {
-        let (address, _sockets) = bind(loopback(), 1).unwrap();
-        let error = open_all(&[("web".to_owned(), address)], 1, &mut Inherited::default()).unwrap_err();
+        let (address, _sockets) = bind(loopback(), 1, false).unwrap();
+        let error = open_all(&[("web".to_owned(), address)], Vec::new(), 1, &mut Inherited::default()).unwrap_err();
         assert!(error.contains("`web`") && error.contains(&address.to_string()), "{error}");
         assert!(error.contains("another process"), "{error}");
-        assert_eq!(may_open(&[("web".to_owned(), address)]), Err(error));
-        assert_eq!(may_open(&[("more".to_owned(), loopback())]), Ok(()));
+        assert_eq!(may_open(&[("web".to_owned(), address)], &[]), Err(error));
+        assert_eq!(may_open(&[("more".to_owned(), loopback())], &[]), Ok(()));
+    }
+
+    #[test]
+    fn listeners_of_one_port_stand_beside_each_other() {
+        let (address, _sockets) = bind(loopback(), 1, false).unwrap();
+        let wide = |ip: [u8; 4]| ("wide".to_owned(), SocketAddr::from((ip, address.port())));
+        assert!(may_open(&[wide([0, 0, 0, 0])], &[]).is_err());
+        assert_eq!(may_open(&[wide([0, 0, 0, 0])], &[address]), Ok(()));
+        let wanted = [wide([0, 0, 0, 0]), wide([127, 0, 0, 2])];
+        let opened = open_all(&wanted, vec![address], 2, &mut Inherited::default()).unwrap();
+        assert_eq!(opened.iter().map(|one| one.held.bound).collect::<Vec<_>>(), [wanted[0].1, wanted[1].1]);
+        assert!(bind(address, 1, is_beside(address, &[address])).is_err(), "an address is held once");
+    }
+
+    #[test]
+    fn what_has_clients_in_common_is_beside() {
+        let is_beside = |held: &str, address: &str| is_beside(address.parse().unwrap(), &[held.parse().unwrap()]);
+        for (one, other) in [
+            ("127.0.0.1:80", "0.0.0.0:80"),
+            ("0.0.0.0:80", "[::]:80"),
+            ("[::]:80", "10.0.0.1:80"),
+            ("[::1]:80", "[::]:80"),
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1:80"),
+        ] {
+            assert!(is_beside(one, other) && is_beside(other, one), "{one} and {other}");
+        }
+        for (one, other) in [
+            ("127.0.0.1:80", "0.0.0.0:81"),
+            ("127.0.0.1:80", "10.0.0.1:80"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+        ] {
+            assert!(!is_beside(one, other) && !is_beside(other, one), "{one} and {other}");
+        }
     }
 
     #[test]
     fn a_port_is_free_again_once_its_sockets_are_closed() {
-        let (address, sockets) = bind(loopback(), 2).unwrap();
+        let (address, sockets) = bind(loopback(), 2, false).unwrap();
         drop(sockets);
-        assert!(bind(address, 2).is_ok());
+        assert!(bind(address, 2, false).is_ok());
     }
 
     #[test]
     fn no_socket_is_left_alone_and_no_worker_without_one() {
-        let sockets = bind(loopback(), 3).unwrap().1;
+        let sockets = bind(loopback(), 3, false).unwrap().1;
         let counts = |workers| berths(&sockets, workers).unwrap().iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(counts(1), [3]);
         assert_eq!(counts(2), [2, 1]);
@@ -202,7 +266,7 @@ mod tests {
 
     #[test]
     fn an_address_of_no_interface_is_explained() {
-        let error = bind("192.0.2.1:0".parse().unwrap(), 1).unwrap_err();
+        let error = bind("192.0.2.1:0".parse().unwrap(), 1, false).unwrap_err();
         assert!(error.contains("192.0.2.1:0") && error.contains("no interface"), "{error}");
     }
 }

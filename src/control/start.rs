@@ -161,7 +161,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     tables.on_published(1);
     let wanted = listener_changes(&[], &config.listeners).open;
     inherited.fit(&config.listeners).map_err(refused)?;
-    let opened = sockets::open_all(&wanted, placement.len(), inherited).map_err(refused)?;
+    let opened = sockets::open_all(&wanted, Vec::new(), placement.len(), inherited).map_err(refused)?;
     let (logs, log_drains): (Vec<_>, Vec<_>) = placement.iter().map(|_| ring()).unzip();
     let (spans, span_drains): (Vec<_>, Vec<_>) = placement.iter().map(|_| span_ring()).unzip();
     let rings = logs.into_iter().zip(spans).collect();

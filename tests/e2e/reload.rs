@@ -1,6 +1,7 @@
 //! Taking up a new configuration: I1, I2, F39 and F40.
 
 use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -137,6 +138,25 @@ fn a_reload_touches_nothing_that_stays(io: Io) {
     gateway.stop();
 }
 
+/// I1: a listener takes clients on every address of its port, and on one again.
+fn a_listener_is_widened_and_narrowed_on_its_port(io: Io) {
+    let plan = saying(io, "in");
+    let gateway = plan.start();
+    let near = gateway.address();
+    let far = SocketAddr::from(([127, 0, 0, 2], near.port()));
+    let on = |ip: &str| {
+        plan.yaml().replace("web: { address: '127.0.0.1:0'", &format!("web: {{ address: '{ip}:{}'", near.port()))
+    };
+    for wide in ["0.0.0.0", "[::]"] {
+        gateway.adopts(&on(wide));
+        assert!(says(&mut Client::to(near), "in") && says(&mut Client::to(far), "in"));
+        gateway.adopts(&on("127.0.0.1"));
+        until_true("nobody listens there", || TcpStream::connect(far).is_err());
+        assert!(says(&mut Client::to(near), "in"));
+    }
+    gateway.stop();
+}
+
 /// I2: listeners come and go; what a removed one served drains.
 fn listeners_come_and_go(io: Io) {
     let with_more = |plan: Plan| plan.yaml().replace("defaults:", "  more: { address: '127.0.0.1:0' }\ndefaults:");
@@ -154,7 +174,7 @@ fn listeners_come_and_go(io: Io) {
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /busy");
     gateway.adopts(&plan.yaml());
-    until_true("nobody listens there", || std::net::TcpStream::connect(address).is_err());
+    until_true("nobody listens there", || TcpStream::connect(address).is_err());
     upstream.replies_with("done");
     let answer = busy.expects(200);
     assert!(answer.text() == "done" && answer.announces_close(), "{answer}");
@@ -406,6 +426,7 @@ on_both_drivers![
     an_invalid_file_changes_nothing_and_is_reported,
     a_listener_that_cannot_be_bound_keeps_the_whole_file_out,
     a_reload_touches_nothing_that_stays,
+    a_listener_is_widened_and_narrowed_on_its_port,
     listeners_come_and_go,
     a_renamed_listener_loses_nobody,
     ten_thousand_routes_are_taken_up,

@@ -1,5 +1,6 @@
 //! I4 and F41: a new process takes over the listening sockets, and nobody notices.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::client::Client;
@@ -74,6 +75,22 @@ fn workers_driver_and_listeners_may_change_with_it(io: Io) {
         assert_eq!(heirs.exit_code_of(old), Some(0));
     }
     load.ends_whole();
+    heirs.stop();
+}
+
+/// I4: the new process listens on more than what is passed to it, on the same port.
+fn a_listener_is_widened_by_an_upgrade(io: Io) {
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200 }").workers("2").and("reload: { watch: false }");
+    let mut heirs = Heirs::start(&plan.yaml());
+    let port = heirs.gateway.address().port();
+    heirs.gateway.writes(&plan.yaml().replace("web: { address: '127.0.0.1:0'", &format!("web: {{ address: ':{port}'")));
+    let old = heirs.upgrades();
+    assert_eq!(heirs.exit_code_of(old), Some(0));
+    for ip in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+        let mut client = Client::to(SocketAddr::from((ip, port)));
+        client.asks("/x");
+        client.expects(200);
+    }
     heirs.stop();
 }
 
@@ -302,6 +319,7 @@ on_both_drivers![
     nobody_notices_upgrades_in_a_row,
     requests_on_kept_connections_are_answered,
     workers_driver_and_listeners_may_change_with_it,
+    a_listener_is_widened_by_an_upgrade,
     tls_and_http2_are_handed_over,
     what_is_open_ends_in_its_own_time,
     an_old_process_drains_no_longer_than_its_grace,

@@ -248,7 +248,7 @@ impl Gateway {
         let sides = Sides { current: &self.loaded.config, candidate: Some(staged) };
         let snapshot = self.tables.compile(sides, epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
-        let kept = match (sockets::may_open(&changes.open), keeping) {
+        let kept = match (sockets::may_open(&changes.open, &self.originals.bound()), keeping) {
             (Err(error), _) => Err(Refused::Invalid(error)),
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(keeping)) => keeping.commit().await,
@@ -349,7 +349,7 @@ impl Gateway {
         let compiled = self.tables.recompile(Sides::alone(&running.loaded.config), epoch);
         let prepared = compiled.and_then(|snapshot| {
             let changes = listener_changes(&self.originals.held(), &running.loaded.config.listeners);
-            let opened = sockets::open_all(&changes.open, self.crew.len(), &mut super::Inherited::default());
+            let opened = self.originals.open_more(&changes.open, self.crew.len());
             let opened = opened.inspect_err(|_why| self.tables.on_rejected(epoch))?;
             Ok((snapshot, changes, opened))
         });

@@ -183,6 +183,11 @@ impl Inherited {
         Err(format!("LISTEN_FDS: {strangers} fits no listener; name sockets (FileDescriptorName=) like one of {names}"))
     }
 
+    /// Where the sockets that are not taken up yet are bound.
+    pub(in crate::control) fn bound(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|one| one.bound).collect()
+    }
+
     /// The sockets for a listener of this name and address, if there are any.
     pub(in crate::control) fn take_for(&mut self, name: &str, address: SocketAddr) -> Option<Inheritance> {
         let is_same = |one: &Inheritance| one.name == name && one.configured.is_none_or(|known| known == address);
