@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::effective::secret::password_of_socket;
 use crate::limits::CONFIG_ERRORS;
 
 /// Characters of a shown line; longer lines are cut around the place in question.
@@ -71,14 +72,17 @@ fn without_passwords(line: &str) -> String {
         let end = url_end(before, behind);
         let (url, next) = behind.split_at(end);
         shown.extend([before, "://"]);
-        match url.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?, host))) {
-            Some(((user, password), host)) => {
-                shown.extend([user, ":"]);
-                shown.extend(password.chars().map(|_| '*'));
-                shown.extend(["@", host]);
+        let login = url.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?, host)));
+        let (user, password, host) = match (password_of_socket(before, url), login) {
+            (Some(at), _) => (&url[..at], &url[at..], ""),
+            (None, Some(((user, password), host))) => {
+                (&url[..=user.len()], password, &url[url.len() - host.len() - 1..])
             }
-            None => shown.push_str(url),
-        }
+            (None, None) => (url, "", ""),
+        };
+        shown.push_str(user);
+        shown.extend(password.chars().map(|_| '*'));
+        shown.push_str(host);
         rest = next;
     }
     shown.push_str(rest);
@@ -249,6 +253,9 @@ mod tests {
                 "['http://a:80/b', 'redis://:*****@h', 'http://c:1']",
             ),
             ("url: redis://:a'b\"c@h, at: b@c", "url: redis://:*****@h, at: b@c"),
+            ("{ redis: 'unix:///r?pass=a:b@c', mode: exact }", "{ redis: 'unix:///r?pass=*****', mode: exact }"),
+            ("url: unix:///r?db=1&pass=a&user=b # c", "url: unix:///r?db=1&pass=******** # c"),
+            ("url: unix:///r?db=1 # pass=a", "url: unix:///r?db=1 # pass=a"),
             ("url: 'redis://:never closed@h", "url: 'redis://:************@h"),
         ] {
             assert_eq!(Excerpt::new(line, 1, 1).text, shown);

@@ -35,12 +35,14 @@ pub(super) fn is_free(path: &str) -> bool {
 /// Does a secret stand in the file itself, under this name? What is a reference is none.
 pub(super) fn is_written(path: &str, name: &str, value: &Value) -> bool {
     let Some(text) = value.as_str() else { return false };
-    if text.contains("${") {
-        return false;
+    let is_reference = |text: &str| text.contains("${");
+    // The rest of a URL may be a reference, and a URL the default of one.
+    if password(text).is_some_and(|range| !text[range].split('&').next().is_some_and(is_reference)) {
+        return true;
     }
     let name = name.to_ascii_lowercase();
     let is_named = is_free(path) && path.ends_with(".*") && NAMES.iter().any(|part| name.contains(part));
-    is_named || has_password(text)
+    is_named && !is_reference(text)
 }
 
 /// Is it a URL with a password?
@@ -48,14 +50,33 @@ pub(in crate::config) fn has_password(text: &str) -> bool {
     password(text).is_some()
 }
 
-/// Where the password of a URL stands (RFC 3986 section 3.2.1).
+/// Where the password of a URL stands (RFC 3986 section 3.2.1), in a query with all that follows.
 fn password(text: &str) -> Option<std::ops::Range<usize>> {
     let start = text.find("://")? + 3;
+    if let Some(at) = password_of_socket(&text[..start - 3], &text[start..]) {
+        return Some(start + at..text.len());
+    }
     let authority = text[start..].split(['/', '?', '#']).next().unwrap_or_default();
     // A password may hold an `@` itself, so the last one ends it.
     let user = &authority[..authority.rfind('@')?];
     let colon = user.find(':')?;
     (colon + 1 < user.len()).then(|| start + colon + 1..start + user.len())
+}
+
+/// Where a password begins in what follows `://`, if `before` ends with the scheme of a unix socket: a server of Redis
+/// there has it from the query (`unix:///run/redis.sock?user=me&pass=secret`).
+pub(in crate::config) fn password_of_socket(before: &str, rest: &str) -> Option<usize> {
+    let is_socket = before.len().checked_sub(4).and_then(|at| before.get(at..))?.eq_ignore_ascii_case("unix");
+    let mut at = rest.find('?').filter(|_| is_socket)? + 1;
+    for pair in rest[at..].split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // Characters of a name may be escaped (RFC 3986 section 2.1), and whoever writes `password` means one, too.
+        if !value.is_empty() && (name.starts_with("pass") || name.contains('%')) {
+            return Some(at + name.len() + 1);
+        }
+        at += pair.len() + 1;
+    }
+    None
 }
 
 /// The value without its secret.
@@ -82,6 +103,11 @@ mod tests {
     fn only_the_password_of_a_url_is_left_out() {
         assert_eq!(shown("redis://me:hunter2@db:6379/1"), "redis://me:<redacted>@db:6379/1");
         assert_eq!(shown("redis://:a@b@db"), "redis://:<redacted>@db");
+        assert_eq!(shown("unix:///r.sock?db=1&pass=a#b&user=me"), "unix:///r.sock?db=1&pass=<redacted>");
+        assert_eq!(shown("redis+unix:///r.sock?p%61ss=a"), "redis+unix:///r.sock?p%61ss=<redacted>");
+        for plain in ["unix:///pass=a/r.sock", "unix:///r.sock?db=1", "unix:///r.sock?pass=", "http://a/?pass=b"] {
+            assert!(!has_password(plain), "{plain}");
+        }
         for plain in ["redis://db", "redis://me@db", "http://a:80/x@y:z", "a:b@c", "redis://me:@db"] {
             assert!(!has_password(plain), "{plain}");
         }
@@ -94,6 +120,12 @@ mod tests {
         assert!(secret("routes.*.match.query.*", "access_token"));
         assert!(!secret("routes.*.headers.request.set.*", "x-edge"));
         assert!(!secret("policies.*.jwt.realm", "token"));
-        assert!(!is_written("routes.*.match.query.*", "token", &Value::String("${T}".to_owned())));
+        let written = |text: &str| is_written("routes.*.match.query.*", "token", &Value::String(text.to_owned()));
+        for reference in ["${T}", "redis://me:${T}@db", "unix:///r.sock?pass=${T}", "unix:///r.sock?pass=${T}&db=1"] {
+            assert!(!written(reference), "{reference}");
+        }
+        for own in ["redis://me:a@${H}", "${U:-redis://me:a@db}", "unix:///${D}/r.sock?pass=a&user=${U}"] {
+            assert!(written(own), "{own}");
+        }
     }
 }

@@ -22,6 +22,7 @@ impl Sources for Fixed {
             "NAME" => "007",
             "SECRET" => "hunter2-hunter2-hunter2",
             "URL" => "redis://me:hunter2@db",
+            "SOCKET" => "unix:///run/redis.sock?db=1&pass=hunter2",
             _ => return None,
         };
         Some(value.to_owned())
@@ -118,6 +119,29 @@ fn each_value_is_shown_with_where_it_comes_from() {
     }
     // The route that redirects has nothing that only forwarding needs.
     assert_eq!(yaml.matches("response_header:").count(), 2, "{yaml}");
+}
+
+#[test]
+fn no_password_of_a_store_is_shown_however_it_is_written() {
+    for (written, shown) in [
+        ("${SOCKET}", "${SOCKET}"),
+        ("unix:///run/redis.sock?pass=${SECRET}", "unix:///run/redis.sock?pass=${SECRET}"),
+        ("unix:///run/redis.sock?db=1&pass=hunter2", "unix:///run/redis.sock?db=1&pass=<redacted>"),
+        ("${NONE:-unix:///run/redis.sock?pass=hunter2}", "${NONE:-unix:///run/redis.sock?pass=<redacted>"),
+        ("redis://me:hunter2@${NAME}", "redis://me:<redacted>@${NAME}"),
+    ] {
+        let text = format!(
+            "version: 1\nlisteners: {{ web: {{ address: ':80' }} }}\npolicy: {{ redis: {{ url: '{written}' }} }}\n\
+             policies: {{ a: {{ rate_limit: {{ scope: cluster, store: {{ redis: '{written}' }} }} }} }}\n\
+             routes: [{{ name: b, respond: {{ status: 200 }}, policies: [a] }}]\n"
+        );
+        let sources = Fixed(HashMap::from([(PathBuf::from("gateway.yaml"), &*text.leak())]));
+        let effective = loaded(&sources).texts.effective(&sources, Path::new(""));
+        let (yaml, json) = (effective.to_yaml(true), effective.to_json());
+        assert_eq!(yaml.matches(&format!("\"{shown}\"")).count(), 2, "{yaml}");
+        assert_eq!(json["config"]["policy"]["redis"]["url"], shown);
+        assert!(!yaml.contains("hunter2") && !json.to_string().contains("hunter2"), "{yaml}");
+    }
 }
 
 #[test]
