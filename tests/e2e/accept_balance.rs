@@ -237,8 +237,8 @@ fn under_load_every_connection_is_answered(io: Io) {
         client.join().expect("every request was answered");
     }
     assert!(gateway.metric("net_connections_handed_over_total") > 0.0);
-    assert_eq!(gateway.metric_sum("http_requests_total"), 2400.0);
     gateway.waits_for("net_connections_active", 0.0);
+    assert_eq!(gateway.metric_sum("http_requests_total"), 2400.0);
     until_true("each worker has its listener and its tick", || gateway.metric_sum("worker_tasks") == 8.0);
     gateway.stop();
 }

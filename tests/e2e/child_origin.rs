@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use super::endpoint::own_loopback;
 use super::process::{Lines, Process};
 
 /// A running origin; it is killed when the test is done with it.
@@ -14,7 +15,7 @@ pub(crate) struct ChildOrigin {
 }
 
 impl ChildOrigin {
-    /// Answers every request with `name`, at a port of the kernel's choice.
+    /// Answers every request with `name`, at a port of the kernel's choice, which no other test is given should it be killed.
     pub(crate) fn start(name: &str) -> Self {
         Self::start_with(name, &[])
     }
@@ -23,7 +24,12 @@ impl ChildOrigin {
     pub(crate) fn start_with(name: &str, arguments: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/origin.py");
         let mut command = Command::new("python3");
-        command.args([script, "--name", name]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        let host = own_loopback().to_string();
+        command
+            .args([script, "--name", name, "--host", &host])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         let mut process = Process::start(&mut command);
         let lines = Lines::of(process.child().stdout.take().expect("a pipe"));
         let address = lines.first("the address of an origin", |line| line.parse().ok());

@@ -43,8 +43,8 @@ fn an_endpoint_that_fails_too_often_is_ejected_for_longer_each_time(io: Io) {
     for times in 1..=3_u64 {
         serves(&mut client, &bad, 3 - failed);
         assert_eq!(gateway.metric(EJECTIONS), (times - 1) as f64, "three are too few to judge by");
-        serves(&mut client, &bad, 1);
         let ejected_ms = now_ms();
+        serves(&mut client, &bad, 1);
         assert_eq!(gateway.metric(EJECTIONS), times as f64);
         let served = bad.served();
         until_true("it is back", || {

@@ -1,7 +1,7 @@
 //! An endpoint whose every word a test writes itself.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,12 @@ use super::layer::Layer;
 use super::message::Message;
 use super::wait::{PATIENCE, until};
 use super::wire::Wire;
+
+/// An address of loopback that no other test has: a port of it that is let go stays free.
+pub(crate) fn own_loopback() -> Ipv4Addr {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | a, b, c)
+}
 
 /// A listening endpoint.
 #[derive(Debug)]

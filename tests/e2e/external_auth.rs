@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::h2_client::H2Client;
 use super::message::Message;
@@ -174,7 +175,7 @@ fn another_endpoint_of_the_service_is_asked(io: Io) {
         drop(wire.reads_head());
         drop(wire.try_send(reply("200 OK", "X-User: once\r\n", "")));
     });
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback");
+    let gone = Endpoint::closed();
     let yaml = Plan::bare(io)
         .cluster("app", &[origin.address()])
         .cluster("svc", &[gone, good.address()])

@@ -15,7 +15,7 @@ fn gateway(io: Io, frozen: &ChildOrigin, other: &Origin) -> Gateway {
     let (first, second) = (frozen.address(), other.address());
     let cluster = format!(
         "endpoints: [{{ url: 'http://{first}' }}, {{ url: 'http://{second}' }}], \
-         breaker: {{ consecutive: 2, open_for: 600ms, close_after: 2 }}"
+         breaker: {{ consecutive: 2, open_for: 3s, close_after: 2 }}"
     );
     Plan::bare(io)
         .cluster_as("app", &cluster)

@@ -127,7 +127,7 @@ fn streams_in_flight_are_finished_on_shutdown(io: Io) {
     assert_eq!(reading.reads(), None);
     assert_eq!(client.ends(), None, "an orderly end");
     assert_eq!(gateway.process.exit_code(), Some(0), "{}", gateway.notices.all().join("\n"));
-    assert_eq!(gateway.log_lines().len(), 3);
+    assert_eq!(gateway.whole_log().len(), 3);
 }
 
 /// F40: reloads under load cost no stream.

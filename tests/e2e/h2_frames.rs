@@ -332,23 +332,23 @@ fn a_smaller_window_holds_open_streams(io: Io) {
 fn a_stream_without_room_holds_nobody_up_and_is_reset(io: Io) {
     let scene = Scene::set_with(io, |plan| {
         let body = "x".repeat(1000);
-        plan.limits("write_timeout: 1s")
+        plan.limits("write_timeout: 3s")
             .route(&format!("name: large, match: {{ path: /large }}, respond: {{ status: 200, body: '{body}' }}"))
     });
     let mut client = scene.attacker();
+    let began_ms = now_ms();
     client.sends([settings(&[(4, 0)]), get(1, "/large")].concat());
     assert_eq!(client.fate_of(1), OK);
-    let began_ms = now_ms();
     // Others move: the window of each of them is opened by hand.
     for stream in (3..23).step_by(2) {
         client.sends([get(stream, "/echo"), window(stream, 100)].concat());
         assert_eq!(client.fate_of(stream), OK);
         assert_eq!(client.expects(DATA).payload, b"GET /echo HTTP/1.1");
     }
-    assert!(now_ms() - began_ms < 1000, "they wait for nobody");
+    assert!(now_ms() - began_ms < 2_900, "they wait for nobody");
     assert!(matches!(client.fate_of(1), Fate::Reset(_)));
     let took_ms = now_ms() - began_ms;
-    assert!((900..3000).contains(&took_ms), "{took_ms} ms");
+    assert!((2_900..9_000).contains(&took_ms), "{took_ms} ms");
     assert_eq!(scene.gateway.log_of("/large")["reason"], "client_write_timeout");
     client.sends([get(23, "/echo"), window(23, 100)].concat());
     assert_eq!(client.fate_of(23), OK, "the connection goes on");

@@ -256,7 +256,7 @@ fn a_drain_ends_with_the_last_tunnel(io: Io) {
     assert_eq!(accepted.waits_for_end(), None, "an orderly end");
     assert_eq!(scene.front.ends(), None, "an orderly end");
     assert_eq!(scene.gateway.process.exit_code(), Some(0), "{}", scene.gateway.notices.all().join("\n"));
-    let lines = scene.gateway.log_lines();
+    let lines = scene.gateway.whole_log();
     assert!(lines.len() == 3 && lines.iter().all(|line| line["reason"].is_null()), "{lines:?}");
 }
 

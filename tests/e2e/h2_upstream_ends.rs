@@ -63,11 +63,10 @@ fn an_endpoint_that_falls_silent_is_left(io: Io) {
 /// Whoever answers is waited for, and asked less and less often; nobody is asked anything while nothing is open.
 fn an_endpoint_that_gives_a_sign_of_life_is_waited_for(io: Io) {
     let (endpoint, gateway) = before(io, "ping_after: 100ms, ping_timeout: 10s");
-    let mut client = gateway.client();
+    let (mut client, began_ms) = (gateway.client(), now_ms());
     client.asks("/slow");
     let mut peer = H2Peer::accepts(&endpoint);
     let slow = peer.expects_request();
-    let began_ms = now_ms();
     let mut asked_ms = Vec::new();
     for _ in 0..3 {
         let ping = peer.expects(PING);
@@ -252,7 +251,7 @@ fn requests_in_flight_are_finished_before_the_end(io: Io) {
     drop(clients);
     drop(front);
     assert_eq!(gateway.process.exit_code(), Some(0), "{}", gateway.notices.all().join("\n"));
-    assert_eq!(gateway.log_lines().len(), 11, "the last lines are flushed");
+    assert_eq!(gateway.whole_log().len(), 11, "the last lines are flushed");
 }
 
 on_both_drivers!(

@@ -213,14 +213,14 @@ fn what_is_no_switch_is_no_tunnel(io: Io) {
 
 /// A tunnel in which nothing moves is reset in time, and one in which something does is not.
 fn a_tunnel_that_rests_too_long_is_reset(io: Io) {
-    let (endpoint, gateway) = one(io, |plan| plan.timeouts("tunnel_idle: 300ms"));
+    let (endpoint, gateway) = one(io, |plan| plan.timeouts("tunnel_idle: 2s"));
     let mut client = H2Wire::to(gateway.address());
     let mut accepted = switched(&mut client, 1, &endpoint);
     let began = ringgate::clock::now_ns();
-    until_true("three times the bound in small steps", || {
+    until_true("more than twice the bound in small steps", || {
         client.sends(frame_of(DATA, 0, 1, b"x"));
         accepted.reads(1);
-        ringgate::clock::now_ns() - began > 900_000_000
+        ringgate::clock::now_ns() - began > 5_000_000_000
     });
     assert_eq!(client.expects(RESET).number(0), CANCEL);
     accepted.sees_end();

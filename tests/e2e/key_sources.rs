@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::client::Client;
+use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gate::Gate;
 use super::gateway::Gateway;
@@ -320,9 +321,7 @@ fn a_reload_waits_only_so_long_for_keys(io: Io) {
     waits(&mut client, &token(&issuer), 200);
     assert_eq!(server.requests(), 1, "the question is not put again");
 
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let dead = nobody.local_addr().expect("it is bound").to_string();
-    drop(nobody);
+    let dead = Endpoint::closed().to_string();
     gateway.writes(&yaml.replace(&server.address().to_string(), &dead));
     let began_ms = now_ms();
     begins_reload(&gateway).expects(200);

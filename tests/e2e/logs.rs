@@ -191,6 +191,7 @@ fn a_blocked_log_costs_lines_and_no_traffic(io: Io) {
     until_dropped(300.0);
     let grown = gateway.process.resident_bytes().saturating_sub(resident);
     assert!(grown < 4 << 20, "{grown} bytes more");
+    gateway.waits_for("http_requests_active", 0.0);
     let asked = gateway.metric_sum("http_requests_total");
     client.asks("/still");
     client.expects(200);

@@ -177,8 +177,8 @@ fn is_not_felt(gateway: &Gateway, client: &mut Client, what: &str) {
         assert_eq!(client.expects(200).text(), "app", "{what}");
     }
     let took_ms = now_ms() - began_ms;
-    // Each of the mirror's time-outs is 300 ms or more.
-    assert!(took_ms < 1_500, "{what}: {took_ms} ms for 30 requests");
+    // Each of the mirror's time-outs is 300 ms or more, which would be 9 s in all.
+    assert!(took_ms < 6_000, "{what}: {took_ms} ms for 30 requests");
     assert!(client.is_silent(), "{what}");
     assert_eq!(gateway.metric("upstream_errors_total{reason=\"connect_refused\"}"), 0.0, "{what}");
 }

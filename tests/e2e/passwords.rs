@@ -10,7 +10,7 @@ use super::issuer::{cheap_hash, slow_hash};
 use super::message::Message;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::now_ms;
+use super::wait::{now_ms, until_true};
 use ringgate::limits::PASSWORD_ASKS;
 
 fn fields(request: &Message) -> Vec<u8> {
@@ -165,7 +165,8 @@ fn a_flood_of_passwords_delays_nobody_else(io: Io) {
         client.sends(get("/flood", &basic(&format!("alice:wrong-{number}"))));
     }
     // While they are tried, the user who is known and who needs no password are served.
-    gateway.waits_for("gateway_rejected_requests_total{reason=\"passwords_busy\"}", 36.0);
+    let refusals = "gateway_rejected_requests_total{reason=\"passwords_busy\"}";
+    until_true("more than can be tried", || gateway.metric(refusals) >= 1.0);
     let began_ms = now_ms();
     for _ in 0..50 {
         known.sends(get("/known", &basic("alice:secret")));
@@ -176,7 +177,7 @@ fn a_flood_of_passwords_delays_nobody_else(io: Io) {
     let took_ms = now_ms() - began_ms;
     let tried = gateway.metric("gateway_rejected_requests_total{reason=\"password_refused\"}");
     assert!(tried < 64.0, "the flood was over before the others were served");
-    assert!(took_ms < 2000, "100 requests took {took_ms} ms");
+    assert!(took_ms < 10_000, "100 requests took {took_ms} ms");
     let mut reasons: Vec<_> = flood.iter_mut().map(|client| client.expects_any().reason().to_owned()).collect();
     reasons.sort();
     // Of those that found a place some may have waited too long.
@@ -185,13 +186,17 @@ fn a_flood_of_passwords_delays_nobody_else(io: Io) {
         refused > 0 && reasons.iter().all(|one| one == "password_refused" || one == "passwords_busy"),
         "{reasons:?}"
     );
-    // One bad password, however often it comes, is tried once.
-    let began_ms = now_ms();
-    for _ in 0..200 {
-        known.sends(get("/same", &basic("alice:the same")));
-        known.expects(401);
-    }
-    assert!(now_ms() - began_ms < 2000, "200 times the same password took {} ms", now_ms() - began_ms);
+    // One bad password, however often it comes, is tried once. Processor time is the same on a busy machine.
+    let mut costs = |times: usize, password: &dyn Fn(usize) -> String| {
+        let before = gateway.process.cpu_ticks();
+        for number in 0..times {
+            known.sends(get("/same", &basic(&format!("alice:{}", password(number)))));
+            known.expects(401);
+        }
+        gateway.process.cpu_ticks() - before
+    };
+    let (tried, same) = (costs(20, &|number| format!("other-{number}")), costs(200, &|_| "the same".to_owned()));
+    assert!(same < 5 * tried, "200 times the same cost {same} hundredths of a second, 20 others {tried}");
     gateway.stop();
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::wait::{thread, until};
 
@@ -150,6 +150,15 @@ impl Lines {
         let mut seen = self.seen.borrow_mut();
         seen.extend(self.inbox.try_iter());
         seen.clone()
+    }
+
+    /// Waits until there are no more to come: the end of the child says nothing about the thread that reads.
+    pub(crate) fn end(&self) {
+        until("the end of an output", || {
+            let mut seen = self.seen.borrow_mut();
+            seen.extend(self.inbox.try_iter());
+            (self.inbox.try_recv().map(|line| seen.push(line)) == Err(TryRecvError::Disconnected)).then_some(())
+        });
     }
 
     /// Waits for the first line for which `wanted` gives something.

@@ -201,11 +201,10 @@ fn streams_and_calls_are_limited_like_requests(io: Io) {
 /// E3: every answer to a stream tells what is left, an endpoint's and one in its place too.
 fn answers_to_streams_tell_what_is_left(io: Io) {
     let origin = Origin::saying("in");
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
     let gateway = Plan::bare(io)
         .speaks_h2()
         .cluster("app", &[origin.address()])
-        .cluster("gone", &[gone])
+        .cluster("gone", &[Endpoint::closed()])
         .policies("p: { rate_limit: { limit: 3/1h } }")
         .route("name: app, match: { path: /app }, cluster: app, policies: [p]")
         .route("name: gone, match: { path: /gone }, cluster: gone, policies: [p]")

@@ -1,10 +1,10 @@
 //! F39: whatever is wrong with a configuration or with this machine, nothing is lost, the old state is live, and the error is in
 //! the log, in `/status` and in `/metrics`.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, own_loopback};
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::plan::{Io, Plan};
@@ -17,10 +17,9 @@ fn saying(io: Io, word: &str) -> Plan {
     plan.and("reload: { watch: false }")
 }
 
-/// Somebody listens there already, at an address that no other test has: once it is free, it stays so.
+/// Somebody listens there already; once it is free, it stays so.
 fn taken() -> (TcpListener, SocketAddr) {
-    let [_, a, b, c] = std::process::id().to_be_bytes();
-    let listener = TcpListener::bind((Ipv4Addr::new(127, 64 | a, b, c), 0)).expect("loopback");
+    let listener = TcpListener::bind((own_loopback(), 0)).expect("loopback");
     let address = listener.local_addr().expect("a bound socket");
     (listener, address)
 }

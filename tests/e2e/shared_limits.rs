@@ -105,7 +105,8 @@ fn without_its_store_a_policy_does_what_it_says(io: Io) {
     for (fallback, statuses) in [("allow", [200; 4]), ("deny", [503; 4]), ("local", [200, 200, 429, 429])] {
         for mode in ["exact", "leased"] {
             let mut redis = Redis::start();
-            let store = format!("redis: '{}', mode: {mode}, on_store_error: {fallback}", redis.url());
+            let store =
+                format!("redis: '{}', mode: {mode}, on_store_error: {fallback}, store_timeout: 5s", redis.url());
             let gateway = sharing(io, "2/24h", &store).start();
             let mut client = gateway.client();
             until_true("the first answer of the store", || {

@@ -49,15 +49,19 @@ fn gateways_share_what_is_posted_to_one(io: Io) {
     }
 }
 
-/// The rate is that of all gateways together.
+/// The rate is that of all gateways together, as long as Redis answers within 50 ms: a busy machine may need another round.
 fn gateways_share_the_rate(io: Io) {
-    let redis = Redis::start();
-    let gateways = [sharing(io, &redis, ""), sharing(io, &redis, "")];
-    assert_eq!(gateways[0].posts("/policy", r#"{"rateLimit": 0.0008}"#).status(), 200);
-    until_true("both gateways", || whole(&gateways[1]) == whole(&gateways[0]));
-    let passed: usize = gateways.iter().map(|gateway| passed(gateway.address(), 4, 4)).sum();
-    assert_eq!(passed, 1);
-    gateways.into_iter().for_each(Gateway::stop);
+    until_true("a round of answers in time", || {
+        let redis = Redis::start();
+        let gateways = [sharing(io, &redis, ""), sharing(io, &redis, "")];
+        assert_eq!(gateways[0].posts("/policy", r#"{"rateLimit": 0.0008}"#).status(), 200);
+        until_true("both gateways", || whole(&gateways[1]) == whole(&gateways[0]));
+        let passed: usize = gateways.iter().map(|gateway| passed(gateway.address(), 4, 4)).sum();
+        let errors: f64 = gateways.iter().map(|gateway| gateway.metric_sum("rate_limiter_store_errors_total")).sum();
+        assert!(passed == 1 || errors > 0.0, "{passed} passed");
+        gateways.into_iter().for_each(Gateway::stop);
+        passed == 1
+    });
 }
 
 /// A change that no message told of is found; rubbish changes nothing; without Redis the last document stays, nothing can

@@ -104,8 +104,10 @@ fn an_endpoint_that_was_ejected_grows_into_its_share_again(io: Io) {
 
 /// With hashed keys it gets more and more of those that are its own, and no other key moves.
 fn a_new_endpoint_gets_its_keys_little_by_little(io: Io) {
+    // One look is of 200 requests.
+    const KEYS_RAMP_MS: u64 = 5_000;
     let origins = named(4);
-    let entries = format!("balance: consistent_hash, hash_key: {{ header: x-user }}, slow_start: {RAMP_MS}ms");
+    let entries = format!("balance: consistent_hash, hash_key: {{ header: x-user }}, slow_start: {KEYS_RAMP_MS}ms");
     let gateway = balanced(io, &origins[..3], &entries).start();
     let mut client = gateway.client();
     let mut all =
@@ -115,7 +117,7 @@ fn a_new_endpoint_gets_its_keys_little_by_little(io: Io) {
     gateway.adopts(&balanced(io, &origins, &entries).yaml());
     let began_ms = now_ms();
     let mut looks = vec![BTreeSet::new()];
-    while now_ms() - began_ms <= RAMP_MS + 100 {
+    while now_ms() - began_ms <= KEYS_RAMP_MS + 100 {
         let seen = all();
         assert!(before.iter().zip(&seen).all(|(before, now)| before == now || now == "d"), "only its own keys move");
         looks.push(of_new(&seen));

@@ -56,7 +56,7 @@ fn requests_in_flight_are_finished(io: Io) {
         assert_eq!(sending.reads_chunk().as_deref(), Some(&b"done"[..]));
         assert_eq!(gateway.process.exit_code(), Some(0), "{}", gateway.notices.all().join("\n"));
         gateway.notice("gateway stopped");
-        assert_eq!(gateway.log_lines().len(), 13, "the last lines are flushed");
+        assert_eq!(gateway.whole_log().len(), 13, "the last lines are flushed");
     }
 }
 

@@ -117,7 +117,7 @@ fn garbage_ends_a_handshake_and_nothing_else(io: Io) {
 /// F29: thousands of connections that say nothing, or half a hello, end at the time-out of handshakes; others are served
 /// meanwhile, memory is bounded, and all descriptors come back.
 fn half_handshakes_end_in_time_and_others_are_served(io: Io) {
-    let (gateway, config) = greeter(io, "handshake_timeout: 2s");
+    let (gateway, config) = greeter(io, "handshake_timeout: 6s");
     let half = &hello(&config)[..700];
     is_served(&gateway, &config);
     gateway.waits_for("net_connections_active", 0.0);
@@ -134,7 +134,7 @@ fn half_handshakes_end_in_time_and_others_are_served(io: Io) {
     let mut ends = held.iter_mut().map(Wire::sees_break);
     assert!(ends.all(|end| end == End::Closed));
     let took = now_ms() - began_ms;
-    assert!((2_000..10_000).contains(&took), "{took} ms");
+    assert!((6_000..15_000).contains(&took), "{took} ms");
     gateway.waits_for(&failures("timeout"), (SILENT + HALF) as f64);
     until_true("all descriptors are back", || gateway.process.descriptors() <= descriptors + 2);
     is_served(&gateway, &config);

@@ -224,13 +224,13 @@ fn a_client_that_dies_ends_the_tunnel(io: Io) {
 
 /// F44: a tunnel in which nothing moves is closed in time, and one in which something does is not.
 fn a_tunnel_that_rests_too_long_is_closed(io: Io) {
-    let (endpoint, gateway) = one(io, |plan| plan.timeouts("tunnel_idle: 300ms"));
+    let (endpoint, gateway) = one(io, |plan| plan.timeouts("tunnel_idle: 2s"));
     let (mut client, mut accepted) = switched(&gateway, &endpoint);
     let began = ringgate::clock::now_ns();
-    until_true("five times the bound in small steps", || {
+    until_true("more than twice the bound in small steps", || {
         client.sends("x");
         accepted.reads(1);
-        ringgate::clock::now_ns() - began > 1_500_000_000
+        ringgate::clock::now_ns() - began > 5_000_000_000
     });
     client.sees_end();
     accepted.sees_end();

@@ -321,7 +321,7 @@ fn a_truncated_response_is_cut_short_for_the_client_too(io: Io) {
 
 /// F11: an endpoint that says nothing is a 504 at the configured time; its late answer is nobody's.
 fn a_silent_endpoint_is_a_504_and_its_late_answer_is_nobodys(io: Io) {
-    let (endpoint, gateway) = one(io, "response_header: 300ms");
+    let (endpoint, gateway) = one(io, "response_header: 2s");
     let mut client = gateway.client();
     let mut times_ms = Vec::new();
     for part in ["", "HTTP/1.1 200 OK\r\n", ""] {
@@ -338,7 +338,7 @@ fn a_silent_endpoint_is_a_504_and_its_late_answer_is_nobodys(io: Io) {
     }
     // A tenth more or less, where the machine is not busy with something else.
     times_ms.sort_unstable();
-    assert!((270..=330).contains(&times_ms[0]) && times_ms[2] < 1_500, "{times_ms:?} ms");
+    assert!((1_800..=2_200).contains(&times_ms[0]) && times_ms[2] < 10_000, "{times_ms:?} ms");
     assert_eq!(gateway.log_of("/slow")["reason"], "upstream_timeout");
     gateway.waits_for("upstream_errors_total{reason=\"upstream_timeout\"}", 3.0);
     gateway.waits_for("upstream_connections_idle", 0.0);
@@ -369,13 +369,13 @@ fn a_body_that_stalls_is_cut_off(io: Io) {
     client.asks("/stall");
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /stall");
+    let began_ms = now_ms();
     upstream.replies("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789");
     client.expects_head(200);
     assert_eq!(client.reads(10), b"0123456789");
-    let began_ms = now_ms();
     client.sees_break();
     let took_ms = now_ms() - began_ms;
-    assert!((150..1_500).contains(&took_ms), "{took_ms} ms");
+    assert!((150..5_000).contains(&took_ms), "{took_ms} ms");
     upstream.reads_to_end();
     assert_eq!(gateway.log_of("/stall")["reason"], "upstream_body_timeout");
     gateway.waits_for("upstream_errors_total{reason=\"upstream_body_timeout\"}", 1.0);

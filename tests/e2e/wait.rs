@@ -32,6 +32,15 @@ pub(crate) fn until_true(what: &str, mut condition: impl FnMut() -> bool) {
     until(what, || condition().then_some(()));
 }
 
+/// Does this take less than `bound`? It has three tries, since others may have the processor for a while.
+pub(crate) fn is_quicker_than(bound: Duration, mut work: impl FnMut()) -> bool {
+    (0..3).any(|_| {
+        let began_ns = clock::now_ns();
+        work();
+        u128::from(clock::now_ns() - began_ns) < bound.as_nanos()
+    })
+}
+
 /// Tells threads that work until they are told so to end, also when their test fails in between.
 pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 

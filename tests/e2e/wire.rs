@@ -274,6 +274,14 @@ impl Wire {
         self.unread.is_empty() && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Does neither a byte nor an end come for so long?
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("a positive time");
+        let read = self.try_read();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Waits for the next byte; false when the stream ends instead, or nothing comes.
     pub(crate) fn has_bytes(&mut self) -> bool {
         !self.unread.is_empty() || self.try_read().is_ok_and(|count| count > 0)

@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
 async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="origin", help="the content of each answer")
+    parser.add_argument("--host", default="127.0.0.1", help="where it listens")
     parser.add_argument("--port", type=int, default=0, help="0: the kernel's choice")
     parser.add_argument("--backlog", type=int, default=1024, help="connections that may wait to be accepted")
     parser.add_argument("--sent-bytes", type=int, help="of the content; the rest never comes")
@@ -62,7 +63,7 @@ async def main():
     content = given.name.encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content[: given.sent_bytes])
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(answer, given.delay_ms / 1000), "127.0.0.1", given.port, backlog=given.backlog
+        lambda: Connection(answer, given.delay_ms / 1000), given.host, given.port, backlog=given.backlog
     )
     host, port = server.sockets[0].getsockname()
     tell(f"{host}:{port}")

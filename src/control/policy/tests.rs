@@ -25,10 +25,12 @@ fn rate(policies: &LivePolicies) -> u64 {
 #[tokio::test]
 async fn what_comes_from_elsewhere_is_kept_in_the_file() {
     let folder = Folder::new("policy-kept");
-    let (mut policies, path) = kept(&folder, r#"{"rateLimit": 100}"#);
+    // It says when it was changed: without that the time of the file would tell two seconds from each other.
+    let text = r#"{"rateLimit": 100, "updatedAt": "2026-01-31"}"#;
+    let (mut policies, path) = kept(&folder, text);
     assert_eq!(policies.take(heard(r#"{"rateLimit": 200}"#)), Some(Author::Redis));
     // The same text again is no change that anybody made.
-    replace(&path, r#"{"rateLimit": 100}"#).unwrap();
+    replace(&path, text).unwrap();
     policies.settle().await;
     assert!(fs::read_to_string(&path).unwrap().contains("200"));
     assert_eq!((policies.look(), rate(&policies)), (None, 200));
