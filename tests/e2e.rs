@@ -327,6 +327,8 @@ mod shared_policy;
 mod shares;
 #[path = "e2e/shutdown.rs"]
 mod shutdown;
+#[path = "e2e/slow_readers.rs"]
+mod slow_readers;
 #[path = "e2e/spans.rs"]
 mod spans;
 #[path = "e2e/splits.rs"]

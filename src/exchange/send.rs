@@ -8,7 +8,7 @@ use super::held::{Exchange, Sending};
 use super::pick::Attempt;
 use super::presence::LOOK_MS;
 use crate::http1::{BodyLength, Forwarded, RequestOut, TraceOut, encode_request};
-use crate::net::{Alarm, Buffer, Channel, Env, Expired, Stream, StreamFault};
+use crate::net::{Alarm, Buffer, Channel, Env, Expired, Stall, Stream, StreamFault};
 use crate::snapshot::{Cluster, Endpoint, Route};
 
 /// How something is written to an endpoint.
@@ -17,7 +17,7 @@ pub(super) struct Writing<'a> {
     pub(super) least: usize,
     /// One that is free meanwhile.
     pub(super) alarm: &'a Alarm,
-    /// For each step.
+    /// How long the endpoint may take nothing.
     pub(super) patience_ms: u64,
     /// Is nothing more of the request to be read?
     pub(super) is_last: bool,
@@ -123,15 +123,16 @@ impl<E: Env> Exchange<'_, E> {
         let Writing { least, alarm, patience_ms, is_last } = writing;
         let rest = from.len() - least;
         while from.len() > rest {
-            let due_ms = alarm.now_ms().saturating_add(patience_ms);
-            let mut step = pin!(stream.write(from));
+            let (mut step, mut stall) = (pin!(stream.write(from)), Stall::new(alarm.now_ms()));
             let (written, back) = loop {
-                alarm.set(due_ms.min(alarm.now_ms() + LOOK_MS));
+                alarm.set(stall.due_ms(patience_ms).min(alarm.now_ms() + LOOK_MS));
                 match alarm.race(step.as_mut()).await {
                     Ok(completed) => break completed,
                     // Before the endpoint is blamed: a client that left takes its whole upload back.
                     Err(Expired) if self.has_left(!is_last) => return Err(Failure::ClientAbort),
-                    Err(Expired) if alarm.now_ms() >= due_ms => return Err(Failure::UpstreamWriteTimeout),
+                    Err(Expired) if stall.is_over(alarm.now_ms(), patience_ms, || stream.taken()) => {
+                        return Err(Failure::UpstreamWriteTimeout);
+                    }
                     Err(Expired) => {}
                 }
             };

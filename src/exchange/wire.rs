@@ -4,7 +4,7 @@ use std::io;
 use std::pin::pin;
 
 use crate::http1::{ChunkError, ChunkedDecoder, FieldEdits, encode_chunk_line, encode_trailers};
-use crate::net::{Alarm, Buffer, Channel, Expired, Stream};
+use crate::net::{Alarm, Buffer, Channel, Expired, Stall, Stream};
 
 /// Why a write did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) enum WriteError {
     Broken,
 }
 
-/// Writes all that is filled and consumes it; every step may take `patience_ms`.
+/// Writes all that is filled and consumes it; the peer may take nothing for `patience_ms`.
 pub(super) async fn write_all<S: Stream>(
     stream: &S,
     mut from: Buffer,
@@ -23,8 +23,16 @@ pub(super) async fn write_all<S: Stream>(
     patience_ms: u64,
 ) -> Result<Buffer, WriteError> {
     while !from.is_empty() {
-        let Ok((written, back)) = alarm.within(patience_ms, pin!(stream.write(from))).await else {
-            return Err(WriteError::Expired);
+        let (mut writing, mut stall) = (pin!(stream.write(from)), Stall::new(alarm.now_ms()));
+        let (written, back) = loop {
+            alarm.set(stall.due_ms(patience_ms));
+            match alarm.race(writing.as_mut()).await {
+                Ok(completed) => break completed,
+                Err(Expired) if stall.is_over(alarm.now_ms(), patience_ms, || stream.taken()) => {
+                    return Err(WriteError::Expired);
+                }
+                Err(Expired) => {}
+            }
         };
         from = back;
         match written {

@@ -191,6 +191,15 @@ impl<S: Stream> Stream for Channel<S> {
         }
     }
 
+    fn taken(&self) -> Option<u64> {
+        match self {
+            Self::Plain(stream) => stream.taken(),
+            Self::Tls(stream) => stream.taken(),
+            Self::H2(stream) => stream.taken(),
+            Self::H2Client(stream) => stream.taken(),
+        }
+    }
+
     fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Plain(stream) => stream.local(),

@@ -73,6 +73,12 @@ pub trait Stream: 'static {
     /// What would a read find right now? Does not block and takes nothing.
     fn pending(&self) -> Pending;
 
+    /// Grows as the peer takes of what is written, also of a write that has not completed; `None` when that is not known, or
+    /// nothing that was written waits for the peer.
+    fn taken(&self) -> Option<u64> {
+        None
+    }
+
     /// Our own address of this connection; `None` when that is not known.
     fn local(&self) -> Option<SocketAddr> {
         None

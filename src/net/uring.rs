@@ -296,6 +296,19 @@ impl Stream for TcpPeer {
         }
     }
 
+    /// What the peer's kernel has acknowledged: once its buffer is full, that is what the peer reads.
+    fn taken(&self) -> Option<u64> {
+        let mut told = MaybeUninit::<libc::tcp_info>::zeroed();
+        let mut length = u32::try_from(size_of_val(&told)).expect("a few hundred bytes");
+        // SAFETY: the descriptor is open, and the kernel writes no more than `length` bytes.
+        let outcome = unsafe {
+            let room = told.as_mut_ptr().cast();
+            libc::getsockopt(self.socket().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, room, &raw mut length)
+        };
+        // SAFETY: it has numbers alone, which may be zero, and were all set to that.
+        (outcome == 0).then(|| unsafe { told.assume_init() }.tcpi_bytes_acked)
+    }
+
     fn local(&self) -> Option<SocketAddr> {
         let socket = self.socket();
         SockRef::from(&socket).local_addr().ok().and_then(|address| address.as_socket())

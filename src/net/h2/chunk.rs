@@ -83,6 +83,11 @@ impl Queue {
         Poll::Pending
     }
 
+    /// Does no chunk wait?
+    pub(super) fn is_empty(&self) -> bool {
+        self.length.get() == 0
+    }
+
     fn place(self: &Rc<Self>) -> Place {
         self.length.set(self.length.get() + 1);
         Place(Rc::clone(self))

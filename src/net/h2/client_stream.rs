@@ -336,6 +336,13 @@ impl Stream for ClientStream {
         Pending::Nothing
     }
 
+    fn taken(&self) -> Option<u64> {
+        match &*self.outbound.borrow() {
+            Outbound::Body(content) | Outbound::Tunnel(content) => content.taken(&self.wire),
+            Outbound::Head(_) | Outbound::Over => None,
+        }
+    }
+
     /// The end of a request goes with the last of it; that of a tunnel is told here.
     fn shutdown_write(&self) {
         let mut outbound = self.outbound.borrow_mut();

@@ -89,6 +89,12 @@ impl Content {
         self.queue.as_ref().map_or(Poll::Ready(()), |queue| queue.poll_room(poller.waker()))
     }
 
+    /// What the peer has taken, while something waits for its turn on the connection: flow control let that pass. Where nothing
+    /// does, it is the peer that makes no room.
+    pub(super) fn taken(&self, wire: &Wire) -> Option<u64> {
+        self.queue.as_ref().filter(|queue| !queue.is_empty()).and_then(|_| wire.taken())
+    }
+
     /// Ready when the peer gave the stream up, or the connection is gone.
     pub(super) fn poll_gone(&mut self, poller: &mut Poller<'_>) -> Poll<()> {
         self.stream.poll_reset(poller).map(drop)

@@ -113,6 +113,14 @@ impl Outbound {
         Ok(start.used)
     }
 
+    /// What the client has taken, while something waits for its turn on the connection.
+    pub(super) fn taken(&self, wire: &Wire) -> Option<u64> {
+        match &self.state {
+            State::Body(content) | State::Tunnel(content) => content.taken(wire),
+            State::Head(_) | State::Over => None,
+        }
+    }
+
     /// Ready when the client gave the stream up, or the connection is gone, while a response is due.
     pub(super) fn poll_gone(&mut self, poller: &mut Poller<'_>) -> Poll<()> {
         match &mut self.state {

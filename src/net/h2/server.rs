@@ -228,7 +228,7 @@ impl H2Server {
     /// Is there something that may take too long, besides the client's silence?
     pub fn is_timed(&self) -> bool {
         let wire = &self.running.0;
-        wire.writing_since_ms().is_some() || wire.fields_since_ms().is_some() || wire.settings_since_ms().is_some()
+        wire.is_writing() || wire.fields_since_ms().is_some() || wire.settings_since_ms().is_some()
     }
 
     /// Since when the client takes nothing of what is written.

@@ -131,6 +131,10 @@ impl Stream for ServerStream {
         }
     }
 
+    fn taken(&self) -> Option<u64> {
+        self.outbound.borrow().taken(&self.wire)
+    }
+
     /// The end of a response goes with the last of it; that of a tunnel is told here.
     fn shutdown_write(&self) {
         self.outbound.borrow_mut().end_tunnel(&self.wire);

@@ -17,11 +17,14 @@ use super::io::Io;
 use super::server::H2Limits;
 use crate::http2::{Breach, Excess, Meter, Tally};
 use crate::limits;
-use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
+use crate::net::{Alarm, Buffer, BufferPool, Channel, Stall, Stream};
 
 /// A loop that ends with its direction of the channel. It is polled whenever there is something for it to do, and so
 /// needs no waker but that of the channel's operation.
 type Loop = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
+/// Asks the channel what its peer has taken ([`Stream::taken`]).
+type Taken = Box<dyn Fn() -> Option<u64>>;
 
 /// Bytes from which it shows what a peer speaks: the header of a frame.
 pub(super) const GREETING_BYTES: usize = 9;
@@ -43,8 +46,10 @@ pub(super) struct Wire {
     inbox: RefCell<Option<Buffer>>,
     /// What is to go.
     outbox: RefCell<Option<Buffer>>,
-    /// When the write under way last moved; none when nothing is.
-    writing_since_ms: Cell<Option<u64>>,
+    /// The write under way.
+    writing: Cell<Option<Stall>>,
+    /// Tells what the peer has taken of all that was written, until the end.
+    taken: RefCell<Option<Taken>>,
     /// Since when the client owes the rest of some fields.
     fields_since_ms: Cell<Option<u64>>,
     /// Since when the client owes an answer to our settings.
@@ -129,7 +134,8 @@ impl Wire {
             alarm,
             inbox: RefCell::default(),
             outbox: RefCell::default(),
-            writing_since_ms: Cell::new(None),
+            writing: Cell::new(None),
+            taken: RefCell::default(),
             fields_since_ms: Cell::new(None),
             settings_since_ms: Cell::new(None),
             is_begun: Cell::new(false),
@@ -149,6 +155,8 @@ impl Wire {
         }
         let (channel, there) = (carrier.clone(), Rc::clone(&wire));
         *wire.reader.borrow_mut() = Some(Box::pin(async move { read_all(&channel, &there).await }));
+        let below = carrier.clone();
+        *wire.taken.borrow_mut() = Some(Box::new(move || below.taken()));
         let there = Rc::clone(&wire);
         *wire.writer.borrow_mut() = Some(Box::pin(async move { write_all(&carrier, &there).await }));
         wire
@@ -255,7 +263,7 @@ impl Wire {
         if self.is_broken.get() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        if self.outbox.borrow().is_none() && self.writing_since_ms.get().is_none() {
+        if self.is_all_sent() {
             return Poll::Ready(Ok(()));
         }
         if let Err(error) = self.poll_loop(&self.writer, poller) {
@@ -264,11 +272,14 @@ impl Wire {
                 return Poll::Ready(Err(error));
             }
             self.is_deaf.set(true);
-            self.writing_since_ms.set(None);
+            self.writing.set(None);
             drop(self.outbox.borrow_mut().take());
         }
-        let is_sent = self.outbox.borrow().is_none() && self.writing_since_ms.get().is_none();
-        if is_sent { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if self.is_all_sent() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn is_all_sent(&self) -> bool {
+        self.outbox.borrow().is_none() && !self.is_writing()
     }
 
     /// Lets a loop go on, up to its end or an error.
@@ -282,7 +293,7 @@ impl Wire {
 
     /// Ends both loops, and with them the operations under way: nothing more is read or written.
     pub(super) fn stop(&self) {
-        drop((self.reader.borrow_mut().take(), self.writer.borrow_mut().take()));
+        drop((self.reader.borrow_mut().take(), self.writer.borrow_mut().take(), self.taken.borrow_mut().take()));
         self.is_broken.set(true);
     }
 
@@ -367,7 +378,21 @@ impl Wire {
 
     /// Since when the client takes nothing of what is written.
     pub(super) fn writing_since_ms(&self) -> Option<u64> {
-        self.writing_since_ms.get()
+        let mut stall = self.writing.get()?;
+        let since_ms = stall.since_ms(self.now_ms(), || self.taken());
+        self.writing.set(Some(stall));
+        Some(since_ms)
+    }
+
+    /// Is a write under way?
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.get().is_some()
+    }
+
+    /// What the peer has taken of all that was written, while more waits.
+    pub(super) fn taken(&self) -> Option<u64> {
+        self.writing.get()?;
+        self.taken.borrow().as_ref().and_then(|taken| taken())
     }
 
     /// Since when the client owes the rest of some fields.
@@ -424,7 +449,7 @@ async fn read_some<S: Stream>(channel: &Channel<S>, wire: &Wire) -> io::Result<O
 async fn write_all<S: Stream>(channel: &Channel<S>, wire: &Wire) -> io::Result<()> {
     loop {
         let mut from = poll_fn(|_| wire.outbox.borrow_mut().take().map_or(Poll::Pending, Poll::Ready)).await;
-        wire.writing_since_ms.set(Some(wire.now_ms()));
+        wire.writing.set(Some(Stall::new(wire.now_ms())));
         while !from.is_empty() {
             let (written, back) = channel.write(from).await;
             from = back;
@@ -434,8 +459,8 @@ async fn write_all<S: Stream>(channel: &Channel<S>, wire: &Wire) -> io::Result<(
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            wire.writing_since_ms.set(Some(wire.now_ms()));
+            wire.writing.set(Some(Stall::new(wire.now_ms())));
         }
-        wire.writing_since_ms.set(None);
+        wire.writing.set(None);
     }
 }

@@ -411,6 +411,10 @@ impl<S: Stream> Stream for Tls<S> {
         }
     }
 
+    fn taken(&self) -> Option<u64> {
+        self.transport.taken()
+    }
+
     fn local(&self) -> Option<SocketAddr> {
         self.transport.local()
     }
