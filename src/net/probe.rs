@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::limits;
 
@@ -66,6 +67,32 @@ impl fmt::Display for Refused {
 const ALLOW: &str = "allow io_uring: sysctl kernel.io_uring_disabled=0, and in containers a seccomp profile with \
                      io_uring_setup, io_uring_enter and io_uring_register";
 
+/// How often a ring is tried for which there is no memory, and the pause before it is tried again.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Builds what has a ring in it; again where there is no memory for that.
+///
+/// The kernel takes all its pages at once and waits for none, so that a machine whose memory is full of the files it has read
+/// may have too few of them free for a moment.
+///
+/// # Errors
+/// It is refused for another reason, or time after time.
+#[expect(clippy::disallowed_methods, reason = "no reactor runs on this thread yet")]
+pub(super) fn build_ring<T>(build: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    build_patiently(build, || std::thread::sleep(PAUSE))
+}
+
+fn build_patiently<T>(mut build: impl FnMut() -> io::Result<T>, mut pause: impl FnMut()) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match build() {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => pause(),
+            other => return other,
+        }
+    }
+    build()
+}
+
 /// Builds a ring like a worker's for each of so many workers, which share one limit on locked memory, and drops them again.
 ///
 /// # Errors
@@ -74,7 +101,8 @@ pub fn probe_io_uring(workers: usize) -> Result<(), Refused> {
     let mut builder = io_uring::IoUring::builder();
     builder.setup_single_issuer().setup_coop_taskrun();
     builder.setup_cqsize(limits::RING_COMPLETIONS);
-    let rings: io::Result<Vec<io_uring::IoUring>> = (0..workers).map(|_| builder.build(limits::RING_ENTRIES)).collect();
+    let rings: io::Result<Vec<io_uring::IoUring>> =
+        (0..workers).map(|_| build_ring(|| builder.build(limits::RING_ENTRIES))).collect();
     rings.map(drop).map_err(Refused)
 }
 
@@ -99,6 +127,21 @@ pub fn clock_is_synchronized() -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_is_tried_again_where_memory_is_short_and_only_there() {
+        for (code, fails, tried) in
+            [(libc::ENOMEM, 3, 4), (libc::ENOMEM, TRIES, TRIES), (libc::EPERM, 3, 1), (libc::ENOMEM, 0, 1)]
+        {
+            let (mut tries, mut pauses) = (0, 0);
+            let build = || {
+                tries += 1;
+                if tries <= fails { Err(io::Error::from_raw_os_error(code)) } else { Ok(()) }
+            };
+            let built = build_patiently(build, || pauses += 1);
+            assert_eq!((tries, pauses, built.is_ok()), (tried, tried - 1, tried > fails), "{code}, {fails} times");
+        }
+    }
 
     #[test]
     fn every_refusal_names_a_cause_and_what_to_do_about_that_one() {
