@@ -76,7 +76,7 @@ struct Streams {
     waiting: RefCell<Option<Waker>>,
 }
 
-/// One stream that is served, and a panic that ends it.
+/// One stream that is served.
 struct Open<E: Env> {
     connection: Rc<Client<E>>,
     streams: Rc<Streams>,
@@ -93,9 +93,6 @@ impl<E: Env> Open<E> {
 impl<E: Env> Drop for Open<E> {
     fn drop(&mut self) {
         let Self { connection, streams } = self;
-        if std::thread::panicking() {
-            connection.shard.counters.panics.add(1);
-        }
         streams.open.set(streams.open.get() - 1);
         if streams.open.get() == 0 {
             streams.rests_since_ms.set(connection.shard.alarms.now_ms());

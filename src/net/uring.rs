@@ -1,6 +1,6 @@
 //! The world on monoio: io_uring, or epoll where io_uring is refused.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
@@ -23,6 +23,8 @@ use crate::{clock, limits};
 thread_local! {
     /// Tasks that have not ended.
     static TASKS: Cell<u64> = const { Cell::new(0) };
+    /// Told of each task that a panic ended.
+    static ON_PANIC: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
 /// Runs `future` on a reactor of this thread until it completes.
@@ -72,6 +74,11 @@ impl Reactor {
     #[must_use]
     pub fn tasks(&self) -> u64 {
         TASKS.get()
+    }
+
+    /// Has `told` called for each task of this thread that a panic ends, from now on.
+    pub fn on_panic(&self, told: impl Fn() + 'static) {
+        ON_PANIC.set(Some(Box::new(told)));
     }
 
     /// Takes a listening socket into this reactor.
@@ -136,8 +143,18 @@ impl Env for Reactor {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         TASKS.set(TASKS.get() + 1);
-        // A panic that reaches the reactor would end every connection on it.
-        drop(monoio::spawn(AssertUnwindSafe(task).catch_unwind().map(|_ended| TASKS.set(TASKS.get() - 1))));
+        // A panic that reaches the reactor would end every connection on it. It is told of here, because what the task
+        // holds may be dropped only after it was caught, and cannot tell it from any other end.
+        drop(monoio::spawn(AssertUnwindSafe(task).catch_unwind().map(|ended| {
+            TASKS.set(TASKS.get() - 1);
+            if ended.is_err() {
+                ON_PANIC.with_borrow(|told| {
+                    if let Some(told) = told {
+                        told();
+                    }
+                });
+            }
+        })));
     }
 }
 
@@ -343,6 +360,7 @@ impl Stream for TcpPeer {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::fd::AsFd;
+    use std::rc::Rc;
 
     use super::*;
     use crate::net::BufferPool;
@@ -367,6 +385,34 @@ mod tests {
     ) -> T {
         let thread = std::thread::Builder::new().spawn(move || run_reactor(driver, body(Reactor::new(driver))));
         thread.expect("a test may have threads").join().expect("no panic").expect("a reactor")
+    }
+
+    async fn hits_a_bug() {
+        std::panic::resume_unwind(Box::new("a bug"));
+    }
+
+    /// The first task is made as the worker makes that of a connection: what it holds is dropped when the panic is over.
+    #[test]
+    fn every_task_that_a_panic_ends_is_told_of_once_and_no_other() {
+        for driver in DRIVERS {
+            let told = on_reactor(driver, move |reactor| async move {
+                let (told, held) = (Rc::new(Cell::new(0)), Rc::new(()));
+                let (teller, holder) = (Rc::clone(&told), Rc::clone(&held));
+                reactor.on_panic(move || teller.set(teller.get() + 1));
+                reactor.spawn(hits_a_bug().map(move |()| drop(holder)));
+                reactor.spawn(hits_a_bug());
+                reactor.spawn(async {});
+                for _ in 0..10_000 {
+                    if reactor.tasks() == 0 {
+                        break;
+                    }
+                    reactor.sleep_ms(1).await;
+                }
+                assert_eq!((reactor.tasks(), Rc::strong_count(&held)), (0, 1), "{driver:?}");
+                told.get()
+            });
+            assert_eq!(told, 2, "{driver:?}");
+        }
     }
 
     /// Reads three bytes and sends them back, twice, the second time only when it is told to.

@@ -212,7 +212,7 @@ pub struct Cells {
     pub client_aborts: Counter,
     /// Failures of `accept`, exhausted descriptors among them.
     pub accept_errors: Counter,
-    /// Panics caught around a connection.
+    /// Tasks that a panic ended: connections, streams, accept loops, the tick.
     pub panics: Counter,
     /// Records of the access log, and spans, dropped because their ring was full, and spans of attempts that their exchange had
     /// no room for, in this order.

@@ -507,7 +507,11 @@ impl Scrape {
             family.encode_family(&[("worker", index.to_string())])?.encode_gauge(&stall)?;
         }
         page.counter("worker_stalls", "Ticks of workers that came too late.", sum(|w| &w.stalls))?;
-        page.counter("worker_panics", "Panics caught; each closed one connection.", sum(|w| &w.panics))?;
+        page.counter(
+            "worker_panics",
+            "Panics caught; each ended one task, such as a connection or a stream.",
+            sum(|w| &w.panics),
+        )?;
         page.gauge("worker_buffers", "Buffers lent to connections.", sum(|w| &w.buffers_out))?;
         let dropped = sum(|w| &w.untold[0]) + self.log_dropped;
         page.counter("access_log_dropped", "Access-log lines lost.", dropped)?;

@@ -54,7 +54,7 @@ pub(super) struct Listening {
     closed: Rc<Cell<bool>>,
 }
 
-/// Counts a connection as open while it lives, and a panic that ends it.
+/// Counts a connection as open while it lives.
 struct Open {
     door: Rc<Door>,
     // Given back before the credit, which is never behind the sum of all places.
@@ -65,9 +65,6 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.door.open.set(self.door.open.get() - 1);
-        if std::thread::panicking() {
-            self.door.shard.counters().panics.add(1);
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::WorkerSpec;
 use super::accept::{Door, Guest, Listening};
@@ -33,7 +33,8 @@ pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Res
 
 async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {
     let reactor = Reactor::new(spec.driver);
-    let others = peers.clone();
+    let (others, counters) = (peers.clone(), Arc::clone(&spec.counters));
+    reactor.on_panic(move || counters.panics.add(1));
     let shard = Rc::new(Shard::new(Belongings {
         env: reactor,
         worker: spec.index,

@@ -268,7 +268,6 @@ fn judge_leftovers(run: &Run) {
         ("h2_upstream_streams", gateway.sum(|counters| counters.h2_upstream_streams.value())),
         ("h2_connections_active", gateway.sum(|counters| counters.h2_connections_active.value())),
         ("tls_handshakes_active", gateway.sum(|counters| counters.tls_handshakes_active.value())),
-        ("panics", gateway.sum(|counters| counters.panics.value())),
         ("requests_active", gateway.sum(|counters| counters.requests_active.value())),
         ("upstream_connections_active", gateway.sum(|counters| counters.upstream_connections_active.value())),
         ("upstream_waiting", gateway.sum(|counters| counters.upstream_waiting.value())),
