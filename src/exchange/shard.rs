@@ -199,6 +199,12 @@ impl<E: Env> Shard<E> {
         staged
     }
 
+    /// Has what came in there an answer without a handshake? Nothing is known of a listener that a reload removed.
+    #[must_use]
+    pub fn answers_in_plain(&self, entrance: &Entrance) -> bool {
+        self.adopt(None).snapshot.listener(entrance).is_some_and(|listener| listener.tls.is_none())
+    }
+
     /// A connection that was staged so ends before its first request, because whatever serves it does not let it in.
     pub(super) fn on_turned_away(&self, staged: Staged) {
         if let Some(cells) = self.adopt(staged).on_trial(self.worker) {

@@ -122,7 +122,10 @@ impl Door {
         counters.connections_accepted.add(1);
         let Some(taken) = self.credit.try_take() else {
             counters.connections_rejected[0].add(1);
-            self.turn_away(stream);
+            // Whoever waits for TLS would take words in plain text for a broken handshake.
+            if self.shard.answers_in_plain(entrance) {
+                self.turn_away(stream);
+            }
             return;
         };
         let place = self.loads.place(self.own, self.credit.taken());

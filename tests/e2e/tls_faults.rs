@@ -288,7 +288,8 @@ fn clients_that_leave_in_the_handshake_are_counted(io: Io) {
     gateway.stop();
 }
 
-/// More connections than the process may have are turned away on a TLS listener too, and it recovers.
+/// More connections than the process may have are turned away on a TLS listener too, without a word that is no TLS, and it
+/// recovers.
 fn connections_beyond_the_cap_are_turned_away(io: Io) {
     let site = Site::new();
     let config = Arc::new(site.believer());
@@ -296,6 +297,8 @@ fn connections_beyond_the_cap_are_turned_away(io: Io) {
     let (_, gateway) = site.start(plan);
     let mut kept: Vec<Client> = (0..2).map(|_| Client::secured(gateway.address(), &config, "a.example")).collect();
     assert!(Client::try_secured(gateway.address(), &config, "a.example").is_err());
+    Wire::to(gateway.address()).sees_end();
+    assert_eq!(gateway.metric("net_connections_rejected_total{cap=\"max_connections\"}"), 2.0);
     kept.pop();
     until_true("there is room again", || Client::try_secured(gateway.address(), &config, "a.example").is_ok());
     for client in &mut kept {
