@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use super::connection::{PeerText, ScratchGuard, announce_end, linger, refuse};
 use super::failure::Failure;
 use super::held::{Arrival, Client, Gauge, Next};
 use super::serve::serve_exchange;
+use super::shard::Shard;
 use super::websocket;
 use crate::http1::{HeadError, Progress};
 use crate::http2::{ERROR_CODES, Excess, Tally, encode_request_head, encode_switch_head};
@@ -64,8 +64,9 @@ enum Farewell {
     Linger,
 }
 
-/// The streams of one connection that are served.
-struct Streams {
+/// The streams of one connection that are served; while there are none the connection counts as idle.
+struct Streams<E: Env> {
+    shard: Rc<Shard<E>>,
     /// The client's address as text, for all of them.
     peer_text: PeerText,
     open: Cell<usize>,
@@ -79,12 +80,14 @@ struct Streams {
 /// One stream that is served.
 struct Open<E: Env> {
     connection: Rc<Client<E>>,
-    streams: Rc<Streams>,
+    streams: Rc<Streams<E>>,
 }
 
 impl<E: Env> Open<E> {
-    fn new(connection: &Rc<Client<E>>, streams: &Rc<Streams>) -> Self {
-        streams.open.set(streams.open.get() + 1);
+    fn new(connection: &Rc<Client<E>>, streams: &Rc<Streams<E>>) -> Self {
+        if streams.open.replace(streams.open.get() + 1) == 0 {
+            connection.shard.counters.connections_idle.sub(1);
+        }
         streams.is_proven.set(true);
         Self { connection: Rc::clone(connection), streams: Rc::clone(streams) }
     }
@@ -95,6 +98,7 @@ impl<E: Env> Drop for Open<E> {
         let Self { connection, streams } = self;
         streams.open.set(streams.open.get() - 1);
         if streams.open.get() == 0 {
+            connection.shard.counters.connections_idle.add(1);
             streams.rests_since_ms.set(connection.shard.alarms.now_ms());
             streams.waiting.borrow_mut().take().into_iter().for_each(Waker::wake);
         }
@@ -107,7 +111,7 @@ pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Opti
     let Some((mut server, bounds)) = begin(&client, received).await else { return };
     let farewell = {
         let _open = Gauge::new(&client.shard.counters.h2_connections_active);
-        let streams = Rc::new(Streams::new(client.peer, client.shard.alarms.now_ms()));
+        let streams = Rc::new(Streams::new(&client));
         let mut course = Course { client: &client, streams: &streams, bounds, phase: Phase::Open };
         let farewell = course.run(&mut server).await;
         // What streams still wait for comes no more, and they are told so.
@@ -161,7 +165,7 @@ impl Bounds {
 /// A connection on its way.
 struct Course<'a, E: Env> {
     client: &'a Rc<Client<E>>,
-    streams: &'a Rc<Streams>,
+    streams: &'a Rc<Streams<E>>,
     bounds: Bounds,
     phase: Phase,
 }
@@ -277,7 +281,7 @@ impl<E: Env> Course<'_, E> {
 const _: () = assert!(Excess::ALL.len() == H2_EXCESSES.len() && ERROR_CODES == H2_CODES.len());
 
 /// Lets a request that came be served in a task of its own.
-fn open<E: Env>(client: &Rc<Client<E>>, streams: &Rc<Streams>, opened: Opened) {
+fn open<E: Env>(client: &Rc<Client<E>>, streams: &Rc<Streams<E>>, opened: Opened) {
     client.shard.counters.h2_streams.add(1);
     let arrived = Arrived::new(Open::new(client, streams), opened);
     client.shard.env.spawn(Serving::begin(&client.shard, arrived));
@@ -298,12 +302,14 @@ fn count<E: Env>(client: &Client<E>, tally: &Tally) {
     }
 }
 
-impl Streams {
-    fn new(peer: SocketAddr, now_ms: u64) -> Self {
+impl<E: Env> Streams<E> {
+    fn new(client: &Client<E>) -> Self {
+        client.shard.counters.connections_idle.add(1);
         Self {
-            peer_text: PeerText::new(peer),
+            shard: Rc::clone(&client.shard),
+            peer_text: PeerText::new(client.peer),
             open: Cell::new(0),
-            rests_since_ms: Cell::new(now_ms),
+            rests_since_ms: Cell::new(client.shard.alarms.now_ms()),
             is_proven: Cell::new(false),
             waiting: RefCell::default(),
         }
@@ -318,6 +324,13 @@ impl Streams {
             Poll::Pending
         })
         .await;
+    }
+}
+
+impl<E: Env> Drop for Streams<E> {
+    fn drop(&mut self) {
+        // Each that is open holds them: none is, however the connection ended.
+        self.shard.counters.connections_idle.sub(1);
     }
 }
 

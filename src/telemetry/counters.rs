@@ -190,7 +190,7 @@ pub struct Cells {
     pub connections_accepted: Counter,
     /// Gauge: client connections open.
     pub connections_active: Counter,
-    /// Gauge: client connections open and between two requests.
+    /// Gauge: client connections open and between two requests; those of HTTP/2 without a stream.
     pub connections_idle: Counter,
     /// Connections closed at once because a cap was reached, by the order of [`CAPS`].
     pub connections_rejected: [Counter; CAPS.len()],

@@ -282,7 +282,7 @@ impl Scrape {
         page.gauge("net_connections_active", "Client connections open.", sum(|w| &w.connections_active))?;
         page.gauge(
             "net_connections_idle",
-            "Client connections open and between two requests.",
+            "Client connections open and between two requests, or without a stream of HTTP/2.",
             sum(|w| &w.connections_idle),
         )?;
         page.gauge("max_connections", "Most client connections this process accepts.", self.max_connections)?;

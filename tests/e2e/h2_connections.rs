@@ -100,6 +100,29 @@ fn a_slow_endpoint_pauses_its_client_and_no_other_stream(io: Io) {
     gateway.stop();
 }
 
+/// A connection rests while it has no stream, as one of HTTP/1 does between two requests.
+fn a_connection_without_a_stream_is_idle(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(io, &[endpoint.address()]).speaks_h2().start();
+    let mut client = H2Client::to(gateway.address());
+    let (first, second) = (client.gets("/first"), client.gets("/second"));
+    let mut upstreams = [endpoint.accepts(), endpoint.accepts()];
+    for upstream in &mut upstreams {
+        upstream.expects("GET /");
+    }
+    gateway.waits_for("net_connections_idle", 0.0);
+    upstreams[0].replies_with("done");
+    upstreams[1].replies_with("done");
+    for stream in [first, second] {
+        assert_eq!(stream.expects(200).text(), "done");
+    }
+    gateway.waits_for("net_connections_idle", 1.0);
+    drop(client);
+    gateway.waits_for("net_connections_active", 0.0);
+    assert_eq!(gateway.metric("net_connections_idle"), 0.0);
+    gateway.stop();
+}
+
 /// F41: streams in flight are finished after the first GOAWAY, and the process ends with the last of them.
 fn streams_in_flight_are_finished_on_shutdown(io: Io) {
     let endpoint = Endpoint::listens();
@@ -252,6 +275,7 @@ fn answers_of_the_gateway_itself_are_told(io: Io) {
 }
 
 on_both_drivers![
+    a_connection_without_a_stream_is_idle,
     a_slow_client_pauses_its_origin_and_no_other_stream,
     a_slow_endpoint_pauses_its_client_and_no_other_stream,
     streams_in_flight_are_finished_on_shutdown,
