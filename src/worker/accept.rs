@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,13 +13,11 @@ use super::credit::{Credit, Taken};
 use super::loads::{Loads, Place};
 use super::mailbox::{Message, Peers};
 use crate::exchange::{Shard, serve_connection};
-use crate::net::{BufferPool, Env, Reactor, ReactorListener, Stream, TcpPeer};
+use crate::net::{Env, Reactor, ReactorListener, Stream, TcpPeer};
 use crate::snapshot::Entrance;
 
 /// Pause after an accept failed for want of descriptors: they come back when connections close.
 const STARVED_MS: u64 = 50;
-/// Time to tell a client that there is no room for it.
-const REFUSAL_MS: u64 = 200;
 /// RFC 9110 section 15.6.4: overloaded, and worth another try soon.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\n\r\ntoo many connections";
@@ -33,7 +30,6 @@ pub(super) struct Door {
     pub(super) credit: Arc<Credit>,
     pub(super) loads: Arc<Loads>,
     pub(super) peers: Peers,
-    pub(super) refusals: BufferPool,
     /// Connections of this worker that are open.
     pub(super) open: Rc<Cell<usize>>,
 }
@@ -102,7 +98,10 @@ impl Listening {
 async fn accept_all(door: &Rc<Door>, entrance: &Rc<Entrance>, socket: &ReactorListener, closed: &Cell<bool>) {
     while !closed.get() {
         match socket.accept().await {
-            Ok((stream, peer)) => door.admit(stream, peer, entrance),
+            Ok((stream, peer)) => {
+                door.admit(stream, peer, entrance);
+                socket.let_others().await;
+            }
             Err(_) if closed.get() => return,
             // The client left before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -124,7 +123,7 @@ impl Door {
             counters.connections_rejected[0].add(1);
             // Whoever waits for TLS would take words in plain text for a broken handshake.
             if self.shard.answers_in_plain(entrance) {
-                self.turn_away(stream);
+                turn_away(&stream);
             }
             return;
         };
@@ -181,16 +180,11 @@ impl Door {
     pub(super) fn is_empty(&self) -> bool {
         self.loads.held(self.own) == 0
     }
+}
 
-    fn turn_away(&self, stream: TcpPeer) {
-        let mut buffer = self.refusals.lend();
-        buffer.extend(NO_ROOM);
-        let shard = Rc::clone(&self.shard);
-        self.shard.env().spawn(async move {
-            let alarm = shard.alarm();
-            // Whoever cannot be told is closed all the same.
-            drop(alarm.within(REFUSAL_MS, pin!(stream.write(buffer))).await);
-            stream.shutdown_write();
-        });
-    }
+/// Says that there is no room, and ends. It takes neither a buffer nor a task, of which a flood would need one for each.
+fn turn_away(stream: &TcpPeer) {
+    // The kernel has room for the first words on a connection; whoever is gone is closed all the same.
+    drop(stream.try_write(NO_ROOM));
+    stream.shutdown_write();
 }

@@ -11,7 +11,7 @@ use super::WorkerSpec;
 use super::accept::{Door, Guest, Listening};
 use super::mailbox::{Message, Peers, Receiver};
 use crate::exchange::{Belongings, Shard};
-use crate::net::{BufferPool, Env, Reactor, run_reactor};
+use crate::net::{Env, Reactor, run_reactor};
 use crate::rng::Rng;
 use crate::snapshot::Entrance;
 use crate::{clock, limits};
@@ -57,7 +57,6 @@ async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result
         credit: spec.max_connections,
         loads: spec.loads,
         peers,
-        refusals: BufferPool::new(),
         open: Rc::new(Cell::new(0)),
     });
     let mut desk = Desk { door, listening: Vec::new() };

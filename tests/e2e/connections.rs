@@ -1,6 +1,7 @@
 //! The life of a client's connection: RFC 9112 section 9, and the timeouts of a listener.
 
 use super::endpoint::Endpoint;
+use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::{now_ms, until_true};
@@ -205,6 +206,37 @@ fn a_resting_connection_serves_its_next_request(io: Io) {
     gateway.stop();
 }
 
+/// Connects so often while the gateway is stopped, so that it finds all of these at once, and waits until they were turned away.
+fn bursts(gateway: &Gateway, many: u32) {
+    let rejected = "net_connections_rejected_total{cap=\"max_connections\"}";
+    let before = gateway.metric(rejected);
+    gateway.signal(libc::SIGSTOP);
+    for _ in 0..many {
+        drop(gateway.client());
+    }
+    gateway.signal(libc::SIGCONT);
+    gateway.waits_for(rejected, before + f64::from(many));
+}
+
+/// Those beyond the cap cost no memory, however many come at once.
+fn a_burst_beyond_the_cap_takes_no_memory(io: Io) {
+    let room = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a setting of Linux");
+    let many = room.trim().parse::<u32>().expect("a number").min(4_000) / 2;
+    let plan = Plan::bare(io).workers("1").route("name: all, respond: { status: 200, body: hello }");
+    let gateway = plan.runtime("max_connections: 1").start();
+    let mut held = gateway.client();
+    held.asks("/in");
+    held.expects(200);
+    bursts(&gateway, many.min(50));
+    let before = gateway.process.resident_bytes();
+    bursts(&gateway, many);
+    let grown = gateway.process.resident_bytes().saturating_sub(before);
+    assert!(grown < 3 << 20, "{grown} bytes more for {many} connections");
+    held.asks("/in");
+    held.expects(200);
+    gateway.stop();
+}
+
 /// The cap of connections: one more is told so and closed, and counted; a place that is given up is given on.
 fn connections_beyond_the_cap_are_turned_away(io: Io) {
     let origin = Origin::echo();
@@ -238,5 +270,6 @@ on_both_drivers![
     slow_clients_do_not_hold_up_others,
     resting_connections_are_closed_in_time,
     a_resting_connection_serves_its_next_request,
+    a_burst_beyond_the_cap_takes_no_memory,
     connections_beyond_the_cap_are_turned_away,
 ];
