@@ -377,6 +377,9 @@ impl<E: Env> Course<'_, E> {
         loop {
             alarm.set(self.due_ms(&client));
             if client.next(alarm, |_| {}).await == ClientTurn::Closed {
+                if let Some(excess) = client.excess() {
+                    self.shard.counters.h2_upstream_excesses[excess.index()].add(1);
+                }
                 return;
             }
             match self.look(&mut client) {

@@ -138,7 +138,7 @@ impl Budget {
 /// | `RST_STREAM` received | 1 reset | |
 /// | `RST_STREAM` sent because of what the client sent | 1 reset | |
 /// | HEADERS received | | 4 control |
-/// | DATA sent | | 4 control |
+/// | DATA sent | | 2 control; besides, for `WINDOW_UPDATE` alone, 2 and 1 for each 512 bytes, kept until they come |
 /// | the end of a response sent | | a quarter of a reset |
 /// | CONTINUATION received that is not the last | 1 of those that its field section may have | |
 /// | GOAWAY sent by `h2` for an abuse that it found | everything | |
@@ -148,6 +148,9 @@ pub struct Meter {
     sent: Scanner,
     control: Budget,
     resets: Budget,
+    /// `WINDOW_UPDATE` that may answer content that was sent. They come when the peer reads it, which may be MiBs and seconds
+    /// later, so that these are not bounded by a time.
+    windows_due: u64,
     /// CONTINUATION of one field section, of those that are not the last.
     continuations: u32,
     continuations_most: u32,
@@ -175,6 +178,7 @@ impl Meter {
             sent: Scanner::behind(0),
             control: Budget::new(limits::H2_CONTROL_FRAMES, now_ms),
             resets: Budget::new(resets_allowed(streams), now_ms),
+            windows_due: 0,
             continuations: 0,
             continuations_most: (full + full / 4).max(limits::H2_CONTINUATIONS),
             settings_owed: 0,
@@ -204,7 +208,7 @@ impl Meter {
     /// Told what came.
     pub fn on_received(&mut self, bytes: &[u8], now_ms: u64) {
         let Self { received, control, resets, excess, breach, tally, may_reset, .. } = self;
-        let Self { continuations, continuations_most, settings_owed, is_announced, .. } = self;
+        let Self { windows_due, continuations, continuations_most, settings_owed, is_announced, .. } = self;
         received.scan(bytes, |frame| {
             let is_first = !std::mem::replace(is_announced, true);
             if is_first && (frame.kind != FrameKind::Settings || frame.is_settings_ack()) {
@@ -245,6 +249,10 @@ impl Meter {
                     Excess::Settings
                 }
                 FrameKind::Priority => Excess::Priority,
+                FrameKind::Window if *windows_due > 0 => {
+                    *windows_due -= 1;
+                    return;
+                }
                 FrameKind::Window => Excess::Window,
                 FrameKind::GoAway => {
                     tally.goaways_received += 1;
@@ -261,14 +269,18 @@ impl Meter {
 
     /// Told what goes.
     pub fn on_sent(&mut self, bytes: &[u8], now_ms: u64) {
-        let Self { sent, control, resets, settings_owed, excess, tally, is_acquainted, may_reset, .. } = self;
+        let Self { sent, control, resets, windows_due, settings_owed, .. } = self;
+        let Self { excess, tally, is_acquainted, may_reset, .. } = self;
         sent.scan(bytes, |frame| {
             if frame.ends_stream() {
                 resets.earn_quarters(1);
             }
             #[expect(clippy::wildcard_enum_match_arm, reason = "all other frames say nothing about the client")]
             match frame.kind {
-                FrameKind::Content => control.earn_quarters(4 * CONTROL_PER_CONTENT),
+                FrameKind::Content => {
+                    control.earn_quarters(4 * CONTROL_PER_CONTENT);
+                    *windows_due += WINDOWS_PER_CONTENT + u64::from(frame.length / BYTES_PER_WINDOW);
+                }
                 FrameKind::Headers => tally.fields_sent += 1,
                 FrameKind::Settings => {
                     *settings_owed += u32::from(!frame.is_settings_ack());
@@ -329,8 +341,13 @@ fn resets_allowed(streams: u32) -> u64 {
 
 /// Control frames that come with a stream: its window, its priority.
 const CONTROL_PER_STREAM: u64 = 4;
-/// Control frames that answer content: windows of stream and connection, a ping to measure the path.
-const CONTROL_PER_CONTENT: u64 = 4;
+/// Control frames that answer content: a ping to measure the path.
+const CONTROL_PER_CONTENT: u64 = 2;
+/// Windows that answer content, of stream and connection.
+const WINDOWS_PER_CONTENT: u64 = 2;
+/// Bytes of content for which there may be one more: `net/http` of Go makes room on both each time 4 KiB were read, and others
+/// for less.
+const BYTES_PER_WINDOW: u32 = 512;
 
 /// Bytes of a frame's payload that everybody may send.
 const FRAME_BYTES: u32 = 16_384;

@@ -382,6 +382,9 @@ impl Scrape {
         page.gauge("http2_upstream_connections", "Connections of HTTP/2 to endpoints.", connections)?;
         let streams = sum(|w| &w.h2_upstream_streams);
         page.gauge("http2_upstream_streams_active", "Requests on connections of HTTP/2 to endpoints.", streams)?;
+        let help = "Connections of HTTP/2 to endpoints ended for what those did too often, by what it was.";
+        let mut family = page.open("http2_upstream_abuses", help, MetricType::Counter)?;
+        self.encode_occurred(&mut family, "kind", &H2_EXCESSES, |worker| &worker.h2_upstream_excesses)?;
         let help = "Connections to endpoints that carry a request; of HTTP/2, the requests on them.";
         page.gauge("upstream_connections_active", help, sum(|w| &w.upstream_connections_active))?;
         let help = "Connections to endpoints that rest in a pool.";

@@ -4,6 +4,7 @@ use h2::Reason;
 
 use super::endpoint::Endpoint;
 use super::h2_client::H2Client;
+use super::h2_wire::{DATA, H2Wire, get, settings, window};
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 
@@ -321,6 +322,29 @@ fn one_listener_serves_both_protocols(io: Io) {
     gateway.stop();
 }
 
+/// `net/http` of Go: it makes room on stream and connection each time that 4 KiB were read.
+fn a_large_download_is_taken_in_small_reads(io: Io) {
+    const LENGTH: usize = 8 << 20;
+    const READ: u32 = 4 << 10;
+    let origin = Origin::serving(|mut wire| {
+        wire.reads_head();
+        wire.sends(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n")).sends(vec![b'x'; LENGTH]);
+    });
+    let gateway = Plan::to(io, &[origin.address()]).speaks_h2().start();
+    let mut client = H2Wire::to(gateway.address());
+    client.sends([settings(&[(4, 4 << 20)]), window(0, 1 << 30), get(1, "/large")].concat());
+    let (mut taken, mut told) = (0, 0);
+    while taken < LENGTH {
+        taken += client.expects(DATA).payload.len();
+        let reads = (taken - told) / READ as usize;
+        client.sends([window(1, READ), window(0, READ)].concat().repeat(reads));
+        told += reads * READ as usize;
+    }
+    client.pings();
+    assert_eq!((taken, gateway.metric_sum("http2_abuses_total")), (LENGTH, 0.0));
+    gateway.stop();
+}
+
 on_both_drivers![
     a_request_is_translated_and_so_is_its_answer,
     bodies_go_up_with_the_framing_that_they_have,
@@ -333,4 +357,5 @@ on_both_drivers![
     a_body_of_another_length_than_announced_completes_no_request,
     a_hundred_streams_are_served_at_once,
     one_listener_serves_both_protocols,
+    a_large_download_is_taken_in_small_reads,
 ];

@@ -10,7 +10,7 @@ use super::gateway::Gateway;
 use super::h2_client::H2Client;
 use super::h2_endpoint::H2Endpoint;
 use super::h2_peer::{H2Peer, goaway, head};
-use super::h2_wire::{DATA, END_HEADERS, END_STREAM, Fate, HEADERS, block, frame_of, reset};
+use super::h2_wire::{DATA, END_HEADERS, END_STREAM, Fate, HEADERS, PING, block, frame_of, reset};
 use super::plan::{Io, Plan};
 use super::wait::until_true;
 
@@ -341,6 +341,22 @@ fn both_directions_stream_at_once(io: Io) {
     gateway.stop();
 }
 
+/// RFC 9113 section 10.5: an endpoint that only keeps the gateway busy loses its connection, and a metric says what it did.
+fn an_endpoint_that_floods_is_counted_by_what_it_did(io: Io) {
+    let (endpoint, gateway) = before(io);
+    let mut client = gateway.client();
+    posts(&mut client, "/flood");
+    let mut peer = H2Peer::accepts(&endpoint);
+    peer.expects_request();
+    // It may be cut off before the last of them.
+    let _sent = peer.try_sends(frame_of(PING, 0, 0, &[0; 8]).repeat(2_000));
+    let answer = client.expects_any();
+    assert_eq!((answer.status(), answer.reason()), (502, "bad_response"), "{answer}");
+    gateway.waits_for("http2_upstream_abuses_total{kind=\"ping\"}", 1.0);
+    assert_eq!(gateway.metric_sum("http2_upstream_abuses_total"), 1.0);
+    gateway.stop();
+}
+
 on_both_drivers!(
     a_malformed_response_ends_its_stream_alone,
     a_breach_of_the_protocol_ends_the_connection,
@@ -350,4 +366,5 @@ on_both_drivers!(
     an_early_answer_reaches_the_client,
     early_answers_are_heard_out,
     both_directions_stream_at_once,
+    an_endpoint_that_floods_is_counted_by_what_it_did,
 );

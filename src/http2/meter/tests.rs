@@ -117,6 +117,38 @@ fn windows_are_free_for_whoever_takes_content() {
     assert_eq!(meter.excess(), None);
 }
 
+/// `net/http` of Go tells for each 4 KiB that were read, on the stream and on the connection.
+#[test]
+fn windows_are_free_for_whoever_takes_large_frames_bit_by_bit() {
+    let (content, window) = (frame(0, 0, &[0; 16_384]), frame(8, 0, &[0, 0, 16, 0]));
+    for mut meter in [meter(), Meter::of_client(0, 64 * 1024)] {
+        for _ in 0..1000 {
+            meter.on_sent(&content, 0);
+            meter.on_received(&window.repeat(8), 0);
+        }
+        // Only now it reads what has gathered on the way.
+        (0..1000).for_each(|_| meter.on_sent(&content, 0));
+        (0..1000).for_each(|_| meter.on_received(&window.repeat(8), 0));
+        assert_eq!(meter.excess(), None);
+    }
+}
+
+/// What little content earns does not pay for many windows.
+#[test]
+fn windows_for_little_content_have_a_budget() {
+    for (length, free) in [(0, 4), (1, 4), (511, 4), (512, 5), (16_384, 36)] {
+        let (content, window) = (frame(0, 0, &vec![0; length]), frame(8, 0, &[0; 4]));
+        for (windows, excess) in [(free, None), (free + 1, Some(Excess::Window))] {
+            let mut meter = meter();
+            for _ in 0..=limits::H2_CONTROL_FRAMES {
+                meter.on_sent(&content, 0);
+                meter.on_received(&window.repeat(windows), 0);
+            }
+            assert_eq!(meter.excess(), excess, "{windows} for {length}");
+        }
+    }
+}
+
 /// Browsers send a priority and a window with each request.
 #[test]
 fn each_request_may_bring_some_frames_of_its_own() {

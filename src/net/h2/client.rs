@@ -16,7 +16,7 @@ use super::client_stream::ClientStream;
 use super::io::Io;
 use super::room::{Room, Seat};
 use super::wire::{Running, Wire};
-use crate::http2::Tally;
+use crate::http2::{Excess, Tally};
 use crate::limits;
 use crate::net::{Alarm, BufferPool, Channel, Stream};
 
@@ -237,6 +237,12 @@ impl H2Client {
     /// When the peer said something last.
     fn heard_ms(&self) -> u64 {
         self.running.0.received_ms()
+    }
+
+    /// What the peer did too often, if the connection ended for that.
+    #[must_use]
+    pub fn excess(&self) -> Option<Excess> {
+        self.running.0.excess()
     }
 
     /// Tells the streams that are left that the peer gave no sign of life.
