@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// Encrypts `plain` behind `out`, as one record for each [`RECORD_BYTES`] of it. What `records` still held is decrypted
-    /// on the way and goes to `take`.
+    /// on the way and goes to `take`. Did the peer say on the way that it sends nothing more? It is told once.
     ///
     /// # Errors
     /// As [`Session::step`], or the handshake is not done.
@@ -74,16 +74,21 @@ impl Session {
         records: &mut Buffer,
         take: &mut dyn FnMut(&[u8]),
         out: &mut dyn Outgoing,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         self.when_open(records, take, out, || Turn::Encrypt(plain))
     }
 
-    /// Puts the alert behind `out` that says that nothing more comes.
+    /// Puts the alert behind `out` that says that nothing more comes; all else is as with [`Session::encrypt`].
     ///
     /// # Errors
     /// As [`Session::encrypt`].
-    pub(super) fn close_notify(&mut self, records: &mut Buffer, out: &mut dyn Outgoing) -> Result<(), Error> {
-        self.when_open(records, &mut |_| {}, out, || Turn::CloseNotify)
+    pub(super) fn close_notify(
+        &mut self,
+        records: &mut Buffer,
+        take: &mut dyn FnMut(&[u8]),
+        out: &mut dyn Outgoing,
+    ) -> Result<bool, Error> {
+        self.when_open(records, take, out, || Turn::CloseNotify)
     }
 
     /// What both sides have agreed on.
@@ -100,14 +105,14 @@ impl Session {
         take: &mut dyn FnMut(&[u8]),
         out: &mut dyn Outgoing,
         turn: impl Fn() -> Turn<'a>,
-    ) -> Result<(), Error> {
-        let mut was_closed = false;
+    ) -> Result<bool, Error> {
+        let mut peer_closed = false;
         loop {
             match self.turn(records, take, out, turn())? {
                 Step::More => {}
-                Step::Open => return Ok(()),
+                Step::Open => return Ok(peer_closed),
                 // After the peer's close the state machine says so once, and then that it is open.
-                Step::Closed if !was_closed => was_closed = true,
+                Step::Closed if !peer_closed => peer_closed = true,
                 Step::Closed | Step::Blocked => return Err(Error::HandshakeNotComplete),
             }
         }

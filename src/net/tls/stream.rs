@@ -95,9 +95,11 @@ impl<S: Stream> Tls<S> {
         self.is_silent.set(true);
     }
 
-    /// What comes from here on is read as it is: a read that was abandoned may have taken the front of it along.
+    /// What comes from here on is read as it is: a read that was abandoned may have taken the front of it along. What
+    /// was kept for a reader is dropped.
     pub(in crate::net) fn stop_listening(&self) {
         self.is_deaf.set(true);
+        drop(self.spill.take());
     }
 
     /// Is HTTP/2 the protocol that both sides agreed on (RFC 7301)?
@@ -227,17 +229,29 @@ impl<S: Stream> Tls<S> {
         let most = if large.is_some() { WRITE_BYTES } else { SMALL_WRITE_BYTES };
         let mut out = large.unwrap_or_else(|| self.pool.lend());
         let count = plain.len().min(most);
-        let (mut records, mut spill) = (self.records.borrow_mut(), self.spill.borrow_mut());
-        let mut none = None;
-        let received = records.as_mut().unwrap_or_else(|| none.insert(self.pool.lend()));
-        let mut take = |ahead: &[u8]| self.put_ahead(ahead, &mut spill);
-        let outcome = self.session.borrow_mut().encrypt(&plain[..count], received, &mut take, &mut out);
+        let outcome = self.say(|session, records, take| session.encrypt(&plain[..count], records, take, &mut out));
         outcome.map_err(|error| io::Error::new(io::ErrorKind::BrokenPipe, error))?;
         Ok((out, count))
     }
 
+    /// Has the session say something, for which it looks at all records that are there: what they carry, and that the peer
+    /// ended, is kept for whoever reads.
+    fn say(
+        &self,
+        what: impl FnOnce(&mut Session, &mut Buffer, &mut dyn FnMut(&[u8])) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let (mut records, mut spill) = (self.records.borrow_mut(), self.spill.borrow_mut());
+        let mut none = None;
+        let received = records.as_mut().unwrap_or_else(|| none.insert(self.pool.lend()));
+        let mut take = |ahead: &[u8]| self.put_ahead(ahead, &mut spill);
+        if what(&mut self.session.borrow_mut(), received, &mut take)? {
+            self.peer_closed.set(true);
+        }
+        Ok(())
+    }
+
     /// Is there a whole record that is not decrypted yet?
-    fn has_record(&self) -> bool {
+    pub(super) fn has_record(&self) -> bool {
         self.records.borrow().as_ref().is_some_and(|records| match records.filled() {
             // RFC 8446 section 5.1: type, version and length.
             [_, _, _, high, low, content @ ..] => content.len() >= usize::from(u16::from_be_bytes([*high, *low])),
@@ -270,10 +284,8 @@ impl<S: Stream> Tls<S> {
         if self.is_silent.replace(true) || self.writing.get() {
             return None;
         }
-        let (mut out, mut records) = (Vec::new(), self.records.borrow_mut());
-        let mut none = None;
-        let received = records.as_mut().unwrap_or_else(|| none.insert(self.pool.lend()));
-        self.session.borrow_mut().close_notify(received, &mut out).ok()?;
+        let mut out = Vec::new();
+        self.say(|session, records, take| session.close_notify(records, take, &mut out)).ok()?;
         Some(out)
     }
 

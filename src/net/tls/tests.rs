@@ -249,6 +249,56 @@ fn what_comes_behind_the_end_is_dropped_unseen() {
     }
 }
 
+/// To say something the session looks at all records that have come: what they carry, and the end behind them, stays for
+/// whoever reads.
+#[test]
+fn nothing_that_waits_to_be_read_is_lost_when_something_is_said() {
+    for (driver, says_end) in DRIVERS.into_iter().flat_map(|driver| [(driver, false), (driver, true)]) {
+        let (server, client) = configs();
+        let (socket, peer) = with_peer(move |socket| {
+            let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
+            tls.conn.complete_io(&mut tls.sock).unwrap();
+            // All at once, as several records.
+            for piece in pattern(12_000).chunks(3_000) {
+                tls.conn.writer().write_all(piece).unwrap();
+            }
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+            let mut heard = Vec::new();
+            tls.read_to_end(&mut heard).unwrap();
+            heard
+        });
+        on_reactor(driver, socket, move |stream| async move {
+            let pool = BufferPool::new();
+            let tls = accepted(stream, server, &pool).await.unwrap();
+            let mut first = pool.lend();
+            first.rewind(crate::limits::BUFFER_BYTES - 1_000, 0);
+            let (read, first) = tls.read(first).await;
+            let mut received = first.filled().to_vec();
+            assert!(read.unwrap() == 1_000 && tls.has_record(), "more has come than was asked for");
+            drop(first);
+            if says_end {
+                tls.announce_end().await;
+            } else {
+                let mut word = pool.lend();
+                word.extend(b"word");
+                drop(write_all(&tls, word).await);
+            }
+            loop {
+                let (read, into) = tls.read(pool.lend()).await;
+                if read.expect("an end in order") == 0 {
+                    break;
+                }
+                received.extend(into.filled());
+            }
+            assert!(received == pattern(12_000), "{} bytes", received.len());
+            assert_eq!((pool.lent(), tls.pending()), (0, Pending::End));
+            tls.announce_end().await;
+        });
+        assert_eq!(peer.join().unwrap(), if says_end { &b""[..] } else { b"word" });
+    }
+}
+
 #[test]
 fn an_end_without_an_alert_is_not_an_end() {
     let (server, client) = configs();
