@@ -179,7 +179,8 @@ impl<'a, E: Env> Exchange<'a, E> {
                     // RFC 8446 section 6.1: without that word an end looks cut; whoever reads slowly takes it later.
                     let _in_time = alarm.within(limits::LINGER_MS, pin!(to.announce_end())).await;
                     to.shutdown_write();
-                    // It may have closed altogether: what the other still has to say must come soon.
+                    // It may have closed altogether: what the other still has to say must come soon, counted from here.
+                    last_ms.set(self.shard.alarms.now_ms());
                     idle_ms.set(idle_ms.get().min(limits::TUNNEL_HALF_CLOSED_MS));
                     return Ended::HalfClosed;
                 }

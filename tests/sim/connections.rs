@@ -310,13 +310,39 @@ fn a_truncated_answer_never_looks_complete_to_a_client_without_chunks() {
     }
 }
 
+const ASKS_FOR_TUNNEL: &str = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// The time that an endpoint has for its last words begins when its client has ended, however long both were silent.
+#[test]
+fn an_endpoint_may_still_answer_a_client_that_ends_its_direction_of_a_quiet_tunnel() {
+    for (answers_after_ms, answer) in [(10_000, "bye"), (40_000, "")] {
+        let stage = Stage::new(move |upstream: Upstream| async move {
+            upstream.request().await;
+            upstream.say(SWITCH).await;
+            assert!(upstream.end.recv().await.is_ok_and(|bytes| bytes.is_empty()), "the end of the client");
+            upstream.world.sleep_ms(answers_after_ms).await;
+            upstream.say("bye").await;
+        });
+        let there = Rc::clone(&stage);
+        stage.play(async move {
+            let client = there.client();
+            say(&client, ASKS_FOR_TUNNEL).await;
+            assert!(head(&client).await.expect("a switch").starts_with("HTTP/1.1 101 "));
+            there.world.sleep_ms(25_000).await;
+            client.end_write();
+            assert_eq!(rest(&client).await.0, answer, "after {answers_after_ms} ms");
+        });
+    }
+}
+
 #[test]
 fn what_comes_early_for_a_tunnel_goes_while_its_endpoint_speaks() {
     const EARLY: usize = 6_000;
     let narrow = Profile { window: 2_000, ..Profile::FAST };
     let stage = Stage::over(narrow, 1, &Settings::plain([0]), &[(0, 0)], |upstream: Upstream| async move {
         upstream.request().await;
-        upstream.say("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+        upstream.say(SWITCH).await;
         while let Ok(bytes) = upstream.end.recv().await {
             if bytes.is_empty() || upstream.end.send(&bytes).await.is_err() {
                 return;
@@ -326,8 +352,7 @@ fn what_comes_early_for_a_tunnel_goes_while_its_endpoint_speaks() {
     let there = Rc::clone(&stage);
     stage.play(async move {
         let client = there.client();
-        let asks = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        say(&client, &format!("{asks}{}", "x".repeat(EARLY))).await;
+        say(&client, &format!("{ASKS_FOR_TUNNEL}{}", "x".repeat(EARLY))).await;
         assert!(head(&client).await.expect("a switch").starts_with("HTTP/1.1 101 "));
         let mut echoed = 0;
         while echoed < EARLY {
