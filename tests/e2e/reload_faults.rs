@@ -130,19 +130,9 @@ fn refusal_of(yaml: &str) -> (Option<i32>, String) {
     command.arg("run").arg("-c").arg(file).current_dir(&folder);
     let mut process = Process::start(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()));
     let said = Lines::of(process.child().stderr.take().expect("a pipe"));
-    (process.exit_code(), until_whole(&said))
-}
-
-/// Everything that was said by a process that has ended.
-fn until_whole(said: &Lines) -> String {
-    let mut last = String::new();
-    until_true("its last words", || {
-        let all = said.all().join("\n");
-        let is_whole = !all.is_empty() && all == last;
-        last = all;
-        is_whole
-    });
-    last
+    let code = process.exit_code();
+    said.end();
+    (code, said.all().join("\n"))
 }
 
 /// A port of the data side or of the admin server that somebody else has is a start-up error that names it; an admin endpoint for
@@ -183,7 +173,8 @@ fn an_admin_port_stolen_between_two_lives_loses_nothing(io: Io) {
     let mut process = Process::start(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()));
     let said = Lines::of(process.child().stderr.take().expect("a pipe"));
     assert_eq!(process.exit_code(), Some(1));
-    assert!(until_whole(&said).contains(&port.to_string()));
+    said.end();
+    assert!(said.all().join("\n").contains(&port.to_string()));
     drop(thief);
     let gateway = Gateway::start_in(folder, &yaml);
     assert_eq!(json(gateway.asks_admin("GET", "/policy").text())["rateLimit"], 4321);
