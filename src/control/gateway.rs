@@ -411,6 +411,7 @@ impl Gateway {
     fn open_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
         for held in &changes.keep {
             self.originals.rename(held);
+            self.crew.tell(|| Message::Rename(held.entrance()));
         }
         for one in opened {
             self.crew.listen(&one.held.entrance(), one.berths);

@@ -1,7 +1,7 @@
 //! Accept loops, one task per listener and never raced, and what becomes of a connection: served here, handed over to
 //! a worker that holds fewer, or turned away.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -45,7 +45,8 @@ pub(super) struct Guest {
 
 /// A listener of this worker while it accepts.
 pub(super) struct Listening {
-    pub(super) entrance: Rc<Entrance>,
+    /// Where its connections come in; another one once it is renamed.
+    entrance: Rc<RefCell<Rc<Entrance>>>,
     socket: Rc<ReactorListener>,
     closed: Rc<Cell<bool>>,
 }
@@ -67,7 +68,8 @@ impl Drop for Open {
 impl Listening {
     /// Starts to accept on a socket.
     pub(super) fn start(door: &Rc<Door>, entrance: Entrance, socket: ReactorListener) -> Self {
-        let listening = Self { entrance: Rc::new(entrance), socket: Rc::new(socket), closed: Rc::default() };
+        let entrance = Rc::new(RefCell::new(Rc::new(entrance)));
+        let listening = Self { entrance, socket: Rc::new(socket), closed: Rc::default() };
         let (entrance, socket, closed) =
             (Rc::clone(&listening.entrance), Rc::clone(&listening.socket), Rc::clone(&listening.closed));
         let keeper = Rc::clone(door);
@@ -90,16 +92,27 @@ impl Listening {
     pub(super) fn stop(self, door: &Rc<Door>) {
         self.closed.set(true);
         for (stream, peer) in self.socket.close() {
-            door.admit(stream, peer, &self.entrance);
+            door.admit(stream, peer, &self.entrance());
         }
+    }
+
+    /// Where connections come in now.
+    pub(super) fn entrance(&self) -> Rc<Entrance> {
+        Rc::clone(&self.entrance.borrow())
+    }
+
+    /// Connections come in there from now on; those of before keep what they were told.
+    pub(super) fn rename(&self, to: &Entrance) {
+        self.entrance.replace(Rc::new(to.clone()));
     }
 }
 
-async fn accept_all(door: &Rc<Door>, entrance: &Rc<Entrance>, socket: &ReactorListener, closed: &Cell<bool>) {
+async fn accept_all(door: &Rc<Door>, entrance: &RefCell<Rc<Entrance>>, socket: &ReactorListener, closed: &Cell<bool>) {
     while !closed.get() {
         match socket.accept().await {
             Ok((stream, peer)) => {
-                door.admit(stream, peer, entrance);
+                let entrance = Rc::clone(&entrance.borrow());
+                door.admit(stream, peer, &entrance);
                 socket.let_others().await;
             }
             Err(_) if closed.get() => return,

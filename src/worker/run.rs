@@ -124,9 +124,15 @@ impl Desk {
         match message {
             Message::Nudge => self.door.shard.adopt_newest(),
             Message::Listen { entrance, socket } => self.listen(entrance, socket)?,
-            Message::Unlisten { address } => self.stop_listening(|one| one.entrance.address == address),
+            Message::Unlisten { address } => self.stop_listening(|one| one.entrance().address == address),
+            Message::Rename(entrance) => {
+                self.listening
+                    .iter()
+                    .filter(|one| one.entrance().address == entrance.address)
+                    .for_each(|one| one.rename(&entrance));
+            }
             Message::Release { address } => {
-                self.listening.extract_if(.., |one| one.entrance.address == address).for_each(Listening::release);
+                self.listening.extract_if(.., |one| one.entrance().address == address).for_each(Listening::release);
             }
             Message::Drain { rest_ms } => {
                 // First, so that what is counted as on its way from here on is all that will ever come.
@@ -162,7 +168,7 @@ impl Desk {
     /// An entrance as its connections share it; one that this worker has no socket of, or not any more, is looked up in the
     /// snapshot like any other when a request comes.
     fn known(&self, entrance: Entrance) -> Rc<Entrance> {
-        let known = self.listening.iter().find(|one| *one.entrance == entrance).map(|one| Rc::clone(&one.entrance));
+        let known = self.listening.iter().map(Listening::entrance).find(|known| **known == entrance);
         known.unwrap_or_else(|| Rc::new(entrance))
     }
 }

@@ -217,6 +217,14 @@ fn a_renamed_listener_loses_nobody(io: Io) {
     let listeners = gateway.status()["listeners"].clone();
     assert_eq!((&listeners[0]["name"], &listeners[0]["address"]), (&"web19".into(), &address.to_string().into()));
     assert_eq!(listeners[1], Value::Null);
+    // Who came after a new name is known by that one, and found by it where its listener moves to another address.
+    let mut late = gateway.client();
+    late.asks("/late");
+    late.expects(200);
+    gateway.writes(&plan.yaml().replace("web: {", "web19: {"));
+    assert_eq!(gateway.asks_admin("POST", "/reload").status(), 200);
+    late.asks("/moved");
+    late.expects(200);
     gateway.stop();
 }
 
