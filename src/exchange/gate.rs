@@ -30,15 +30,20 @@ impl<'a, E: Env> Exchange<'a, E> {
         drop(permit);
     }
 
-    /// The client is waited for, which is no load of the endpoint either: the place is free meanwhile.
+    /// The client is waited for, which is no load of the endpoint either: the place is free meanwhile, unless too many are that
+    /// all come back.
     pub(super) fn lend_place(&self) {
-        drop(self.permit.take());
+        self.permit.set(self.permit.take().map(|mut permit| {
+            permit.try_lend();
+            permit
+        }));
     }
 
-    /// All of the request is there: it has a place again, also where that is one too many, unless its answer came first.
+    /// All of the request is there: it has its place again, also where that is one too many, unless its answer came first.
     pub(super) fn take_place_back(&self) {
-        let permit = self.permit.take();
-        let lent = || self.gate().filter(|_| self.tally.upstream_status.get() == 0);
-        self.permit.set(permit.or_else(|| Some(lent()?.shared.reenter())));
+        self.permit.set(self.permit.take().map(|mut permit| {
+            permit.reenter();
+            permit
+        }));
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::client::Client;
 use super::endpoint::{Accepted, Endpoint};
 use super::gateway::Gateway;
+use super::message::Message;
 use super::plan::{Io, Plan};
 use super::wait::until_true;
 
@@ -23,6 +24,31 @@ fn held(gateway: &Gateway, endpoint: &Endpoint, path: &str) -> (Client, Accepted
     let mut upstream = endpoint.accepts();
     upstream.expects("GET /");
     (client, upstream)
+}
+
+/// A request whose endpoint waits for half of its body.
+type Upload = (Client, Accepted, Message);
+
+fn upload(gateway: &Gateway, endpoint: &Endpoint) -> Upload {
+    let mut client = gateway.client();
+    client.sends("PUT /normal/1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\n1");
+    let mut upstream = endpoint.accepts();
+    let request = upstream.expects_head("PUT /normal/1");
+    (client, upstream, request)
+}
+
+fn send_the_rest(uploads: &mut [Upload]) {
+    for (client, upstream, request) in uploads {
+        client.sends("2");
+        upstream.reads_body(request);
+    }
+}
+
+fn answer(uploads: &mut [Upload]) {
+    for (client, upstream, _) in uploads {
+        upstream.replies_with("ok");
+        client.expects(200);
+    }
 }
 
 /// Before anything is known eight requests are let in, over all workers together; six of low priority, ten of high. What
@@ -109,31 +135,35 @@ fn an_upload_under_way_makes_room(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = gated(io, &endpoint, "admission: {}").start();
     let in_flight = || gateway.cluster("app")["admission"]["in_flight"].clone();
-    let mut uploads: Vec<_> = (0..8)
-        .map(|_| {
-            let mut client = gateway.client();
-            client.sends("PUT /normal/1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\n1");
-            let mut upstream = endpoint.accepts();
-            let request = upstream.expects_head("PUT /normal/1");
-            (client, upstream, request)
-        })
-        .collect();
+    let mut uploads: Vec<_> = (0..8).map(|_| upload(&gateway, &endpoint)).collect();
     until_true("all uploads are waited for", || in_flight() == 0);
     let (mut ninth, mut upstream) = held(&gateway, &endpoint, "/normal/9");
     assert_eq!(in_flight(), 1);
-    for (client, upstream, request) in &mut uploads {
-        client.sends("2");
-        upstream.reads_body(request);
-    }
+    send_the_rest(&mut uploads);
     until_true("all uploads are there", || in_flight() == 9);
     gateway.client().asks("/normal/10").expects(503);
     upstream.replies_with("ok");
     ninth.expects(200);
-    for (client, upstream, _) in &mut uploads {
-        upstream.replies_with("ok");
-        client.expects(200);
-    }
+    answer(&mut uploads);
     assert_eq!(in_flight(), 0);
+    gateway.stop();
+}
+
+/// Their bodies may all be there at once: twice the limit is let in, and then uploads keep their places.
+fn uploads_under_way_are_no_more_than_twice_the_limit(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = gated(io, &endpoint, "admission: { min: 2, max: 2 }").start();
+    let is_in_flight = |count: u32| gateway.cluster("app")["admission"]["in_flight"] == count;
+    let mut uploads = Vec::new();
+    for in_flight in [0, 0, 1, 2] {
+        uploads.push(upload(&gateway, &endpoint));
+        until_true("the upload is waited for", || is_in_flight(in_flight));
+    }
+    gateway.client().asks("/normal/2").expects(503);
+    send_the_rest(&mut uploads);
+    until_true("all uploads are there", || is_in_flight(4));
+    answer(&mut uploads);
+    assert!(is_in_flight(0));
     gateway.stop();
 }
 
@@ -160,5 +190,6 @@ on_both_drivers![
     what_is_above_the_limit_is_shed_by_priority,
     an_answer_that_has_begun_makes_room,
     an_upload_under_way_makes_room,
+    uploads_under_way_are_no_more_than_twice_the_limit,
     a_reload_keeps_the_limit_and_its_count,
 ];

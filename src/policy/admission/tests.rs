@@ -196,13 +196,40 @@ fn a_permit_is_given_back_when_dropped_and_the_limit_is_exact() {
     assert!(admission.try_enter(Priority::Normal).is_none() && admission.try_enter(Priority::Low).is_none());
     let high: Vec<_> = (0..9).filter_map(|_| admission.try_enter(Priority::High)).collect();
     assert_eq!(high.len(), 2);
-    drop(permits);
-    let back: Vec<_> = (0..9).map(|_| admission.reenter()).collect();
-    assert_eq!(admission.in_flight(), 11);
-    assert!(admission.try_enter(Priority::High).is_none());
-    drop((back, high));
+    drop((permits, high));
     assert_eq!(admission.in_flight(), 0);
     assert!(admission.try_enter(Priority::Low).is_some());
+}
+
+/// Requests that wait for their clients make room, but all of them may be there at once in the end.
+#[test]
+fn with_lent_places_no_more_than_twice_the_limit_is_let_in() {
+    let admission = Admission::new(1, &POLICY);
+    let enter_and_lend = || {
+        let mut permit = admission.try_enter(Priority::Normal)?;
+        let is_lent = permit.try_lend();
+        Some((permit, is_lent))
+    };
+    let mut inside: Vec<_> = (0..100).filter_map(|_| enter_and_lend()).collect();
+    assert_eq!((inside.len(), inside.iter().filter(|(_, is_lent)| *is_lent).count()), (16, 8));
+    assert_eq!((admission.in_flight(), admission.lent()), (8, 8));
+    for (permit, is_lent) in &mut inside {
+        assert_eq!(permit.try_lend(), *is_lent, "one that is lent stays so, and there is room for no more");
+    }
+    for (permit, _) in &mut inside {
+        permit.reenter();
+        permit.reenter();
+    }
+    assert_eq!((admission.in_flight(), admission.lent()), (16, 0));
+    for (permit, _) in &mut inside[..4] {
+        assert!(permit.try_lend());
+    }
+    assert!(admission.try_enter(Priority::High).is_none(), "twelve are in flight");
+    // Some end while their places are lent.
+    drop(inside);
+    assert_eq!((admission.in_flight(), admission.lent()), (0, 0));
+    assert!(enter_and_lend().is_some());
+    assert_eq!((admission.in_flight(), admission.lent()), (0, 0));
 }
 
 /// Workers that enter at the same time are never more than the limit together.
