@@ -127,7 +127,7 @@ impl<E: Env> Exchange<'_, E> {
                         Step::After(ms, why) => (ms, why),
                         Step::GiveUp => {
                             if matches!(failure, Failure::UpstreamTimeout | Failure::RequestTimeout) {
-                                self.leave_gate(self.endpoint_ns(sending, self.shard.env.now_ns()));
+                                self.leave_gate_late(sending);
                             }
                             return Err(failure);
                         }
@@ -160,11 +160,12 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Does a failure of the endpoint's say nothing against it? So does a request that it asks to be sent elsewhere, but not one
-    /// that nobody took in the end; and a call whose own time is over, of which a client may give as little as it likes.
+    /// that nobody took in the end. And so do those that a client can bring about: a call whose own time is over, of which it may
+    /// give as little as it likes, and a body that it keeps until a 100 comes, which many endpoints never send.
     fn is_blameless(&self, failure: Failure, step: Step, sending: &Sending) -> bool {
         let is_over = || sending.call_due_ms.get().is_some_and(|due_ms| self.shard.alarms.now_ms() >= due_ms);
         let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
-        is_refused || failure == Failure::RequestTimeout && is_over()
+        is_refused || sending.is_kept_back() || failure == Failure::RequestTimeout && is_over()
     }
 
     /// From here on there is so much time: the route's, and no more than a call of gRPC was given.

@@ -1,6 +1,6 @@
 //! The place of a request behind the gate of its cluster: taken before its first attempt, given back when its answer begins.
 
-use super::held::Exchange;
+use super::held::{Exchange, Sending};
 use crate::net::Env;
 use crate::policy::Priority;
 use crate::snapshot::Gate;
@@ -18,6 +18,13 @@ impl<'a, E: Env> Exchange<'a, E> {
         let is_in = permit.is_some();
         self.permit.set(permit);
         is_in
+    }
+
+    /// The answer did not come in time: it takes as long as that at least, unless the endpoint had reason to wait for more of the
+    /// request.
+    pub(super) fn leave_gate_late(&self, sending: &Sending) {
+        let took_ns = self.endpoint_ns(sending, self.shard.env.now_ns());
+        self.leave_gate(took_ns.filter(|_| !sending.is_kept_back()));
     }
 
     /// The answer begins, or did not come in time: tells the gate what that took, and makes room. What a client then takes

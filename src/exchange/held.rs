@@ -325,6 +325,11 @@ impl Sending {
         }
     }
 
+    /// Is the endpoint without any of the body because its client waits for a 100, and has the endpoint not refused it either?
+    pub(super) const fn is_kept_back(&self) -> bool {
+        self.awaits_continue.get() && !self.stopped.get()
+    }
+
     /// The client was told to go on, or did not wait for that: is it that which it was waiting for?
     pub(super) fn on_continue(&self, now_ms: u64) -> bool {
         let awaited = self.awaits_continue.replace(false);
