@@ -63,7 +63,7 @@ impl Sentinel {
     }
 
     /// Told what a probe found.
-    fn on_probed(&self, report: &Report, now_ms: u64) {
+    fn on_probed(&mut self, report: &Report, now_ms: u64) {
         let Some(target) = self.followed.target_of(report) else { return };
         let slot = self.board.fleet().slot(report.id);
         let (cluster, endpoint, detail) = (&*target.cluster, target.probed(), &*report.detail);
@@ -78,9 +78,7 @@ impl Sentinel {
             }
             None => tracing::debug!(cluster, %endpoint, detail, ok = report.ok, "endpoint probed"),
         }
-        if report.latency_us > 0 {
-            slot.set_latency_us(averaged(slot.latency_us(), report.latency_us));
-        }
+        self.tiers.on_probed(report.id, slot, report.ok, report.latency_us);
         self.board.on_probed(report.id, report.ok, detail);
     }
 
@@ -129,14 +127,6 @@ impl Rejections {
 
 fn now_ms() -> u64 {
     clock::now_ns() / 1_000_000
-}
-
-/// A moving average of three tenths of the new sample; the first sample as it is.
-const fn averaged(before_us: u64, sample_us: u64) -> u64 {
-    match before_us {
-        0 => sample_us,
-        before_us => (before_us * 7 + sample_us * 3) / 10,
-    }
 }
 
 /// What the log was told last of an endpoint.
@@ -301,12 +291,5 @@ mod tests {
         assert_eq!(rejections.on_total(9_000, 10_100), Some(8_997));
         assert_eq!(rejections.on_total(9_000, 90_000), None, "nothing is new");
         assert_eq!(rejections.on_total(9_001, 90_000), Some(1));
-    }
-
-    #[test]
-    fn the_average_follows_three_tenths_of_each_sample() {
-        assert_eq!(averaged(0, 1_000), 1_000);
-        assert_eq!(averaged(1_000, 2_000), 1_300);
-        assert_eq!(averaged(averaged(1_000, 0), 0), 490);
     }
 }

@@ -1,9 +1,9 @@
 //! Which tiers of endpoints are left for their latency: looked at once per probe interval.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::overview::{Overview, Shown, is_fit, latency_us};
-use crate::cluster::{Fleet, TierGate};
+use crate::cluster::{EndpointId, Fleet, Slot, TierGate};
 
 /// Priorities there are.
 const PRIORITIES: usize = 64;
@@ -12,6 +12,8 @@ const PRIORITIES: usize = 64;
 #[derive(Default)]
 pub(super) struct Tiers {
     gates: HashMap<String, Watched>,
+    /// Those whose last probe failed.
+    failing: HashSet<EndpointId>,
 }
 
 struct Watched {
@@ -26,6 +28,22 @@ impl Tiers {
         let bounds = overview.clusters.iter().filter_map(|cluster| Some((&cluster.name, cluster.max_latency_us?)));
         let bounds: HashMap<&String, u64> = bounds.collect();
         self.gates.retain(|name, watched| bounds.get(name) == Some(&watched.max_us));
+        // Who is not probed any more would stay in it for ever.
+        let probed: HashSet<EndpointId> = overview.probed().collect();
+        self.failing.retain(|id| probed.contains(id));
+    }
+
+    /// Told how a probe of the endpoint of `slot` ended, and its latency, 0 for none.
+    pub(super) fn on_probed(&mut self, id: EndpointId, slot: &Slot, ok: bool, latency_us: u64) {
+        let is_back = ok && self.failing.remove(&id);
+        if !ok {
+            self.failing.insert(id);
+        }
+        if latency_us > 0 {
+            // Probes that were given up say nothing of what answers again.
+            let before_us = if is_back { 0 } else { slot.latency_us() };
+            slot.set_latency_us(averaged(before_us, latency_us));
+        }
     }
 
     /// Looks at every cluster whose time has come.
@@ -39,7 +57,7 @@ impl Tiers {
                 continue;
             }
             watched.due_ms = now_ms + cluster.look_ms;
-            let latencies_us = latencies_us(cluster, fleet, now_ms);
+            let latencies_us = latencies_us(cluster, fleet, &self.failing, now_ms);
             let slow = watched.gate.on_latencies(&latencies_us) & tiers_of(cluster);
             if slow != cluster.state.slow_tiers() {
                 tell(cluster, slow, &latencies_us);
@@ -49,18 +67,33 @@ impl Tiers {
     }
 }
 
-/// The mean latency of each tier by priority, of those of its endpoints that may be picked and where it is known.
-fn latencies_us(cluster: &Shown, fleet: &Fleet, now_ms: u64) -> [Option<u64>; PRIORITIES] {
-    let mut sums = [(0, 0); PRIORITIES];
+/// The mean latency of each tier by priority, of those of its endpoints that may be picked and where it is known. One that
+/// hangs makes nobody else slow, and soon may not be picked: those that fail count where nobody else is there.
+fn latencies_us(
+    cluster: &Shown,
+    fleet: &Fleet,
+    failing: &HashSet<EndpointId>,
+    now_ms: u64,
+) -> [Option<u64>; PRIORITIES] {
+    // Of those that answer, and of those that fail.
+    let mut sums = [[(0, 0); 2]; PRIORITIES];
     for endpoint in cluster.endpoints.iter().filter(|endpoint| is_fit(fleet.slot(endpoint.id), now_ms)) {
         let us = latency_us(fleet, endpoint.id);
         if us > 0 {
-            let (sum, count) = &mut sums[usize::from(endpoint.priority)];
+            let (sum, count) = &mut sums[usize::from(endpoint.priority)][usize::from(failing.contains(&endpoint.id))];
             *sum += us;
             *count += 1;
         }
     }
-    sums.map(|(sum, count)| (count > 0).then(|| sum / count))
+    sums.map(|both| both.into_iter().find(|(_, count)| *count > 0).map(|(sum, count)| sum / count))
+}
+
+/// A moving average of three tenths of the new sample; the first sample as it is.
+const fn averaged(before_us: u64, sample_us: u64) -> u64 {
+    match before_us {
+        0 => sample_us,
+        before_us => (before_us * 7 + sample_us * 3) / 10,
+    }
 }
 
 /// The priorities that a cluster has, as bits.
@@ -128,6 +161,64 @@ mod tests {
         assert!(look(&scene, &mut tiers, 1_000, [500, 40, 1]).is_empty());
         scene.slot(1).set_probe(Probe::Unhealthy, 0);
         assert!(look(&scene, &mut tiers, 1_100, [500, 500, 1]).is_empty(), "nothing is known of it");
+    }
+
+    #[test]
+    fn one_endpoint_that_hangs_does_not_take_its_tier_along_but_all_of_them_do() {
+        let mut scene = Scene::new();
+        let host = |at: u8| format!("{{ url: 'http://10.0.0.{at}' }}");
+        let ids = scene.publish(&format!(
+            "{BOUND}endpoints: [{}, {}, {}, {{ url: 'http://10.0.0.4', priority: 9 }}]",
+            host(1),
+            host(2),
+            host(3)
+        ));
+        let mut tiers = Tiers::default();
+        let mut now_ms = 1_000;
+        let mut round = |answer: [bool; 3]| {
+            for (at, id) in ids.iter().enumerate() {
+                let ok = answer.get(at).copied().unwrap_or(true);
+                tiers.on_probed(*id, scene.slot(at), ok, if ok { 1_000 } else { 2_000_000 });
+                scene.slot(at).set_probe(Probe::Healthy, now_ms);
+            }
+            now_ms += 100;
+            tiers.follow(&scene.overview);
+            tiers.look(&scene.overview, scene.fleet(), now_ms);
+            scene.views(now_ms)[0].slow_tiers.clone()
+        };
+        assert!(round([true; 3]).is_empty());
+        for _ in 0..5 {
+            assert!(round([false, true, true]).is_empty(), "two of three are quick");
+        }
+        for _ in 0..5 {
+            assert!(round([true; 3]).is_empty(), "it is back, and as quick as it was");
+        }
+        assert_eq!(round([false; 3]), [0]);
+        for _ in 0..20 {
+            round([true; 3]);
+        }
+        assert!(round([true; 3]).is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_probed_any_more_counts_again() {
+        let mut scene = Scene::new();
+        let endpoints = "endpoints: [{ url: 'http://10.0.0.1' }, { url: 'http://10.0.0.2' }]";
+        let ids = scene.publish(&format!("{BOUND}{endpoints}"));
+        let mut tiers = Tiers::default();
+        tiers.on_probed(ids[0], scene.slot(0), false, 2_000_000);
+        tiers.follow(&scene.overview);
+        assert!(tiers.failing.contains(&ids[0]));
+        scene.publish(&format!("max_latency: 50ms, {endpoints}"));
+        tiers.follow(&scene.overview);
+        assert!(tiers.failing.is_empty());
+    }
+
+    #[test]
+    fn the_average_follows_three_tenths_of_each_sample() {
+        assert_eq!(averaged(0, 1_000), 1_000);
+        assert_eq!(averaged(1_000, 2_000), 1_300);
+        assert_eq!(averaged(averaged(1_000, 0), 0), 490);
     }
 
     #[test]
