@@ -32,17 +32,22 @@ pub(super) fn is_free(path: &str) -> bool {
     FREE.contains(&path)
 }
 
-/// Does a secret stand in the file itself, under this name? What is a reference is none.
+/// Does a secret stand in the file itself, under this name? What is a reference is none, but its default is.
 pub(super) fn is_written(path: &str, name: &str, value: &Value) -> bool {
     let Some(text) = value.as_str() else { return false };
-    let is_reference = |text: &str| text.contains("${");
     // The rest of a URL may be a reference, and a URL the default of one.
     if password(text).is_some_and(|range| !text[range].split('&').next().is_some_and(is_reference)) {
         return true;
     }
     let name = name.to_ascii_lowercase();
-    let is_named = is_free(path) && path.ends_with(".*") && NAMES.iter().any(|part| name.contains(part));
-    is_named && !is_reference(text)
+    let is_named = is_free(path) && NAMES.iter().any(|part| name.contains(part));
+    is_named && (!text.contains("${") || text.contains(":-"))
+}
+
+/// Is it one `${NAME}` or `${file:PATH}` and nothing else? What stands beside it, or in its default, is shown by it.
+fn is_reference(text: &str) -> bool {
+    let inside = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    inside.is_some_and(|inside| !inside.contains(['$', '{', '}']) && !inside.contains(":-"))
 }
 
 /// Is it a URL with a password?
@@ -70,8 +75,9 @@ pub(in crate::config) fn password_of_socket(before: &str, rest: &str) -> Option<
     let mut at = rest.find('?').filter(|_| is_socket)? + 1;
     for pair in rest[at..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        // Characters of a name may be escaped (RFC 3986 section 2.1), and whoever writes `password` means one, too.
-        if !value.is_empty() && (name.starts_with("pass") || name.contains('%')) {
+        // Characters of a name may be escaped (RFC 3986 section 2.1) or a variable's, and whoever writes `password` means
+        // one, too.
+        if !value.is_empty() && (name.starts_with("pass") || name.contains(['%', '$'])) {
             return Some(at + name.len() + 1);
         }
         at += pair.len() + 1;
@@ -124,8 +130,10 @@ mod tests {
         for reference in ["${T}", "redis://me:${T}@db", "unix:///r.sock?pass=${T}", "unix:///r.sock?pass=${T}&db=1"] {
             assert!(!written(reference), "{reference}");
         }
-        for own in ["redis://me:a@${H}", "${U:-redis://me:a@db}", "unix:///${D}/r.sock?pass=a&user=${U}"] {
+        for own in ["redis://me:a@${H}", "${U:-redis://me:a@db}", "unix:///${D}/r.sock?pass=a&user=${U}", "${T:-a}"] {
             assert!(written(own), "{own}");
         }
+        let token = |text: &str| is_written("admin.token", "token", &Value::String(text.to_owned()));
+        assert!(token("${T:-a}") && !token("${T}") && !token("${file:t}"));
     }
 }

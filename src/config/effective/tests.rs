@@ -129,6 +129,14 @@ fn no_password_of_a_store_is_shown_however_it_is_written() {
         ("unix:///run/redis.sock?db=1&pass=hunter2", "unix:///run/redis.sock?db=1&pass=<redacted>"),
         ("${NONE:-unix:///run/redis.sock?pass=hunter2}", "${NONE:-unix:///run/redis.sock?pass=<redacted>"),
         ("redis://me:hunter2@${NAME}", "redis://me:<redacted>@${NAME}"),
+        ("redis://me:${SECRET}@db", "redis://me:${SECRET}@db"),
+        ("redis://me:${NONE:-hunter2}@db", "redis://me:<redacted>@db"),
+        ("redis://me:${SECRET:-hunter2}@db", "redis://me:<redacted>@db"),
+        ("redis://me:hunter2${NAME}@db", "redis://me:<redacted>@db"),
+        ("${NONE:-redis://me:${NONE:-hunter2}@db}", "${NONE:-redis://me:<redacted>@db}"),
+        ("unix:///run/redis.sock?pass=${NONE:-hunter2}", "unix:///run/redis.sock?pass=<redacted>"),
+        ("unix:///run/redis.sock?pass=hunter2${NAME}&db=1", "unix:///run/redis.sock?pass=<redacted>"),
+        ("unix:///run/redis.sock?${NONE:-pass=hunter2}", "unix:///run/redis.sock?${NONE:-pass=<redacted>"),
     ] {
         let text = format!(
             "version: 1\nlisteners: {{ web: {{ address: ':80' }} }}\npolicy: {{ redis: {{ url: '{written}' }} }}\n\
