@@ -83,6 +83,8 @@ pub(super) struct Keys {
     sources: Vec<Running>,
     /// Sources of a configuration that is about to be in force.
     staged: Vec<First>,
+    /// Flags that such a configuration has already, for sources that begin with it and were not asked before.
+    promised: Vec<(KeySource, Arc<Wanted>)>,
     reports: mpsc::UnboundedSender<Report>,
     inbox: mpsc::UnboundedReceiver<Report>,
     terms: u64,
@@ -97,7 +99,8 @@ impl Default for Keys {
         // It only spreads fetches in time, so without entropy the clock will do.
         let rng = Rng::from_os().unwrap_or_else(|_| Rng::from_seed(clock::now_ns()));
         let counts = KeyCounts::default();
-        Self { sources: Vec::new(), staged: Vec::new(), reports, inbox, terms: 0, rng, counts, has_news: false }
+        let (sources, staged, promised) = (Vec::new(), Vec::new(), Vec::new());
+        Self { sources, staged, promised, reports, inbox, terms: 0, rng, counts, has_news: false }
     }
 }
 
@@ -111,8 +114,7 @@ impl Keys {
                 running.source == *source || (running.source.url == source.url && !running.keys.keys().is_empty())
             };
             if !self.sources.iter().any(is_known) && !firsts.iter().any(|first| first.source == *source) {
-                let wanted = self.at(source).map(|running| Arc::clone(&running.wanted));
-                firsts.push(First::new(source, wanted.unwrap_or_default()));
+                firsts.push(First::new(source, Arc::default()));
             }
         }
         async move { FirstKeys(first::heard(firsts).await) }
@@ -126,6 +128,7 @@ impl Keys {
     /// Told that the configuration of [`Keys::stage`] was given up.
     pub(super) fn on_rejected(&mut self) {
         self.staged.clear();
+        self.promised.clear();
     }
 
     /// Whoever is asked at the URL of `source`, by whatever settings.
@@ -137,6 +140,7 @@ impl Keys {
     pub(super) fn follow<'a>(&mut self, configs: impl Iterator<Item = &'a Config>) {
         let mut before = std::mem::take(&mut self.sources);
         let mut staged = std::mem::take(&mut self.staged);
+        let promised = std::mem::take(&mut self.promised);
         for source in configs.flat_map(sources) {
             if self.sources.iter().any(|running| running.source == *source) {
                 continue;
@@ -145,13 +149,13 @@ impl Keys {
                 Some(at) => self.sources.push(before.swap_remove(at)),
                 None => {
                     // Another interval, or another authority: the keys stay until the first answer. Whose they are may go on
-                    // beside it, for the configuration in force or another policy.
+                    // beside it, for the configuration in force or another policy, so each has a flag of its own.
                     let known = best(before.iter().chain(&self.sources), source);
-                    let known = known.map(|running| (running.keys.clone(), Arc::clone(&running.wanted)));
-                    let (keys, wanted) = known.unwrap_or_default();
+                    let keys = known.map(|running| running.keys.clone()).unwrap_or_default();
+                    let wanted = promised.iter().find(|(of, _)| of == source).map(|(_, wanted)| Arc::clone(wanted));
                     let first = staged.iter().position(|first| first.source == *source);
                     let first = first.map(|at| staged.swap_remove(at)).inspect(warn_of_silence);
-                    self.start(first.unwrap_or_else(|| First::new(source, wanted)), keys);
+                    self.start(first.unwrap_or_else(|| First::new(source, wanted.unwrap_or_default())), keys);
                 }
             }
         }
@@ -174,21 +178,21 @@ impl Keys {
         self.has_news = true;
     }
 
-    /// What the policies of `config` may believe now, by their names.
-    pub(super) fn issued(&self, config: &Config) -> Issued {
+    /// What the policies of `config` may believe now, by their names, and whom they tell of unknown keys.
+    pub(super) fn issued(&mut self, config: &Config) -> Issued {
         let mut issued = FxHashMap::default();
         for policy in &config.policies {
             let Some(JwtKeys::Remote(source)) = policy.jwt.as_ref().map(|jwt| &jwt.keys) else { continue };
             let exact = self.sources.iter().find(|running| running.source == *source);
-            let running = exact.or_else(|| self.at(source));
             let first = self.staged.iter().find(|first| first.source == *source);
-            let known = match (first.and_then(|first| Some((first.keys()?, &first.wanted))), running) {
-                (Some(new), _) => Some(new),
-                (None, running) => running.map(|running| (&running.keys, &running.wanted)),
+            let known = || exact.or_else(|| self.at(source)).map(|running| &running.keys);
+            let Some(keys) = first.and_then(First::keys).or_else(known).cloned() else { continue };
+            let wanted = match (exact, first) {
+                (Some(running), _) => Arc::clone(&running.wanted),
+                (None, Some(first)) => Arc::clone(&first.wanted),
+                (None, None) => promised(&mut self.promised, source),
             };
-            if let Some((keys, wanted)) = known {
-                issued.insert(policy.name.clone(), (keys.clone(), Arc::clone(wanted)));
-            }
+            issued.insert(policy.name.clone(), (keys, wanted));
         }
         issued
     }
@@ -246,6 +250,16 @@ impl Keys {
 /// Of those that are asked at the URL of `source`, by whatever settings, one with keys if there is one.
 fn best<'a>(all: impl Iterator<Item = &'a Running>, source: &KeySource) -> Option<&'a Running> {
     all.filter(|running| running.source.url == source.url).max_by_key(|running| !running.keys.is_empty())
+}
+
+/// The flag of a source that has no task yet.
+fn promised(flags: &mut Vec<(KeySource, Arc<Wanted>)>, source: &KeySource) -> Arc<Wanted> {
+    if let Some((_, wanted)) = flags.iter().find(|(of, _)| of == source) {
+        return Arc::clone(wanted);
+    }
+    let wanted = Arc::default();
+    flags.push((source.clone(), Arc::clone(&wanted)));
+    wanted
 }
 
 fn warn_of_silence(first: &First) {

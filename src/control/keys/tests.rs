@@ -25,7 +25,7 @@ fn answers(keys: &mut Keys, config: &Config) {
     keys.on_report(Report { term, found });
 }
 
-fn issued(keys: &Keys, config: &Config) -> usize {
+fn issued(keys: &mut Keys, config: &Config) -> usize {
     keys.issued(config)["staff"].0.keys().len()
 }
 
@@ -35,9 +35,9 @@ async fn what_is_on_trial_begins_with_the_keys_of_what_is_in_force_and_keeps_the
     keys.follow([&in_force].into_iter());
     answers(&mut keys, &in_force);
     keys.follow([&in_force, &candidate].into_iter());
-    assert_eq!((issued(&keys, &in_force), issued(&keys, &candidate)), (1, 1));
+    assert_eq!((issued(&mut keys, &in_force), issued(&mut keys, &candidate)), (1, 1));
     keys.follow([&candidate].into_iter());
-    assert_eq!(issued(&keys, &candidate), 1);
+    assert_eq!(issued(&mut keys, &candidate), 1);
 }
 
 #[tokio::test]
@@ -47,8 +47,26 @@ async fn keys_are_taken_from_whoever_has_some_at_the_url() {
         let mut keys = Keys::default();
         keys.follow([&first, &second].into_iter());
         answers(&mut keys, answering);
-        assert_eq!(issued(&keys, &third), 1, "before it is asked");
+        assert_eq!(issued(&mut keys, &third), 1, "before it is asked");
         keys.follow([&first, &second, &third].into_iter());
-        assert_eq!(issued(&keys, &third), 1);
+        assert_eq!(issued(&mut keys, &third), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_policy_wants_is_told_to_its_own_source_and_to_no_other() {
+    let [first, second, third] = ["10m", "1h", "2h"].map(asking_each);
+    let mut keys = Keys::default();
+    keys.follow([&first].into_iter());
+    answers(&mut keys, &first);
+    // As they are compiled, before anybody asks for two of them.
+    let told = [&first, &second, &third].map(|config| Arc::clone(&keys.issued(config)["staff"].1));
+    keys.follow([&first, &second, &third].into_iter());
+    for (config, wanted) in [&first, &second, &third].into_iter().zip(&told) {
+        let source = sources(config).next().unwrap();
+        wanted.on_unknown();
+        let heard = keys.sources.iter().filter(|running| running.wanted.take()).map(|running| &running.source);
+        assert_eq!(heard.collect::<Vec<_>>(), [source]);
+        assert!(Arc::ptr_eq(wanted, &keys.issued(config)["staff"].1), "in the snapshots that follow");
     }
 }
