@@ -110,14 +110,15 @@ pub(super) fn open_all(
     wanted.iter().map(&mut one).collect()
 }
 
-/// Whether every listener of `wanted` could be opened beside `ours`, without a queue that anybody might come to.
+/// Whether every listener of `wanted` could be opened beside `ours`, without a queue that anybody might come to: clients
+/// come to sockets that listen alone.
 ///
 /// # Errors
 /// The first that cannot be opened, by name.
 pub(super) fn may_open(wanted: &[(String, SocketAddr)], ours: &[SocketAddr]) -> Result<(), String> {
-    let is_tried = |address: SocketAddr| address.port() != 0 && !is_beside(address, ours);
-    for (name, address) in wanted.iter().filter(|(_, address)| is_tried(*address)) {
-        drop(open(*address, false).map_err(|error| format!("listener `{name}`: {}", explain(*address, &error)))?);
+    for (name, address) in wanted.iter().filter(|(_, address)| address.port() != 0) {
+        let bound = bound_socket(*address, is_beside(*address, ours));
+        drop(bound.map_err(|error| format!("listener `{name}`: {}", explain(*address, &error)))?);
     }
     Ok(())
 }
@@ -142,35 +143,37 @@ fn is_beside(address: SocketAddr, ours: &[SocketAddr]) -> bool {
 fn bind(address: SocketAddr, workers: usize, is_beside: bool) -> Result<(SocketAddr, Vec<TcpListener>), String> {
     let explained = |error: io::Error| explain(address, &error);
     if address.port() != 0 && !is_beside {
-        drop(open(address, false).map_err(explained)?);
+        drop(bound_socket(address, false).map_err(explained)?);
     }
-    let first = open(address, true).map_err(explained)?;
+    let first = open(address).map_err(explained)?;
     let address = first.local_addr().map_err(explained)?;
     let mut sockets = vec![first];
     while sockets.len() < workers {
-        sockets.push(open(address, true).map_err(explained)?);
+        sockets.push(open(address).map_err(explained)?);
     }
     Ok((address, sockets))
 }
 
 /// A listening socket; accepted sockets inherit `TCP_NODELAY` and `SO_KEEPALIVE` from it.
-fn open(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bound_socket(address, true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket that does not listen yet.
+fn bound_socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` takes IPv4 clients too, whatever net.ipv6.bindv6only says.
         socket.set_only_v6(false)?;
     }
-    if reuse_port {
-        socket.set_reuse_port(true)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_keepalive(true)?;
-    }
+    socket.set_reuse_port(reuse_port)?;
     socket.bind(&SockAddr::from(address))?;
-    if reuse_port {
-        socket.listen(limits::LISTEN_BACKLOG)?;
-    }
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn explain(address: SocketAddr, error: &io::Error) -> String {
@@ -223,6 +226,21 @@ mod tests {
         let opened = open_all(&wanted, vec![address], 2, &mut Inherited::default()).unwrap();
         assert_eq!(opened.iter().map(|one| one.held.bound).collect::<Vec<_>>(), [wanted[0].1, wanted[1].1]);
         assert!(bind(address, 1, is_beside(address, &[address])).is_err(), "an address is held once");
+    }
+
+    #[test]
+    fn what_stands_beside_ours_may_still_be_in_the_way_of_another_process() {
+        let (address, sockets) = bind(loopback(), 1, false).unwrap();
+        let wide = [("wide".to_owned(), SocketAddr::from(([0, 0, 0, 0], address.port())))];
+        // Without SO_REUSEPORT, as another process has it.
+        let other = TcpListener::bind(("127.0.0.2", address.port())).unwrap();
+        let error = may_open(&wide, &[address]).unwrap_err();
+        assert!(error.contains("`wide`") && error.contains("another process"), "{error}");
+        drop(other);
+        assert_eq!(may_open(&wide, &[address]), Ok(()));
+        // What was tried took nothing away from what listens.
+        drop(std::net::TcpStream::connect(address).unwrap());
+        assert!(sockets[0].accept().is_ok());
     }
 
     #[test]
