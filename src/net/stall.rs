@@ -2,6 +2,8 @@
 
 /// Milliseconds between two looks at what the peer has taken.
 const LOOK_MS: u64 = 500;
+/// What counts as moving: who takes a byte now and then to hold a connection for ever is cut like one who takes nothing.
+const STEP_BYTES: u64 = 16 * 1024;
 
 /// A write under way, while it does not move.
 ///
@@ -12,6 +14,7 @@ const LOOK_MS: u64 = 500;
 pub struct Stall {
     since_ms: u64,
     looked_ms: u64,
+    /// What was taken when it last moved.
     taken: Option<u64>,
 }
 
@@ -26,9 +29,13 @@ impl Stall {
     pub fn since_ms(&mut self, now_ms: u64, taken: impl FnOnce() -> Option<u64>) -> u64 {
         if now_ms >= self.looked_ms + LOOK_MS {
             self.looked_ms = now_ms;
-            let before = std::mem::replace(&mut self.taken, taken());
-            if before != self.taken {
-                self.since_ms = now_ms;
+            let taken = taken();
+            let has_moved = match (self.taken, taken) {
+                (Some(before), Some(now)) => now.saturating_sub(before) >= STEP_BYTES,
+                (before, now) => before != now,
+            };
+            if has_moved {
+                (self.since_ms, self.taken) = (now_ms, taken);
             }
         }
         self.since_ms
@@ -66,12 +73,13 @@ mod tests {
     fn it_is_over_once_nothing_has_moved_for_so_long() {
         assert_eq!(over_ms(1000, |_| None), 1000, "nobody knows");
         assert_eq!(over_ms(1000, |_| Some(7)), 1000 + LOOK_MS, "from the first look on");
-        assert_eq!(over_ms(1000, |now_ms| Some(now_ms.min(5000))), 6000);
+        assert_eq!(over_ms(1000, |now_ms| Some(now_ms.min(5000) * 64)), 6000);
+        assert_eq!(over_ms(1000, Some), 1000 + LOOK_MS, "too little");
         assert_eq!(over_ms(LOOK_MS / 2, Some), LOOK_MS / 2, "too short to look");
     }
 
     #[test]
     fn it_is_never_over_while_something_moves() {
-        assert!(over_ms(1000, |now_ms| Some(now_ms / 900)) > 100_000);
+        assert!(over_ms(1000, |now_ms| Some(now_ms / 900 * STEP_BYTES)) > 100_000);
     }
 }

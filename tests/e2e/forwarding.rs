@@ -310,8 +310,9 @@ fn an_endpoint_that_leaves_an_expectation_unanswered_times_out(io: Io) {
         .cluster_with("app", &[endpoint.address()], "breaker: { consecutive: 1 }")
         .route("name: all, cluster: app, timeouts: { response_header: 300ms }")
         .start();
+    let post = "POST /big HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let mut client = gateway.client();
-    client.sends("POST /big HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    client.sends(post);
     let mut upstream = endpoint.accepts();
     upstream.expects_head("POST /big");
     let answer = client.expects(504);
@@ -324,6 +325,12 @@ fn an_endpoint_that_leaves_an_expectation_unanswered_times_out(io: Io) {
     upstream.expects("GET /after");
     upstream.replies_with("ok");
     next.expects(200);
+    // Rubbish is the endpoint's own doing, whatever the client waits for.
+    next.sends(post);
+    upstream.expects_head("POST /big");
+    upstream.replies("rubbish\r\n\r\n");
+    assert_eq!(next.expects(502).reason(), "bad_response");
+    assert_eq!(gateway.cluster("app")["endpoints"][0]["breaker"], "open");
     gateway.stop();
 }
 

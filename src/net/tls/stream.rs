@@ -243,7 +243,11 @@ impl<S: Stream> Tls<S> {
         let (mut records, mut spill) = (self.records.borrow_mut(), self.spill.borrow_mut());
         let mut none = None;
         let received = records.as_mut().unwrap_or_else(|| none.insert(self.pool.lend()));
-        let mut take = |ahead: &[u8]| self.put_ahead(ahead, &mut spill);
+        let mut take = |ahead: &[u8]| {
+            if !self.is_deaf.get() {
+                self.put_ahead(ahead, &mut spill);
+            }
+        };
         if what(&mut self.session.borrow_mut(), received, &mut take)? {
             self.peer_closed.set(true);
         }
