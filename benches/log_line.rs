@@ -39,6 +39,7 @@ fn record(number: u64) -> Record<'static> {
         stage: "",
         detail: "",
         user_agent: b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        sni: b"shop.example.com",
         client_cert: b"",
         identity: b"",
         head_ns: 2_345,

@@ -14,7 +14,7 @@ use crate::http1::{BodyLength, ClientCertificate, FieldKind, RequestHead, Versio
 use crate::net::{Alarm, Buffer, Channel, Env};
 use crate::policy::Permit;
 use crate::policy::limit::{Decision, DecisionLines};
-use crate::snapshot::{Caller, Entrance, Listener, Route, Shown};
+use crate::snapshot::{Caller, Entrance, Greeting, Listener, Route};
 use crate::telemetry::Counter;
 
 /// A client's connection between its exchanges, or one stream of HTTP/2.
@@ -63,8 +63,17 @@ impl<E: Env> Client<E> {
 
     /// May it carry requests for `host`, as far as its certificate goes?
     pub(super) fn speaks_for(&self, listener: &Listener, host: &[u8]) -> bool {
-        let (Some(tls), Some(extra)) = (&listener.tls, &self.extra) else { return true };
-        tls.speaks_for(str::from_utf8(host).unwrap_or_default(), &extra.shown)
+        let (Some(tls), Some(greeting)) = (&listener.tls, self.greeting()) else { return true };
+        tls.speaks_for(str::from_utf8(host).unwrap_or_default(), greeting)
+    }
+
+    /// The name that it was opened for by TLS; empty when it is plain, or none was given.
+    pub(super) fn server_name(&self) -> &str {
+        self.greeting().map_or("", Greeting::name)
+    }
+
+    fn greeting(&self) -> Option<&Greeting> {
+        self.extra.as_ref()?.greeting.as_ref()
     }
 
     /// What has come of it before it was served.
@@ -79,18 +88,18 @@ pub(super) struct Extra {
     _caller: Option<Caller>,
     /// What came behind the header of a proxy, until it is taken for the beginning of a request.
     received: Option<Buffer>,
-    /// The certificate it got, if it is secured.
-    shown: Shown,
+    /// What it asked for and got, if it is secured.
+    greeting: Option<Greeting>,
 }
 
 impl Extra {
     pub(super) fn new(caller: Option<Caller>, received: Option<Buffer>) -> Option<Box<Self>> {
-        (caller.is_some() || received.is_some()).then(|| Box::new(Self { _caller: caller, received, shown: None }))
+        (caller.is_some() || received.is_some()).then(|| Box::new(Self { _caller: caller, received, greeting: None }))
     }
 
     /// What a secured connection holds.
-    pub(super) fn secured(caller: Option<Caller>, shown: Shown) -> Option<Box<Self>> {
-        (caller.is_some() || shown.is_some()).then(|| Box::new(Self { _caller: caller, received: None, shown }))
+    pub(super) fn secured(caller: Option<Caller>, greeting: Option<Greeting>) -> Option<Box<Self>> {
+        (caller.is_some() || greeting.is_some()).then(|| Box::new(Self { _caller: caller, received: None, greeting }))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustls::HandshakeKind;
 
@@ -12,7 +13,7 @@ use super::failure::Failure;
 use super::held::{Client, Extra, Gauge, Next};
 use super::shard::Shard;
 use crate::net::{Accepted, Alarm, Buffer, Channel, Env, Pending, Stream, TlsFailure, accept_tls};
-use crate::snapshot::{Caller, Entrance, Inbound};
+use crate::snapshot::{Caller, Entrance, Greeting, Inbound};
 use crate::telemetry::{Stage, TLS_FAILURES};
 
 /// A connection that has yet to be secured.
@@ -48,14 +49,14 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
             }
         }
     }
-    let (config, shown) = tls.of_connection();
-    let config = (config, tls.asks_clients());
+    let config = (Arc::clone(tls.config()), tls.asks_clients());
     let hello_ns = shard.env.now_ns();
     shard.counters.stages.observe(Stage::Accept, hello_ns.saturating_sub(accepted_ns));
-    let accepted = {
+    let (accepted, greeting) = {
         let _handshake = Gauge::new(&shard.counters.tls_handshakes_active);
         let underway = shard.handshakes.begin();
-        underway.run(pin!(accept_tls(stream, received, config, &shard.buffers, &alarm, due_ms))).await
+        let handshake = pin!(accept_tls(stream, received, config, &shard.buffers, &alarm, due_ms));
+        Greeting::of(underway.run(handshake)).await
     };
     // From here on whoever holds the connection counts it.
     drop(open);
@@ -76,7 +77,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                 entrance,
                 alarm,
                 staged,
-                Extra::secured(caller, shown),
+                Extra::secured(caller, greeting),
             )))
         }
         Accepted::Failed(stream, why) => {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::adopted::Adopted;
 use super::failure::{Failure, Fault, Verdict};
-use super::held::Exchange;
+use super::held::{Client, Exchange};
 use super::shard::Shard;
 use crate::http1::{FieldKind, Version};
 use crate::net::{Env, Stream};
@@ -119,6 +119,7 @@ impl<E: Env> Exchange<'_, E> {
             stage: failure.map_or("", |failure| failure.stage().name()),
             detail: failure.map_or("", Failure::detail),
             user_agent: self.head.find(self.bytes, FieldKind::UserAgent).unwrap_or_default(),
+            sni: self.connection.server_name().as_bytes(),
             client_cert: self.certificate().map_or(&[], |certificate| &certificate.subject),
             identity: self.identities.name().unwrap_or_default().as_bytes(),
             head_ns: tally.head_ns,
@@ -180,7 +181,7 @@ impl<E: Env> Drop for Exchange<'_, E> {
 
 impl<E: Env> Shard<E> {
     /// Counts and logs a request that was refused before its head could be told apart: there is only a reason to tell.
-    pub(super) fn settle_refused(&self, adopted: &Adopted, failure: Failure, peer: SocketAddr, started_ns: u64) {
+    pub(super) fn settle_refused(&self, adopted: &Adopted, failure: Failure, client: &Client<E>, started_ns: u64) {
         let verdict = failure.verdict();
         let duration_ns = self.env.now_ns().saturating_sub(started_ns);
         self.counters.rejected[failure.index()].add(1);
@@ -201,7 +202,7 @@ impl<E: Env> Shard<E> {
             host: b"",
             status: verdict.status,
             duration_ns,
-            client: peer.ip().to_canonical(),
+            client: client.peer.ip().to_canonical(),
             request_id: b"",
             trace_id: b"",
             route: b"",
@@ -217,6 +218,7 @@ impl<E: Env> Shard<E> {
             stage: failure.stage().name(),
             detail: failure.detail(),
             user_agent: b"",
+            sni: client.server_name().as_bytes(),
             client_cert: b"",
             identity: b"",
             head_ns: duration_ns,

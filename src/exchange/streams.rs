@@ -298,7 +298,7 @@ fn count<E: Env>(client: &Client<E>, tally: &Tally) {
     for _ in 0..tally.fields_sent {
         counters.client_glitches.add(1);
         let (adopted, now_ns) = (client.adopt(), client.shard.env.now_ns());
-        client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client.peer, now_ns);
+        client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client, now_ns);
     }
 }
 

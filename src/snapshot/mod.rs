@@ -25,7 +25,7 @@ pub use publish::{Publisher, Reader};
 pub use tables::{
     Action, Entrance, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample,
 };
-pub use tls::{Inbound, Shown, TlsError, client_config};
+pub use tls::{Greeting, Inbound, TlsError, client_config};
 pub use upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute,
     Statuses, UpstreamProtocol,

@@ -16,7 +16,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 
 use certificates::Certificates;
-pub use certificates::{Inbound, Shown};
+pub use certificates::{Greeting, Inbound};
 use tickets::Tickets;
 
 use crate::config::{

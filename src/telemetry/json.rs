@@ -132,6 +132,7 @@ impl Line<'_> {
             self.text(b",\"detail\":\"", record.detail.as_bytes());
         }
         self.text(b",\"user_agent\":\"", record.user_agent);
+        self.text(b",\"sni\":\"", record.sni);
         self.text(b",\"client_cert\":\"", record.client_cert);
         self.text(b",\"identity\":\"", record.identity);
         self.millis(b",\"head_ms\":", record.head_ns);

@@ -60,6 +60,8 @@ pub struct Record<'a> {
     pub detail: &'a str,
     /// `User-Agent` of the request; empty when there was none.
     pub user_agent: &'a [u8],
+    /// Name that the client asked for by TLS (RFC 6066 section 3); empty when it named none, or spoke without TLS.
+    pub sni: &'a [u8],
     /// Subject of the client's certificate; empty when it showed none.
     pub client_cert: &'a [u8],
     /// Who the client is by its token, key or password; empty when the route did not ask.
@@ -83,7 +85,7 @@ pub struct Record<'a> {
 }
 
 /// Texts of every record.
-const TEXTS: usize = 10;
+const TEXTS: usize = 11;
 /// Further ones of a record that has a reason.
 const REASON_TEXTS: usize = 4;
 /// Numbers of one record that take eight bytes.
@@ -121,6 +123,7 @@ impl Record<'_> {
             self.route,
             self.cluster,
             self.user_agent,
+            self.sni,
             self.client_cert,
             self.identity,
         ]
@@ -277,6 +280,7 @@ impl<'a> Decoded<'a> {
             bytes_in,
             bytes_out,
             user_agent: text(),
+            sni: text(),
             client_cert: text(),
             identity: text(),
             reason: has_reason.then_some(reason),
@@ -373,6 +377,7 @@ pub(super) mod tests {
             stage: "connect",
             detail: "",
             user_agent: b"curl/8",
+            sni: b"www.example.com",
             client_cert: b"CN=a",
             identity: b"alice",
             head_ns: 1_000,
@@ -421,6 +426,7 @@ pub(super) mod tests {
             route: &long,
             cluster: &long,
             user_agent: &long,
+            sni: &long,
             client_cert: &long,
             identity: &long,
             ..full()

@@ -254,6 +254,7 @@ mod tests {
             route: &long,
             cluster: &long,
             user_agent: &long,
+            sni: &long,
             client_cert: &long,
             identity: &long,
             ..full()

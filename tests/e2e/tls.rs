@@ -5,14 +5,18 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore,
+};
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::gateway::Gateway;
+use super::h2_client::H2Client;
 use super::pki::{Authority, first_in};
 use super::plan::{Io, Plan};
 use super::site::{Site, TLS, believer_of, greeter};
-use super::wait::until_true;
+use super::wait::{until, until_true};
 
 /// The sample of a counted failure.
 fn failures(reason: &str) -> String {
@@ -116,24 +120,56 @@ fn the_certificate_is_chosen_by_the_name_that_is_asked_for(io: Io) {
         .route("name: all, respond: { status: 200, body: hello }")
         .listener(&format!("tls: {{ certificates: [{}] }}", list.join(", ")));
     let (_, gateway) = site.start_on(&plan);
-    for (name, certificate) in [
-        ("a.example", &first),
-        ("y.b.example", &expected[0]),
-        ("Y.B.example", &expected[0]),
-        ("x.b.example", &expected[1]),
-        ("unknown.example", &first),
-        ("z.y.b.example", &first),
+    for (number, (name, certificate, logged)) in [
+        ("a.example", &first, json!("a.example")),
+        ("y.b.example", &expected[0], json!("y.b.example")),
+        ("Y.B.example", &expected[0], json!("y.b.example")),
+        ("x.b.example", &expected[1], json!("x.b.example")),
+        ("unknown.example", &first, json!("unknown.example")),
+        ("z.y.b.example", &first, json!("z.y.b.example")),
         // An address is no name, so none is sent (RFC 6066 section 3).
-        ("127.0.0.1", &first),
-    ] {
+        ("127.0.0.1", &first, Value::Null),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let mut client = Client::secured(gateway.address(), &config, name);
-        client.sends(format!("GET /x HTTP/1.1\r\nHost: {name}\r\n\r\n"));
+        client.sends(format!("GET /{number} HTTP/1.1\r\nHost: {name}\r\n\r\n"));
         assert_eq!(client.expects(200).text(), "hello", "{name}");
         let seen = client.layer().agreed().peer_certificates().expect("a certificate");
         assert_eq!(&seen[0], certificate, "{name}");
+        assert_eq!(gateway.log_of(&format!("/{number}"))["sni"], logged, "{name}");
     }
     // Two of them: neither a name for which there is another certificate than the first, nor none at all.
     assert_eq!(gateway.metric("tls_unknown_names_total"), 2.0);
+    gateway.stop();
+}
+
+/// The name that a client asked for is in the line of each of its requests, also of those that cannot be read; what is no
+/// name gets no connection, and so no line that it could forge.
+fn the_log_tells_the_name_that_was_asked_for(io: Io) {
+    let site = Site::new();
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200, body: hello }").speaks_h2().listener(TLS);
+    let config = site.believer();
+    let (_folder, gateway) = site.start_on(&plan);
+    let mut h2 = H2Client::secured(gateway.address(), Arc::new(config.clone()), "a.example");
+    h2.gets("/h2").expects(200);
+    assert_eq!(gateway.log_of("/h2")["sni"], "a.example");
+    let mut client = Client::secured(gateway.address(), &Arc::new(config.clone()), "a.example");
+    client.sends("rubbish\r\n\r\n");
+    client.expects(400);
+    let line = until("a line of rubbish", || gateway.log_lines().into_iter().find(|line| line["status"] == 400));
+    assert_eq!(line["sni"], "a.example");
+    let mut hello =
+        ClientConnection::new(Arc::new(config), "forged.example".try_into().expect("a name")).expect("a session");
+    let mut bytes = Vec::new();
+    hello.write_tls(&mut bytes).expect("memory takes all");
+    let at = bytes.windows(6).position(|part| part == b"forged").expect("the name");
+    bytes[at..at + 6].copy_from_slice(b"\x1b[1m\r\n");
+    let mut client = gateway.client();
+    client.sends(bytes);
+    gateway.waits_for(&failures("broken"), 1.0);
+    assert_eq!(gateway.log_lines().len(), 2);
     gateway.stop();
 }
 
@@ -271,6 +307,7 @@ on_both_drivers![
     each_group_of_keys_is_enough_alone,
     a_listener_from_1_3_on_refuses_1_2,
     the_certificate_is_chosen_by_the_name_that_is_asked_for,
+    the_log_tells_the_name_that_was_asked_for,
     the_protocol_is_agreed_on_strictly,
     sessions_are_resumed_by_every_worker_and_after_a_reload,
     clients_must_have_a_certificate_where_it_is_demanded,

@@ -32,6 +32,7 @@ pub(in crate::control) fn record(epoch: u64) -> Record<'static> {
         stage: "",
         detail: "",
         user_agent: b"",
+        sni: b"",
         client_cert: b"",
         identity: b"",
         head_ns: 0,

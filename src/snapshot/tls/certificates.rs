@@ -1,8 +1,11 @@
 //! Which certificate of a listener is for whom.
 
+use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashMap;
 use rustls::ServerConfig;
@@ -59,7 +62,9 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(&hello).map(|identity| Arc::clone(identity.certified()))
+        let identity = self.choose(&hello)?;
+        GREETING.set(Some(Greeting { name: hello.server_name().map(Box::from), identity: Arc::clone(identity) }));
+        Some(Arc::clone(identity.certified()))
     }
 }
 
@@ -69,26 +74,52 @@ impl fmt::Debug for Certificates {
     }
 }
 
+thread_local! {
+    /// What the resolver was asked last, until whoever polls that handshake takes it: neither a session of this kind nor
+    /// its resolver tells the other.
+    static GREETING: Cell<Option<Greeting>> = const { Cell::new(None) };
+}
+
+/// What a client asked for by its hello, and got.
+#[derive(Debug)]
+pub struct Greeting {
+    /// In lower case (RFC 6066 section 3).
+    name: Option<Box<str>>,
+    identity: Arc<Identity>,
+}
+
+impl Greeting {
+    /// Runs a handshake to its end, and tells what was asked for in it, if it came that far. One begun anew (RFC 8446
+    /// section 4.1.4) asks again, and the last answer is the one that holds.
+    pub async fn of<F: Future>(handshake: F) -> (F::Output, Option<Self>) {
+        let mut handshake = pin!(handshake);
+        let mut greeting = None;
+        let output = poll_fn(|cx| {
+            let polled = handshake.as_mut().poll(cx);
+            greeting = GREETING.take().or_else(|| greeting.take());
+            polled
+        });
+        (output.await, greeting)
+    }
+
+    /// The name the client asked for, in lower case; empty when it named none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+}
+
 /// TLS with the clients of a listener.
 #[derive(Clone)]
 pub struct Inbound {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
-    /// What everybody gets where there is only one.
-    single: Shown,
     asks_clients: bool,
 }
 
-/// The certificate that one connection got, once it asked for it.
-pub type Shown = Option<Arc<OnceLock<Arc<Identity>>>>;
-
 impl Inbound {
-    pub(super) fn new(config: Arc<ServerConfig>, certificates: Arc<Certificates>, asks_clients: bool) -> Self {
-        let single = match certificates.all.as_slice() {
-            [identity] => Some(Arc::new(OnceLock::from(Arc::clone(identity)))),
-            _ => None,
-        };
-        Self { config, certificates, single, asks_clients }
+    pub(super) const fn new(config: Arc<ServerConfig>, certificates: Arc<Certificates>, asks_clients: bool) -> Self {
+        Self { config, certificates, asks_clients }
     }
 
     /// What secures every connection.
@@ -103,29 +134,16 @@ impl Inbound {
         self.asks_clients
     }
 
-    /// What secures a new connection, and which certificate it gets.
+    /// May a connection of such a `greeting` carry requests for `host`, in lower case? It may not where its certificate is
+    /// not for that host, and another one is (RFC 9110 section 7.4): with a new connection the client gets that one. For a
+    /// host that none is for there is nothing better to be had.
     #[must_use]
-    pub fn of_connection(&self) -> (Arc<ServerConfig>, Shown) {
-        // A reload may bring others, and this connection lives on.
-        if let Some(single) = &self.single {
-            return (Arc::clone(&self.config), Some(Arc::clone(single)));
-        }
-        let shown = Arc::new(OnceLock::new());
-        let mut config = ServerConfig::clone(&self.config);
-        config.cert_resolver = Arc::new(Watched(Arc::clone(&self.certificates), Arc::clone(&shown)));
-        (Arc::new(config), Some(shown))
-    }
-
-    /// May a connection that got `shown` carry requests for `host`, in lower case? It may not where its certificate is not
-    /// for that host, and another one is (RFC 9110 section 7.4): with a new connection the client gets that one. For a host
-    /// that none is for there is nothing better to be had.
-    #[must_use]
-    pub fn speaks_for(&self, host: &str, shown: &Shown) -> bool {
-        let (true, Some(shown)) = (self.makes_a_difference(), shown.as_ref().and_then(|shown| shown.get())) else {
+    pub fn speaks_for(&self, host: &str, greeting: &Greeting) -> bool {
+        if !self.makes_a_difference() {
             return true;
-        };
+        }
         let Some(rightful) = self.certificates.rightful(host) else { return true };
-        Arc::ptr_eq(&self.certificates.all[rightful], shown) || is_for(shown, host)
+        Arc::ptr_eq(&self.certificates.all[rightful], &greeting.identity) || is_for(&greeting.identity, host)
     }
 
     fn makes_a_difference(&self) -> bool {
@@ -140,17 +158,4 @@ fn is_for(identity: &Identity, host: &str) -> bool {
         Some(star) => parent == Some(star),
         None => name == host,
     })
-}
-
-/// Remembers which certificate a connection got: its session does not tell.
-#[derive(Debug)]
-struct Watched(Arc<Certificates>, Arc<OnceLock<Arc<Identity>>>);
-
-impl ResolvesServerCert for Watched {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let Self(certificates, shown) = self;
-        let identity = certificates.choose(&hello)?;
-        // A handshake begun anew (RFC 8446 section 4.1.4) asks for the same name.
-        Some(Arc::clone(shown.get_or_init(|| Arc::clone(identity)).certified()))
-    }
 }

@@ -1,3 +1,7 @@
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
 use rcgen::{CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer};
@@ -71,14 +75,45 @@ fn a_connection_remembers_its_certificate_over_reloads_that_bring_or_take_others
     };
     let (single, both, renewed) = (of(&[&a]), of(&[&a, &b]), of(&[&identity(&["a.example"]), &b]));
     for before in [&single, &both] {
-        let (config, shown) = before.of_connection();
-        assert_eq!(shakes_hands(&client(&TLS13), &config), HandshakeKind::Full);
+        let handshake = async { shakes_hands(&client(&TLS13), before.config()) };
+        let (kind, greeting) = Greeting::of(handshake).now_or_never().unwrap();
+        let greeting = greeting.unwrap();
+        assert_eq!((kind, greeting.name()), (HandshakeKind::Full, "a.example"));
         for after in [&both, &renewed] {
-            let allowed = ["a.example", "unknown.example", "b.example"].map(|host| after.speaks_for(host, &shown));
+            let allowed = ["a.example", "unknown.example", "b.example"].map(|host| after.speaks_for(host, &greeting));
             assert_eq!(allowed, [true, true, false]);
         }
-        assert!(single.speaks_for("b.example", &shown), "nobody has a better one");
+        assert!(single.speaks_for("b.example", &greeting), "nobody has a better one");
     }
+}
+
+#[test]
+fn handshakes_that_take_turns_are_told_what_each_asked_for() {
+    let mut keeper = TlsKeeper::new();
+    let inbound = keeper.inbound(&listener(None), &[Protocol::Http11]).unwrap();
+    let config = inbound.config();
+    // Says hello when it is polled first, and ends when it is polled again.
+    let handshake = |client: Option<Arc<ClientConfig>>| {
+        let mut ended = false;
+        Box::pin(Greeting::of(poll_fn(move |_| {
+            if std::mem::replace(&mut ended, true) {
+                return Poll::Ready(());
+            }
+            client.as_ref().map(|client| shakes_hands(client, config));
+            Poll::Pending
+        })))
+    };
+    let named = client(&TLS13);
+    let mut nameless = ClientConfig::clone(&named);
+    nameless.enable_sni = false;
+    let mut turns = [Some(named), Some(Arc::new(nameless)), None].map(handshake);
+    let mut poll = || turns.each_mut().map(|turn| turn.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    assert!(poll().iter().all(Poll::is_pending));
+    let names = poll().map(|polled| match polled {
+        Poll::Ready(((), greeting)) => greeting.map(|greeting| greeting.name().to_owned()),
+        Poll::Pending => panic!("it ends in its second turn"),
+    });
+    assert_eq!(names, [Some("a.example".to_owned()), Some(String::new()), None], "the last one never said hello");
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn a_line_is_one_json_object_with_the_documented_members() {
         "status": 502, "duration_ms": 1.234, "client_ip": "2001:db8::1",
         "request_id": "0123456789abcdef0123456789abcdef", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "route": "everything", "cluster": "app",
         "endpoint": "10.0.0.7:3000", "upstream_protocol": "HTTP/1.1", "reused": false, "attempts": 2, "grpc_status": 14, "bytes_in": 3, "bytes_out": u64::MAX,
-        "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "client_cert": "CN=a", "identity": "alice", "head_ms": 0.001, "admit_ms": 0.002, "queue_ms": 0.003,
+        "reason": "connect_refused", "fault": "upstream", "stage": "connect", "user_agent": "curl/8", "sni": "www.example.com", "client_cert": "CN=a", "identity": "alice", "head_ms": 0.001, "admit_ms": 0.002, "queue_ms": 0.003,
         "connect_ms": 0.004, "first_byte_ms": 0.005, "body_ms": 0.006, "epoch": 9,
     });
     assert_eq!(json, expected);
@@ -115,6 +115,7 @@ fn a_local_reply_has_no_upstream_members() {
         trace_id: b"",
         cluster: b"",
         user_agent: b"",
+        sni: b"",
         client_cert: b"",
         identity: b"",
         query: false,
@@ -127,6 +128,7 @@ fn a_local_reply_has_no_upstream_members() {
         "reused",
         "cluster",
         "user_agent",
+        "sni",
         "client_cert",
         "identity",
         "connect_ms",
@@ -214,6 +216,7 @@ fn plainly(record: &Record<'_>) -> serde_json::Value {
         ("route", record.route),
         ("cluster", record.cluster),
         ("user_agent", record.user_agent),
+        ("sni", record.sni),
         ("client_cert", record.client_cert),
         ("identity", record.identity),
     ];
@@ -256,8 +259,8 @@ fn every_record_is_the_line_that_a_plain_rendering_gives() {
     let mut lines = Lines::new(0);
     let mut encoded = Vec::new();
     for _ in 0..20_000 {
-        let texts: [Vec<u8>; 10] = std::array::from_fn(|_| dice.text());
-        let [method, path, host, request_id, trace_id, route, cluster, user_agent, client_cert, identity] = &texts;
+        let texts: [Vec<u8>; 11] = std::array::from_fn(|_| dice.text());
+        let [method, path, host, request_id, trace_id, route, cluster, user_agent, sni, client_cert, identity] = &texts;
         let reason = ["connect_refused", "bad_request"][dice.below::<usize>(2)];
         let reason = dice.maybe(reason);
         let endpoint = SocketAddr::new(dice.ip(), dice.below(65_536));
@@ -287,6 +290,7 @@ fn every_record_is_the_line_that_a_plain_rendering_gives() {
             stage: reason.map_or("", |_| "connect"),
             detail: reason.map_or("", |_| "a \"quoted\" word"),
             user_agent,
+            sni,
             client_cert,
             identity,
             head_ns: dice.number(),
@@ -322,6 +326,7 @@ fn the_longest_line_fits_and_ends_a_batch() {
         route: &odd,
         cluster: &odd,
         user_agent: &odd,
+        sni: &odd,
         client_cert: &odd,
         identity: &odd,
         reason: Some(word),
