@@ -345,8 +345,8 @@ impl<E: Env> Exchange<'_, E> {
             self.tally.committed.set(true);
             drop(self.write_client(interim).await?);
         }
-        if response.status() == 100 && sending.on_continue(self.shard.alarms.now_ms()) {
-            self.lend_place();
+        if response.status() == 100 {
+            sending.on_continue(self.shard.alarms.now_ms());
         }
         buffer.consume(response.len());
         response.clear();

@@ -1,4 +1,5 @@
-//! The place of a request behind the gate of its cluster: taken before its first attempt, given back when its answer begins.
+//! The place of a request behind the gate of its cluster: taken before its first attempt, lent while its client
+//! is waited for, given back when its answer begins.
 
 use super::held::{Exchange, Sending};
 use crate::net::Env;
@@ -37,20 +38,20 @@ impl<'a, E: Env> Exchange<'a, E> {
         drop(permit);
     }
 
-    /// The client is waited for, which is no load of the endpoint either: the place is free meanwhile, unless too many are that
-    /// all come back.
+    /// The client is waited for, be it for an hour, which is no load of the endpoint either: the place is free meanwhile.
     pub(super) fn lend_place(&self) {
         self.permit.set(self.permit.take().map(|mut permit| {
-            permit.try_lend();
+            permit.lend();
             permit
         }));
     }
 
-    /// All of the request is there: it has its place again, also where that is one too many, unless its answer came first.
-    pub(super) fn take_place_back(&self) {
-        self.permit.set(self.permit.take().map(|mut permit| {
-            permit.reenter();
-            permit
-        }));
+    /// All of the request is there: it has its place again, unless its answer came first; false where that would be too many for
+    /// the endpoint, which must not get the end of it then.
+    pub(super) fn try_take_place_back(&self) -> bool {
+        let Some(mut permit) = self.permit.take() else { return true };
+        let is_in = permit.try_take_back();
+        self.permit.set(Some(permit));
+        is_in
     }
 }

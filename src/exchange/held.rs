@@ -339,13 +339,11 @@ impl Sending {
         self.awaits_continue.get() && !self.stopped.get()
     }
 
-    /// The client was told to go on, or did not wait for that: is it that which it was waiting for?
-    pub(super) fn on_continue(&self, now_ms: u64) -> bool {
-        let awaited = self.awaits_continue.replace(false);
-        if awaited {
+    /// The client was told to go on, or did not wait for that.
+    pub(super) fn on_continue(&self, now_ms: u64) {
+        if self.awaits_continue.replace(false) {
             self.began_ms.set(now_ms);
         }
-        awaited
     }
 
     /// Another attempt begins: nothing has gone out yet.

@@ -41,9 +41,9 @@ impl Pace {
 impl<E: Env> Exchange<'_, E> {
     /// Sends what did not go with the head: all but `sent` bytes of the body.
     ///
-    /// Fails only for the client's sake, also when it leaves while the endpoint takes nothing, or when that takes nothing for
-    /// too long. When the endpoint's connection breaks, its answer may still be there to read (RFC 9112 section 9.5): the
-    /// upload just stays undone.
+    /// Fails for the client's sake, also when it leaves while the endpoint takes nothing, when that takes nothing for too long,
+    /// or when all of the body is there and the endpoint has too much to do; it does not get the end then. When the endpoint's
+    /// connection breaks, its answer may still be there to read (RFC 9112 section 9.5): the upload just stays undone.
     pub(super) async fn send_rest(
         &self,
         upstream: &Channel<E::Stream>,
@@ -70,9 +70,7 @@ impl<E: Env> Exchange<'_, E> {
         loop {
             self.on_moved(sending);
             if buffer.is_empty() {
-                if !sending.awaits_continue.get() {
-                    self.lend_place();
-                }
+                self.lend_place();
                 buffer = self
                     .read_body(inbound.grow(buffer, &self.shard.buffers), &mut pace, route, sending)
                     .await
@@ -84,6 +82,12 @@ impl<E: Env> Exchange<'_, E> {
             self.tally.on_body_in(buffer.len());
             if total > route.body_limit {
                 return Err(Failure::BodyTooLarge);
+            }
+            if portion.done && !self.try_take_place_back() {
+                // It was read to its end, and what follows it is another request.
+                sending.read.set(true);
+                sending.leftover.set(portion.extra);
+                return Err(Failure::Overloaded);
             }
             if chunked {
                 let options = self.head.connection_options(self.bytes);
@@ -107,7 +111,6 @@ impl<E: Env> Exchange<'_, E> {
                 sending.due_ms.set(sending.due_ms.get() + (now_ms - sending.began_ms.get()));
                 sending.on_done(now_ms);
                 sending.done_ns.set(self.shard.env.now_ns());
-                self.take_place_back();
                 return Ok(());
             }
             buffer.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);

@@ -5,9 +5,14 @@ use serde_json::json;
 use super::client::Client;
 use super::endpoint::{Accepted, Endpoint};
 use super::gateway::Gateway;
+use super::h2_client::H2Client;
 use super::message::Message;
 use super::plan::{Io, Plan};
 use super::wait::until_true;
+
+/// The head of an answer to a call.
+const BEGIN: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\nTrailer: grpc-status\r\n\r\n";
 
 /// Routes of all priorities to one cluster with a limit.
 fn gated(io: Io, endpoint: &Endpoint, admission: &str) -> Plan {
@@ -149,21 +154,104 @@ fn an_upload_under_way_makes_room(io: Io) {
     gateway.stop();
 }
 
-/// Their bodies may all be there at once: twice the limit is let in, and then uploads keep their places.
-fn uploads_under_way_are_no_more_than_twice_the_limit(io: Io) {
+/// However many uploads wait for their clients, everything else passes; of those that are there at once the endpoint gets twice
+/// the limit, and of the others never the end.
+fn uploads_under_way_shut_nobody_out_and_are_not_there_all_at_once(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = gated(io, &endpoint, "admission: { min: 2, max: 2 }").start();
     let is_in_flight = |count: u32| gateway.cluster("app")["admission"]["in_flight"] == count;
-    let mut uploads = Vec::new();
-    for in_flight in [0, 0, 1, 2] {
+    let mut uploads: Vec<Upload> = Vec::new();
+    for _ in 0..7 {
         uploads.push(upload(&gateway, &endpoint));
-        until_true("the upload is waited for", || is_in_flight(in_flight));
+        until_true("the upload is waited for", || is_in_flight(0));
     }
-    gateway.client().asks("/normal/2").expects(503);
+    let (mut client, mut upstream) = held(&gateway, &endpoint, "/normal/2");
+    upstream.replies_with("ok");
+    client.expects(200);
+    let mut too_many = uploads.split_off(4);
     send_the_rest(&mut uploads);
-    until_true("all uploads are there", || is_in_flight(4));
+    until_true("as many as may are there", || is_in_flight(4));
+    for (client, upstream, _) in &mut too_many {
+        client.sends("2GET /normal/3 HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        let answer = client.expects(503);
+        assert_eq!((answer.reason(), answer.announces_close()), ("overloaded", false));
+        assert_eq!(client.expects(503).reason(), "overloaded", "twice the limit are in flight");
+        assert_eq!(upstream.try_reads_to_end(), b"1");
+    }
+    assert_eq!(gateway.cluster("app")["admission"]["shed"], 6);
     answer(&mut uploads);
     assert!(is_in_flight(0));
+    gateway.stop();
+}
+
+/// A client that waits for a 100 (RFC 9110 section 10.1.1) is waited for as one that is slow is.
+fn requests_that_wait_for_a_100_make_room(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = gated(io, &endpoint, "admission: { min: 2, max: 2 }").start();
+    let in_flight = || gateway.cluster("app")["admission"]["in_flight"].clone();
+    let mut waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = gateway.client();
+            client.sends(
+                "PUT /normal/1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+            );
+            let mut upstream = endpoint.accepts();
+            let request = upstream.expects_head("PUT /normal/1");
+            until_true("the client is waited for", || in_flight() == 0);
+            (client, upstream, request)
+        })
+        .collect();
+    let (mut client, mut upstream) = held(&gateway, &endpoint, "/normal/2");
+    upstream.replies_with("ok");
+    client.expects(200);
+    for (client, upstream, _) in &mut waiting {
+        upstream.replies("HTTP/1.1 100 Continue\r\n\r\n");
+        client.expects_interim(100);
+        client.sends("1");
+    }
+    send_the_rest(&mut waiting);
+    until_true("all of them are there", || in_flight() == 4);
+    answer(&mut waiting);
+    assert_eq!(in_flight(), 0);
+    gateway.stop();
+}
+
+/// Calls of gRPC may last for hours: neither one whose client goes on talking nor one that is being answered is in flight.
+fn calls_that_go_on_talking_leave_others_untouched(io: Io) {
+    const CALL: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
+    const MESSAGE: &[u8] = b"\0\0\0\0\x011";
+    let endpoint = Endpoint::listens();
+    let gateway = gated(io, &endpoint, "admission: { min: 2, max: 2 }").speaks_h2().start();
+    let mut client = H2Client::to(gateway.address());
+    let mut talking = Vec::new();
+    for number in 0..9 {
+        let mut call = client.begins("POST", "/normal/Talk", &CALL);
+        call.sends(MESSAGE, false);
+        let mut upstream = endpoint.accepts();
+        upstream.expects_head("POST /normal/Talk");
+        assert_eq!(upstream.reads_chunk().expect("a message"), MESSAGE);
+        if number % 2 == 0 {
+            upstream.replies(BEGIN);
+            call.expects_head(200);
+        }
+        until_true("the client is waited for", || gateway.cluster("app")["admission"]["in_flight"] == 0);
+        talking.push((call, upstream));
+    }
+    let mut answering = None;
+    for _ in 0..3 {
+        let mut call = client.begins("POST", "/normal/Unary", &CALL);
+        call.sends(MESSAGE, true);
+        let upstream = answering.get_or_insert_with(|| endpoint.accepts());
+        upstream.expects("POST /normal/Unary");
+        assert_eq!(gateway.cluster("app")["admission"]["in_flight"], 1);
+        upstream.replies(BEGIN).replies("0\r\ngrpc-status: 0\r\n\r\n");
+        assert_eq!(call.expects(200).trailers["grpc-status"], "0");
+    }
+    assert_eq!(gateway.cluster("app")["admission"]["shed"], 0);
+    for (mut call, mut upstream) in talking {
+        call.sends("", true);
+        assert_eq!(upstream.reads_chunk(), None);
+    }
     gateway.stop();
 }
 
@@ -190,6 +278,8 @@ on_both_drivers![
     what_is_above_the_limit_is_shed_by_priority,
     an_answer_that_has_begun_makes_room,
     an_upload_under_way_makes_room,
-    uploads_under_way_are_no_more_than_twice_the_limit,
+    uploads_under_way_shut_nobody_out_and_are_not_there_all_at_once,
+    requests_that_wait_for_a_100_make_room,
+    calls_that_go_on_talking_leave_others_untouched,
     a_reload_keeps_the_limit_and_its_count,
 ];

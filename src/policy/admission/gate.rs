@@ -9,13 +9,11 @@ use super::{AdmissionPolicy, Gradient, Priority, Stage, Window};
 
 /// Requests in flight to one cluster, their limit, and what they take; it outlives reloads.
 ///
-/// Entering and leaving write one shared word each, and lending two, so that the limit is exact over all workers; latencies are written
-/// by each worker to its own lines. Whoever sees a window end turns it, and nobody waits for that.
+/// Entering and leaving write one shared word, so that the limit is exact over all workers; latencies are written by each
+/// worker to its own lines. Whoever sees a window end turns it, and nobody waits for that.
 #[derive(Debug)]
 pub struct Admission {
     in_flight: CachePadded<AtomicU32>,
-    /// Requests that were let in and wait for their clients, whose places others have meanwhile; none of `in_flight`.
-    lent: CachePadded<AtomicU32>,
     /// Of normal priority; seldom written, as all that follows.
     limit: CachePadded<AtomicU32>,
     ends_ms: AtomicU64,
@@ -73,10 +71,7 @@ impl Words {
     }
 }
 
-/// A place among the requests in flight, or the right to come back to one that is lent; given back when dropped.
-///
-/// Whoever moves from one count to the other is in both meanwhile, never in neither: what comes in and what comes back
-/// are together no more than the share of a priority and the limit.
+/// A request that was let in: it has a place among those in flight unless that is lent; given back when dropped.
 #[derive(Debug)]
 pub struct Permit<'a> {
     gate: &'a Admission,
@@ -84,32 +79,28 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Lets another request have the place until [`Permit::reenter`], unless as many as the limit are lent: all who lent
-    /// theirs may come back at once. True when it is lent.
-    pub fn try_lend(&mut self) -> bool {
-        let most = self.gate.limit();
-        let lend = |count: u32| (count < most).then(|| count + 1);
-        if !self.is_lent && self.gate.lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lend).is_ok() {
+    /// Lets others have the place until [`Permit::try_take_back`].
+    pub fn lend(&mut self) {
+        if !self.is_lent {
             self.is_lent = true;
             self.gate.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-        self.is_lent
     }
 
-    /// Its request is in flight again, whatever the limit.
-    pub fn reenter(&mut self) {
-        if self.is_lent {
-            self.gate.in_flight.fetch_add(1, Ordering::Relaxed);
-            self.gate.lent.fetch_sub(1, Ordering::Relaxed);
+    /// Has a place again, unless it is lent and twice the limit are in flight: any number may have lent theirs, and all of
+    /// them may come back at once. More than the limit, because to shed now wastes all that the client has sent.
+    pub fn try_take_back(&mut self) -> bool {
+        let most = self.gate.limit().saturating_mul(2);
+        if self.is_lent && self.gate.try_add(most) {
             self.is_lent = false;
         }
+        !self.is_lent
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let count = if self.is_lent { &self.gate.lent } else { &self.gate.in_flight };
-        count.fetch_sub(1, Ordering::Relaxed);
+        self.lend();
     }
 }
 
@@ -120,7 +111,6 @@ impl Admission {
         let gradient = Gradient::new(policy);
         Self {
             in_flight: CachePadded::new(AtomicU32::new(0)),
-            lent: CachePadded::new(AtomicU32::new(0)),
             limit: CachePadded::new(AtomicU32::new(gradient.in_flight_max(policy))),
             ends_ms: AtomicU64::new(0),
             turning: AtomicBool::new(false),
@@ -137,15 +127,17 @@ impl Admission {
     /// A place for one more request, unless the limit for its priority is reached.
     #[must_use]
     pub fn try_enter(&self, priority: Priority) -> Option<Permit<'_>> {
-        let most = priority.share_of(self.limit());
-        let enter = |count: u32| (count < most).then(|| count + 1);
-        match self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter) {
-            Ok(_) => Some(Permit { gate: self, is_lent: false }),
-            Err(_) => {
-                self.shed.fetch_add(1, Ordering::Relaxed);
-                None
-            }
+        self.try_add(priority.share_of(self.limit())).then(|| Permit { gate: self, is_lent: false })
+    }
+
+    /// One more in flight, unless so many are; else one more that was shed.
+    fn try_add(&self, most: u32) -> bool {
+        let add = |count: u32| (count < most).then(|| count + 1);
+        let is_added = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
+        if !is_added {
+            self.shed.fetch_add(1, Ordering::Relaxed);
         }
+        is_added
     }
 
     /// A request was answered, on `worker`, after so many microseconds.
@@ -212,12 +204,6 @@ impl Admission {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Requests whose places are lent.
-    #[must_use]
-    pub fn lent(&self) -> u32 {
-        self.lent.load(Ordering::Relaxed)
     }
 
     /// Most requests in flight of normal priority.

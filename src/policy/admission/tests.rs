@@ -201,53 +201,87 @@ fn a_permit_is_given_back_when_dropped_and_the_limit_is_exact() {
     assert!(admission.try_enter(Priority::Low).is_some());
 }
 
-/// Requests that wait for their clients make room, but all of them may be there at once in the end.
-#[test]
-fn with_lent_places_no_more_than_twice_the_limit_is_let_in() {
-    let admission = Admission::new(1, &POLICY);
-    let enter_and_lend = || {
-        let mut permit = admission.try_enter(Priority::Normal)?;
-        let is_lent = permit.try_lend();
-        Some((permit, is_lent))
-    };
-    let mut inside: Vec<_> = (0..100).filter_map(|_| enter_and_lend()).collect();
-    assert_eq!((inside.len(), inside.iter().filter(|(_, is_lent)| *is_lent).count()), (16, 8));
-    assert_eq!((admission.in_flight(), admission.lent()), (8, 8));
-    for (permit, is_lent) in &mut inside {
-        assert_eq!(permit.try_lend(), *is_lent, "one that is lent stays so, and there is room for no more");
-    }
-    for (permit, _) in &mut inside {
-        permit.reenter();
-        permit.reenter();
-    }
-    assert_eq!((admission.in_flight(), admission.lent()), (16, 0));
-    for (permit, _) in &mut inside[..4] {
-        assert!(permit.try_lend());
-    }
-    assert!(admission.try_enter(Priority::High).is_none(), "twelve are in flight");
-    // Some end while their places are lent.
-    drop(inside);
-    assert_eq!((admission.in_flight(), admission.lent()), (0, 0));
-    assert!(enter_and_lend().is_some());
-    assert_eq!((admission.in_flight(), admission.lent()), (0, 0));
+/// A request as the gate sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    InFlight,
+    Lent,
 }
 
-/// Workers that enter at the same time are never more than the limit together.
+/// Whatever requests do in whatever order: those that lend their places make room for any number of others, and no more
+/// than twice the limit are ever in flight, however many come back at once.
+#[test]
+fn lent_places_are_free_and_no_more_than_twice_the_limit_come_to_be_in_flight() {
+    const LIMIT: usize = 5;
+    let policy = AdmissionPolicy { min: 5, max: 5, ..POLICY };
+    let (mut most_in_flight, mut most_lent) = (0, 0);
+    for seed in 0..20 {
+        let mut rng = Rng::from_seed(seed);
+        let admission = Admission::new(1, &policy);
+        let mut inside: Vec<(Permit<'_>, Seen)> = Vec::new();
+        let mut shed = 0;
+        for _ in 0..2000 {
+            let in_flight = inside.iter().filter(|(_, seen)| *seen == Seen::InFlight).count();
+            let at = usize::try_from(rng.below(inside.len().max(1) as u64)).unwrap();
+            match (rng.below(16), inside.get_mut(at)) {
+                (0..5, _) | (_, None) => {
+                    let permit = admission.try_enter(Priority::Normal);
+                    assert_eq!(permit.is_some(), in_flight < LIMIT, "seed {seed}");
+                    shed += u64::from(permit.is_none());
+                    inside.extend(permit.map(|permit| (permit, Seen::InFlight)));
+                }
+                (5..10, Some((permit, seen))) => {
+                    permit.lend();
+                    *seen = Seen::Lent;
+                }
+                (10..15, Some((permit, seen))) => {
+                    let may = *seen == Seen::InFlight || in_flight < 2 * LIMIT;
+                    assert_eq!(permit.try_take_back(), may, "seed {seed}");
+                    shed += u64::from(!may);
+                    *seen = if may { Seen::InFlight } else { Seen::Lent };
+                }
+                (_, Some(_)) => drop(inside.swap_remove(at)),
+            }
+            let in_flight = inside.iter().filter(|(_, seen)| *seen == Seen::InFlight).count();
+            assert_eq!((admission.in_flight() as usize, admission.shed()), (in_flight, shed), "seed {seed}");
+            (most_in_flight, most_lent) = (most_in_flight.max(in_flight), most_lent.max(inside.len() - in_flight));
+        }
+        drop(inside);
+        assert_eq!(admission.in_flight(), 0);
+    }
+    assert_eq!(most_in_flight, 2 * LIMIT);
+    assert!(most_lent > 2 * LIMIT, "{most_lent}");
+}
+
+/// Workers that enter at the same time are never more than the limit together, nor twice that with those that come back.
 #[test]
 fn the_limit_holds_between_workers_that_enter_at_once() {
+    use std::sync::atomic::{AtomicU32, Ordering};
     let admission = Admission::new(4, &POLICY);
     let barrier = std::sync::Barrier::new(4);
-    let inside = std::sync::atomic::AtomicU32::new(0);
+    let inside = AtomicU32::new(0);
+    let is_in_flight = |most: u32| {
+        let before = inside.fetch_add(1, Ordering::SeqCst);
+        assert!(before < most, "{before} were inside");
+        inside.fetch_sub(1, Ordering::SeqCst);
+    };
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 barrier.wait();
                 for _ in 0..2000 {
                     if let Some(permit) = admission.try_enter(Priority::Normal) {
-                        let now = inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                        assert!(now < 8, "{now} were inside");
-                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        is_in_flight(8);
                         drop(permit);
+                    }
+                }
+                barrier.wait();
+                let mut lent: Vec<_> = (0..8).filter_map(|_| admission.try_enter(Priority::Normal)).collect();
+                lent.iter_mut().for_each(Permit::lend);
+                for _ in 0..250 {
+                    for permit in lent.iter_mut().filter_map(|permit| permit.try_take_back().then_some(permit)) {
+                        is_in_flight(16);
+                        permit.lend();
                     }
                 }
             });
