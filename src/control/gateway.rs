@@ -448,9 +448,9 @@ impl Gateway {
         tokio::time::timeout(ADOPTION, self.publisher.adopted()).await.is_ok()
     }
 
-    /// What operators gave this process that stands nowhere else.
+    /// What operators gave this process that stands nowhere else, or may not be read there.
     fn given(&self) -> Given {
-        Given { weights: self.tables.weights(), policy: self.policy.homeless() }
+        Given { weights: self.tables.weights(), policy: self.policy.homeless(), last_policy: self.policy.last() }
     }
 
     /// Takes up what operators gave the process before, and waits until every worker serves by that.
@@ -458,7 +458,7 @@ impl Gateway {
     /// # Errors
     /// A worker did not take it up in time.
     pub(super) async fn inherit(&mut self, given: Given) -> Result<(), String> {
-        let is_policy_new = given.policy.is_some_and(|json| self.policy.inherit(&json));
+        let is_policy_new = self.policy.inherit(given.policy.as_deref(), given.last_policy.as_deref());
         let weighed = given
             .weights
             .into_iter()

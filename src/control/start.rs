@@ -149,10 +149,10 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     tables.look_for_roots(config).await;
     let sides = Sides::alone(config);
-    let new = tables.ask_for_new(sides).await;
-    let mut snapshot = tables.compile(sides, 1, new).map_err(refused)?;
     let mut policy = LivePolicies::new(placement.len());
     policy.follow(config.live_policy.as_ref());
+    let (new, ()) = tokio::join!(tables.ask_for_new(sides), policy.hear_first());
+    let mut snapshot = tables.compile(sides, 1, new).map_err(refused)?;
     snapshot.live = policy.compiled();
     if snapshot.live.is_some() {
         tables.limits().prepare();

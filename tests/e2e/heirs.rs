@@ -66,20 +66,27 @@ impl Heirs {
 
     /// Upgrades; the process that was replaced.
     pub(crate) fn upgrades(&mut self) -> i32 {
+        self.upgrades_to_epoch(1)
+    }
+
+    /// Upgrades to a process that serves by that epoch, the second where it has taken up what operators gave the old one; the
+    /// process that was replaced.
+    pub(crate) fn upgrades_to_epoch(&mut self, epoch: u64) -> i32 {
         let output = self.asks_for_upgrade();
         let (said, notices) = (String::from_utf8_lossy(&output.stdout), self.gateway.notices.all().join("\n"));
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{said}{complaint}{notices}");
-        self.is_replaced(&said)
+        let old = self.is_replaced();
+        assert!(said.contains(&format!("process {} serves, epoch {epoch}", self.serving)), "{said}");
+        old
     }
 
-    /// Looks who serves now, which must be another process, as `said`.
-    pub(crate) fn is_replaced(&mut self, said: &str) -> i32 {
+    /// Looks who serves now, which must be another process.
+    pub(crate) fn is_replaced(&mut self) -> i32 {
         let status = self.gateway.status();
         let old = std::mem::replace(&mut self.serving, i32::try_from(status["pid"].as_u64().unwrap()).unwrap());
         assert_ne!(self.serving, old);
         assert_eq!((&status["replaced_pid"], &status["ready"]), (&old.into(), &true.into()), "{status}");
-        assert!(said.contains(&format!("process {} serves, epoch 1", self.serving)), "{said}");
         old
     }
 

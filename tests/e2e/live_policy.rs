@@ -220,8 +220,8 @@ fn what_cannot_be_kept_is_not_taken(io: Io) {
     gateway.stop();
 }
 
-/// Without the section nothing is limited until something is posted, which ends with the process; a reload that takes the
-/// section away takes the policy with it, and one that changes something else keeps it.
+/// Without the section nothing is limited until something is posted, which ends with the process, unless a reload gives it a
+/// place; one that takes the section away takes the policy with it, and one that changes something else keeps it.
 fn without_the_section_there_is_no_policy(io: Io) {
     let gateway = plan(io, "").start();
     assert_eq!((document(&gateway), &gateway.status()["policy"]["in_force"]), (of(true, 1000, 50), &false.into()));
@@ -231,8 +231,9 @@ fn without_the_section_there_is_no_policy(io: Io) {
     gateway.adopts(&plan(io, "").runtime("max_connections: 99").yaml());
     assert_eq!(statuses(gateway.address()), [429], "another epoch, the same policy");
     gateway.adopts(&plan(io, "policy: {}").yaml());
-    assert_eq!((document(&gateway), statuses(gateway.address())), (of(true, 1000, 50), [200]));
-    assert_eq!(posts(&gateway, r#"{"enabled": false}"#).status(), 200);
+    assert_eq!((document(&gateway), statuses(gateway.address())), (of(false, 1000, 50), [429]));
+    until_true("it is kept", || gateway.folder.path(FILE).exists());
+    assert_eq!(kept(&gateway.folder), of(false, 1000, 50));
     gateway.adopts(&plan(io, "").yaml());
     assert_eq!(statuses(gateway.address()), [200]);
     gateway.stop();

@@ -2,13 +2,16 @@
 //! answer or refuses.
 
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use super::crash;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
+use super::heirs::Heirs;
 use super::live_policy::{document, is_posted, of};
 use super::plan::{Io, Plan};
 use super::redis::Redis;
+use super::redis_front::RedisFront;
 use super::wait::until_true;
 
 const FILE: &str = "policy.json";
@@ -61,6 +64,67 @@ fn a_full_disk_loses_nothing_and_is_told(io: Io) {
     assert_eq!(gateway.posts("/policy", r#"{"enabled": false}"#).status(), 200);
     assert_eq!((document(&gateway), trouble(&gateway)), (of(false, 300, 50), String::new()));
     gateway.stop();
+}
+
+/// A place that has nothing to say opens nothing: what is switched off stays so when the file is broken and a key is named
+/// beside it, when another file is named that is not there yet, and in a process that cannot read the file either.
+fn what_is_switched_off_stays_so_wherever_its_place_is(io: Io) {
+    let redis = Redis::start();
+    let with = |policy: &str| plan(io, &format!("policy: {{ {policy} }}")).yaml();
+    let mut heirs = Heirs::start(&with("file: policy.json"));
+    let refuses = |gateway: &Gateway| {
+        assert_eq!(gateway.client().asks("/").expects(429).reason(), "policy_enforced");
+        assert_eq!(document(gateway), of(false, 300, 50));
+    };
+    assert_eq!(heirs.gateway.posts("/policy", r#"{"enabled": false, "rateLimit": 300}"#).status(), 200);
+    heirs.gateway.folder.write(FILE, "rubbish");
+    until_true("what is wrong", || trouble(&heirs.gateway).contains("a JSON object"));
+    refuses(&heirs.gateway);
+    let shared = format!("redis: {{ url: '{}' }}", redis.url());
+    heirs.gateway.adopts(&with(&format!("file: {FILE}, {shared}")));
+    refuses(&heirs.gateway);
+    assert!(trouble(&heirs.gateway).contains("a JSON object"), "{}", trouble(&heirs.gateway));
+    let old = heirs.upgrades_to_epoch(2);
+    refuses(&heirs.gateway);
+    assert!(trouble(&heirs.gateway).contains("a JSON object"), "{}", trouble(&heirs.gateway));
+    assert_eq!(heirs.exit_code_of(old), Some(0));
+    heirs.gateway.adopts(&with("file: other.json"));
+    refuses(&heirs.gateway);
+    until_true("it is kept there", || {
+        let kept = std::fs::read_to_string(heirs.gateway.folder.path("other.json"));
+        kept.is_ok_and(|kept| json(&kept)["enabled"] == false)
+    });
+    heirs.gateway.adopts(&with("file: other.json, redis: { url: 'unix:///nonexistent' }"));
+    refuses(&heirs.gateway);
+    heirs.gateway.folder.write("other.json", r#"{"rateLimit": 400}"#);
+    until_true("a place that says something", || document(&heirs.gateway) == of(true, 400, 50));
+    heirs.stop();
+}
+
+/// The first request of a process obeys what Redis has, and without an answer what the process before had, or the standard
+/// document, which is told.
+fn the_first_request_obeys_redis_or_the_process_before(io: Io) {
+    let redis = Redis::start();
+    let front = RedisFront::of(&redis);
+    redis.sets(KEY, r#"{"enabled": false, "rateLimit": 300}"#);
+    // Without a wait clients would come first.
+    front.takes(Duration::from_millis(100));
+    let yaml = plan(io, &format!("policy: {{ redis: {{ url: 'redis://{}' }} }}", front.address())).yaml();
+    let mut heirs = Heirs::start(&yaml);
+    assert_eq!(heirs.gateway.client().asks("/").expects(429).reason(), "policy_enforced");
+    front.takes(Duration::ZERO);
+    redis.freezes();
+    let old = heirs.upgrades_to_epoch(2);
+    assert_eq!(heirs.gateway.client().asks("/").expects(429).reason(), "policy_enforced");
+    assert_eq!(document(&heirs.gateway), of(false, 300, 50));
+    assert_eq!(heirs.exit_code_of(old), Some(0));
+    let restarted = Gateway::start(&yaml);
+    let told = restarted.notice("this live policy is in force until Redis tells another one");
+    assert_eq!((&told["level"], &told["enabled"]), (&"ERROR".into(), &true.into()), "{told}");
+    redis.thaws();
+    until_true("what Redis has", || document(&restarted) == of(false, 300, 50));
+    restarted.stop();
+    heirs.stop();
 }
 
 /// What one gateway cannot keep it does not tell the others, and it does not come back by them.
@@ -193,6 +257,8 @@ fn a_crash_at_any_step_leaves_the_old_document_or_the_new_one(io: Io) {
 
 on_both_drivers![
     a_full_disk_loses_nothing_and_is_told,
+    what_is_switched_off_stays_so_wherever_its_place_is,
+    the_first_request_obeys_redis_or_the_process_before,
     what_is_refused_by_the_file_is_not_told_to_redis,
     what_is_refused_by_redis_is_not_kept,
     a_changed_file_does_not_wait_for_redis,

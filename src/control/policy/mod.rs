@@ -11,6 +11,7 @@ mod shared;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) use self::document::{Document, Parts};
 use self::file::Mark;
@@ -24,6 +25,8 @@ use crate::policy::limit::{Algorithm, OnStoreError, Shared};
 
 /// Longest wait for Redis when gateways count together.
 const STORE_TIMEOUT_MS: u64 = 50;
+/// Longest wait for the first word of Redis before clients are served.
+const FIRST_WORD: Duration = Duration::from_secs(3);
 
 /// What may have changed the document.
 #[derive(Debug)]
@@ -79,6 +82,8 @@ pub(super) struct LivePolicies {
     place: Option<config::LivePolicy>,
     document: Document,
     compiled: Option<Arc<LivePolicy>>,
+    /// Is the document somebody's, and not the standard one?
+    is_told: bool,
     /// Was the file ever there?
     was_there: bool,
     /// What of the file was looked at last.
@@ -106,6 +111,7 @@ impl LivePolicies {
             place: None,
             document: Document::standard(now()),
             compiled: None,
+            is_told: false,
             was_there: false,
             mark: None,
             is_suspect: false,
@@ -130,25 +136,21 @@ impl LivePolicies {
         Shown { document: self.document.clone(), in_force: self.compiled.is_some(), trouble }
     }
 
-    /// Takes up the place that a configuration names. The document there is in force from the next snapshot on; the same
-    /// place changes nothing, and without one only what was posted stays.
+    /// Takes up the place that a configuration names. The document there is in force from the next snapshot on, and until
+    /// there is one the last document is: what is switched off must not open because its place changed. The same place
+    /// changes nothing, and without one only what was posted stays.
     pub(super) fn follow(&mut self, place: Option<&config::LivePolicy>) {
         if self.place.as_ref() == place {
             return;
         }
-        let workers = self.workers;
-        *self = Self { place: place.cloned(), ..Self::new(workers) };
+        let new = Self { place: place.cloned(), ..Self::new(self.workers) };
+        let old = std::mem::replace(self, new);
         let Some(place) = place else { return };
-        if let Some(path) = &place.file {
-            self.set_mark(file::mark(path));
-            match load(path) {
-                Ok(Some(document)) => {
-                    self.in_file = Some(document.clone());
-                    self.document = document;
-                }
-                Ok(None) => {}
-                Err(why) => self.on_trouble(why),
-            }
+        if old.is_told {
+            (self.document, self.is_told) = (old.document.clone(), true);
+        }
+        if place.file.is_some() {
+            self.read_first(&old);
             self.watch = Watch::new().inspect_err(|error| tracing::warn!(%error, "cannot watch the live policy")).ok();
             self.follow_file();
         }
@@ -159,6 +161,42 @@ impl LivePolicies {
         self.compile();
     }
 
+    /// Reads the file of a new place, which may be that of the `old` one.
+    fn read_first(&mut self, old: &Self) {
+        let Some(path) = self.path() else { return };
+        let is_same = old.path().as_ref() == Some(&path);
+        self.was_there = is_same && old.was_there;
+        self.set_mark(file::mark(&path));
+        match load(&path) {
+            Ok(Some(document)) => {
+                // What could not be kept in it is later than what it still says.
+                let is_known = is_same && old.in_file.as_ref() == Some(&document);
+                if !is_known {
+                    self.document = document.clone();
+                }
+                self.is_unkept = self.document != document;
+                (self.in_file, self.is_told) = (Some(document), true);
+            }
+            Ok(None) if self.was_there => self.on_trouble(gone(&path)),
+            Ok(None) => self.is_unkept = self.is_told,
+            Err(why) => self.on_trouble(why),
+        }
+    }
+
+    /// Waits a moment for what Redis has, so that the first request obeys it.
+    pub(super) async fn hear_first(&mut self) {
+        let Some(link) = &mut self.link else { return };
+        let told = tokio::time::timeout(FIRST_WORD, link.hear()).await;
+        let told = told.unwrap_or_else(|_elapsed| shared::Told::Lost("no word at the start".to_owned()));
+        let is_lost = matches!(told, shared::Told::Lost(_));
+        self.take(News::Shared(told));
+        if is_lost {
+            let Document { enabled, rate_limit, .. } = &self.document;
+            let rate_limit = rate_limit.to_string();
+            tracing::error!(enabled, rate_limit, "this live policy is in force until Redis tells another one");
+        }
+    }
+
     /// Files that are written here, for those who watch the same directory for something else.
     pub(super) fn own_files(&self) -> Vec<PathBuf> {
         let path = self.path();
@@ -167,14 +205,31 @@ impl LivePolicies {
 
     /// The document, if it was posted and stands nowhere but here.
     pub(super) fn homeless(&self) -> Option<String> {
-        let is_homeless = self.place.is_none() && self.compiled.is_some();
-        is_homeless.then(|| self.document.to_json())
+        self.in_force().filter(|_| self.place.is_none())
     }
 
-    /// Takes up the homeless document of another process, unless there is a place for one; whether it is in force.
-    pub(super) fn inherit(&mut self, json: &str) -> bool {
-        let document = Document::parse(json.as_bytes(), now()).ok().filter(|_| self.place.is_none());
-        document.map(|document| self.adopt(document)).is_some()
+    /// The document, if it has a place; that may have lost it, or not answer.
+    pub(super) fn last(&self) -> Option<String> {
+        self.in_force().filter(|_| self.place.is_some())
+    }
+
+    fn in_force(&self) -> Option<String> {
+        self.is_told.then(|| self.document.to_json())
+    }
+
+    /// Takes up the document of another process, a `homeless` one or the `last` of its place, unless the place of this one has
+    /// told one; whether it is in force.
+    pub(super) fn inherit(&mut self, homeless: Option<&str>, last: Option<&str>) -> bool {
+        let json = match self.place {
+            None => homeless,
+            Some(_) if self.is_told => None,
+            Some(_) => homeless.or(last),
+        };
+        let Some(document) = json.and_then(|json| Document::parse(json.as_bytes(), now()).ok()) else { return false };
+        // What is wrong with the place is so still.
+        (self.document, self.is_told) = (document, true);
+        self.compile();
+        true
     }
 
     /// Something that may have changed the document; may be abandoned at any time.
@@ -206,6 +261,7 @@ impl LivePolicies {
             News::Shared(shared::Told::Value(Some(bytes))) => {
                 match Document::parse(&bytes, self.document.updated_at.clone()) {
                     Ok(document) => {
+                        self.is_told = true;
                         self.trouble.take_if(|trouble| trouble.starts_with("Redis"));
                         self.take_shared(document)
                     }
@@ -314,7 +370,7 @@ impl LivePolicies {
             }
             // Until there is a document the standard one is in force, and that is no trouble.
             Ok(None) if !self.was_there => return None,
-            Ok(None) => format!("{} is gone", path.display()),
+            Ok(None) => gone(&path),
             Err(why) => why,
         };
         if was_suspect {
@@ -371,7 +427,7 @@ impl LivePolicies {
     }
 
     fn adopt(&mut self, document: Document) {
-        self.document = document;
+        (self.document, self.is_told) = (document, true);
         self.trouble = None;
         self.compile();
     }
@@ -406,6 +462,10 @@ impl LivePolicies {
             watch.follow_alone(path);
         }
     }
+}
+
+fn gone(path: &Path) -> String {
+    format!("{} is gone", path.display())
 }
 
 /// Writes to a file on a thread of its own.

@@ -31,13 +31,16 @@ pub(super) enum Word {
     Failed { why: String },
 }
 
-/// What operators gave a process that stands in none of its files.
+/// What operators gave a process that stands in none of its files, or may not be read there.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::control) struct Given {
     /// Weights of endpoints, by cluster and address.
     pub(in crate::control) weights: Vec<(String, SocketAddr, u32)>,
     /// The live policy document, if it is kept nowhere.
     pub(in crate::control) policy: Option<String>,
+    /// The live policy document in force, if it has a place; a process of before does not say it.
+    #[serde(default)]
+    pub(in crate::control) last_policy: Option<String>,
 }
 
 /// One end of the way between the two processes.
