@@ -77,10 +77,10 @@ impl<E: Env> Exchange<'_, E> {
         if let Some(cells) = self.adopted.on_trial(self.shard.worker) {
             cells.on_request(ending(status, tally.failure.get(), tally.grpc_status.get()), answered_ns);
         }
-        let cut = tally.failure.get().is_some();
-        let class = self.adopted.sampler.class(status, cut, duration_ns);
+        let failed = tally.failure.get().is_some() || is_failed_call(tally.grpc_status.get());
+        let class = self.adopted.sampler.class(status, failed, answered_ns);
         let is_logged = self.adopted.sampler.keep(class, || self.shard.rng.borrow_mut().u64());
-        let is_recorded = self.is_recorded(status, duration_ns);
+        let is_recorded = self.is_recorded(status, answered_ns);
         if is_logged || is_recorded {
             self.tell(status, duration_ns, is_logged, is_recorded);
         }
@@ -248,11 +248,14 @@ fn ending(status: u16, failure: Option<Failure>, grpc_status: Option<u8>) -> End
         // Whether a client takes its answer, or sends what it began, is its own affair.
         Some(Verdict { fault: Fault::Client, status: 408 | 499, .. }) => Ending::Passed,
         Some(Verdict { fault: Fault::Client, .. }) => Ending::Refused,
-        None if status >= 500 || grpc_status.is_some_and(|status| GRPC_FAILED.contains(&status)) => {
-            Ending::UpstreamFailed
-        }
+        None if status >= 500 || is_failed_call(grpc_status) => Ending::UpstreamFailed,
         None => Ending::Passed,
     }
+}
+
+/// Did a call of gRPC fail by its server? Its response has status 200 all the same.
+pub(super) fn is_failed_call(grpc_status: Option<u8>) -> bool {
+    grpc_status.is_some_and(|status| GRPC_FAILED.contains(&status))
 }
 
 /// What of gRPC would be a status from 500 on: UNKNOWN, `DEADLINE_EXCEEDED`, INTERNAL, UNAVAILABLE, `DATA_LOSS`.

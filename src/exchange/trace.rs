@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::adopted::Adopted;
 use super::failure::{Failure, Fault};
 use super::held::Exchange;
+use super::settle::is_failed_call;
 use super::shard::Shard;
 use crate::http1::{RequestHead, TraceOut, TraceParent, id_text};
 use crate::net::{Buffer, Env};
@@ -91,18 +92,22 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Is a collector told of the exchange? Of one whose trace is recorded, and wherever something failed or was slow.
-    pub(super) fn is_recorded(&self, status: u16, duration_ns: u64) -> bool {
+    /// `answered_ns` is what its answer took: a tunnel is not slow because it was used for long.
+    pub(super) fn is_recorded(&self, status: u16, answered_ns: u64) -> bool {
         let exports = self.adopted.snapshot.tracing.is_some_and(|tracing| tracing.exports);
         let trace = self.trace.as_ref().filter(|_| exports);
         // Not by its class in the log: one whose client gave up is an error there however long that took.
-        let is_slow = self.adopted.sampler.is_slow(duration_ns);
+        let is_slow = self.adopted.sampler.is_slow(answered_ns);
         trace.is_some_and(|trace| trace.own.sampled || is_slow || self.is_error(status))
     }
 
     /// What a client did wrong is no error of anybody who would look for it here.
     fn is_error(&self, status: u16) -> bool {
-        let failure = self.tally.failure.get();
-        status >= 500 || failure.is_some_and(|failure| failure.verdict().fault != Fault::Client)
+        let failed = match self.tally.failure.get() {
+            Some(failure) => failure.verdict().fault != Fault::Client,
+            None => is_failed_call(self.tally.grpc_status.get()),
+        };
+        failed || status >= 500
     }
 
     /// Hands the exchange over to the collector.

@@ -7,9 +7,9 @@ use std::time::Duration;
 pub enum Class {
     /// Answered in time.
     Ok,
-    /// At least as long as the bound.
+    /// Answered no sooner than the bound.
     Slow,
-    /// Status of 500 or more, a local reply to a failure, or cut short.
+    /// Status of 500 or more, a local reply to a failure, a call of gRPC that failed, or cut short.
     Error,
 }
 
@@ -45,7 +45,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Shares between 0.0 (none) and 1.0 (all); an exchange that took `slow_over` or longer is slow.
+    /// Shares between 0.0 (none) and 1.0 (all); an exchange whose answer took `slow_over` or longer is slow.
     #[must_use]
     pub fn new(ok: f64, slow_over: Duration, slow: f64, errors: f64) -> Self {
         Self {
@@ -56,12 +56,13 @@ impl Sampler {
         }
     }
 
-    /// The class of an exchange; `failed` says that it got a local reply to a failure or did not reach its end.
+    /// The class of an exchange; `failed` says that it got a local reply to a failure, failed as a call of gRPC or did not
+    /// reach its end, `answered_ns` what its answer took: all of it, or of a tunnel what opened it.
     #[must_use]
-    pub fn class(&self, status: u16, failed: bool, duration_ns: u64) -> Class {
+    pub fn class(&self, status: u16, failed: bool, answered_ns: u64) -> Class {
         if failed || status >= 500 {
             Class::Error
-        } else if self.is_slow(duration_ns) {
+        } else if self.is_slow(answered_ns) {
             Class::Slow
         } else {
             Class::Ok
@@ -70,8 +71,8 @@ impl Sampler {
 
     /// Did it take as long as what is slow, whatever else became of it?
     #[must_use]
-    pub const fn is_slow(&self, duration_ns: u64) -> bool {
-        duration_ns >= self.slow_over_ns
+    pub const fn is_slow(&self, answered_ns: u64) -> bool {
+        answered_ns >= self.slow_over_ns
     }
 
     /// Whether to log an exchange of `class`; draws 64 random bits only when the share is neither none nor all.

@@ -202,6 +202,59 @@ fn a_call_is_a_span_with_its_status(io: Io) {
     gateway.stop();
 }
 
+/// A call of gRPC that its server fails is an error in the log and in its trace, like a status from 500 on; what a client got
+/// wrong is none. Its shares: no line and no span but of errors.
+fn a_call_that_its_server_fails_is_an_error(io: Io) {
+    const CALL: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
+    let (collector, endpoint) = (Collector::start(), H2Endpoint::listens());
+    let plan = Plan::bare(io).speaks_h2().cluster_of("app", &endpoint.entry()).route("name: calls, cluster: app");
+    let gateway = traced(plan.sample("ok: 0%, errors: 100%, slow: { over: 1h }"), &collector, "0%").start();
+    let mut client = H2Client::to(gateway.address());
+    let mut accepted = None;
+    for (path, status) in [("/a.B/None", "5"), ("/a.B/Well", "0"), ("/a.B/Down", "14")] {
+        let call = client.asks("POST", path, &CALL);
+        let mut asked = accepted.get_or_insert_with(|| endpoint.accepts()).expects(&format!("POST {path}"));
+        asked.begins(200, &CALL[..1], false);
+        asked.sends_trailers(&[("grpc-status", status)]);
+        assert_eq!(call.expects(200).trailers["grpc-status"], status);
+    }
+    let (own, attempts) = collector.exchange("/a.B/Down");
+    assert_eq!((own.is_error(), own.says("error.type")), (true, "14".to_owned()));
+    assert_eq!((attempts.len(), attempts[0].is_error(), attempts[0].says("error.type")), (1, true, "14".to_owned()));
+    assert_eq!(collector.all().len(), 2, "nothing of the others");
+    let line = gateway.log_of("/a.B/Down");
+    assert_eq!((&line["status"], &line["grpc_status"]), (&200.into(), &14.into()), "{line}");
+    assert_eq!(gateway.log_lines().len(), 1);
+    gateway.stop();
+}
+
+/// A tunnel that was opened at once is not slow, however long it is used: neither the log nor a trace has it as such.
+fn a_tunnel_is_not_slow_for_being_used(io: Io) {
+    const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (collector, endpoint) = (Collector::start(), Endpoint::listens());
+    let plan = Plan::to(io, &[endpoint.address()]).route("name: bad, match: { path: /bad }, respond: { status: 500 }");
+    let plan = plan.sample("ok: 0%, slow: { over: 300ms, share: 100% }, errors: 100%");
+    let gateway = traced(plan, &collector, "0%").start();
+    let mut client = gateway.client();
+    client.sends(ASK);
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /chat");
+    upstream.replies(SWITCH);
+    client.expects_interim(101);
+    let began_ms = now_ms();
+    until_true("it is used for long", || now_ms() > began_ms + 330);
+    client.closes();
+    upstream.closes();
+    gateway.waits_for("tunnels_active", 0.0);
+    // Whatever came before this one has its line and its span before it.
+    gateway.client().asks("/bad").expects(500);
+    collector.exchange("/bad");
+    gateway.log_of("/bad");
+    assert!(collector.find("/chat").is_none() && gateway.log_lines().len() == 1, "{:?}", gateway.log_lines());
+    gateway.stop();
+}
+
 /// A collector that answers 500 or rubbish costs spans, which are counted by why, and no traffic; once it takes them again,
 /// it gets them.
 fn a_collector_that_takes_nothing_costs_spans_and_no_traffic(io: Io) {
@@ -349,6 +402,8 @@ on_both_drivers![
     errors_and_slow_ones_are_always_recorded,
     a_share_is_recorded,
     a_call_is_a_span_with_its_status,
+    a_call_that_its_server_fails_is_an_error,
+    a_tunnel_is_not_slow_for_being_used,
     a_collector_that_takes_nothing_costs_spans_and_no_traffic,
     a_collector_over_tls_is_known_by_its_authority,
     a_collector_that_stalls_costs_spans_and_no_traffic,

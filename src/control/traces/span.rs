@@ -58,6 +58,8 @@ fn of_exchange(exchange: &ExchangeSpan<'_>, scope: &InstrumentationScope) -> Spa
         attributes.push(KeyValue::new("error.type", reason.to_owned()));
     } else if record.status >= 500 {
         attributes.push(KeyValue::new("error.type", record.status.to_string()));
+    } else if let Some(status) = record.grpc_status.filter(|_| exchange.is_error) {
+        attributes.push(KeyValue::new("error.type", status.to_string()));
     }
     let began = at(exchange.began_unix_ns);
     SpanData {
@@ -84,6 +86,9 @@ fn of_attempt(
     scope: &InstrumentationScope,
 ) -> SpanData {
     let record = &exchange.record;
+    // The conventions of RPC: to a client every status but OK is an error. The one that the client got is the last attempt's.
+    let is_answered = record.reason.is_none() && number + 1 == record.attempts as usize;
+    let failed_call = record.grpc_status.filter(|status| is_answered && *status != 0);
     let mut attributes = Vec::with_capacity(ATTEMPT_ATTRIBUTES);
     attributes.extend([
         KeyValue::new("http.request.method", method(record.method)),
@@ -105,7 +110,10 @@ fn of_attempt(
     } else if attempt.status >= 400 {
         // The conventions: to a client 4xx are errors as well.
         attributes.push(KeyValue::new("error.type", attempt.status.to_string()));
+    } else if let Some(status) = failed_call {
+        attributes.push(KeyValue::new("error.type", status.to_string()));
     }
+    let is_error = !attempt.reason.is_empty() || attempt.status >= 400 || failed_call.is_some();
     let began = at(exchange.began_unix_ns);
     SpanData {
         span_context: identity(exchange, attempt.span_id),
@@ -119,7 +127,7 @@ fn of_attempt(
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: status(!attempt.reason.is_empty() || attempt.status >= 400, attempt.reason),
+        status: status(is_error, attempt.reason),
         instrumentation_scope: scope.clone(),
     }
 }
