@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::board::Seat;
+use super::series::SHARED;
 use crate::limits::{CLUSTER_SERIES, ROUTE_SERIES};
 use crate::telemetry::{LATENCY_SERIES, Latencies, LatencySeries, Spread};
 
@@ -17,9 +18,6 @@ use crate::telemetry::{LATENCY_SERIES, Latencies, LatencySeries, Spread};
 const STEP_NS: u64 = 15_000_000_000;
 /// Marks that are kept; the oldest is between three and four steps old.
 const MARKS: usize = 4;
-/// The name of those without a series of their own, and of exchanges without a route.
-const OTHER: &str = "other";
-
 /// What was counted, and what had been counted a while ago. To read all series takes milliseconds where there are many, and is
 /// done by a copy, which is cheap, on a thread of its own.
 #[derive(Clone)]
@@ -147,7 +145,7 @@ impl Ledger {
         };
         let named = |names: &[String], most: usize, series: fn(usize) -> LatencySeries| {
             let slots = (0..=most).filter(|slot| latencies(seats).any(|worker| worker.count(series(*slot)) > 0));
-            let name = |slot: usize| names.get(slot).map_or(OTHER, String::as_str).to_owned();
+            let name = |slot: usize| names.get(slot).map_or(SHARED, String::as_str).to_owned();
             slots.map(|slot| Named { name: name(slot), shown: self.shown(seats, series(slot)) }).collect()
         };
         LatencyPage {

@@ -1,9 +1,12 @@
 //! Which series a route or a cluster counts in: by its name, for the life of the process.
 //!
 //! A slot is never given to another name, so a reload that adds or moves some mixes no counters. When the slots are
-//! used up, further names share the series `other`.
+//! used up, further names share the series `other`, which is that of whatever is named so as well.
 
 use std::collections::HashMap;
+
+/// The name of the series of those that have none of their own. No two series have one name.
+pub(super) const SHARED: &str = "other";
 
 /// Slots by name.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ impl Series {
         if let Some(slot) = self.slots.get(name) {
             return *slot;
         }
-        let slot = self.names.len();
+        let slot = if name == SHARED { self.most } else { self.names.len() };
         if slot < self.most {
             self.slots.insert(name.to_owned(), slot);
             self.names.push(name.to_owned());
@@ -48,6 +51,13 @@ mod tests {
         assert_eq!([series.slot("a"), series.slot("b")], [0, 1]);
         assert_eq!([series.slot("c"), series.slot("b"), series.slot("a")], [2, 1, 0]);
         assert_eq!(series.names(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_is_named_like_the_shared_series_counts_in_it() {
+        let mut series = Series::new(8);
+        assert_eq!([series.slot("a"), series.slot("other"), series.slot("b")], [0, 8, 1]);
+        assert_eq!(series.names(), ["a", "b"]);
     }
 
     #[test]

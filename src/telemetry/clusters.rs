@@ -51,6 +51,26 @@ impl ClusterView {
     }
 }
 
+impl ClusterView {
+    /// Makes one of what has one address: an endpoint that is spoken to in two ways, as by two names or while a trial changes how,
+    /// counts apart, and has one label.
+    pub(super) fn merge_addresses(&mut self) {
+        self.endpoints.sort_by(|one, other| one.address.cmp(&other.address));
+        self.endpoints.dedup_by(|next, first| {
+            let is_same = next.address == first.address;
+            if is_same {
+                first.fit |= next.fit;
+                first.in_flight += next.in_flight;
+                // Half-open is nearer to closed than open is, whatever their numbers.
+                let rank = |state: u64| [0, 2, 1].get(usize::try_from(state).unwrap_or(usize::MAX)).copied();
+                first.breaker_state =
+                    std::cmp::max_by_key(first.breaker_state, next.breaker_state, |state| rank(*state));
+            }
+            is_same
+        });
+    }
+}
+
 /// One endpoint.
 #[derive(Debug, Clone, Serialize, JsonSchema, PartialEq)]
 pub struct EndpointView {

@@ -131,7 +131,8 @@ pub struct Scrape {
 
 /// The text of a scrape in the format asked for.
 #[must_use]
-pub fn render_metrics(scrape: Scrape, format: Format) -> String {
+pub fn render_metrics(mut scrape: Scrape, format: Format) -> String {
+    scrape.clusters.iter_mut().for_each(ClusterView::merge_addresses);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(scrape));
     let mut out = String::with_capacity(16 * 1024);

@@ -1,5 +1,6 @@
 //! The gateway under test, as its operator and its clients see it.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -165,9 +166,15 @@ impl Gateway {
         })
     }
 
-    /// The page `/metrics`.
+    /// The page `/metrics`, which has no series twice.
     pub(crate) fn metrics(&self) -> String {
-        self.asks_admin("GET", "/metrics").text().to_owned()
+        let page = self.asks_admin("GET", "/metrics").text().to_owned();
+        let mut seen = HashSet::new();
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let series = line.rsplit_once(' ').expect("a value").0;
+            assert!(seen.insert(series), "{series} twice in\n{page}");
+        }
+        page
     }
 
     /// The value of one sample, labels included; 0 when its family, which must be there, has no such one.

@@ -7,11 +7,45 @@ use h2::Reason;
 
 use super::client::Client;
 use super::endpoint::Endpoint;
+use super::gateway::json;
 use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
+use super::trial::stages;
 use super::wait::{now_ms, thread, until_true};
 use super::wire::Wire;
+
+/// No series is there twice: what is named like the series of those that have none of their own counts in it, and an endpoint
+/// that a trial speaks to in another way has its samples once.
+fn no_series_is_there_twice(io: Io) {
+    let origin = Origin::saying("ok");
+    let plan = |scheme: &str| {
+        Plan::bare(io)
+            .cluster_of("other", &format!("{{ url: '{scheme}://{}' }}", origin.address()))
+            .route("name: other, match: { path: /other }, cluster: other")
+            .and("reload: { watch: false, stage: { share: 50%, for: 1h } }")
+    };
+    let gateway = plan("http").start();
+    let mut client = gateway.client();
+    client.asks("/other").expects(200);
+    client.asks("/nowhere").expects(404);
+    gateway.waits_for("http_route_requests_total{route=\"other\",class=\"2xx\"}", 1.0);
+    gateway.waits_for("http_route_requests_total{route=\"other\",class=\"4xx\"}", 1.0);
+    client.asks("/nowhere").expects(404);
+    client.asks("/other").expects(200);
+    gateway.waits_for("http_route_requests_total{route=\"other\",class=\"2xx\"}", 2.0);
+    let pages = json(gateway.asks_admin("GET", "/latency").text());
+    for kind in ["routes", "clusters"] {
+        let named = pages[kind].as_array().expect("a list").iter().filter(|one| one["name"] == "other").count();
+        assert_eq!(named, 1, "{kind}: {pages}");
+    }
+    stages(&gateway, &plan("h2c").yaml());
+    let endpoint = origin.address();
+    gateway.waits_for(&format!("upstream_endpoint_healthy{{cluster=\"other\",endpoint=\"{endpoint}\"}}"), 1.0);
+    let shown = gateway.cluster("other");
+    assert_eq!(shown["endpoints"].as_array().map(Vec::len), Some(2), "{shown}");
+    gateway.stop();
+}
 
 /// K1: every figure is on the page, typed, in both text formats.
 fn every_figure_is_on_the_page(io: Io) {
@@ -340,6 +374,7 @@ fn an_idle_gateway_uses_next_to_no_cpu(io: Io) {
 }
 
 on_both_drivers![
+    no_series_is_there_twice,
     every_figure_is_on_the_page,
     requests_are_the_sum_of_answers_and_aborts,
     counters_add_up_after_chaos,

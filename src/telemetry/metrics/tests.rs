@@ -156,10 +156,23 @@ fn workers_are_summed_under_the_documented_names() {
 /// The rules of the text format 0.0.4 that a strict reader enforces.
 #[test]
 fn the_text_is_valid_prometheus() {
-    let text = render_metrics(scrape(), Format::Prometheus);
+    let mut scrape = scrape();
+    let endpoints = &mut scrape.clusters[0].endpoints;
+    // Spoken to in another way as well, as while a trial changes that.
+    endpoints.push(EndpointView { address: "10.0.0.2:80".to_owned(), ..endpoints[0].clone() });
+    endpoints.push(EndpointView { fit: true, breaker_state: 2, in_flight: 3, ..endpoints[0].clone() });
+    let text = render_metrics(scrape, Format::Prometheus);
+    for sample in [
+        "circuit_breaker_state{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 1",
+        "upstream_endpoint_healthy{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 1",
+        "upstream_endpoint_requests_active{cluster=\"app\",endpoint=\"10.0.0.1:80\"} 5",
+        "upstream_endpoints_omitted 0",
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample} is not in\n{text}");
+    }
     assert!(text.ends_with('\n') && !text.contains("# EOF") && !text.contains("# UNIT"));
     let mut family: Option<(String, String)> = None;
-    let mut seen = std::collections::HashSet::new();
+    let (mut seen, mut samples) = (std::collections::HashSet::new(), std::collections::HashSet::new());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(help) = line.strip_prefix("# HELP ") {
@@ -178,7 +191,9 @@ fn the_text_is_valid_prometheus() {
             _ => sample == name,
         };
         assert!(fits, "{line} under {name}");
-        assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+        let (labelled, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        assert!(samples.insert(labelled), "{labelled} twice");
     }
     assert!(seen.len() > 25);
 }
