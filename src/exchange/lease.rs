@@ -213,6 +213,8 @@ impl<E: Env> Exchange<'_, E> {
         let shared_ms = wanted.route.timeouts.connect_ms;
         let patience = Patience { own_ms: shared_ms.min(left_ms.max(limits::TICK_MS)), shared_ms };
         let began_ns = self.shard.env.now_ns();
+        // That of an attempt before was, perhaps; this one has none that was open already.
+        self.tally.reused.set(false);
         let connected = {
             let words = self.announcement(attempt.cluster);
             let mut connecting = pin!(self.shard.connect(&attempt, credit, words, self.alarm, patience));

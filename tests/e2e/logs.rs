@@ -51,6 +51,32 @@ fn every_request_has_one_line(io: Io) {
     gateway.stop();
 }
 
+/// The line is about the last attempt: one whose new connection was refused had none that was open before, whatever the one
+/// before it had.
+fn a_refused_connection_is_none_that_was_kept(io: Io) {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(io, &[endpoint.address()]).start();
+    let mut client = gateway.client();
+    client.asks("/warm");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /warm");
+    upstream.replies_with("ok");
+    client.expects(200);
+    client.asks("/x");
+    upstream.expects("GET /x");
+    drop(endpoint);
+    upstream.closes();
+    client.expects(502);
+    let line = gateway.log_of("/x");
+    assert_eq!((&line["reason"], &line["attempts"]), (&"connect_refused".into(), &2.into()), "{line}");
+    assert_eq!(
+        (&line["reused"], line["connect_ms"].as_f64().is_some_and(|ms| ms > 0.0)),
+        (&false.into(), true),
+        "{line}"
+    );
+    gateway.stop();
+}
+
 /// Log injection: what a client sends can neither end a line nor steer a terminal (CR, LF, ESC, U+2028, quotes).
 fn nothing_a_client_sends_can_forge_a_line(io: Io) {
     let gateway = Plan::bare(io).start();
@@ -360,6 +386,7 @@ fn a_renamed_log_is_opened_anew(io: Io) {
 
 on_both_drivers![
     every_request_has_one_line,
+    a_refused_connection_is_none_that_was_kept,
     nothing_a_client_sends_can_forge_a_line,
     every_local_reply_has_its_reason_in_the_log,
     a_class_without_a_share_has_no_lines,
