@@ -19,7 +19,7 @@ use super::counters::{
 };
 use super::policy_syncs::PolicySyncs;
 use super::retries::{NotRetried, Retried};
-use super::top_clients::TopClients;
+use super::top_clients::{TopClients, client_label};
 use crate::limits;
 
 pub use rollout::RolloutView;
@@ -227,11 +227,11 @@ impl Scrape {
     }
 
     fn encode_limits(&self, page: &mut Page<'_, '_>) -> fmt::Result {
-        let help = "Requests that a rate limit refused, by client; the rest are other.";
+        let help = "Requests that a rate limit refused, by client, of IPv6 by /64; the rest are other.";
         let mut family = page.open("rate_limiter_rejected", help, MetricType::Counter)?;
         let (top, other) = TopClients::sum(self.workers.iter().map(|worker| &worker.top_clients), self.top_clients);
         for (client, count) in top {
-            count_in(&mut family, &[("client", &client.to_string())], count)?;
+            count_in(&mut family, &[("client", &client_label(client))], count)?;
         }
         count_in(&mut family, &[("client", "other")], other)?;
         let help = "Keys that lost their count because more came at once than the table of rate limits has room for.";

@@ -38,7 +38,7 @@ impl Default for TopClients {
 }
 
 impl TopClients {
-    /// A request of `client` was refused.
+    /// A request of `client` was refused. Of IPv6 the first 64 bits are one client, as to the limits themselves.
     pub fn on_refused(&self, client: IpAddr) {
         let (high, low) = halves(client);
         let is_of = |line: &&Line| {
@@ -59,7 +59,8 @@ impl TopClients {
         line.rank.add(1);
     }
 
-    /// The `most` clients with the most refused requests over all `workers`, and the refused requests of all others.
+    /// The `most` clients with the most refused requests over all `workers`, of IPv6 by the first address of their network, and
+    /// the refused requests of all others.
     #[must_use]
     pub fn sum<'a>(workers: impl Iterator<Item = &'a Self>, most: usize) -> (Vec<(IpAddr, u64)>, u64) {
         let (mut counts, mut other) = (HashMap::<IpAddr, u64>::new(), 0);
@@ -104,14 +105,21 @@ impl Line {
     }
 }
 
+/// What a client is known by: its address of IPv4, or the network of IPv6 that it has to choose addresses from.
 fn halves(client: IpAddr) -> (u64, u64) {
-    let v6 = match client {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
     let word = |half: &[u8]| half.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    let octets = v6.octets();
-    (word(&octets[..8]), word(&octets[8..]))
+    match client.to_canonical() {
+        IpAddr::V4(v4) => (0, word(&v4.to_ipv6_mapped().octets()[8..])),
+        IpAddr::V6(v6) => (word(&v6.octets()[..8]), 0),
+    }
+}
+
+/// A client as its label.
+pub(super) fn client_label(client: IpAddr) -> String {
+    match client {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("{ip}/64"),
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +142,23 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_one_network_of_ipv6_are_one_client() {
+        let table = TopClients::default();
+        for number in 0..1_000_u128 {
+            table.on_refused(IpAddr::V6(((0x2001_0db8_u128 << 96) | (number << 40)).into()));
+        }
+        table.on_refused("::ffff:192.0.2.7".parse().unwrap());
+        table.on_refused("2001:db8:0:1::1".parse().unwrap());
+        let (top, other) = TopClients::sum(std::iter::once(&table), 5);
+        let top: Vec<_> = top.into_iter().map(|(client, count)| (client_label(client), count)).collect();
+        let shown: Vec<_> = top.iter().map(|(client, count)| (client.as_str(), *count)).collect();
+        assert_eq!(
+            (&shown[..], other),
+            (&[("2001:db8::/64", 1_000), ("192.0.2.7", 1), ("2001:db8:0:1::/64", 1)][..], 0)
+        );
+    }
+
+    #[test]
     fn whoever_is_refused_often_stays_however_many_others_come() {
         let table = TopClients::default();
         for number in 0..100_000u32 {
@@ -143,7 +168,7 @@ mod tests {
             }
         }
         let (top, other) = TopClients::sum(std::iter::once(&table), 5);
-        let known = top.iter().find(|(client, _)| *client == "2001:db8::1".parse::<IpAddr>().unwrap());
+        let known = top.iter().find(|(client, _)| client_label(*client) == "2001:db8::/64");
         assert!(known.is_some_and(|(_, count)| *count > 1_500), "{top:?}");
         assert_eq!(top.iter().map(|(_, count)| count).sum::<u64>() + other, 102_000, "none is lost");
     }
