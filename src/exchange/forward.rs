@@ -14,6 +14,7 @@ use crate::http1::{ChunkedDecoder, ResponseHead};
 use crate::limits;
 use crate::net::{Channel, Env, Stream, StreamFault};
 use crate::snapshot::{Cluster, Route};
+use crate::telemetry::Retried;
 
 /// What an exchange needs besides itself to be forwarded; lent by the connection.
 pub(super) struct Parts<'a> {
@@ -97,7 +98,7 @@ impl<E: Env> Exchange<'_, E> {
         let key = cluster.key.as_ref().and_then(|from| self.key(from));
         let tries = Tries::new(route, cluster, lane, key);
         self.set_due(route, sending);
-        let mut last = None;
+        let (mut last, mut again) = (None, None);
         loop {
             let tried = tries.tried();
             let is_first = self.tally.attempts.get() == 0;
@@ -106,7 +107,7 @@ impl<E: Env> Exchange<'_, E> {
             let (pause_ms, why) = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
                     let (reused, rested_ms) = (upstream.reused, upstream.rested_ms);
-                    self.on_attempt(&attempt);
+                    self.on_attempt(&attempt, again);
                     tries.on_tried(attempt.index);
                     let outcome = self.attempt(&tries, &attempt, upstream, parts, sending).await;
                     let Err(failure) = outcome else { return outcome };
@@ -134,7 +135,7 @@ impl<E: Env> Exchange<'_, E> {
                     }
                 }
                 Err(Refused::Connect(attempt, failure)) => {
-                    self.on_attempt(&attempt);
+                    self.on_attempt(&attempt, again);
                     self.on_attempt_failed(failure);
                     // It may have been about to answer when the deadline of the request passed.
                     if failure.verdict().fault != Fault::Upstream || failure == Failure::RequestTimeout {
@@ -147,6 +148,7 @@ impl<E: Env> Exchange<'_, E> {
                     if !tries.may_go_on(self.shard.alarms.now_ms(), sending.due_ms.get()) {
                         return Err(failure);
                     }
+                    again = Some(Retried::Connect);
                     continue;
                 }
                 // What the last endpoint did says more than that there is no other.
@@ -155,7 +157,7 @@ impl<E: Env> Exchange<'_, E> {
             };
             self.pause(pause_ms).await?;
             sending.on_again();
-            self.shard.counters.retries[why as usize].add(1);
+            again = Some(why);
         }
     }
 
@@ -179,7 +181,11 @@ impl<E: Env> Exchange<'_, E> {
         sending.due_ms.set(now_ms + route.timeouts.request_ms.min(call_ms.unwrap_or(u64::MAX)));
     }
 
-    fn on_attempt(&self, attempt: &Attempt<'_, E>) {
+    /// Another attempt begins; it is a retry if there is something that it was granted `again` for.
+    fn on_attempt(&self, attempt: &Attempt<'_, E>, again: Option<Retried>) {
+        if let Some(why) = again {
+            self.shard.counters.retries[why as usize].add(1);
+        }
         self.tally.attempts.set(self.tally.attempts.get() + 1);
         self.tally.endpoint.set(Some(attempt.endpoint().address));
         self.tally.upstream_protocol.set(None);

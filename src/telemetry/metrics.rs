@@ -398,7 +398,7 @@ impl Scrape {
 
     fn encode_retries(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
-        let mut family = page.open("upstream_retries", "Retries by what was tried again.", MetricType::Counter)?;
+        let mut family = page.open("upstream_retries", "Attempts beyond the first by why.", MetricType::Counter)?;
         for retried in Retried::ALL {
             let count = self.sum(|worker| worker.retries[retried as usize].value());
             count_in(&mut family, &[("reason", retried.name())], count)?;

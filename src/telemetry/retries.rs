@@ -13,6 +13,8 @@ pub enum Retried {
     Status,
     /// The endpoint did nothing with it and said so.
     Refused,
+    /// No connection came about, and another endpoint is tried.
+    Connect,
 }
 
 /// Why a request was not sent once more although its attempt failed in a way that is tried again.
@@ -34,7 +36,7 @@ pub enum NotRetried {
 
 impl Retried {
     /// One of each, in the order of their counters.
-    pub const ALL: [Self; 5] = [Self::Reused, Self::Reset, Self::Timeout, Self::Status, Self::Refused];
+    pub const ALL: [Self; 6] = [Self::Reused, Self::Reset, Self::Timeout, Self::Status, Self::Refused, Self::Connect];
 
     /// The name in metrics.
     #[must_use]
@@ -45,6 +47,7 @@ impl Retried {
             Self::Timeout => "timeout",
             Self::Status => "status",
             Self::Refused => "refused",
+            Self::Connect => "connect",
         }
     }
 }

@@ -314,9 +314,33 @@ fn a_connect_that_failed_goes_on_whatever_the_request(io: Io) {
         assert_eq!((&line["attempts"], &line["endpoint"]), (&2.into(), &origin.address().to_string().into()));
         assert_eq!(line["bytes_in"], 10_000_000, "counted once");
         gateway.waits_for("upstream_errors_total{reason=\"connect_refused\"}", 1.0);
-        assert_eq!(gateway.metric_sum("upstream_retries_total"), 0.0);
+        assert_eq!(gateway.metric("upstream_retries_total{reason=\"connect\"}"), 1.0);
+        assert_eq!(gateway.metric_sum("upstream_retries_total"), 1.0, "an attempt beyond the first");
         gateway.stop();
     }
+}
+
+/// Every attempt beyond the first is in `upstream_retries_total`, whatever it was made for, and nothing else: no attempt follows
+/// where all endpoints were tried.
+fn attempts_beyond_the_first_are_counted_by_why(io: Io) {
+    let (failing, origin, gone) = (failing(), Origin::saying("ok"), Endpoint::closed());
+    let paths = ["/x/503".to_owned(), "/x/reset".to_owned()];
+    let retry = "on: [503, reset, connect], attempts: 3, budget: 100%, backoff: 1ms";
+    let plan = by_paths(Plan::bare(io), &paths, failing.address(), origin.address(), retry).cluster("gone", &[gone]);
+    let gateway = first_then_second(plan, gone, origin.address())
+        .route(&format!("name: gone, match: {{ path: /gone }}, cluster: gone, retry: {{ {retry} }}"))
+        .route(&format!("name: rest, match: {{ path: /rest }}, cluster: app, retry: {{ {retry} }}"))
+        .start();
+    let mut client = gateway.client();
+    for path in paths.iter().map(String::as_str).chain(["/gone", "/rest"]) {
+        client.asks(path).expects_any();
+        gateway.log_of(path);
+    }
+    let lines = gateway.log_lines();
+    let beyond: u64 = lines.iter().map(|line| line["attempts"].as_u64().expect("a number") - 1).sum();
+    assert_eq!(gateway.metric_sum("upstream_retries_total"), beyond as f64, "{lines:?}");
+    assert!(beyond == 3 && gateway.metric("upstream_retries_total{reason=\"connect\"}") == 1.0, "{lines:?}");
+    gateway.stop();
 }
 
 /// F2: where `connect` is not among the conditions, a connect that failed is the end.
@@ -622,6 +646,7 @@ on_both_drivers![
     a_small_body_is_sent_again_as_it_was,
     a_body_that_was_not_kept_whole_is_not_sent_again,
     a_connect_that_failed_goes_on_whatever_the_request,
+    attempts_beyond_the_first_are_counted_by_why,
     a_connect_that_failed_is_the_end_where_it_was_not_asked_for,
     one_attempt_is_no_retry,
     an_outage_is_not_amplified_beyond_the_budget,
