@@ -249,6 +249,7 @@ impl Gateway {
     ) {
         let old = std::mem::replace(&mut self.loaded, loaded);
         self.policy.follow(self.loaded.config.live_policy.as_ref());
+        self.traces.follow(&self.loaded.config, snapshot.epoch);
         // Before there is a snapshot that knows nothing of them, and after there is one that knows them.
         self.close_listeners(changes);
         self.put_out(snapshot);
@@ -427,7 +428,6 @@ impl Gateway {
         if old.access_log.output != new.access_log.output {
             self.writer.reopen(&new.access_log.output);
         }
-        self.traces.follow(new);
         let restart = needs_restart(old, new);
         if !restart.is_empty() {
             tracing::warn!(settings = restart.join(", "), "changed settings that take effect at the next start");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{Cluster, Entrance, Route, Snapshot};
+use super::{Cluster, Entrance, Route, Snapshot, TraceSample};
 use crate::policy::LivePolicy;
 use crate::policy::limit::Limiter;
 use crate::telemetry::{Share, Side, Trial};
@@ -59,6 +59,9 @@ impl Snapshot {
         endpoints.sort_unstable_by_key(|id| id.0);
         endpoints.dedup();
         self.endpoints = endpoints.into();
+        // Spans go to the collector of what is in force, if it has one: another one comes with the promotion.
+        let is_recorded = self.tracing.is_some_and(|tracing| tracing.exports);
+        candidate.tracing = candidate.tracing.map(|own| TraceSample { exports: own.exports && is_recorded, ..own });
         candidate.trial = Some(OnTrial { trial: Arc::clone(&trial), side: Side::Candidate });
         self.trial = Some(OnTrial { trial, side: Side::Current });
         self.candidate = Some(Candidate { snapshot: Arc::new(candidate), share });

@@ -1,6 +1,7 @@
 //! K3: spans of exchanges and their attempts, as a collector gets them, and collectors that do not take any.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::collector::{CLIENT, Collector, Mood, SERVER};
 use super::endpoint::Endpoint;
@@ -12,6 +13,7 @@ use super::origin::Origin;
 use super::pki::Authority;
 use super::plan::{Io, Plan};
 use super::site::{VERSIONS, server_of};
+use super::trial::{ends, orders, stages};
 use super::wait::{now_ms, until_true};
 
 /// The span of a client that records its trace, as it says so.
@@ -255,6 +257,59 @@ fn a_tunnel_is_not_slow_for_being_used(io: Io) {
     gateway.stop();
 }
 
+/// A configuration on trial that turns tracing on has its spans sent from its promotion on, and none is lost before: they are
+/// not made.
+fn a_trial_is_recorded_once_it_is_promoted(io: Io) {
+    const STAGE: &str = "reload: { watch: false, stage: { share: 100%, for: 1h } }";
+    let (collector, origin) = (Collector::start(), Origin::saying("ok"));
+    let plan = Plan::to(io, &[origin.address()]);
+    let gateway = plan.clone().and(STAGE).start();
+    let number = stages(&gateway, &traced(plan, &collector, "100%").and(STAGE).yaml());
+    let mut client = gateway.client();
+    client.asks("/staged").expects(200);
+    gateway.log_of("/staged");
+    assert_eq!(orders(&gateway, "promote").0, 200);
+    assert_eq!(ends(&gateway, number)["outcome"], "promoted");
+    client.asks("/promoted").expects(200);
+    collector.exchange("/promoted");
+    assert!(collector.find("/staged").is_none());
+    assert_eq!(gateway.metric_sum("traces_dropped_total"), 0.0);
+    gateway.stop();
+}
+
+/// To turn tracing on while there is traffic loses no span of any request that is served by the new configuration, and to turn
+/// it off is no loss.
+fn to_turn_tracing_on_and_off_loses_no_span(io: Io) {
+    let (collector, origin) = (Collector::start(), Origin::saying("ok"));
+    let plan = Plan::to(io, &[origin.address()]);
+    let gateway = plan.start();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut client = gateway.client();
+        let is_over = &is_over;
+        let busy = scope.spawn(move || {
+            for _ in 0..100_000 {
+                client.asks("/x").expects(200);
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        gateway.adopts(&traced(plan.clone(), &collector, "100%").yaml());
+        until_true("some are recorded", || collector.all().len() > 100);
+        is_over.store(true, Ordering::Relaxed);
+        busy.join().expect("it asks and is answered");
+    });
+    gateway.client().asks("/last").expects(200);
+    gateway.log_of("/last");
+    let traced = gateway.log_lines().iter().filter(|line| line["epoch"] == 2).count();
+    until_true("all are there", || collector.all().len() >= 2 * traced);
+    assert_eq!(collector.all().len(), 2 * traced, "an exchange and an attempt each");
+    gateway.adopts(&plan.yaml());
+    assert_eq!(gateway.metric_sum("traces_dropped_total"), 0.0);
+    gateway.stop();
+}
+
 /// A collector that answers 500 or rubbish costs spans, which are counted by why, and no traffic; once it takes them again,
 /// it gets them.
 fn a_collector_that_takes_nothing_costs_spans_and_no_traffic(io: Io) {
@@ -404,6 +459,8 @@ on_both_drivers![
     a_call_is_a_span_with_its_status,
     a_call_that_its_server_fails_is_an_error,
     a_tunnel_is_not_slow_for_being_used,
+    a_trial_is_recorded_once_it_is_promoted,
+    to_turn_tracing_on_and_off_loses_no_span,
     a_collector_that_takes_nothing_costs_spans_and_no_traffic,
     a_collector_over_tls_is_known_by_its_authority,
     a_collector_that_stalls_costs_spans_and_no_traffic,

@@ -45,6 +45,8 @@ const SERVICE: &str = "ringgate";
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Wanted {
     collector: Option<config::Collector>,
+    /// The epoch since which there is one: what is recorded of an epoch before that was for nobody, or for one of long ago.
+    since: u64,
     /// Is nothing to follow what is in the rings?
     is_over: bool,
 }
@@ -59,7 +61,7 @@ pub(super) struct Traces {
 impl Traces {
     /// Starts the exporter for what `config` says.
     pub(super) fn start(config: &Config, drains: Vec<SpanDrain>, counts: Arc<Counts>) -> Self {
-        let (wanted, orders) = watch::channel(Wanted { collector: collector_of(config), is_over: false });
+        let (wanted, orders) = watch::channel(Wanted { collector: collector_of(config), since: 0, is_over: false });
         let scope = InstrumentationScope::builder(SERVICE).with_version(env!("CARGO_PKG_VERSION")).build();
         let export = Export {
             orders,
@@ -67,6 +69,7 @@ impl Traces {
             counts,
             scope,
             to: None,
+            since: 0,
             collector: None,
             due_ns: 0,
             pause: FIRST_PAUSE,
@@ -75,11 +78,15 @@ impl Traces {
         Self { wanted, task: tokio::spawn(export.run()) }
     }
 
-    /// Takes up another configuration.
-    pub(super) fn follow(&self, config: &Config) {
+    /// Takes up another configuration, which is that of `epoch` and later ones; before workers know of it, so that nothing that
+    /// they record by it finds nobody to take it.
+    pub(super) fn follow(&self, config: &Config, epoch: u64) {
         let collector = collector_of(config);
         self.wanted.send_if_modified(|wanted| {
             let is_other = wanted.collector != collector;
+            if wanted.collector.is_none() {
+                wanted.since = epoch;
+            }
             wanted.collector = collector;
             is_other
         });
@@ -119,6 +126,8 @@ struct Export {
     scope: InstrumentationScope,
     /// Where it sends to.
     to: Option<config::Collector>,
+    /// The first epoch whose spans it takes.
+    since: u64,
     collector: Option<Collector>,
     /// When the next batch may go out; 0 for at once.
     due_ns: u64,
@@ -131,12 +140,9 @@ struct Export {
 impl Export {
     async fn run(mut self) {
         loop {
-            let Wanted { collector, is_over } = self.orders.borrow_and_update().clone();
+            let Wanted { collector, since, is_over } = self.orders.borrow_and_update().clone();
+            self.since = since;
             if self.to != collector {
-                if self.to.is_none() {
-                    // What exchanges of long ago left is nothing that was asked for.
-                    self.drop_all();
-                }
                 self.collector = collector.as_ref().and_then(Collector::new);
                 self.to = collector;
                 (self.due_ns, self.pause, self.is_failing) = (0, FIRST_PAUSE, false);
@@ -149,7 +155,8 @@ impl Export {
                 Round::Lost => self.pause,
             };
             if is_over {
-                self.drop_all();
+                let lost = self.drop_all();
+                self.counts.on_dropped(Dropped::Shutdown, lost);
                 return;
             }
             if round == Round::Lost {
@@ -174,10 +181,14 @@ impl Export {
     /// Takes a batch in turns from every ring and sends it.
     async fn round(&mut self) -> Round {
         let Some(collector) = &self.collector else {
-            self.drop_all();
+            let spans = self.drop_all();
+            if self.to.is_some() {
+                // Asked for, and by no fault of theirs not to be had; without that nobody misses what exchanges of before left.
+                self.counts.on_dropped(Dropped::Shutdown, spans);
+            }
             return Round::Empty;
         };
-        let spans = gather(&mut self.drains, &self.scope);
+        let spans = gather(&mut self.drains, &self.scope, self.since);
         if spans.is_empty() {
             return Round::Empty;
         }
@@ -205,27 +216,31 @@ impl Export {
         }
     }
 
-    /// Counts what is left as lost.
-    fn drop_all(&mut self) {
+    /// Empties the rings; how many spans of what was asked for were in them.
+    fn drop_all(&mut self) -> u64 {
         let mut spans = 0;
         for drain in &mut self.drains {
             while let Some(exchange) = drain.try_pop() {
-                spans += 1 + exchange.attempts().count() as u64;
+                if exchange.record.epoch >= self.since {
+                    spans += 1 + exchange.attempts().count() as u64;
+                }
             }
         }
-        self.counts.on_dropped(Dropped::Shutdown, spans);
+        spans
     }
 }
 
-/// Takes a batch from the rings. Each time another one is the first, so that what one worker has to tell does not keep out
+/// Takes a batch from the rings, of epochs from `since` on. Each time another one is the first, so that what one worker has to tell does not keep out
 /// what the others have.
-fn gather(drains: &mut [SpanDrain], scope: &InstrumentationScope) -> Vec<SpanData> {
+fn gather(drains: &mut [SpanDrain], scope: &InstrumentationScope, since: u64) -> Vec<SpanData> {
     let mut spans = Vec::new();
     for drain in &mut *drains {
         while spans.len() < BATCH
             && let Some(exchange) = drain.try_pop()
         {
-            span::append(&mut spans, &exchange, scope);
+            if exchange.record.epoch >= since {
+                span::append(&mut spans, &exchange, scope);
+            }
         }
     }
     if !drains.is_empty() {
@@ -309,11 +324,18 @@ mod tests {
         assert!(try_push(&mut calm, 7));
         let of_calm = (0..2).map(|_| {
             while try_push(&mut busy, 1) {}
-            let spans = gather(&mut drains, &scope);
+            let spans = gather(&mut drains, &scope, 0);
             assert_eq!(spans.len(), BATCH);
             let seven = KeyValue::new("gateway.epoch", 7);
             spans.iter().filter(|span| span.attributes.contains(&seven)).count()
         });
         assert_eq!(of_calm.sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn what_was_recorded_before_anybody_took_it_is_not_sent() {
+        let ((mut ring, drain), scope) = (span_ring(), InstrumentationScope::builder("test").build());
+        assert!([3, 4, 3, 5].into_iter().all(|epoch| try_push(&mut ring, epoch)));
+        assert_eq!(gather(&mut [drain], &scope, 4).len(), 2);
     }
 }
