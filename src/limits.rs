@@ -191,9 +191,10 @@ pub const CERTIFICATE_TEXT_BYTES: usize = 2048;
 pub const ROUTE_SERIES: usize = 1024;
 /// Clusters with latencies of their own; the rest share `other`.
 pub const CLUSTER_SERIES: usize = 256;
-/// At a cluster's cap, one in so many requests whose endpoint has no idle connection closes one of another endpoint, or the one
-/// that it waited for, instead of using it, so that connections follow the balancer and 97 % of requests find one open all the same.
-pub const INSISTS_ONE_IN: u64 = 32;
+/// At a cluster's cap, a request whose endpoint has no idle connection uses one of another endpoint, or the one that it waited
+/// for. After so many more of these than there were the other way round, one closes that connection for a new one to its
+/// endpoint, so that connections follow the balancer and 97 % of requests at least find one open all the same.
+pub const INSISTS_AFTER: i8 = 32;
 /// One in so many requests has its shortest stages timed.
 pub const TIMED_ONE_IN: u32 = 16;
 /// Connections of the admin server at once; one more takes the place of the one that sent and took nothing for longest.

@@ -17,6 +17,7 @@ mod health;
 mod idle;
 mod inflight;
 mod list;
+mod passed_over;
 mod state;
 mod tier;
 
@@ -32,5 +33,6 @@ pub use health::HealthCount;
 pub use idle::{Idle, IdleLimits, Rested, Siblings};
 pub use inflight::InFlightView;
 pub use list::{Link, List, NONE};
+pub use passed_over::PassedOver;
 pub use state::{ClusterState, Ticket};
 pub use tier::TierGate;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::cluster::{Balancer, InFlightView, RetryBudget, Split};
+use crate::cluster::{Balancer, InFlightView, PassedOver, RetryBudget, Split};
 use crate::rng::Rng;
 use crate::snapshot::{Cluster, Snapshot};
 use crate::telemetry::{Sampler, Share, TrialCells};
@@ -16,6 +16,8 @@ pub(super) struct Lane {
     pub(super) budget: RetryBudget,
     /// What other workers have in flight.
     pub(super) elsewhere: InFlightView,
+    /// Who has too few of the connections under the cap.
+    pub(super) passed_over: PassedOver,
 }
 
 /// A snapshot with the lanes of its clusters.
@@ -48,17 +50,23 @@ impl Adopted {
         let on_trial_before = candidate_before.filter(|_| candidate.is_none());
         let log = snapshot.log;
         // Workers start at different places, or the first endpoint of each cluster would get every first request.
-        let mut start = || u32::try_from(rng.below(1 << 32)).unwrap_or(0);
+        let start = |rng: &mut Rng| u32::try_from(rng.below(1 << 32)).unwrap_or(0);
         let lanes = (snapshot.clusters.iter())
             .map(|cluster| {
+                let passed_over = PassedOver::new(cluster.endpoints.len(), |below| rng.below(below));
                 let known = [before, on_trial_before].into_iter().flatten().find_map(|before| before.lane_of(cluster));
-                known.unwrap_or_else(|| {
-                    Rc::new(RefCell::new(Lane {
-                        balancer: Balancer::new(cluster.strategy, start()),
+                match known {
+                    Some(known) => {
+                        known.borrow_mut().passed_over = passed_over;
+                        known
+                    }
+                    None => Rc::new(RefCell::new(Lane {
+                        balancer: Balancer::new(cluster.strategy, start(rng)),
                         budget: RetryBudget::new(workers),
                         elsewhere: InFlightView::new(),
-                    }))
-                })
+                        passed_over,
+                    })),
+                }
             })
             .collect();
         let splits = (snapshot.splits.iter().enumerate())
@@ -67,7 +75,7 @@ impl Adopted {
                 let goes_on = before.filter(|before| before.snapshot.splits.get(number) == Some(weights));
                 match goes_on {
                     Some(before) => Rc::clone(&before.splits[number]),
-                    None => Rc::new(RefCell::new(Split::new(weights, start()))),
+                    None => Rc::new(RefCell::new(Split::new(weights, start(rng)))),
                 }
             })
             .collect();

@@ -110,9 +110,8 @@ impl<E: Env> Exchange<'_, E> {
         if let Some(credit) = shard.queues.try_credit(&cluster.state) {
             return AtOnce::Credit(attempt, credit);
         }
-        if !self.insists(&attempt)
-            && let Some((attempt, upstream)) = self.use_any_idle(wanted, attempt.index)
-        {
+        let insists = Self::insists(wanted, &attempt);
+        if !insists && let Some((attempt, upstream)) = self.use_any_idle(wanted, attempt.index) {
             return AtOnce::Connection(attempt, upstream);
         }
         if let Some(upstream) = shard.try_take_idle(cluster)
@@ -122,6 +121,9 @@ impl<E: Env> Exchange<'_, E> {
             let Upstream { credit, stream, .. } = *upstream;
             credit.set_idle(false);
             drop(stream);
+            if insists {
+                wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
+            }
             return AtOnce::Credit(attempt, credit);
         }
         AtOnce::Nothing(attempt.index)
@@ -129,8 +131,8 @@ impl<E: Env> Exchange<'_, E> {
 
     /// At the cap a connection to another endpoint is worth more than the balancer's choice; but not always, or the others
     /// would keep the cap to themselves, and an endpoint that comes back would not even get its trial.
-    fn insists(&self, attempt: &Attempt<'_, E>) -> bool {
-        attempt.is_trial() || self.shard.rng.borrow_mut().below(limits::INSISTS_ONE_IN) == 0
+    fn insists(wanted: &Wanted<'_>, attempt: &Attempt<'_, E>) -> bool {
+        attempt.is_trial() || wanted.lane.borrow().passed_over.insists(attempt.index)
     }
 
     /// An endpoint for one who waited: what the balancer said before, while it still holds.
@@ -152,6 +154,7 @@ impl<E: Env> Exchange<'_, E> {
             if let Some(attempt) = self.pick_this(wanted, index)
                 && let Some(upstream) = self.lease_idle(attempt.endpoint())
             {
+                wanted.lane.borrow_mut().passed_over.on_settled(picked, index);
                 return Some((attempt, upstream));
             }
         }
@@ -196,11 +199,17 @@ impl<E: Env> Exchange<'_, E> {
         if attempt.endpoint().id == endpoint {
             return Ok(attempt);
         }
-        if cluster.key.is_some() || self.insists(&attempt) {
+        if cluster.key.is_some() {
+            return Err(attempt);
+        }
+        if Self::insists(wanted, &attempt) {
+            wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
             return Err(attempt);
         }
         let index = cluster.tier_of(attempt.index).find(|at| cluster.ids[*at] == endpoint);
-        index.and_then(|at| self.pick_this(wanted, at)).ok_or(attempt)
+        let Some(settled) = index.and_then(|at| self.pick_this(wanted, at)) else { return Err(attempt) };
+        wanted.lane.borrow_mut().passed_over.on_settled(attempt.index, settled.index);
+        Ok(settled)
     }
 
     async fn connect<'w>(

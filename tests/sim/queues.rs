@@ -93,6 +93,31 @@ fn the_better_tier_is_gone_back_to_behind_a_queue() {
     });
 }
 
+/// Where connections are as the balancer would have them, they stay, though the one that comes free is mostly not the one that
+/// it names.
+#[test]
+fn connections_to_equal_endpoints_stay_open_behind_a_queue() {
+    let stage = Stage::with(1, &crowded(8), &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        upstream.note("opened");
+        let mut takes_ms = 1;
+        while upstream.request().await.is_some() {
+            upstream.note(format!("asked {}", upstream.at.1));
+            takes_ms = (takes_ms * 5 + upstream.world.now_ms()) % 11 + 1;
+            upstream.world.sleep_ms(takes_ms).await;
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        crowd(&there, 24, 100).await;
+        let (asked, noted) = (asked(&there), there.noted());
+        let opened = noted.iter().filter(|note| *note == "opened").count();
+        assert!(opened < 24, "{opened} connections for {} requests", asked.len());
+        let one = share_of(&asked, 0);
+        assert!((1000..=1400).contains(&one), "{one} of {}", asked.len());
+    });
+}
+
 /// A request that waits is one draw of the balancer's, as any other.
 #[test]
 fn who_waits_takes_one_turn_of_the_balancer() {
