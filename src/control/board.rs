@@ -293,6 +293,11 @@ impl Board {
         live.last_reload = Some(LastReload { ok, at: clock::rfc3339_text(clock::unix_ms()), trigger, error });
     }
 
+    /// A configuration that was sent is refused: whoever sent it was told why, and the files say what is in force as before.
+    pub(super) fn on_put_refused(&self) {
+        self.live().reloads.refused += 1;
+    }
+
     /// An upgrade of this process ended.
     pub(super) fn on_upgrade(&self, outcome: &Outcome) {
         let (pid, error) = (outcome.as_ref().ok().map(|upgraded| upgraded.pid), outcome.as_ref().err().cloned());
@@ -602,9 +607,13 @@ pub(super) mod tests {
         let last = board.status().last_reload.unwrap();
         assert_eq!((last.ok, last.error.as_deref()), (false, Some("gateway.yaml:3:1: unknown key")));
         assert!(!board.scrape().reloads.last_ok);
+        board.on_put_refused();
+        assert!(!board.scrape().reloads.last_ok, "the files are still wrong");
         board.on_reload("file", None);
+        board.on_put_refused();
         let reloads = board.scrape().reloads;
-        assert_eq!((reloads.ok, reloads.failed, reloads.last_ok), (1, 1, true));
+        assert_eq!((reloads.ok, reloads.failed, reloads.refused, reloads.last_ok), (1, 1, 2, true));
+        assert!(board.status().last_reload.unwrap().ok);
     }
 
     #[test]

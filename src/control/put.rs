@@ -62,7 +62,7 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    /// In words, for the log and the status page.
+    /// In words, for the log and whoever sent it.
     pub(super) fn why(&self) -> String {
         match self {
             Self::Invalid(report) => report.clone(),
@@ -188,9 +188,10 @@ impl Gateway {
     fn refuse_text(&self, refused: &Refused) {
         let (report, epoch, trigger) = (refused.why(), self.publisher.epoch(), Trigger::Put.name());
         match refused {
+            // No reload failed: the file and what is in force are what they were, and whoever sent it has the report.
             Refused::Invalid(_) | Refused::Unkept { .. } => {
-                self.board.on_reload(trigger, Some(report.clone()));
-                tracing::error!(trigger, epoch, report, "configuration refused, the last one stays");
+                self.board.on_put_refused();
+                tracing::warn!(trigger, epoch, report, "configuration refused, the last one stays");
             }
             // Nothing is wrong with what was sent, or was even looked at: whoever sent it is to look again.
             Refused::Mismatch(_) | Refused::Changed(_) | Refused::NoFile | Refused::Busy(_) => {

@@ -66,9 +66,11 @@ pub struct UpgradeCounts {
 pub struct Reloads {
     /// Reloads that were published.
     pub ok: u64,
-    /// Reloads that were refused.
+    /// Reloads that were refused, so that the files say what is not in force.
     pub failed: u64,
-    /// Whether the last one was published; true before the first.
+    /// Configurations that were sent, refused, and kept nowhere.
+    pub refused: u64,
+    /// Whether the last reload was published; true before the first.
     pub last_ok: bool,
 }
 
@@ -524,9 +526,13 @@ impl Scrape {
         self.encode_own(page)?;
         page.gauge("config_epoch", "Epoch of the published configuration.", self.epoch)?;
         self.encode_policy(page)?;
-        let mut family = page.open("config_reloads", "Reloads by result.", MetricType::Counter)?;
-        count_in(&mut family, &[("result", "ok")], self.reloads.ok)?;
-        count_in(&mut family, &[("result", "error")], self.reloads.failed)?;
+        let help = "Reloads by result; refused are configurations sent by PUT /config that never came to be the file.";
+        let mut family = page.open("config_reloads", help, MetricType::Counter)?;
+        for (result, count) in
+            [("ok", self.reloads.ok), ("error", self.reloads.failed), ("refused", self.reloads.refused)]
+        {
+            count_in(&mut family, &[("result", result)], count)?;
+        }
         let help = "1 when the last reload was published, 0 when it was refused.";
         page.gauge("config_last_reload_success", help, u64::from(self.reloads.last_ok))?;
         let help =

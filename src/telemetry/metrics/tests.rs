@@ -41,7 +41,7 @@ fn scrape() -> Scrape {
         memory_bytes: 1 << 20,
         started_ms: 1_700_000_000_250,
         epoch: 4,
-        reloads: Reloads { ok: 3, failed: 1, last_ok: false },
+        reloads: Reloads { ok: 3, failed: 1, refused: 2, last_ok: false },
         upgrades: UpgradeCounts { ok: 1, failed: 2 },
         clusters: vec![ClusterView {
             name: "app".to_owned(),
@@ -137,6 +137,7 @@ fn workers_are_summed_under_the_documented_names() {
         "config_epoch 4",
         "config_reloads_total{result=\"ok\"} 3",
         "config_reloads_total{result=\"error\"} 1",
+        "config_reloads_total{result=\"refused\"} 2",
         "config_last_reload_success 0",
         "process_start_time_seconds 1700000000.25",
         "upgrades_total{result=\"ok\"} 1",
