@@ -107,7 +107,7 @@ impl<E: Env> Exchange<'_, E> {
             let (pause_ms, why) = match self.open(&tries.wanted(&tried, now_ns, sending.due_ms.get())).await {
                 Ok((attempt, upstream)) => {
                     let (reused, rested_ms) = (upstream.reused, upstream.rested_ms);
-                    self.on_attempt(&attempt, again);
+                    self.on_attempt(&attempt, again, sending);
                     tries.on_tried(attempt.index);
                     let outcome = self.attempt(&tries, &attempt, upstream, parts, sending).await;
                     let Err(failure) = outcome else { return outcome };
@@ -116,7 +116,7 @@ impl<E: Env> Exchange<'_, E> {
                     // A connection that rested and was closed meanwhile says nothing about its endpoint.
                     let is_stale = is_dead && reused && rested_ms >= limits::STALE_MS;
                     let step = tries.after_attempt(self, attempt.index, failure, reused, sending);
-                    let is_blameless = self.is_blameless(failure, step, sending);
+                    let is_blameless = self.is_blameless(failure, step, route, sending);
                     if failure.verdict().fault == Fault::Upstream && !is_stale && !is_blameless {
                         attempt.on_failed();
                     }
@@ -135,7 +135,7 @@ impl<E: Env> Exchange<'_, E> {
                     }
                 }
                 Err(Refused::Connect(attempt, failure)) => {
-                    self.on_attempt(&attempt, again);
+                    self.on_attempt(&attempt, again, sending);
                     self.on_attempt_failed(failure);
                     // It may have been about to answer when the deadline of the request passed.
                     if failure.verdict().fault != Fault::Upstream || failure == Failure::RequestTimeout {
@@ -164,13 +164,15 @@ impl<E: Env> Exchange<'_, E> {
     /// Does a failure of the endpoint's say nothing against it? So does a request that it asks to be sent elsewhere, but not one
     /// that nobody took in the end. And so do those that a client can bring about: a call whose own time is over, of which it may
     /// give as little as it likes, and the silence behind a head whose body it keeps until a 100 comes, which many endpoints never
-    /// send.
-    fn is_blameless(&self, failure: Failure, step: Step, sending: &Sending) -> bool {
+    /// send. Nor is an endpoint slow that was asked when others, or a queue, had used up part of the time that it may take.
+    fn is_blameless(&self, failure: Failure, step: Step, route: &Route, sending: &Sending) -> bool {
         let is_over = || sending.call_due_ms.get().is_some_and(|due_ms| self.shard.alarms.now_ms() >= due_ms);
+        let own_ms = route.timeouts.request_ms.min(route.timeouts.response_header_ms);
+        let is_cut_short = sending.given_ms.get() + limits::PROMPT_MS < own_ms;
         let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
         let is_silent = matches!(failure, Failure::UpstreamTimeout | Failure::RequestTimeout) || failure.is_death();
         let is_unanswered = sending.is_kept_back() && self.tally.upstream_status.get() == 0;
-        is_refused || is_unanswered && is_silent || failure == Failure::RequestTimeout && is_over()
+        is_refused || is_unanswered && is_silent || failure == Failure::RequestTimeout && (is_cut_short || is_over())
     }
 
     /// From here on there is so much time: the route's, and no more than a call of gRPC was given.
@@ -182,10 +184,11 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Another attempt begins; it is a retry if there is something that it was granted `again` for.
-    fn on_attempt(&self, attempt: &Attempt<'_, E>, again: Option<Retried>) {
+    fn on_attempt(&self, attempt: &Attempt<'_, E>, again: Option<Retried>, sending: &Sending) {
         if let Some(why) = again {
             self.shard.counters.retries[why as usize].add(1);
         }
+        sending.given_ms.set(sending.due_ms.get().saturating_sub(self.tally.ready_ns.get() / 1_000_000));
         self.tally.attempts.set(self.tally.attempts.get() + 1);
         self.tally.endpoint.set(Some(attempt.endpoint().address));
         self.tally.upstream_protocol.set(None);

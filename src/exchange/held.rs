@@ -286,6 +286,8 @@ impl Drop for Gauge<'_> {
 pub(super) struct Sending {
     /// When all attempts together must have an answer; later by the time that a body took to come.
     pub(super) due_ms: Cell<u64>,
+    /// How much of that time was left when this attempt began.
+    pub(super) given_ms: Cell<u64>,
     /// When a call of gRPC that has a time is over, whatever it is at.
     pub(super) call_due_ms: Cell<Option<u64>>,
     /// When either side of a call of gRPC last sent something, or took something, in milliseconds of the worker's clock.

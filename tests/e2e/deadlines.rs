@@ -5,7 +5,7 @@ use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::retries::{first_then_second, two};
+use super::retries::{first_then_second, in_order, two};
 use super::wait::{now_ms, until_true};
 
 /// Ends a client, by a close or a reset.
@@ -224,6 +224,36 @@ fn the_deadline_is_that_of_all_attempts_together(io: Io) {
     gateway.stop();
 }
 
+/// F1: an endpoint that is asked when another one has used up most of the request's time is not charged for what is too short
+/// for it; one that had all of it is.
+fn an_endpoint_is_judged_by_the_time_that_it_was_given(io: Io) {
+    let (first, second) = (Endpoint::listens(), Endpoint::listens());
+    let endpoints = in_order(first.address(), second.address());
+    let gateway = Plan::bare(io)
+        .cluster_as("app", &format!("breaker: {{ consecutive: 1, open_for: 1h }}, endpoints: [{endpoints}]"))
+        .route(
+            "name: both, match: { path: /both }, cluster: app, timeouts: { request: 700ms, response_header: 450ms }, \
+             retry: { on: [timeout], backoff: 1ms, budget: 100% }",
+        )
+        .route("name: one, match: { path: /one }, cluster: app, timeouts: { request: 300ms, response_header: 9s }")
+        .start();
+    let state = |endpoint: &Endpoint| gateway.shows("app", endpoint.address())["breaker"].clone();
+    let mut client = gateway.client();
+    client.asks("/both");
+    let mut mute = first.accepts();
+    mute.expects("GET /both");
+    let mut late = second.accepts();
+    late.expects("GET /both");
+    assert_eq!(client.expects(504).reason(), "request_timeout");
+    assert_eq!((state(&first), state(&second)), ("open".into(), "closed".into()), "the second had half of its time");
+    client.asks("/one");
+    let mut mute = second.accepts();
+    mute.expects("GET /one");
+    assert_eq!(client.expects(504).reason(), "request_timeout");
+    assert_eq!(state(&second), "open", "it had all of it");
+    gateway.stop();
+}
+
 /// F2 and B2: a body takes as long as it takes; the deadline of the answer begins anew when it has been sent.
 fn a_slow_body_does_not_eat_up_the_deadline(io: Io) {
     let (first, _, gateway) = two(io, "attempts: 1", "request: 400ms, response_header: 20s");
@@ -270,6 +300,7 @@ on_both_drivers![
     a_client_that_half_closed_gets_the_rest_of_a_slow_response,
     a_pause_never_goes_past_the_deadline,
     the_deadline_is_that_of_all_attempts_together,
+    an_endpoint_is_judged_by_the_time_that_it_was_given,
     a_slow_body_does_not_eat_up_the_deadline,
     the_deadline_ends_a_connect,
 ];

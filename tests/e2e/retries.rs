@@ -13,7 +13,7 @@ use super::wait::{now_ms, until_true};
 const CONDITIONS: [&str; 5] = ["reset", "timeout", "502", "503", "504"];
 
 /// Endpoints of which `first` is asked first and `second` is the only other one.
-fn in_order(first: SocketAddr, second: SocketAddr) -> String {
+pub(super) fn in_order(first: SocketAddr, second: SocketAddr) -> String {
     format!("{{ url: 'http://{first}' }}, {{ url: 'http://{second}', priority: 1 }}")
 }
 
