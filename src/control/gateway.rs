@@ -378,13 +378,20 @@ impl Gateway {
         }
     }
 
+    /// Publishes the configuration in force once more under the live policy that there is now; its epoch.
+    fn put_policy_out(&mut self) -> u64 {
+        let epoch = self.publisher.epoch() + 1;
+        let snapshot = self.publisher.current().under(self.live(), epoch);
+        self.tables.on_policy_publishing(&snapshot);
+        self.publish_as_it_is(snapshot);
+        epoch
+    }
+
     /// Publishes the configuration in force once more under the live policy that there is now, if it is another one.
     async fn publish_policy(&mut self, author: Option<Author>, seen: u64) {
         self.board.on_policy(self.policy.shown());
         if let Some(author) = author {
-            let epoch = self.publisher.epoch() + 1;
-            let snapshot = self.publisher.current().under(self.live(), epoch);
-            self.publish_as_it_is(snapshot);
+            let epoch = self.put_policy_out();
             let adopted = self.adopted().await;
             let took = clock::now_ns() - seen;
             let document = self.policy.shown().document;
@@ -467,8 +474,7 @@ impl Gateway {
         if weights > 0 {
             self.take_news(&News::Inherited(weights));
         } else if is_policy_new {
-            let epoch = self.publisher.epoch() + 1;
-            self.publish_as_it_is(self.publisher.current().under(self.live(), epoch));
+            let epoch = self.put_policy_out();
             self.show();
             tracing::info!(epoch, "the live policy of the process before published");
         }

@@ -180,6 +180,11 @@ impl Tables {
         self.weights.follow(sides.configs());
     }
 
+    /// Told that `snapshot`, the tables in force under another live policy, is about to be published.
+    pub(super) fn on_policy_publishing(&self, snapshot: &Snapshot) {
+        self.registry.on_policy_publishing(snapshot);
+    }
+
     /// Told that the snapshot of `epoch` is in force.
     pub(super) fn on_published(&mut self, epoch: u64) {
         self.registry.on_published(epoch);

@@ -245,7 +245,7 @@ impl<E: Env> Shard<E> {
 
     pub(super) fn enter<'w>(&'w self, cluster: &'w Cluster, index: usize) -> Option<Attempt<'w, E>> {
         let slot = self.fleet.slot(cluster.ids[index]);
-        let pass = slot.try_enter(self.alarms.now_ms(), cluster.breaker.as_ref())?;
+        let pass = slot.try_enter(self.alarms.now_ms(), self.breaker_of(cluster).as_ref())?;
         self.on_transition(pass.begins_trial().then_some(BreakerState::HalfOpen));
         self.fleet.cell(self.worker, cluster.ids[index]).begin();
         Some(Attempt { shard: self, cluster, index, pass: Cell::new(Some(pass)) })
@@ -318,8 +318,8 @@ impl<'a, E: Env> Attempt<'a, E> {
             self.pass.set(Some(pass));
         }
         let now = Now { ms: shard.alarms.now_ms(), ns: now_ns };
-        let closed =
-            shard.fleet.on_success(shard.worker, id, pass, now, cluster.breaker.as_ref(), cluster.passive.as_ref());
+        let breaker = shard.breaker_of(cluster);
+        let closed = shard.fleet.on_success(shard.worker, id, pass, now, breaker.as_ref(), cluster.passive.as_ref());
         shard.on_transition(closed.map(|transition| transition.to));
     }
 

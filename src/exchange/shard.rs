@@ -238,11 +238,7 @@ impl<E: Env> Shard<E> {
 
     /// When the breakers of this cluster open, by the live policy that is in force now.
     pub(super) fn breaker_of(&self, cluster: &Cluster) -> Option<BreakerPolicy> {
-        let mut policy = cluster.breaker?;
-        if let Some(live) = &self.current.borrow().snapshot.live {
-            policy.consecutive = live.threshold_beside(cluster.own_consecutive);
-        }
-        Some(policy)
+        cluster.breaker_under(self.current.borrow().snapshot.live.as_deref())
     }
 
     /// Closes the idle connections of endpoints that the current snapshot no longer has.

@@ -58,10 +58,10 @@ impl LivePolicy {
         Self { enabled, limiter, threshold }
     }
 
-    /// The threshold of a breaker whose cluster may have one of its own: then the lower one holds.
+    /// The threshold of a breaker whose cluster may have one of its own: then the lower one holds, and 0, for never, is the lowest.
     #[must_use]
     pub fn threshold_beside(&self, own: Option<u32>) -> u32 {
-        own.filter(|own| *own > 0).map_or(self.threshold, |own| own.min(self.threshold))
+        own.map_or(self.threshold, |own| own.min(self.threshold))
     }
 }
 
@@ -82,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn of_two_thresholds_the_lower_one_holds() {
+    fn of_two_thresholds_the_lower_one_holds_and_never_stays_never() {
         let pace = Pace { limit: 1, period: Duration::from_secs(1) };
         let live = LivePolicy::new(true, pace, 50, 1, None);
-        assert_eq!([None, Some(5), Some(90), Some(0)].map(|own| live.threshold_beside(own)), [50, 5, 50, 50]);
+        assert_eq!([None, Some(5), Some(90), Some(0)].map(|own| live.threshold_beside(own)), [50, 5, 50, 0]);
     }
 }

@@ -23,7 +23,7 @@ use crate::cluster::{
 };
 use crate::config;
 use crate::policy::limit::Limits;
-use crate::policy::{Admission, AdmissionPolicy};
+use crate::policy::{Admission, AdmissionPolicy, LivePolicy};
 
 /// Weights of endpoints, by their cluster and address.
 pub type Weights = HashMap<(String, SocketAddr), u32>;
@@ -178,7 +178,7 @@ impl Registry {
                     }
                     Some(_) => {}
                 }
-                slot.on_policies(cluster.breaker.is_some(), cluster.passive.is_some());
+                self.on_policies(cluster, snapshot.live.as_deref(), endpoint.id);
             }
             if shared.is_some() {
                 continue;
@@ -187,6 +187,21 @@ impl Registry {
             let _woken = cluster.state.set_limit(written.max_connections);
             if written.max_latency.is_none() {
                 cluster.state.set_slow_tiers(0);
+            }
+        }
+    }
+
+    fn on_policies(&self, cluster: &Cluster, live: Option<&LivePolicy>, id: EndpointId) {
+        self.fleet.slot(id).on_policies(cluster.breaker_under(live).is_some(), cluster.passive.is_some());
+    }
+
+    /// Told that `snapshot`, the tables in force under a live policy that may be their first one, is about to be published: what is
+    /// shared learns that clusters have breakers which had none.
+    pub fn on_policy_publishing(&self, snapshot: &Snapshot) {
+        let beside = snapshot.candidate.as_ref().map(|candidate| &*candidate.snapshot);
+        for cluster in beside.into_iter().chain([snapshot]).flat_map(|side| side.clusters.iter()) {
+            for id in &cluster.ids {
+                self.on_policies(cluster, snapshot.live.as_deref(), *id);
             }
         }
     }
@@ -447,6 +462,26 @@ fn passive(passive: &config::PassiveHealth) -> PassivePolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_breaker_that_the_live_policy_brings_is_in_all_but_its_failures_one_without_entries() {
+        let cluster = "app: { breaker: {}, endpoints: [{ url: 'http://10.0.0.1:80' }] }";
+        let text = format!(
+            "version: 1
+listeners: {{ web: {{ address: ':0' }} }}
+clusters: {{ {cluster} }}
+"
+        );
+        let config = config::tests::of_text(
+            &(text
+                + "routes: [{ name: all, cluster: app }]
+"),
+        );
+        let written = breaker(config.clusters[0].breaker.as_ref().expect("it is there"));
+        let by_row = BreakerPolicy { consecutive: written.consecutive, ..BreakerPolicy::BY_ROW };
+        let BreakerPolicy { error_rate, min_requests, .. } = written;
+        assert_eq!(BreakerPolicy { error_rate, min_requests, ..by_row }, written);
+    }
 
     #[test]
     fn endpoints_of_one_priority_are_one_tier() {

@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::cluster::{BreakerPolicy, ClusterState, EndpointId, IdleLimits, PassivePolicy, Ring, Strategy};
-use crate::policy::{Admission, AdmissionPolicy};
+use crate::policy::{Admission, AdmissionPolicy, LivePolicy};
 
 /// A named set of endpoints.
 pub struct Cluster {
@@ -42,7 +42,7 @@ pub struct Cluster {
     pub fail_open: bool,
     /// Is a gateway without a fit endpoint of it not ready?
     pub is_required: bool,
-    /// When an endpoint's breaker opens and closes.
+    /// When an endpoint's breaker opens and closes, as its configuration says; see [`Cluster::breaker_under`].
     pub breaker: Option<BreakerPolicy>,
     /// Failures in a row that open it, if its configuration says how many.
     pub own_consecutive: Option<u32>,
@@ -66,6 +66,15 @@ impl Cluster {
     pub fn tier_of(&self, at: usize) -> Range<usize> {
         let tier = self.tiers.iter().find(|tier| tier.contains(&at));
         tier.cloned().expect("every endpoint is of a tier")
+    }
+
+    /// When its breakers open under this live policy, whose threshold is also that of a cluster which has none of its own; `None`
+    /// where they never do.
+    #[must_use]
+    pub fn breaker_under(&self, live: Option<&LivePolicy>) -> Option<BreakerPolicy> {
+        let Some(live) = live else { return self.breaker };
+        let consecutive = live.threshold_beside(self.own_consecutive);
+        Some(BreakerPolicy { consecutive, ..self.breaker.unwrap_or(BreakerPolicy::BY_ROW) })
     }
 }
 

@@ -239,25 +239,64 @@ fn without_the_section_there_is_no_policy(io: Io) {
     gateway.stop();
 }
 
-/// The threshold is that of every breaker, unless its cluster has a lower one.
+/// The threshold is that of every breaker, unless its cluster has a lower one: also of a cluster that has none of its own, and not
+/// of one that is never to open by a row.
 fn the_threshold_is_that_of_every_breaker(io: Io) {
-    for (own, posted, opens_after) in [("", 3, 3), ("consecutive: 2", 3, 2), ("consecutive: 9", 3, 3)] {
-        let patient = Patient::start("it");
-        let breaker = format!("breaker: {{ min_requests: 1000, open_for: 1h, {own} }}");
-        let gateway = Plan::bare(io)
-            .cluster_with("app", &[patient.address()], &breaker)
-            .route("name: all, match: { path: /* }, cluster: app, retry: { attempts: 1 }")
-            .and("policy: {}")
-            .start();
-        assert_eq!(posts(&gateway, &format!("{{\"circuitBreakerThreshold\": {posted}}}")).status(), 200);
-        let mut client = gateway.client();
-        patient.tells_clients(500);
-        for _ in 0..opens_after {
-            client.asks("/").expects(500);
-        }
-        assert_eq!(client.asks("/").expects(503).reason(), "breaker_open", "{own}");
+    for (breaker, opens_after) in [
+        ("min_requests: 1000", Some(3)),
+        ("min_requests: 1000, consecutive: 2", Some(2)),
+        ("min_requests: 1000, consecutive: 9", Some(3)),
+        ("min_requests: 1000, consecutive: 0", None),
+    ] {
+        let (patient, gateway) = failing(io, &format!("breaker: {{ open_for: 1h, {breaker} }},"), "policy: {}");
+        opens(&gateway, &patient, opens_after);
         gateway.stop();
     }
+    for policy in ["", "policy: {}"] {
+        let (patient, gateway) = failing(io, "", policy);
+        opens(&gateway, &patient, Some(3));
+        gateway.stop();
+    }
+}
+
+/// A breaker that a document brought is gone with it.
+fn a_breaker_of_the_document_goes_with_it(io: Io) {
+    let (patient, gateway) = failing(io, "", "policy: {}");
+    opens(&gateway, &patient, Some(3));
+    gateway.adopts(&cluster_of(io, patient.address(), "").yaml());
+    assert_eq!(gateway.shows("app", patient.address())["breaker"], "closed");
+    let mut client = gateway.client();
+    for _ in 0..5 {
+        client.asks("/").expects(500);
+    }
+    gateway.stop();
+}
+
+fn cluster_of(io: Io, endpoint: SocketAddr, entries: &str) -> Plan {
+    Plan::bare(io)
+        .cluster_as("app", &format!("{entries} endpoints: [{{ url: 'http://{endpoint}' }}]"))
+        .route("name: all, match: { path: /* }, cluster: app, retry: { attempts: 1 }")
+}
+
+/// An endpoint that fails, in a cluster with these entries, under a document whose threshold is 3.
+fn failing(io: Io, entries: &str, policy: &str) -> (Patient, Gateway) {
+    let patient = Patient::start("it");
+    patient.tells_clients(500);
+    let gateway = cluster_of(io, patient.address(), entries).and(policy).start();
+    assert_eq!(posts(&gateway, "{\"circuitBreakerThreshold\": 3}").status(), 200);
+    (patient, gateway)
+}
+
+/// The breaker opens after so many failures.
+fn opens(gateway: &Gateway, patient: &Patient, after: Option<u64>) {
+    let mut client = gateway.client();
+    for _ in 0..after.unwrap_or(9) {
+        client.asks("/").expects(500);
+    }
+    if after.is_some() {
+        assert_eq!(client.asks("/").expects(503).reason(), "breaker_open");
+    }
+    assert_eq!(patient.served(), after.unwrap_or(9));
 }
 
 /// The command line shows it, changes it and says what is wrong; `reload` tells how that went.
@@ -354,6 +393,7 @@ on_both_drivers![
     what_cannot_be_kept_is_not_taken,
     without_the_section_there_is_no_policy,
     the_threshold_is_that_of_every_breaker,
+    a_breaker_of_the_document_goes_with_it,
     the_command_line_shows_and_changes_it,
     a_crash_leaves_a_whole_document,
 ];

@@ -12,7 +12,7 @@ use super::fitness::BreakerView;
 pub struct BreakerPolicy {
     /// Milliseconds over which failures are counted.
     pub window_ms: u64,
-    /// Share of failures, 0 to 1, at or above which it opens.
+    /// Share of failures, 0 to 1, at or above which it opens; above 1: off.
     pub error_rate: f64,
     /// Results in the window below which the share says nothing; at most 65,536 is ever reached for certain.
     pub min_requests: u32,
@@ -29,6 +29,18 @@ pub struct BreakerPolicy {
 impl BreakerPolicy {
     /// Most probes that may be out at once.
     pub const PROBES_MAX: u32 = 31;
+
+    /// One that opens by failures in a row alone, of which it has yet to be told how many; in all else it is what a configuration
+    /// gets that says nothing.
+    pub const BY_ROW: Self = Self {
+        window_ms: 10_000,
+        error_rate: f64::INFINITY,
+        min_requests: 1,
+        consecutive: 0,
+        open_ms: 15_000,
+        probes: 1,
+        close_after: 3,
+    };
 
     fn limit(&self) -> u64 {
         u64::from(self.probes.clamp(1, Self::PROBES_MAX))

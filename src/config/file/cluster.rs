@@ -133,7 +133,7 @@ pub(in crate::config) struct BreakerFile {
     /// Attempts in the window before the share means anything, 20.
     #[schemars(range(min = 1, max = MIN_REQUESTS_MAX))]
     pub(in crate::config) min_requests: Option<Leaf<Count>>,
-    /// Failures in a row that open it whatever the share is, 50 or what the live policy says; 0 for none.
+    /// Failures in a row that open it whatever the share is, 50 or what the live policy says; 0 for never.
     #[schemars(range(max = CONSECUTIVE_MAX))]
     pub(in crate::config) consecutive: Option<Leaf<Count>>,
     /// Time it stays open before it tries again, 15s.
