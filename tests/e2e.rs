@@ -313,6 +313,8 @@ mod rollout_events;
 mod routes;
 #[path = "e2e/rust_clients.rs"]
 mod rust_clients;
+#[path = "e2e/same_endpoint.rs"]
+mod same_endpoint;
 #[path = "e2e/scrapers.rs"]
 mod scrapers;
 #[path = "e2e/secure_probes.rs"]

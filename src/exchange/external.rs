@@ -114,6 +114,7 @@ impl<'a, E: Env> Exchange<'a, E> {
                     lane: &self.adopted.lanes[external.cluster],
                     tried: &tried,
                     again: false,
+                    anew: false,
                     key: cluster.key.as_ref().and_then(|from| self.key(from)),
                     now_ns: Cell::new(self.shard.env.now_ns()),
                     may_reuse,

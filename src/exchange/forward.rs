@@ -152,7 +152,11 @@ impl<E: Env> Exchange<'_, E> {
                     continue;
                 }
                 // What the last endpoint did says more than that there is no other.
-                Err(Refused::NoneFit) => return Err(last.unwrap_or_else(|| self.none_fit(cluster))),
+                Err(Refused::NoneFit) => match last.map(|last| (last, tries.after_the_last(self, last, sending))) {
+                    Some((_, Step::After(ms, why))) => (ms, why),
+                    Some((failure, Step::GiveUp)) => return Err(failure),
+                    None => return Err(self.none_fit(cluster)),
+                },
                 Err(Refused::Other(failure)) => return Err(failure),
             };
             self.pause(pause_ms).await?;

@@ -37,6 +37,8 @@ pub(super) struct Wanted<'a> {
     pub(super) tried: &'a Tried,
     /// May those already tried be tried again?
     pub(super) again: bool,
+    /// May even those be that were not to be tried again?
+    pub(super) anew: bool,
     /// The hash of what tells this client's requests apart, if the cluster is balanced by it.
     pub(super) key: Option<u32>,
     /// Nanoseconds of the worker's clock, a millisecond old at most.

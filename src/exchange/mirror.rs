@@ -74,6 +74,7 @@ impl<E: Env> Exchange<'_, E> {
             lane: &self.adopted.lanes[mirror.cluster],
             tried: &tried,
             again: false,
+            anew: false,
             key: cluster.key.as_ref().and_then(|from| self.key(from)),
             now_ns: Cell::new(shard.env.now_ns()),
             may_reuse: true,

@@ -63,8 +63,17 @@ struct Lenience {
     resting: bool,
     /// Those that this request tried already.
     tried: bool,
+    /// Those that it was not to try again.
+    barred: bool,
     /// Those that probes or their errors took out.
     unhealthy: bool,
+}
+
+impl Lenience {
+    /// Whom the request tried, as far as that matters.
+    fn tried(self, wanted: &Wanted<'_>) -> Tried {
+        if self.barred { Tried::default() } else { *wanted.tried }
+    }
 }
 
 /// The endpoints of a cluster as a balancer looks at them.
@@ -138,6 +147,7 @@ fn find_leniently<T>(wanted: &Wanted<'_>, mut look: impl FnMut(Range<usize>, Len
     let steps = [
         (true, resting),
         (again, Lenience { tried: true, ..resting }),
+        (wanted.anew, Lenience { barred: true, ..resting }),
         (open, Lenience { unhealthy: true, ..resting }),
         (open && again, Lenience { unhealthy: true, tried: true, ..resting }),
     ];
@@ -171,8 +181,8 @@ impl<E: Env> Shard<E> {
     /// The tier that an endpoint would be picked of; `None` when none may be tried. The balancer hears nothing of it.
     pub(super) fn best_tier<'w>(&'w self, wanted: &Wanted<'w>) -> Option<Range<usize>> {
         self.find_tier(wanted, |tier, lenience| {
-            let lane = wanted.lane.borrow();
-            let choice = self.choice(wanted, tier.clone(), wanted.tried, lenience, &lane.elsewhere);
+            let (lane, tried) = (wanted.lane.borrow(), lenience.tried(wanted));
+            let choice = self.choice(wanted, tier.clone(), &tried, lenience, &lane.elsewhere);
             tier.clone().any(|at| choice.share(at) > 0).then_some(tier)
         })
     }
@@ -215,7 +225,7 @@ impl<E: Env> Shard<E> {
     fn pick_in<'w>(&'w self, wanted: &Wanted<'w>, tier: Range<usize>, lenience: Lenience) -> Option<Attempt<'w, E>> {
         let cluster = wanted.cluster;
         // With those whose one trial somebody else has just taken.
-        let mut tried = *wanted.tried;
+        let mut tried = lenience.tried(wanted);
         loop {
             let index = {
                 let lane = &mut *wanted.lane.borrow_mut();
@@ -236,7 +246,7 @@ impl<E: Env> Shard<E> {
     fn pick_this<'w>(&'w self, wanted: &Wanted<'w>, at: usize) -> Option<Attempt<'w, E>> {
         let is_fit = {
             let lane = wanted.lane.borrow();
-            let lenience = Lenience { resting: false, tried: wanted.again, unhealthy: false };
+            let lenience = Lenience { tried: wanted.again, ..Lenience::default() };
             let everywhere = 0..wanted.cluster.endpoints.len();
             self.choice(wanted, everywhere, wanted.tried, lenience, &lane.elsewhere).share(at) > 0
         };

@@ -29,6 +29,8 @@ pub(super) struct Tries<'a> {
     refusals: Cell<u32>,
     /// May endpoints that were tried be tried again?
     again: Cell<bool>,
+    /// May even those be that failed for good, where there is no other?
+    anew: Cell<bool>,
     may_reuse: Cell<bool>,
     /// The retry that a response was given up for.
     granted: Cell<Option<Step>>,
@@ -54,6 +56,7 @@ impl<'a> Tries<'a> {
             retries: Cell::new(0),
             refusals: Cell::new(0),
             again: Cell::new(false),
+            anew: Cell::new(false),
             may_reuse: Cell::new(true),
             granted: Cell::new(None),
         }
@@ -67,6 +70,7 @@ impl<'a> Tries<'a> {
             lane: self.lane,
             tried,
             again: self.again.get(),
+            anew: self.anew.get(),
             key: self.key,
             now_ns: Cell::new(now_ns),
             may_reuse: self.may_reuse.get(),
@@ -84,9 +88,10 @@ impl<'a> Tries<'a> {
         self.tried.set(tried);
     }
 
-    /// Told that the endpoint at `place` could not be reached, or died at once. It is not tried again: what refused a connection
-    /// would most likely refuse it again, and the client would wait for nothing.
+    /// Told that the endpoint at `place` could not be reached, or died at once. It is not tried again, unless the route says so and a
+    /// retry is granted: what refused a connection would most likely refuse it again, and the client would wait for nothing.
     pub(super) fn bar(&self, place: usize) {
+        self.anew.set(false);
         let mut tried = self.tried.get();
         tried.bar(place);
         self.tried.set(tried);
@@ -143,8 +148,8 @@ impl<'a> Tries<'a> {
             return Step::After(0, Retried::Reused);
         }
         let retry = &self.route.retry;
-        // A fresh connection that dies says something about its endpoint: only another one is worth a try.
-        if on == RetryOn::Reset && retry.reset && self.cluster.endpoints.len() > 1 {
+        // A fresh connection that dies says something about its endpoint: another one is worth a try.
+        if on == RetryOn::Reset && retry.reset {
             self.bar(place);
             return self.retry(exchange, Retried::Reset, sending);
         }
@@ -153,6 +158,17 @@ impl<'a> Tries<'a> {
             return self.retry(exchange, Retried::Timeout, sending);
         }
         Step::GiveUp
+    }
+
+    /// No endpoint is left to try after this failure but those that failed so, if any is.
+    pub(super) fn after_the_last<E: Env>(
+        &self,
+        exchange: &Exchange<'_, E>,
+        failure: Failure,
+        sending: &Sending,
+    ) -> Step {
+        let is_connect = failure.verdict().retry_on == RetryOn::Connect && self.route.retry.connect;
+        if is_connect && !self.anew.get() { self.retry(exchange, Retried::Connect, sending) } else { Step::GiveUp }
     }
 
     /// RFC 9113 section 8.7: what an endpoint did nothing with goes out again, whatever it is, at no cost and at once.
@@ -179,8 +195,15 @@ impl<'a> Tries<'a> {
         if made + 1 >= retry.attempts {
             return exchange.deny(NotRetried::Attempts);
         }
-        if let Some(why) = exchange.why_not_again(self.route, sending) {
+        // Without a connection nothing was sent.
+        if why != Retried::Connect
+            && let Some(why) = exchange.why_not_again(self.route, sending)
+        {
             return exchange.deny(why);
+        }
+        let is_alone = why == Retried::Connect || why == Retried::Reset && self.cluster.endpoints.len() == 1;
+        if is_alone && !retry.same_endpoint {
+            return exchange.deny(NotRetried::Endpoint);
         }
         let shard = exchange.shard;
         let pause_ms = backoff_ms(retry.backoff_ms, made, shard.rng.borrow_mut().u64());
@@ -192,6 +215,7 @@ impl<'a> Tries<'a> {
             return exchange.deny(NotRetried::Budget);
         }
         self.retries.set(made + 1);
+        self.anew.set(retry.same_endpoint);
         Step::After(pause_ms, why)
     }
 }

@@ -265,6 +265,7 @@ fn retry(retry: &config::Retry) -> Retry {
         budget: retry.budget,
         backoff_ms: ms(retry.backoff),
         any_method: retry.any_method,
+        same_endpoint: retry.same_endpoint,
     }
 }
 

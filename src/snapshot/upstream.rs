@@ -205,6 +205,8 @@ pub struct Retry {
     pub backoff_ms: u64,
     /// Also requests that are not idempotent?
     pub any_method: bool,
+    /// At an endpoint that could not be reached, or died, where there is no other?
+    pub same_endpoint: bool,
 }
 
 /// A set of server errors.

@@ -13,7 +13,7 @@ pub enum Retried {
     Status,
     /// The endpoint did nothing with it and said so.
     Refused,
-    /// No connection came about, and another endpoint is tried.
+    /// No connection came about.
     Connect,
 }
 
@@ -32,6 +32,8 @@ pub enum NotRetried {
     Deadline,
     /// The budget was used up.
     Budget,
+    /// No endpoint was left but those that failed, which are not asked again.
+    Endpoint,
 }
 
 impl Retried {
@@ -54,8 +56,8 @@ impl Retried {
 
 impl NotRetried {
     /// One of each, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::NonIdempotent, Self::Answered, Self::Body, Self::Attempts, Self::Deadline, Self::Budget];
+    pub const ALL: [Self; 7] =
+        [Self::NonIdempotent, Self::Answered, Self::Body, Self::Attempts, Self::Deadline, Self::Budget, Self::Endpoint];
 
     /// The name in metrics.
     #[must_use]
@@ -67,6 +69,7 @@ impl NotRetried {
             Self::Attempts => "attempts",
             Self::Deadline => "deadline",
             Self::Budget => "budget",
+            Self::Endpoint => "no_other_endpoint",
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) const BUILT_IN: Retry = Retry {
     budget: 0.1,
     backoff: Duration::from_millis(100),
     any_method: false,
+    same_endpoint: false,
 };
 
 pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: Option<&RetryFile>, default: &Retry) -> Retry {
@@ -35,6 +36,9 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: Option<&RetryFile>,
         budget: check.value(at.key("budget"), file.budget.as_ref()).unwrap_or(default.budget),
         backoff: check_backoff(check, at.key("backoff"), file).unwrap_or(default.backoff),
         any_method: check.value(at.key("methods"), file.methods.as_ref()).unwrap_or(default.any_method),
+        same_endpoint: check
+            .value(at.key("same_endpoint"), file.same_endpoint.as_ref())
+            .unwrap_or(default.same_endpoint),
     };
     let names_nothing = match &file.on {
         Some(leaves) => leaves.is_empty(),

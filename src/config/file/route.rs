@@ -104,6 +104,8 @@ pub(in crate::config) struct RetryFile {
     pub(in crate::config) backoff: Option<Leaf<Span>>,
     /// `idempotent` (RFC 9110 section 9.2.2) or `any`.
     pub(in crate::config) methods: Option<Leaf<RetryMethods>>,
+    /// Whether an endpoint that reset or refused the connection is asked again where there is no other, off.
+    pub(in crate::config) same_endpoint: Option<Leaf<Switch>>,
 }
 
 /// A copy of some requests for a further cluster.

@@ -156,6 +156,8 @@ pub struct Retry {
     pub backoff: Duration,
     /// Whether methods that are not idempotent (RFC 9110 section 9.2.2) are tried again too.
     pub any_method: bool,
+    /// Whether an endpoint that could not be reached, or died, is asked again where there is no other.
+    pub same_endpoint: bool,
 }
 
 /// What makes an attempt one that is tried again.

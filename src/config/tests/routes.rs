@@ -44,15 +44,18 @@ fn a_route_retries_twice_where_nothing_was_answered_unless_told() {
         budget: 0.1,
         backoff: Duration::from_millis(100),
         any_method: false,
+        same_endpoint: false,
     };
     assert_eq!(route("cluster: app").retry, default);
-    let all = "retry: { attempts: 10, on: [503, timeout, 502], budget: 0%, backoff: 0s, methods: any }";
+    let all =
+        "retry: { attempts: 10, on: [503, timeout, 502], budget: 0%, backoff: 0s, methods: any, same_endpoint: on }";
     let written = Retry {
         attempts: 10,
         on: RetryOn { connect: false, reset: false, timeout: true, statuses: vec![502, 503] },
         budget: 0.0,
         backoff: Duration::ZERO,
         any_method: true,
+        same_endpoint: true,
     };
     assert_eq!(route(&format!("cluster: app, {all}")).retry, written);
 }
