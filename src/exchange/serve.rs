@@ -103,11 +103,10 @@ impl<'a, E: Env> Exchange<'a, E> {
             return Decision::Answer(Local::Health);
         }
         let snapshot = &self.adopted.snapshot;
-        if self.listener.strict_host && !snapshot.table.knows_host(head.host()) {
-            return Decision::Answer(Local::Failed(Failure::Misdirected));
-        }
         let Some(id) = self.find_route(snapshot) else {
-            return Decision::Answer(Local::Failed(Failure::RouteNotFound));
+            let is_stranger = self.listener.strict_host && !snapshot.table.names_host(head.host());
+            let why = if is_stranger { Failure::Misdirected } else { Failure::RouteNotFound };
+            return Decision::Answer(Local::Failed(why));
         };
         self.tally.route.set(Some(id));
         self.on_routed();

@@ -45,9 +45,9 @@ impl Table {
         self.try_each(host, path, |_, _, choice| self.rules.pick(choice, predicates))
     }
 
-    /// Whether any route, of whatever path, answers for the host.
-    pub fn knows_host(&self, host: &[u8]) -> bool {
-        self.hosts.try_each(host, |_, _| Some(())).is_some()
+    /// Whether a route, of whatever path, names the host, exactly or by a wildcard: one for any host names none.
+    pub fn names_host(&self, host: &[u8]) -> bool {
+        self.hosts.try_each(host, |class, _| (!matches!(class, HostClass::Any)).then_some(())).is_some()
     }
 
     /// Whether a route of this host names exactly this path, whatever its predicates.

@@ -172,13 +172,12 @@ fn thousands_of_routes_on_one_path_are_told_apart_by_their_values() {
 }
 
 #[test]
-fn a_host_is_known_when_any_route_of_any_path_answers_for_it() {
-    let table = Table::compile(&[route("a.com /x"), route("*.b.com /x")]);
-    for (host, known) in [("a.com", true), ("x.y.b.com", true), ("b.com", false), ("x.a.com", false), ("", false)] {
-        assert_eq!(table.knows_host(host.as_bytes()), known, "{host}");
+fn a_host_is_named_by_a_route_of_any_path_but_not_by_one_for_any_host() {
+    let table = Table::compile(&[route("a.com /x"), route("*.b.com /x"), route("* /x")]);
+    for (host, named) in [("a.com", true), ("x.y.b.com", true), ("b.com", false), ("x.a.com", false), ("", false)] {
+        assert_eq!(table.names_host(host.as_bytes()), named, "{host}");
     }
-    assert!(Table::compile(&[route("* /x")]).knows_host(b"whatever"));
-    assert!(!Table::compile(&[]).knows_host(b"whatever"));
+    assert!(!Table::compile(&[]).names_host(b"whatever"));
 }
 
 #[test]

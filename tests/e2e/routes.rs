@@ -59,7 +59,8 @@ fn what_no_route_takes_is_404_and_a_foreign_host_421(io: Io) {
     gateway.waits_for("gateway_rejected_requests_total{reason=\"route_not_found\"}", 2.0);
     gateway.stop();
 
-    let gateway = plan.listener("strict_host: true").start();
+    let robots = "name: robots, match: { path: /robots.txt }, respond: { status: 200, body: robots }";
+    let gateway = plan.listener("strict_host: true").route(robots).start();
     let mut client = gateway.client();
     client.sends("GET /x HTTP/1.1\r\nHost: b.example\r\n\r\n");
     assert_eq!(client.expects(421).reason(), "misdirected");
@@ -101,6 +102,10 @@ fn a_prefix_is_rewritten_and_host_is_chosen(io: Io) {
         let text = format!("{} {}", request.start, request.field("host").expect("a host"));
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
     });
+    for host in ["a.example", "b.example"] {
+        client.sends(format!("GET /robots.txt HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.expects(200).text(), "robots", "{host}");
+    }
     let gateway = Plan::bare(io)
         .cluster("app", &[origin.address()])
         .route("name: strip, match: { path: /strip/* }, cluster: app, rewrite: { prefix: / }")

@@ -109,10 +109,6 @@ impl Decider {
         if self.add_by_listener(&mut all, Verdict::Health, asks_for_health) {
             return all;
         }
-        let is_stranger = |listener: &Listener| listener.strict_host && !self.table.knows_host(host);
-        if self.add_by_listener(&mut all, Verdict::Refused(Refusal::Misdirected), is_stranger) {
-            return all;
-        }
         let mut found = Vec::with_capacity(1);
         if request.method == "OPTIONS" {
             // Of a preflight the route that scripts may share, of whatever method it asks for.
@@ -125,7 +121,8 @@ impl Decider {
                 self.add_on_route(&mut all, *id, request);
             }
         }
-        if !is_sure {
+        let is_stranger = |listener: &Listener| listener.strict_host && !self.table.names_host(host);
+        if !is_sure && !self.add_by_listener(&mut all, Verdict::Refused(Refusal::Misdirected), is_stranger) {
             all.push(Decision { route: None, verdict: Verdict::Refused(Refusal::NotFound) });
         }
         all
