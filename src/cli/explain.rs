@@ -2,8 +2,14 @@
 
 use super::{ConfigFile, Error, load, say};
 use crate::config::{Action, Config};
+use crate::http1::{HeadError, HeadLimits, Progress, RequestHead};
+use crate::limits;
 use crate::routing::{Outcome, Predicates, Step, Table};
 use crate::snapshot::route_spec;
+
+/// What is asked about meets no bounds but those that hold for every listener.
+const WIDEST: HeadLimits =
+    HeadLimits { bytes: limits::HEADER_BYTES_MAX, count: limits::HEADER_COUNT_MAX, line: limits::REQUEST_LINE_BYTES };
 
 /// Answers from the file alone, nothing is sent.
 #[derive(Debug, clap::Args)]
@@ -21,7 +27,7 @@ pub(super) struct Explain {
 
 impl Explain {
     pub(super) fn run(self) -> Result<(), Error> {
-        let request = Asked::parse(&self.method, &self.url, &self.headers).map_err(Error::Usage)?;
+        let request = written(&self.method, &self.url, &self.headers).map_err(Error::Usage)?;
         let loaded = load(&self.file.path)?;
         for line in explain(&loaded.config, &request) {
             say(line);
@@ -30,76 +36,71 @@ impl Explain {
     }
 }
 
-/// The request asked about.
-#[derive(Debug, PartialEq, Eq)]
-struct Asked {
-    method: String,
-    host: String,
-    path: String,
-    query: Option<String>,
-    headers: Vec<(String, String)>,
-}
-
-impl Asked {
-    fn parse(method: &str, url: &str, headers: &[String]) -> Result<Self, String> {
-        let headers = headers.iter().map(|header| parse_header(header)).collect::<Result<Vec<_>, _>>()?;
-        let url = url.split_once('#').map_or(url, |(url, _)| url);
-        let (authority, target) = match url.split_once("://") {
-            Some((_, rest)) => rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at)),
-            None if url.starts_with('/') || url == "*" => ("", url),
-            None => return Err(format!("`{url}` is neither a URL with a scheme nor a path that begins with /")),
-        };
-        let field = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_str());
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (target, None),
-        };
-        Ok(Self {
-            method: method.to_owned(),
-            host: host_of(if authority.is_empty() { field.unwrap_or_default() } else { authority }),
-            path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
-            query,
-            headers,
-        })
-    }
-}
-
-fn parse_header(header: &str) -> Result<(String, String), String> {
-    let (name, value) = header.split_once(':').ok_or_else(|| format!("`{header}` is not a field `name: value`"))?;
-    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-}
-
-/// The host of an authority as routes are matched by: lower case, without user, port and final dot.
-fn host_of(authority: &str) -> String {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = match host.rfind(']') {
-        Some(end) => &host[..=end],
-        None => host.split_once(':').map_or(host, |(host, _)| host),
+/// The head of the request asked about, as a client would send it.
+fn written(method: &str, url: &str, headers: &[String]) -> Result<Vec<u8>, String> {
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let (authority, target) = match url.split_once("://") {
+        Some((_, rest)) => rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at)),
+        None if url.starts_with('/') || url == "*" => ("", url),
+        None => return Err(format!("`{url}` is neither a URL with a scheme nor a path that begins with /")),
     };
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let root = if target.starts_with('?') || target.is_empty() { "/" } else { "" };
+    let mut fields = if host.is_empty() { String::new() } else { format!("Host: {host}\r\n") };
+    for header in headers {
+        let (name, value) = header.split_once(':').ok_or_else(|| format!("`{header}` is not a field `name: value`"))?;
+        let (name, value) = (name.trim(), value.trim());
+        if host.is_empty() || !name.eq_ignore_ascii_case("host") {
+            fields += &format!("{name}: {value}\r\n");
+        }
+    }
+    // RFC 9112 section 3.2: only a request of HTTP/1.0 may name no host.
+    let names_host = fields.to_ascii_lowercase().lines().any(|line| line.starts_with("host:"));
+    let version = if names_host { "HTTP/1.1" } else { "HTTP/1.0" };
+    Ok(format!("{method} {root}{target} {version}\r\n{fields}\r\n").into_bytes())
 }
 
-impl Predicates for Asked {
+/// The request as the routing table looks at it.
+struct Asked<'a> {
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+}
+
+impl Predicates for Asked<'_> {
     fn method(&self) -> &[u8] {
-        self.method.as_bytes()
+        self.head.method_name(self.bytes)
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes())
+        self.head.field(self.bytes, name)
     }
 
     fn query(&self) -> Option<&[u8]> {
-        self.query.as_deref().map(str::as_bytes)
+        self.head.query(self.bytes)
     }
 }
 
 /// The answer, line by line.
-fn explain(config: &Config, request: &Asked) -> Vec<String> {
+fn explain(config: &Config, request: &[u8]) -> Vec<String> {
+    let mut head = RequestHead::new();
+    let parsed = head.parse(request, &WIDEST);
+    if let Err(refused) = parsed.and_then(|progress| match progress {
+        Progress::Complete => Ok(()),
+        Progress::Partial => Err(HeadError::HeadTooLarge),
+    }) {
+        return vec![format!("no route: answered with {}, because it is no request: {refused}", refused.status())];
+    }
+    let asked = Asked { head: &head, bytes: request };
     let specs: Vec<_> = config.routes.iter().map(route_spec).collect();
-    let steps = Table::compile(&specs).explain(request.host.as_bytes(), request.path.as_bytes(), request);
+    let table = Table::compile(&specs);
+    let steps = table.explain(head.host(), head.path(request), &asked);
+    let is_strict = config.listeners.iter().any(|listener| listener.strict_host);
     let name = |step: &Step| config.routes[step.route.0 as usize].name.as_str();
     let mut lines = vec![match steps.iter().find(|step| step.outcome == Outcome::Taken) {
         Some(taken) => format!("route `{}`: {}", name(taken), action(config, taken.route.0 as usize)),
+        None if is_strict && !table.names_host(head.host()) => {
+            "no route: answered with 421, and by listeners without `strict_host` with 404".to_owned()
+        }
         None => "no route: answered with 404 `route not found`".to_owned(),
     }];
     for step in &steps {
@@ -149,6 +150,9 @@ routes:
   - name: orders
     match: { host: api.example.com, path: /orders/*, methods: [GET] }
     cluster: app
+  - name: ops
+    match: { path: '/%7Eops/*' }
+    cluster: app
   - name: robots
     match: { path: /robots.txt }
     respond: { status: 200, body: none }
@@ -156,7 +160,7 @@ routes:
 
     fn answer(method: &str, url: &str, headers: &[&str]) -> Vec<String> {
         let headers: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
-        explain(&of_text(GATEWAY), &Asked::parse(method, url, &headers).unwrap())
+        explain(&of_text(GATEWAY), &written(method, url, &headers).unwrap())
     }
 
     #[test]
@@ -174,13 +178,43 @@ routes:
         assert!(lines[1].starts_with("  refused   `orders` (") && lines[1].contains("POST"), "{lines:?}");
     }
 
+    /// It is looked up as the gateway does it, and so is the path of its route.
+    #[test]
+    fn a_request_has_its_normal_form() {
+        for url in ["/%7eops/x", "/%7Eops/x", "/~ops/x", "/a/../~ops/./x", "http://h?x", "http://h"] {
+            let named = if url.starts_with('/') { "route `ops`" } else { "no route" };
+            assert!(answer("GET", url, &[])[0].starts_with(named), "{url}");
+        }
+        assert!(answer("GET", "/robots%2Etxt", &[])[0].starts_with("route `robots`"));
+        let refused = answer("GET", "/a/..%2fb", &[]);
+        assert!(refused[0].starts_with("no route: answered with 400, ") && refused.len() == 1, "{refused:?}");
+    }
+
+    #[test]
+    fn a_host_that_no_route_names_may_be_refused_as_such() {
+        let strict = of_text(&GATEWAY.replace("127.0.0.1:8080", "127.0.0.1:8080, strict_host: on"));
+        for (url, said) in [
+            ("http://b.example/", "no route: answered with 421"),
+            ("http://api.example.com/", "no route: answered with 404"),
+            ("http://b.example/robots.txt", "route `robots`"),
+        ] {
+            let lines = explain(&strict, &written("GET", url, &[]).unwrap());
+            assert!(lines[0].starts_with(said), "{lines:?}");
+        }
+    }
+
     #[test]
     fn urls_and_fields_are_taken_apart() {
-        let asked = Asked::parse("GET", "http://u@[::1]:80?a=b#c", &["X-Api: 2".to_owned()]).unwrap();
-        assert_eq!((asked.host.as_str(), asked.path.as_str(), asked.query.as_deref()), ("[::1]", "/", Some("a=b")));
-        assert_eq!(asked.header("x-api"), Some(b"2".as_slice()));
-        assert!(Asked::parse("GET", "example.com", &[]).is_err());
-        assert!(Asked::parse("GET", "/", &["nonsense".to_owned()]).is_err());
-        assert_eq!(host_of("Example.COM.:8080"), "example.com");
+        let written = |url: &str, header: &str| written("GET", url, &[header.to_owned()]);
+        let text = |url, header| String::from_utf8(written(url, header).unwrap()).unwrap();
+        assert_eq!(
+            text("http://u@[::1]:80?a=b#c", "X-Api: 2"),
+            "GET /?a=b HTTP/1.1\r\nHost: [::1]:80\r\nX-Api: 2\r\n\r\n"
+        );
+        assert_eq!(text("https://a.example/x", "Host: b"), "GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        assert_eq!(text("/x", "host : b"), "GET /x HTTP/1.1\r\nhost: b\r\n\r\n");
+        assert_eq!(text("/x", "X-Host: b"), "GET /x HTTP/1.0\r\nX-Host: b\r\n\r\n");
+        assert!(written("example.com", "X-Api: 2").is_err());
+        assert!(written("/", "nonsense").is_err());
     }
 }

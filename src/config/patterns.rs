@@ -7,6 +7,7 @@ use super::addresses::{is_host_name, port_number};
 use super::leaf::{Kind, Refusal};
 use super::model::{HostMatch, PathMatch};
 use super::units::Text;
+use crate::http1::normalise_path;
 use crate::policy::Origin;
 
 /// A host: exact, `*.example.com`, or `*`.
@@ -66,10 +67,22 @@ fn check_path(path: &str) -> Result<(), Refusal> {
     if escapes.any(|digits| digits < 2) {
         return Err(Refusal::new("`%` is not followed by two hexadecimal digits"));
     }
-    if path.split('/').any(|segment| segment == "." || segment == "..") {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".");
+    if plain.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(Refusal::new("`.` and `..` segments are resolved before routing and never match"));
     }
     Ok(())
+}
+
+/// A path in the form that those of requests are compared in, so that what is written matches what it means.
+fn normal_path(path: &str) -> Result<String, Refusal> {
+    check_path(path)?;
+    let mut normal = Vec::new();
+    match normalise_path(path.as_bytes(), &mut normal) {
+        Ok(false) => Ok(path.to_owned()),
+        Ok(true) => Ok(String::from_utf8(normal).expect("of ASCII comes ASCII")),
+        Err(why) => Err(Refusal::new("requests for such a path are refused").hint(why.explain())),
+    }
 }
 
 /// The path of a route: exact, or a prefix that ends with `/*`.
@@ -82,7 +95,7 @@ impl Kind for PathPattern {
 
     fn text(text: &str) -> Result<PathMatch, Refusal> {
         let prefix = text.strip_suffix('*').filter(|prefix| prefix.ends_with('/'));
-        check_path(prefix.unwrap_or(text))?;
+        let normal = normal_path(prefix.unwrap_or(text))?;
         if prefix.unwrap_or(text).contains('*') {
             let refusal = Refusal::new("`*` is only understood as the whole last segment");
             let trimmed = text.trim_end_matches(['*', '/']);
@@ -92,10 +105,7 @@ impl Kind for PathPattern {
                 refusal.hint(format!("did you mean `{trimmed}/*`?"))
             });
         }
-        Ok(match prefix {
-            Some(prefix) => PathMatch::Prefix(prefix.to_owned()),
-            None => PathMatch::Exact(text.to_owned()),
-        })
+        Ok(if prefix.is_some() { PathMatch::Prefix(normal) } else { PathMatch::Exact(normal) })
     }
 }
 
@@ -107,11 +117,10 @@ impl Kind for HealthPath {
     const EXPECTED: &'static str = "a path such as `/health`, or `off`";
 
     fn text(text: &str) -> Result<String, Refusal> {
-        check_path(text)?;
         if text.contains('*') {
             return Err(Refusal::new("the health path is one path, without `*`"));
         }
-        Ok(text.to_owned())
+        normal_path(text)
     }
 }
 
@@ -471,6 +480,19 @@ mod tests {
         }
         let hint = PathPattern::text("/orders*").err().and_then(|refusal| refusal.hint);
         assert_eq!(hint.as_deref(), Some("did you mean `/orders/*`?"));
+    }
+
+    /// RFC 3986 section 6.2.2: requests are compared in this form.
+    #[test]
+    fn a_path_is_taken_in_its_normal_form() {
+        assert_eq!(PathPattern::text("/%7Eops/%61/*"), Ok(PathMatch::Prefix("/~ops/a/".to_owned())));
+        assert_eq!(PathPattern::text("/a%2fb/caf%c3%a9"), Ok(PathMatch::Exact("/a%2Fb/caf%C3%A9".to_owned())));
+        assert_eq!(HealthPath::text("/%68ealth"), Ok("/health".to_owned()));
+        for never in ["/a/%2e%2E/b", "/%2e/*", "/a\\b", "/a/..%2fb", "/..;/b", "/%00"] {
+            assert!(PathPattern::text(never).is_err() && HealthPath::text(never).is_err(), "{never}");
+        }
+        let why = PathPattern::text("/%00").err().and_then(|refusal| refusal.hint);
+        assert_eq!(why.as_deref(), Some("The path holds an encoded zero byte."));
     }
 
     #[test]

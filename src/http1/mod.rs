@@ -49,6 +49,7 @@ pub use fields::{Field, FieldKind, is_value as is_field_value};
 pub use framing::BodyLength;
 pub use grpc::{GRPC, grpc_message, is_grpc, parse_grpc_status, parse_grpc_timeout};
 pub use method::{Method, Version};
+pub use path::normalise as normalise_path;
 pub use request::{RequestHead, via_names};
 pub use response::ResponseHead;
 pub use span::Span;

@@ -43,7 +43,7 @@ pub(super) fn check_query(query: &[u8]) -> Result<(), HeadError> {
 /// Errors: `InvalidTarget` (also for a raw backslash), `InvalidPathEscape`, `NulInPath`, and
 /// `AmbiguousDotSegment` for what an upstream that decodes more or cuts parameters off would take for a dot segment.
 #[inline]
-pub(super) fn normalise(path: &[u8], out: &mut Vec<u8>) -> Result<bool, HeadError> {
+pub fn normalise(path: &[u8], out: &mut Vec<u8>) -> Result<bool, HeadError> {
     let classes = classes(path);
     if classes == 0 {
         return Ok(false);

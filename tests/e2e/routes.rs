@@ -45,7 +45,45 @@ fn the_most_specific_route_wins(io: Io) {
     gateway.stop();
 }
 
-/// C4: no route is a 404 with these words; a host that no route names is a 421 where that is asked for.
+/// C1, and RFC 3986 section 6.2.2: a route means a path, not one way to write it; so does `explain`.
+fn a_path_is_the_same_however_it_is_escaped(io: Io) {
+    let origin = Origin::echo();
+    let plan = Plan::to(io, &[origin.address()])
+        .listener("health_path: '/ali%76e%2fnow'")
+        .route("name: ops, match: { path: '/%7Eops/*' }, respond: { status: 403, body: ops }")
+        .route("name: slash, match: { path: '/a%2fb' }, respond: { status: 403, body: slash }")
+        .route("name: coffee, match: { path: '/caf%c3%a9' }, respond: { status: 403, body: coffee }")
+        .route("name: old, match: { path: '/%6Fld/*' }, cluster: app, rewrite: { prefix: /new }");
+    let file = super::folder::Folder::new();
+    let path = file.write("gateway.yaml", plan.yaml());
+    let gateway = plan.start();
+    let mut client = gateway.client();
+    for (path_asked, route) in [
+        ("/~ops/x", "ops"),
+        ("/%7eops/x", "ops"),
+        ("/%7Eops", "ops"),
+        ("/a%2fb", "slash"),
+        ("/a%2Fb", "slash"),
+        ("/caf%c3%A9", "coffee"),
+    ] {
+        client.asks(path_asked);
+        assert_eq!(client.expects(403).text(), route, "{path_asked}");
+        let output =
+            super::process::binary().args(["explain", "GET", path_asked, "-c"]).arg(&path).output().expect("a child");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.starts_with(&format!("route `{route}`")), "{path_asked}: {said}");
+    }
+    client.asks("/a/b");
+    assert_eq!(client.expects(200).text(), "GET /a/b HTTP/1.1");
+    client.asks("/old/%6f");
+    assert_eq!(client.expects(200).text(), "GET /new/o HTTP/1.1");
+    client.asks("/alive%2Fnow");
+    assert_eq!(super::gateway::json(client.expects(200).text())["status"], "ok");
+    gateway.stop();
+}
+
+/// C4: no route is a 404 with these words; of a host that no route names it is a 421 where that is asked for, but a route for
+/// any host takes what it matches.
 fn what_no_route_takes_is_404_and_a_foreign_host_421(io: Io) {
     let plan = Plan::bare(io).route("name: a, match: { host: a.example, path: /x }, respond: { status: 200, body: a }");
     let gateway = plan.start();
@@ -64,6 +102,10 @@ fn what_no_route_takes_is_404_and_a_foreign_host_421(io: Io) {
     let mut client = gateway.client();
     client.sends("GET /x HTTP/1.1\r\nHost: b.example\r\n\r\n");
     assert_eq!(client.expects(421).reason(), "misdirected");
+    for host in ["a.example", "b.example"] {
+        client.sends(format!("GET /robots.txt HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(client.expects(200).text(), "robots", "{host}");
+    }
     client.asks("/y");
     client.expects(404);
     client.asks("/x");
@@ -102,10 +144,6 @@ fn a_prefix_is_rewritten_and_host_is_chosen(io: Io) {
         let text = format!("{} {}", request.start, request.field("host").expect("a host"));
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
     });
-    for host in ["a.example", "b.example"] {
-        client.sends(format!("GET /robots.txt HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        assert_eq!(client.expects(200).text(), "robots", "{host}");
-    }
     let gateway = Plan::bare(io)
         .cluster("app", &[origin.address()])
         .route("name: strip, match: { path: /strip/* }, cluster: app, rewrite: { prefix: / }")
@@ -220,6 +258,7 @@ fn reasons_are_told_only_when_asked_for(io: Io) {
 
 on_both_drivers![
     the_most_specific_route_wins,
+    a_path_is_the_same_however_it_is_escaped,
     what_no_route_takes_is_404_and_a_foreign_host_421,
     redirects_and_fixed_responses_are_the_gateways_own,
     a_prefix_is_rewritten_and_host_is_chosen,
