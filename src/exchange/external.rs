@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::io::Write as _;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::answer::RESPONSE_LIMITS;
-use super::failure::{Failure, Unproven};
+use super::failure::{Failure, Fault, Unproven};
 use super::held::Exchange;
 use super::lease::{Refused, Wanted};
 use super::local::Local;
@@ -60,7 +61,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         }
         self.shard.counters.auth_asked.add(1);
         // In a box, because most requests ask nobody.
-        let answer = Box::pin(self.service_says(external)).await;
+        let answer = Box::pin(self.service_says(external)).await.map_err(Local::Failed)?;
         // What is told of the connection is that to the endpoint, and what it takes begins now.
         self.tally.reused.set(false);
         self.tally.connect_ns.set(0);
@@ -100,9 +101,9 @@ impl<'a, E: Env> Exchange<'a, E> {
     }
 
     /// Asks until there is an answer: another endpoint where no connection comes about, and once more where a kept one turns
-    /// out dead.
-    async fn service_says(&self, external: &External) -> Answer {
-        let Some(route) = self.route() else { return Answer::Fails };
+    /// out dead. An error says that the client is gone.
+    async fn service_says(&self, external: &External) -> Result<Answer, Failure> {
+        let Some(route) = self.route() else { return Ok(Answer::Fails) };
         let cluster = &self.adopted.snapshot.clusters[external.cluster];
         let due_ms = self.shard.alarms.now_ms() + external.rules.timeout_ms;
         let (mut tried, mut may_reuse) = (Tried::default(), true);
@@ -123,24 +124,34 @@ impl<'a, E: Env> Exchange<'a, E> {
                 match self.open(&wanted).await {
                     Ok((attempt, upstream)) => {
                         let is_reused = upstream.reused;
-                        match self.ask_endpoint(external, &attempt, upstream, due_ms).await {
-                            Ok(answer) => return answer,
+                        let said = {
+                            let mut asking = pin!(self.ask_endpoint(external, &attempt, upstream, due_ms));
+                            self.watching(asking.as_mut()).await?
+                        };
+                        match said {
+                            Ok(answer) => return Ok(answer),
                             Err(Silent::Dead) if is_reused => {
                                 may_reuse = false;
                                 None
                             }
                             Err(Silent::Dead | Silent::Failed) => {
                                 attempt.on_failed();
-                                return Answer::Fails;
+                                return Ok(Answer::Fails);
                             }
                         }
                     }
-                    Err(Refused::Connect(attempt, _)) => {
+                    Err(Refused::Connect(_, failure) | Refused::Other(failure))
+                        if failure.verdict().fault == Fault::Client =>
+                    {
+                        return Err(failure);
+                    }
+                    // What this gateway lacked says nothing against the service.
+                    Err(Refused::Connect(attempt, failure)) if failure.verdict().fault == Fault::Upstream => {
                         attempt.on_failed();
                         attempt.rest_for(limits::CONNECT_REST_MS);
                         Some(attempt.index)
                     }
-                    Err(Refused::NoneFit | Refused::Other(_)) => return Answer::Fails,
+                    Err(Refused::NoneFit | Refused::Connect(..) | Refused::Other(_)) => return Ok(Answer::Fails),
                 }
             };
             if let Some(index) = unreachable {
@@ -150,7 +161,7 @@ impl<'a, E: Env> Exchange<'a, E> {
                 break;
             }
         }
-        Answer::Fails
+        Ok(Answer::Fails)
     }
 
     /// One question on one connection, which goes back to its pool if its exchange was complete.

@@ -66,7 +66,7 @@ impl<E: Env> Exchange<'_, E> {
 
     /// The response is out, in part at least, and cannot be completed: its framing shows that, or a reset does
     /// (RFC 9112 section 8).
-    fn cut_off(&self, failure: Failure) -> Served {
+    pub(super) fn cut_off(&self, failure: Failure) -> Served {
         self.on_failure(failure);
         let is_client = failure.verdict().fault == Fault::Client;
         let next = if is_client || self.tally.open_ended.get() { Next::Reset } else { Next::Cut };

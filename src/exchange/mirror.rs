@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::adopted::Adopted;
 use super::answer::RESPONSE_LIMITS;
+use super::failure::Fault;
 use super::held::{Exchange, Sending};
 use super::lease::{Patience, Wanted};
 use super::pick::{Attempt, Tried};
@@ -149,8 +150,11 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, copy: Copy<E>, scratch: &mut Scratch
             let patience = Patience { own_ms: connect_ms, shared_ms: connect_ms };
             match shard.connect(&attempt, credit, words, &scratch.alarm, patience).await {
                 Ok((upstream, _)) => upstream,
-                Err(_) => {
-                    attempt.on_failed();
+                Err(failure) => {
+                    // What this gateway lacked says nothing against the endpoint.
+                    if failure.verdict().fault == Fault::Upstream {
+                        attempt.on_failed();
+                    }
                     return false;
                 }
             }

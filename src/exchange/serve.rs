@@ -64,6 +64,8 @@ pub(super) async fn serve_exchange<E: Env>(
         permit: Cell::default(),
     };
     let served = match exchange.decide().await {
+        // A client that left is told nothing.
+        Decision::Answer(Local::Failed(failure)) if failure.verdict().status == 499 => exchange.cut_off(failure),
         Decision::Answer(local) => exchange.answer_locally(&local, exchange.whole_body()).await,
         Decision::Forward(route, cluster) => exchange.forward(route, cluster, response, upload, download).await,
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::client::Client;
 use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::h2_client::H2Client;
@@ -193,6 +194,64 @@ fn another_endpoint_of_the_service_is_asked(io: Io) {
     gateway.stop();
 }
 
+/// A client that leaves, while a connection to the service comes about, in its queue or before its answer, ends there, and
+/// nothing of it is held against the service.
+fn a_client_that_leaves_says_nothing_against_the_service(io: Io) {
+    let (origin, slow) = (Origin::answering(fields), Endpoint::listens());
+    let (deaf, _held) = Endpoint::deaf();
+    let breaker = "breaker: { consecutive: 1, open_for: 60s }";
+    let asks = |name| format!("{name}: {{ external_auth: {{ cluster: {name}, timeout: 9s }} }}");
+    let route = |name| format!("name: {name}, match: {{ path: /{name}/* }}, cluster: app, policies: [{name}]");
+    let gateway = Plan::bare(io)
+        .timeouts("connect: 20s")
+        .cluster("app", &[origin.address()])
+        .cluster_with("deaf", &[deaf.address()], breaker)
+        .cluster_with(
+            "slow",
+            &[slow.address()],
+            &format!("{breaker}, max_connections: 1, queue: {{ max: 9, timeout: 9s }}"),
+        )
+        .policies(&asks("deaf"))
+        .policies(&asks("slow"))
+        .route(&route("deaf"))
+        .route(&route("slow"))
+        .start();
+    let joins = |path: &str, active| {
+        let mut client = gateway.client();
+        client.asks(path);
+        gateway.waits_for("http_requests_active", active);
+        client
+    };
+    let leaves = |client: Client, path: &str| {
+        let began_ms = now_ms();
+        client.resets();
+        let line = gateway.log_of(path);
+        assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"client_abort".into()), "{line}");
+        assert!(now_ms() - began_ms < 2_000, "{path}: {} ms", now_ms() - began_ms);
+    };
+    leaves(joins("/deaf/connects", 1.0), "/deaf/connects");
+    let asked = joins("/slow/asked", 1.0);
+    let mut question = slow.accepts();
+    question.expects("GET /");
+    let waits = joins("/slow/waits", 2.0);
+    until_true("it waits for a connection", || gateway.cluster("slow")["waiting"] == 1);
+    leaves(waits, "/slow/waits");
+    leaves(asked, "/slow/asked");
+    question.reads_to_end();
+    let mut client = joins("/slow/stays", 1.0);
+    let mut question = slow.accepts();
+    question.expects("GET /");
+    question.replies(reply("200 OK", "", ""));
+    client.expects(200);
+    for (cluster, address) in [("deaf", deaf.address()), ("slow", slow.address())] {
+        let breaker = format!("circuit_breaker_state{{cluster=\"{cluster}\",endpoint=\"{address}\"}}");
+        assert_eq!(gateway.metric(&breaker), 0.0, "{cluster}");
+    }
+    gateway.waits_for("client_aborts_total", 3.0);
+    assert_eq!(gateway.metric("external_auth_failures_total"), 0.0);
+    gateway.stop();
+}
+
 /// What lets pass is remembered by the fields of the key, for its time and by the policy as it is; what refuses is not.
 fn who_may_pass_is_remembered(io: Io) {
     let (sender, _told) = channel();
@@ -250,6 +309,7 @@ on_both_drivers![
     what_the_service_refuses_is_told_in_its_words,
     without_an_answer_the_policy_decides,
     another_endpoint_of_the_service_is_asked,
+    a_client_that_leaves_says_nothing_against_the_service,
     who_may_pass_is_remembered,
     what_is_remembered_is_asked_anew_after_its_time,
 ];
