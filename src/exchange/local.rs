@@ -159,6 +159,8 @@ impl<E: Env> Exchange<'_, E> {
         for piece in pieces {
             match piece {
                 Piece::Text(text) => location.extend_from_slice(text),
+                // RFC 9112 section 3.2.4: who asks about the server as a whole named no path.
+                Piece::Path if self.head.path(self.bytes) == b"*" => {}
                 Piece::Path => location.extend_from_slice(self.head.path(self.bytes)),
                 Piece::Query => {
                     if let Some(query) = self.head.query(self.bytes) {

@@ -157,8 +157,9 @@ impl<E: Env> Exchange<'_, E> {
         out: &mut Vec<u8>,
     ) {
         let path = self.head.path(self.bytes);
-        // A buffer of the pool, because a warm request allocates nothing.
-        let rewritten = route.rewrite.as_ref().map(|rewrite| {
+        // A buffer of the pool, because a warm request allocates nothing. RFC 9112 section 3.2.4: what asks about the server as
+        // a whole goes on so, and has no prefix.
+        let rewritten = route.rewrite.as_ref().filter(|_| path != b"*").map(|rewrite| {
             let mut rewritten = self.shard.buffers.lend();
             rewritten.extend(&rewrite.prefix);
             rewritten.extend(path.get(rewrite.strip..).unwrap_or_default());

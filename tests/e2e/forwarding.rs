@@ -205,7 +205,25 @@ fn an_absolute_target_names_the_host(io: Io) {
     dialogue.gateway.stop();
 }
 
-/// B12: the endpoint is told what is left of the request's time, whatever the client says.
+/// Item 11, RFC 9112 section 3.2.4: `*` names no path, so that there is none to rewrite or to redirect to.
+fn options_of_the_server_goes_on_as_such(io: Io) {
+    let mut dialogue = Dialogue::of(|endpoint| {
+        Plan::bare(io)
+            .cluster("app", &[endpoint.address()])
+            .route("name: moved, match: { host: moved.example }, redirect: { to: 'https://docs.example{path}', status: 308 }")
+            .route("name: all, match: { path: /* }, cluster: app, rewrite: { prefix: /v2 }")
+    });
+    let seen = dialogue.sees("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(seen.start, "OPTIONS * HTTP/1.1");
+    let seen = dialogue.sees("OPTIONS /x HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert_eq!(seen.start, "OPTIONS /v2/x HTTP/1.1");
+    dialogue.client.sends("OPTIONS * HTTP/1.1\r\nHost: moved.example\r\n\r\n");
+    assert_eq!(dialogue.client.expects(308).field("location"), Some("https://docs.example"));
+    dialogue.gateway.stop();
+}
+
+/// B12: the endpoint is told what is left of the request's time, or of that for the head of its answer where that is less,
+/// whatever the client says.
 fn the_endpoint_is_told_its_deadline(io: Io) {
     let mut dialogue = Dialogue::of(|endpoint| {
         Plan::bare(io).cluster("app", &[endpoint.address()]).route(
@@ -361,3 +379,4 @@ on_both_drivers![
     an_endpoint_that_leaves_an_expectation_unanswered_times_out,
     te_is_said_anew_with_its_connection_option,
 ];
+    options_of_the_server_goes_on_as_such,
