@@ -170,7 +170,8 @@ impl<E: Env> Exchange<'_, E> {
         });
         let path = rewritten.as_ref().map_or(path, Buffer::filled);
         let now_ms = self.shard.alarms.now_ms();
-        let left_ms = sending.due_ms.get().saturating_sub(now_ms).max(1);
+        // Both bound the head of the answer, so the endpoint is told of the nearer one.
+        let left_ms = sending.due_ms.get().saturating_sub(now_ms).min(route.timeouts.response_header_ms).max(1);
         let how = RequestOut {
             path,
             query: self.head.query(self.bytes),

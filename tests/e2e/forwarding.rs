@@ -226,13 +226,21 @@ fn options_of_the_server_goes_on_as_such(io: Io) {
 /// whatever the client says.
 fn the_endpoint_is_told_its_deadline(io: Io) {
     let mut dialogue = Dialogue::of(|endpoint| {
-        Plan::bare(io).cluster("app", &[endpoint.address()]).route(
-            "name: timed, match: { path: /* }, cluster: app, timeouts: { request: 2s }, deadline_header: X-Request-Timeout-Ms",
-        )
+        let timed = |path: &str, timeouts: &str| {
+            format!(
+                "name: of{path}, match: {{ path: /{path} }}, cluster: app, timeouts: {{ {timeouts} }}, deadline_header: X-Request-Timeout-Ms"
+            )
+        };
+        Plan::bare(io)
+            .cluster("app", &[endpoint.address()])
+            .route(&timed("whole", "request: 2s"))
+            .route(&timed("head", "request: 20s, response_header: 1s"))
     });
-    let seen = dialogue.sees("GET / HTTP/1.1\r\nHost: a\r\nx-request-timeout-ms: 999999\r\n\r\n");
-    let left: u64 = seen.field("x-request-timeout-ms").expect("the field").parse().expect("milliseconds");
-    assert!((1..=2000).contains(&left), "{left}");
+    for (path, most) in [("whole", 2000), ("head", 1000)] {
+        let seen = dialogue.sees(format!("GET /{path} HTTP/1.1\r\nHost: a\r\nx-request-timeout-ms: 999999\r\n\r\n"));
+        let left: u64 = seen.field("x-request-timeout-ms").expect("the field").parse().expect("milliseconds");
+        assert!((1..=most).contains(&left), "{path}: {left}");
+    }
     dialogue.gateway.stop();
 }
 
@@ -371,6 +379,7 @@ on_both_drivers![
     a_trusted_proxy_of_ipv4_is_one_also_on_a_listener_of_ipv6,
     request_ids_are_kept_or_minted,
     an_absolute_target_names_the_host,
+    options_of_the_server_goes_on_as_such,
     the_endpoint_is_told_its_deadline,
     the_target_goes_on_in_the_form_that_was_matched,
     trace_and_connect_are_refused,
@@ -379,4 +388,3 @@ on_both_drivers![
     an_endpoint_that_leaves_an_expectation_unanswered_times_out,
     te_is_said_anew_with_its_connection_option,
 ];
-    options_of_the_server_goes_on_as_such,
