@@ -20,6 +20,12 @@ use pki::{Authority, Pair};
 /// The time of every report: 10 November 2025.
 const NOW_UNIX_S: u64 = 1_762_732_800;
 
+/// A file of API keys, and a token for operators.
+const TEXTS: [(&str, &str); 2] = [
+    ("keys.yaml", "partner: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n"),
+    ("/run/secrets/admin-token", "c4n4ry-of-the-admin-token\n"),
+];
+
 /// Files of certificates and keys, made once.
 fn tls_files() -> &'static HashMap<PathBuf, Vec<u8>> {
     static FILES: OnceLock<HashMap<PathBuf, Vec<u8>>> = OnceLock::new();
@@ -38,7 +44,7 @@ fn tls_files() -> &'static HashMap<PathBuf, Vec<u8>> {
         pair("a", &a);
         pair("b", &authority.certifies(&["b.example"]));
         pair("readable", &a);
-        for name in ["api", "gw"] {
+        for name in ["api", "gw", "admin"] {
             pair(name, &authority.certifies(&["api.example.com"]));
         }
         pair("expired", &between(date_time_ymd(2001, 2, 3), date_time_ymd(2002, 3, 4)));
@@ -51,7 +57,7 @@ fn tls_files() -> &'static HashMap<PathBuf, Vec<u8>> {
         pair("no_der", &Pair { cert: section("CERTIFICATE", "MA=="), key: section("PRIVATE KEY", "MA==") });
         let cut = |text: &str| text[..text.len() / 2].to_owned();
         pair("cut", &Pair { cert: cut(&a.cert), key: cut(&a.key) });
-        for name in ["internal-ca.crt", "clients-ca.crt"] {
+        for name in ["internal-ca.crt", "clients-ca.crt", "ops-ca.crt"] {
             put(name, authority.pem().as_bytes());
         }
         let no_list = section("X509 CRL", "MA==");
@@ -71,6 +77,7 @@ fn tls_files() -> &'static HashMap<PathBuf, Vec<u8>> {
         put("several.key", [a.key.clone(), KeyPair::generate().expect("a key").serialize_pem()].concat().as_bytes());
         put("strange.key", section("EC PRIVATE KEY", "MA==").as_bytes());
         put("binary", &[0xff; 100]);
+        files.extend(TEXTS.map(|(name, text)| (PathBuf::from(name), text.as_bytes().to_vec())));
         files
     })
 }
@@ -179,6 +186,15 @@ fn every_example_loads_without_a_warning() {
             Err(report) => panic!("{}\n{report}", file.display()),
         }
     }
+}
+
+/// What the format is by example. Of what it says without effect one is told, and of nothing else.
+#[test]
+fn the_example_that_the_format_grew_from_loads() {
+    let directory = project().join("tests/config");
+    let loaded = load_in(&directory, &directory.join("contract.yaml")).unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.warnings.to_string().contains("`store` is of no use with `scope: process`"), "{}", loaded.warnings);
+    assert_eq!((loaded.config.clusters.len(), loaded.config.policies.len(), loaded.config.routes.len()), (2, 5, 4));
 }
 
 /// Every name of a property anywhere in a schema.

@@ -51,9 +51,14 @@ fn check_store(
         (None, Some(true)) => check.missing(&at, "missing the `store` that gateways share with `scope: cluster`,"),
         // A scope that was refused may have meant it.
         (Some(_), None) if file.scope.is_some() => {}
-        (Some(_), None | Some(false)) => {
+        (Some(_), None) => {
             let note = "write `scope: cluster` to share the limit with other gateways, or leave `store` out";
             check.error_with(at_store, "`store` is only of use with `scope: cluster`", note);
+        }
+        (Some(_), Some(false)) => {
+            let note =
+                "write `scope: cluster` to share the limit with other gateways; until then this process counts alone";
+            check.warn(at, "store", "`store` is of no use with `scope: process`", note);
         }
         (Some(_) | None, _) => {}
     }
@@ -61,7 +66,8 @@ fn check_store(
     let url = check.required(&at_store, "redis", file.redis.as_ref());
     check.warn_of_password(at_store, "redis", file.redis.as_ref());
     let mode = check.value(at_store.key("mode"), file.mode.as_ref());
-    if is_bucket && mode.unwrap_or(true) {
+    let is_shared = scope != Some(false);
+    if is_shared && is_bucket && mode.unwrap_or(true) {
         let note =
             "tokens that are leased would come on top of the burst: write `mode: exact`, or leave `algorithm` out";
         check.error_with(at_store.key("mode"), "`leased` with `token_bucket`", note);
@@ -72,12 +78,13 @@ fn check_store(
         check.error_with(at_store.key("store_timeout"), "expected at most `10s`", note);
     }
     let on_error = check.value(at_store.key("on_store_error"), file.on_store_error.as_ref());
-    Some(LimitStore {
+    let store = LimitStore {
         url: url?,
         is_leased: mode.unwrap_or(true),
         on_error: on_error.unwrap_or(OnStoreError::Allow),
         timeout,
-    })
+    };
+    is_shared.then_some(store)
 }
 
 fn check_keys(check: &mut Check<'_>, at: At<'_>, file: Option<&LimitKeysFile>) -> Vec<KeyFrom> {
