@@ -401,7 +401,7 @@ impl Wanted {
                 if endpoint.host.parse::<IpAddr>().is_ok() {
                     continue;
                 }
-                let ceiling = endpoint.dns_ttl_max.map_or(dns.ttl_max, |own| own.min(dns.ttl_max));
+                let ceiling = endpoint.dns_ttl_max.unwrap_or(dns.ttl_max);
                 let bounds = Bounds::new(ms(dns.ttl_min), ms(ceiling));
                 let host: Arc<str> = Arc::from(endpoint.host.as_str());
                 hosts.entry(host).and_modify(|known| *known = known.with(bounds)).or_insert(bounds);

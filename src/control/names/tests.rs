@@ -268,12 +268,15 @@ fn an_endpoint_may_have_a_ceiling_of_its_own() {
     run(async |script, mut names| {
         script.finds("own.test", 900, &["10.0.0.1"]);
         script.finds("all.test", 900, &["10.0.0.1"]);
-        let mut config = config(&["a own.test:80", "a all.test:80"]);
+        script.finds("long.test", 900, &["10.0.0.1"]);
+        let mut config = config(&["a own.test:80", "a all.test:80", "a long.test:80"]);
         config.clusters[0].endpoints[0].dns_ttl_max = Some(Duration::from_secs(5));
+        config.clusters[0].endpoints[2].dns_ttl_max = Some(Duration::from_secs(100));
         publishes(&mut names, &config).await;
         passes(&mut names, Duration::from_secs(300)).await;
         let asked = (script.asked("own.test"), script.asked("all.test"));
         assert!((60..=68).contains(&asked.0) && (10..=13).contains(&asked.1), "{asked:?}");
+        assert!((3..=5).contains(&script.asked("long.test")), "{}", script.asked("long.test"));
     });
 }
 
