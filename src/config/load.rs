@@ -148,7 +148,8 @@ impl<'a> Load<'a> {
         (Ok(Loaded { config, warnings: report, files: self.read, texts }), leavings)
     }
 
-    /// Reads what the main file includes; included files hold clusters, listeners and routes only.
+    /// Reads what the main file includes; included files hold clusters, listeners, policies and routes
+    /// only.
     fn include(&mut self) {
         let mut check = Check {
             sources: self.sources,
