@@ -367,3 +367,5 @@ mod upstream_faults;
 mod upstream_renewals;
 #[path = "e2e/upstream_tls.rs"]
 mod upstream_tls;
+#[path = "e2e/workers.rs"]
+mod workers;
