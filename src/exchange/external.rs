@@ -15,7 +15,7 @@ use super::pick::{Attempt, Tried};
 use super::relay::Inbound;
 use super::shard::{Lease, Scratch, Upstream};
 use super::wire::{Received, WriteError, read_once, write_all};
-use crate::http1::{BodyLength, Method, Progress, ResponseHead};
+use crate::http1::{BodyLength, FieldKind, Method, Progress, ResponseHead};
 use crate::limits;
 use crate::net::{Buffer, Env, StreamFault};
 use crate::policy::auth::{External, Identity};
@@ -90,11 +90,13 @@ impl<'a, E: Env> Exchange<'a, E> {
         }
     }
 
-    /// Calls back with every value of a field of the request, in their order, but for what ends here (RFC 9110 section 7.6.1).
+    /// Calls back with every value of a field of the request, in their order, but for what ends here (RFC 9110 section 7.6.1)
+    /// and what a peer that is not trusted says of its client.
     fn each_value(&self, name: &str, told: &mut dyn FnMut(&[u8])) {
         let is_named = |of: &[u8]| of.eq_ignore_ascii_case(name.as_bytes());
         for field in self.head.fields() {
-            if !field.hop && is_named(field.name.of(self.bytes)) {
+            let is_believed = self.is_trusted || !field.kind.is_claim();
+            if !field.hop && is_believed && is_named(field.name.of(self.bytes)) {
                 told(field.value.of(self.bytes));
             }
         }
@@ -195,9 +197,13 @@ impl<'a, E: Env> Exchange<'a, E> {
         out.extend_from_slice(b" HTTP/1.1\r\n");
         push_line(out, "Host", authority);
         push_line(out, "X-Forwarded-Method", self.head.method_name(self.bytes));
-        push_line(out, "X-Forwarded-Proto", if self.client.is_secure() { b"https" } else { b"http" });
-        if !self.head.authority().is_empty() {
-            push_line(out, "X-Forwarded-Host", self.head.authority());
+        // As the endpoint is told.
+        let claimed = |kind| self.head.find(self.bytes, kind).filter(|_| self.is_trusted);
+        let own: &[u8] = if self.client.is_secure() { b"https" } else { b"http" };
+        push_line(out, "X-Forwarded-Proto", claimed(FieldKind::XForwardedProto).unwrap_or(own));
+        let host = claimed(FieldKind::XForwardedHost).unwrap_or(self.head.authority());
+        if !host.is_empty() {
+            push_line(out, "X-Forwarded-Host", host);
         }
         match self.head.query(self.bytes) {
             Some(query) => push_line(out, "X-Forwarded-Uri", &[path, query].join(&b'?')),

@@ -179,7 +179,7 @@ impl<E: Env> Exchange<'_, E> {
             forwarded: Forwarded {
                 peer_ip: self.peer_text,
                 proto: if self.client.is_secure() { "https" } else { "http" },
-                trusted: self.is_trusted,
+                client: self.is_trusted.then(|| self.client_ip()),
             },
             request_id: self.request_id(),
             trace,

@@ -3,12 +3,14 @@
 use super::certificate::ClientCertificate;
 use super::edits::FieldEdits;
 use super::encode::{push_all, push_fields, push_length, push_line, push_number};
-use super::fields::{Field, FieldKind, KindSet, is_loosely};
+use super::fields::{CLAIMS, Field, FieldKind, KindSet, is_loosely};
 use super::framing::BodyLength;
 use super::grpc::push_grpc_timeout;
 use super::method::{Method, Version};
 use super::request::RequestHead;
 use super::traceparent::TraceOut;
+use core::net::IpAddr;
+use std::io::Write as _;
 
 /// What the gateway says about the client in the forwarding fields.
 #[derive(Copy, Clone, Debug)]
@@ -17,8 +19,8 @@ pub struct Forwarded<'a> {
     pub peer_ip: &'a [u8],
     /// `http` or `https`: how the client reached us.
     pub proto: &'static str,
-    /// Whether the peer is a proxy whose own forwarding fields are believed.
-    pub trusted: bool,
+    /// The client, if the peer is a proxy whose own forwarding fields are believed: by these, or the peer.
+    pub client: Option<IpAddr>,
 }
 
 /// How a request is written.
@@ -66,15 +68,6 @@ const OWN: KindSet = KindSet::of(&[
     FieldKind::Expect,
     FieldKind::XForwardedFor,
     FieldKind::XRequestId,
-]);
-
-/// What a peer that is not trusted may not say of its client.
-const UNTRUSTED: KindSet = KindSet::of(&[
-    FieldKind::Forwarded,
-    FieldKind::XForwardedProto,
-    FieldKind::XForwardedHost,
-    FieldKind::XForwardedOther,
-    FieldKind::XRealIp,
 ]);
 
 /// Appends the head of the request that goes upstream.
@@ -132,7 +125,7 @@ fn push_request_line(out: &mut Vec<u8>, method: &[u8], how: &RequestOut<'_>) {
 /// The kinds of this request that are not copied.
 #[inline]
 fn dropped_kinds(head: &RequestHead, how: &RequestOut<'_>) -> KindSet {
-    let mut dropped = if how.forwarded.trusted { OWN } else { OWN.union(UNTRUSTED) };
+    let mut dropped = if how.forwarded.client.is_some() { OWN } else { OWN.union(CLAIMS) };
     if how.body != BodyLength::Chunked {
         dropped = dropped.with(FieldKind::Trailer);
     }
@@ -162,7 +155,8 @@ fn keeps(field: &Field, bytes: &[u8], dropped: KindSet, deadline: &[u8], edits: 
 
 /// The fields that tell the upstream who the client is.
 fn push_forwarding(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: &RequestOut<'_>) {
-    let Forwarded { peer_ip, proto, trusted } = how.forwarded;
+    let Forwarded { peer_ip, proto, client } = how.forwarded;
+    let trusted = client.is_some();
     let is_ours = |kind, name: &[u8]| !(how.edits.drops(kind, name) || trusted && head.find(bytes, kind).is_some());
     if !how.edits.drops(FieldKind::XForwardedFor, b"x-forwarded-for") {
         out.extend_from_slice(b"X-Forwarded-For: ");
@@ -179,7 +173,11 @@ fn push_forwarding(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, how: &Re
         push_line(out, b"X-Forwarded-Host", head.authority());
     }
     if is_ours(FieldKind::XRealIp, b"x-real-ip") {
-        push_line(out, b"X-Real-IP", peer_ip);
+        match client {
+            // Writing to memory cannot fail.
+            Some(client) => drop(write!(out, "X-Real-IP: {client}\r\n")),
+            None => push_line(out, b"X-Real-IP", peer_ip),
+        }
     }
 }
 

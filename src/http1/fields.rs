@@ -255,6 +255,12 @@ impl FieldKind {
         HOP.contains(self)
     }
 
+    /// Does it say who the client is and how it came? Only a peer that is trusted is believed.
+    #[must_use]
+    pub const fn is_claim(self) -> bool {
+        CLAIMS.contains(self)
+    }
+
     /// The kind of a name that starts with `x`.
     fn classify_extension(name: &[u8]) -> Self {
         match name.len() {
@@ -268,6 +274,16 @@ impl FieldKind {
         }
     }
 }
+
+/// What a peer that is not trusted may not say of its client.
+pub(super) const CLAIMS: KindSet = KindSet::of(&[
+    FieldKind::Forwarded,
+    FieldKind::XForwardedFor,
+    FieldKind::XForwardedProto,
+    FieldKind::XForwardedHost,
+    FieldKind::XForwardedOther,
+    FieldKind::XRealIp,
+]);
 
 /// The values of all lines of `kind` in their order; spellings that are never forwarded (`X_Real_IP`) are passed over.
 pub(super) fn all<'a>(fields: &[Field], bytes: &'a [u8], kind: FieldKind) -> impl DoubleEndedIterator<Item = &'a [u8]> {

@@ -208,7 +208,12 @@ fn check_forwarded(wire: &[u8], how: &RequestOut<'_>) {
     assert_eq!(again.len(), wire.len(), "{text}");
     assert_eq!(again.body(), how.body, "{text}");
     assert_eq!(again.version(), Version::Http11);
-    assert_eq!(again.find(wire, FieldKind::XRealIp), Some(how.forwarded.peer_ip), "{text}");
+    let real_ip = how.forwarded.client.map(|client| client.to_string().into_bytes());
+    assert_eq!(
+        again.find(wire, FieldKind::XRealIp),
+        Some(real_ip.as_deref().unwrap_or(how.forwarded.peer_ip)),
+        "{text}"
+    );
 }
 
 #[test]
@@ -228,7 +233,11 @@ fn whatever_is_accepted_is_forwarded_as_one_unambiguous_message() {
             path: head.path(&bytes),
             query: head.query(&bytes),
             host: b"up.example",
-            forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted: cases.below(2) == 0 },
+            forwarded: Forwarded {
+                peer_ip: b"192.0.2.7",
+                proto: "http",
+                client: (cases.below(2) == 0).then_some(core::net::Ipv4Addr::LOCALHOST.into()),
+            },
             request_id: b"id",
             trace: None,
             via: b"ringgate",

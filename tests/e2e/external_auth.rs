@@ -109,6 +109,31 @@ fn whom_the_service_lets_pass_passes(io: Io) {
     gateway.stop();
 }
 
+/// J1: of the client the service is told what the endpoint is told: what a trusted proxy says, and of strangers nothing that
+/// they say themselves, nor is that part of what an answer is remembered by.
+fn the_service_is_told_of_the_client_what_the_endpoint_is_told(io: Io) {
+    let said = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: outer.example\r\nX-Forwarded-For: 192.0.2.9\r\n\
+                X-Forwarded-User: root\r\nX-Real-IP: 192.0.2.9\r\nForwarded: for=192.0.2.9\r\n";
+    let named = ["x-forwarded-user", "x-real-ip", "forwarded"];
+    for (trusted, own, claims) in [
+        ("10.0.0.0/8", ["http", "a.example", "127.0.0.1"], [&[][..], &[], &[]]),
+        ("127.0.0.0/8", ["https", "outer.example", "192.0.2.9"], [&["root"], &["192.0.2.9"], &["for=192.0.2.9"]]),
+    ] {
+        let (sender, told) = channel();
+        let (origin, service) = (Origin::answering(fields), service(sender));
+        let forwards = format!(", forward_headers: [authorization, {}]", named.join(", "));
+        let gateway = plan(io, &origin, &service, &forwards).listener(&format!("trusted_proxies: [{trusted}]")).start();
+        let mut client = gateway.client();
+        client.sends(get("/", &format!("{}{said}", bearer("good"))));
+        client.expects(200);
+        let asked = question(&told);
+        let ours = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-for"];
+        assert_eq!(ours.map(|name| asked.all(name)), own.map(|value| vec![value]), "{asked}");
+        assert_eq!(named.map(|name| asked.all(name)), claims.map(<[&str]>::to_vec), "{asked}");
+        gateway.stop();
+    }
+}
+
 /// 4xx and redirects are told to the client in the words of the service.
 fn what_the_service_refuses_is_told_in_its_words(io: Io) {
     let (sender, _told) = channel();
@@ -306,6 +331,7 @@ fn what_is_remembered_is_asked_anew_after_its_time(io: Io) {
 
 on_both_drivers![
     whom_the_service_lets_pass_passes,
+    the_service_is_told_of_the_client_what_the_endpoint_is_told,
     what_the_service_refuses_is_told_in_its_words,
     without_an_answer_the_policy_decides,
     another_endpoint_of_the_service_is_asked,

@@ -133,6 +133,10 @@ fn forwarding_fields_of_trusted_proxies_are_extended(io: Io) {
         (seen.field("x-forwarded-proto"), seen.field("x-forwarded-host")),
         (Some("https"), Some("outer.example"))
     );
+    assert_eq!(seen.all("x-real-ip"), ["198.51.100.7"], "the client, where the proxy does not say it this way");
+    let seen =
+        dialogue.sees("GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.9\r\nX-Real-IP: 192.0.2.8\r\n\r\n");
+    assert_eq!(seen.all("x-real-ip"), ["192.0.2.8"]);
     assert_eq!(seen.all("x_forwarded_for"), [""; 0], "an underscore looks like a dash to some");
     assert_eq!(dialogue.gateway.log_of("/x")["client_ip"], "198.51.100.7", "the last address that is not trusted");
     dialogue.gateway.stop();

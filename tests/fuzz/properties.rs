@@ -179,12 +179,12 @@ fn check_response_fields(out: &[u8], head: &ResponseHead) {
 
 /// Forwards `head` and reads it as an upstream would.
 fn check_forwarded_request(input: &[u8], head: &RequestHead, edits: &FieldEdits) {
-    let trusted = split_of(input) % 2 == 1;
+    let client = (split_of(input) % 2 == 1).then_some([198, 51, 100, 7].into());
     let how = RequestOut {
         path: head.path(input),
         query: head.query(input),
         host: b"up.example",
-        forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted },
+        forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", client },
         request_id: b"id",
         trace: None,
         via: b"ringgate",

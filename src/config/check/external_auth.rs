@@ -14,6 +14,16 @@ use crate::policy::auth::{CacheRules, ExternalRules};
 
 /// Longest wait for an answer unless given.
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// What a service is told in any case.
+const TOLD: [&str; 7] = [
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-proto",
+    "x-forwarded-uri",
+    "x-request-id",
+];
 
 pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &ExternalAuthFile, clusters: &Names) -> ExternalAuth {
     if file.cluster.is_none() {
@@ -25,12 +35,12 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &ExternalAuthFile, 
         check.error_with(at.key("timeout"), "expected at most `10s`", "every request of the route may wait that long");
     }
     let forward = match &file.forward_headers {
-        Some(list) => check_fields(check, at.key("forward_headers"), list),
+        Some(list) => check_fields(check, at.key("forward_headers"), list, &TOLD),
         None => vec!["authorization".into()],
     };
     let at_response = at.key("response_headers");
     let response =
-        file.response_headers.as_ref().map(|list| check_fields(check, at_response, list)).unwrap_or_default();
+        file.response_headers.as_ref().map(|list| check_fields(check, at_response, list, &[])).unwrap_or_default();
     let cache = file.cache.as_ref().map(|cache| check_cache(check, at.key("cache"), cache, &forward));
     let path = check.value(at.key("path"), file.path.as_ref());
     ExternalAuth {
@@ -46,14 +56,17 @@ pub(super) fn check(check: &mut Check<'_>, at: At<'_>, file: &ExternalAuthFile, 
     }
 }
 
-/// Fields that are not the gateway's own, each named once.
-fn check_fields(check: &mut Check<'_>, at: At<'_>, list: &[Leaf<FieldName>]) -> Vec<Box<str>> {
+/// Fields that are not the gateway's own, each named once, and none of those that are `told` in any case.
+fn check_fields(check: &mut Check<'_>, at: At<'_>, list: &[Leaf<FieldName>], told: &[&str]) -> Vec<Box<str>> {
     let mut fields: Vec<Box<str>> = Vec::new();
     for (index, leaf) in list.iter().enumerate() {
         let at = at.index(index);
         let Some(field) = check_field(check, at, Some(leaf)) else { continue };
         if fields.iter().any(|other| is_same_field(other, &field)) {
             check.error(at, "this field is named twice");
+        }
+        if told.contains(&&*field) {
+            check.error(at, "the service is told of this field in any case");
         }
         fields.push(field.into());
     }
@@ -66,7 +79,7 @@ fn check_cache(check: &mut Check<'_>, at: At<'_>, file: &AuthCacheFile, forward:
         check.error(at.key("for"), "expected `1s` to `1h`");
     }
     let at_key = at.key("key");
-    let key = file.key.as_ref().map(|list| check_fields(check, at_key, list));
+    let key = file.key.as_ref().map(|list| check_fields(check, at_key, list, &[]));
     for (index, field) in key.iter().flatten().enumerate() {
         if !forward.contains(field) {
             let note = "add it to `forward_headers`: what the service is not told cannot matter to its answer";

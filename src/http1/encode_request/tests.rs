@@ -8,7 +8,7 @@ fn plain<'a>(head: &'a RequestHead, bytes: &'a [u8], edits: &'a FieldEdits) -> R
         path: head.path(bytes),
         query: head.query(bytes),
         host: head.authority(),
-        forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", trusted: false },
+        forwarded: Forwarded { peer_ip: b"192.0.2.7", proto: "http", client: None },
         request_id: b"id-1",
         trace: None,
         via: b"ringgate",
@@ -122,16 +122,21 @@ fn a_peer_that_is_not_trusted_cannot_say_who_its_client_is() {
     assert_eq!(sent(CLAIMS, |_| {}), format!("GET / HTTP/1.1|Host: a|{OURS}"));
 }
 
+fn trusts(how: &mut RequestOut<'_>) {
+    how.forwarded.client = Some([198, 51, 100, 7].into());
+}
+
 #[test]
 fn a_trusted_peer_is_believed_and_appended_to() {
     assert_eq!(
-        sent(CLAIMS, |how| how.forwarded.trusted = true),
+        sent(CLAIMS, trusts),
         "GET / HTTP/1.1|Host: a|Forwarded: for=1.1.1.1|X-Forwarded-Proto: https|X-Forwarded-Host: evil|X-Forwarded-Port: 1|X-Real-IP: 1.1.1.1|\
          X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7|Via: 1.1 ringgate|X-Request-ID: id-1"
     );
     assert_eq!(
-        sent("GET / HTTP/1.1|Host: a|X_Real_IP: 4.4.4.4", |how| how.forwarded.trusted = true),
-        format!("GET / HTTP/1.1|Host: a|{OURS}")
+        sent("GET / HTTP/1.1|Host: a|X_Real_IP: 4.4.4.4", trusts),
+        format!("GET / HTTP/1.1|Host: a|{}", OURS.replace("X-Real-IP: 192.0.2.7", "X-Real-IP: 198.51.100.7")),
+        "whoever it asks for, and not itself"
     );
 }
 

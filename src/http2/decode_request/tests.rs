@@ -18,7 +18,7 @@ fn forwarded(text: &str) -> Vec<u8> {
         path: head.path(text.as_bytes()),
         query: head.query(text.as_bytes()),
         host: head.authority(),
-        forwarded: Forwarded { peer_ip: b"192.0.2.1", proto: "https", trusted: false },
+        forwarded: Forwarded { peer_ip: b"192.0.2.1", proto: "https", client: None },
         request_id: b"id",
         trace: None,
         via: b"ringgate-1",
