@@ -3,6 +3,7 @@
 //! The real one is never touched: every path the script writes is given to it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -39,6 +40,13 @@ impl Machine {
             .expect("the script starts")
     }
 
+    /// What the script says of itself where nothing stands in for the machine's files.
+    fn help_of_the_machine() -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sysctl");
+        let help = Command::new(script).arg("--help").output().expect("the script starts");
+        String::from_utf8_lossy(&help.stdout).into_owned()
+    }
+
     fn code(&self, verb: &str) -> Option<i32> {
         self.run(verb).status.code()
     }
@@ -72,6 +80,29 @@ fn apply_sets_what_revert_puts_back() {
     assert_eq!(machine.values(), before);
     assert!(!machine.0.join("limits.d/ringgate.conf").exists());
     assert_eq!(machine.code("revert"), Some(1), "nothing is left to revert");
+}
+
+/// Root follows the record: only root may write it, and what is not the script's is not put back.
+#[test]
+fn a_record_puts_back_the_settings_of_the_script_and_no_others() {
+    let machine = Machine::new("planted");
+    let before = machine.values();
+    let pattern = machine.0.join("proc/kernel/core_pattern");
+    fs::create_dir_all(machine.0.join("proc/kernel")).expect("the folder can be made");
+    fs::write(&pattern, "core\n").expect("the file can be written");
+    assert_eq!(machine.code("apply"), Some(0));
+    let record = machine.0.join("state/saved");
+    let mode = fs::metadata(machine.0.join("state")).expect("it was made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let saved = fs::read_to_string(&record).expect("it was written");
+    fs::write(&record, format!("kernel.core_pattern=|planted\n{saved}")).expect("the file can be written");
+    let reverted = machine.run("revert");
+    assert_eq!(reverted.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&reverted.stderr).contains("kernel.core_pattern: none of the settings"));
+    assert_eq!(fs::read_to_string(&pattern).expect("the file is there"), "core\n");
+    assert_eq!(machine.values(), before);
+    let help = Machine::help_of_the_machine();
+    assert!(help.contains(" /var/lib/ringgate-sysctl/saved,"), "{help}");
 }
 
 #[test]
