@@ -22,12 +22,26 @@ impl Machine {
     fn new(test: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sysctl-{test}"));
         drop(fs::remove_dir_all(&folder));
-        for (name, value) in BEFORE {
+        for (name, _) in BEFORE {
             let file = folder.join("proc").join(name);
             fs::create_dir_all(file.parent().expect("a name has a folder")).expect("the folder can be made");
-            fs::write(file, value).expect("the file can be written");
         }
-        Self(folder)
+        let machine = Self(folder);
+        machine.boots("a");
+        machine
+    }
+
+    /// As the kernel is after a start of the machine, of that name.
+    fn boots(&self, id: &str) {
+        for (name, value) in BEFORE {
+            fs::write(self.0.join("proc").join(name), value).expect("the file can be written");
+        }
+        fs::create_dir_all(self.0.join("proc/kernel/random")).expect("the folder can be made");
+        fs::write(self.0.join("proc/kernel/random/boot_id"), format!("{id}\n")).expect("the file can be written");
+    }
+
+    fn limits(&self) -> Option<String> {
+        fs::read_to_string(self.0.join("limits.d/ringgate.conf")).ok()
     }
 
     fn run(&self, verb: &str) -> Output {
@@ -88,7 +102,6 @@ fn a_record_puts_back_the_settings_of_the_script_and_no_others() {
     let machine = Machine::new("planted");
     let before = machine.values();
     let pattern = machine.0.join("proc/kernel/core_pattern");
-    fs::create_dir_all(machine.0.join("proc/kernel")).expect("the folder can be made");
     fs::write(&pattern, "core\n").expect("the file can be written");
     assert_eq!(machine.code("apply"), Some(0));
     let record = machine.0.join("state/saved");
@@ -114,6 +127,51 @@ fn limits_that_someone_else_wrote_are_left_alone() {
     assert_eq!(machine.code("apply"), Some(1));
     assert_eq!(machine.code("revert"), Some(0));
     assert_eq!(fs::read_to_string(&limits).expect("the file is there"), "* soft nofile 5\n");
+}
+
+/// Settings end with a boot and the record does not: what it has of an earlier one is not what is there now.
+#[test]
+fn a_record_of_an_earlier_boot_is_begun_anew() {
+    let machine = Machine::new("boots");
+    assert_eq!(machine.code("apply"), Some(0));
+    machine.boots("b");
+    let somaxconn = machine.0.join("proc/net/core/somaxconn");
+    fs::write(&somaxconn, "8192\n").expect("the file can be written");
+    let before = machine.values();
+    assert_eq!(machine.code("apply"), Some(0));
+    assert_eq!(machine.code("revert"), Some(0));
+    assert_eq!(machine.values(), before, "what the second boot began with");
+
+    assert_eq!(machine.code("apply"), Some(0));
+    machine.boots("c");
+    fs::write(&somaxconn, "16384\n").expect("the file can be written");
+    let before = machine.values();
+    assert_eq!(machine.code("revert"), Some(0));
+    assert_eq!(machine.values(), before, "nothing is set by a record of another boot");
+    assert_eq!(machine.limits(), None);
+    assert_eq!(machine.code("revert"), Some(1), "nothing is left to revert");
+}
+
+/// After the next boot `fs.nr_open` is as before, and a limit above it would lock out every login.
+#[test]
+fn the_limits_file_allows_what_the_kernel_does_without_the_script() {
+    let machine = Machine::new("limits");
+    assert_eq!(machine.code("apply"), Some(0));
+    let text = machine.limits().expect("it was written");
+    assert!(text.contains("* hard nofile 65536\n") && !text.contains("1048576"), "{text}");
+    assert_eq!(machine.code("revert"), Some(0));
+    machine.boots("b");
+    fs::write(machine.0.join("proc/fs/nr_open"), "1073741816\n").expect("the file can be written");
+    assert_eq!(machine.code("apply"), Some(0));
+    let text = machine.limits().expect("it was written");
+    assert!(text.contains("* hard nofile 1048576\n"), "{text}");
+    machine.boots("c");
+    assert_eq!(machine.code("apply"), Some(0), "what another boot wrote is the script's own");
+    let text = machine.limits().expect("it was written");
+    assert!(text.contains("* hard nofile 65536\n"), "{text}");
+    fs::remove_file(machine.0.join("proc/fs/nr_open")).expect("it is there");
+    fs::write(machine.0.join("proc/kernel/random/boot_id"), "d\n").expect("the file can be written");
+    assert_eq!(machine.code("apply"), Some(1), "what is not known is not promised");
 }
 
 #[test]
