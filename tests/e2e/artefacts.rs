@@ -144,6 +144,26 @@ fn the_unit_is_what_systemd_takes_and_never_gives_up() {
     assert!(has(service, "Type=notify-reload") && !text.contains("fails when it is refused"), "{text}");
 }
 
+/// The unit's user is one that files can belong to, and the shipped file makes it; its directories are within what the unit lets it
+/// write.
+#[test]
+fn the_user_of_the_unit_is_made_and_keeps_its_name() {
+    let unit = read("ringgate.service");
+    let has = |line: &str| unit.lines().any(|other| other == line);
+    assert!(has("User=ringgate") && !unit.contains("\nDynamicUser="), "{unit}");
+    assert!(has("StateDirectory=ringgate") && has("LogsDirectory=ringgate"), "{unit}");
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("etc")).expect("a new folder");
+    let root = format!("--root={}", folder.path("").display());
+    runs("systemd-sysusers", &[&root, shipped("sysusers").to_str().expect("text")]);
+    let made = |file: &str| std::fs::read_to_string(folder.path(file)).expect("it was made");
+    let users = made("etc/passwd");
+    let user = users.lines().find(|line| line.starts_with("ringgate:")).expect("the user");
+    assert!(user.ends_with("/nologin") && user.contains(":/var/lib/ringgate:"), "{user}");
+    assert!(made("etc/group").lines().any(|line| line.starts_with("ringgate:")), "no group");
+    assert!(read("../README.md").contains("`config/sysusers`"), "nobody finds it");
+}
+
 /// The commands of the unit, the image and the compose file are ones that the binary has.
 #[test]
 fn the_commands_of_the_artefacts_work() {
