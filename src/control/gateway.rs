@@ -9,7 +9,7 @@ use super::board::{Board, Published};
 use super::changes::{ListenerChanges, listener_changes, needs_restart};
 use super::chores::Chores;
 use super::crew::Crew;
-use super::log_writer::LogWriter;
+use super::log_writer::{Log, LogWriter};
 use super::memory;
 use super::overview::Overview;
 use super::policy::{Author, LivePolicies, News as PolicyNews, Refusal};
@@ -35,6 +35,8 @@ use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
 const ADOPTION: Duration = Duration::from_secs(5);
+/// Longest wait for the file of the access log.
+const LOG_OPENING: Duration = Duration::from_secs(5);
 /// Pause between two looks at the sockets that workers accept from.
 const ACCEPT_POLL: Duration = Duration::from_millis(1);
 
@@ -227,6 +229,13 @@ impl Gateway {
                 return Err(Refused::Invalid(error));
             }
         };
+        let log = match self.open_log(&loaded.config).await {
+            Ok(log) => log,
+            Err(why) => {
+                self.tables.on_rejected(epoch);
+                return Err(Refused::Invalid(why));
+            }
+        };
         if let Some(keeping) = keeping
             && let Err(refused) = keeping.commit().await
         {
@@ -235,8 +244,25 @@ impl Gateway {
         }
         self.supersede();
         loaded.warn();
-        self.put_in_force(loaded, snapshot, &changes, opened);
+        self.put_in_force(loaded, snapshot, &changes, opened, log);
         Ok(epoch)
+    }
+
+    /// Opens the access log of a configuration that has another one; on a thread of its own, as a disk may be slow.
+    ///
+    /// # Errors
+    /// One sentence that names it.
+    pub(super) async fn open_log(&self, wanted: &Config) -> Result<Option<Log>, String> {
+        let output = &wanted.access_log.output;
+        if *output == self.config().access_log.output {
+            return Ok(None);
+        }
+        let opened = output.clone();
+        let opening = tokio::task::spawn_blocking(move || Log::open(&opened));
+        match tokio::time::timeout(LOG_OPENING, opening).await {
+            Ok(Ok(opened)) => opened.map(Some).map_err(|error| error.to_string()),
+            Ok(Err(_)) | Err(_) => Err(format!("the access log cannot be opened in time: {output:?}")),
+        }
     }
 
     /// A configuration is for everybody from here on; `snapshot` was compiled from it alone.
@@ -246,6 +272,7 @@ impl Gateway {
         snapshot: Snapshot,
         changes: &ListenerChanges,
         opened: Vec<Opened>,
+        log: Option<Log>,
     ) {
         let old = std::mem::replace(&mut self.loaded, loaded);
         self.policy.follow(self.loaded.config.live_policy.as_ref());
@@ -255,7 +282,7 @@ impl Gateway {
         self.put_out(snapshot);
         self.open_listeners(changes, opened);
         self.follow_files();
-        self.take_up(&old.config);
+        self.take_up(&old.config, log);
         self.show();
         memory::drop_elsewhere(old);
     }
@@ -428,12 +455,12 @@ impl Gateway {
     }
 
     /// What a new configuration changes outside the snapshot.
-    fn take_up(&self, old: &Config) {
+    fn take_up(&self, old: &Config, log: Option<Log>) {
         let new = &self.loaded.config;
         self.credit.set_limit(new.runtime.max_connections);
         self.loads.set_balanced(new.runtime.accept_balance);
-        if old.access_log.output != new.access_log.output {
-            self.writer.reopen(&new.access_log.output);
+        if let Some(log) = log {
+            self.writer.write_to(log);
         }
         let restart = needs_restart(old, new);
         if !restart.is_empty() {

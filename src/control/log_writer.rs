@@ -6,11 +6,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::Output;
 use crate::telemetry::{Lines, LogDrain};
@@ -27,9 +30,14 @@ const PIECE_BYTES: usize = 4096;
 /// Records taken from one ring before the next has its turn.
 const TURN: usize = 256;
 
+/// Longest wait for an output without room until it is looked whether another one is wanted instead.
+const STUCK_MS: u16 = 100;
+
 enum Order {
     /// Open the output again; it was renamed or replaced.
     Reopen(Output),
+    /// Write there from now on.
+    Use(Log),
     /// Drain what is left and answer.
     Finish(Sender<()>),
 }
@@ -47,8 +55,7 @@ impl LogWriter {
     /// # Errors
     /// The output cannot be opened, or the thread not started.
     pub(super) fn start(output: &Output, drains: Vec<LogDrain>) -> io::Result<Self> {
-        let sink = open(output).map_err(|error| explain(output, &error))?;
-        Self::with_sink(sink, drains)
+        Self::with_sink(Log::open(output)?.sink, drains)
     }
 
     fn with_sink(sink: Option<Sink>, drains: Vec<LogDrain>) -> io::Result<Self> {
@@ -62,8 +69,10 @@ impl LogWriter {
             lines: Lines::new(BATCH_BYTES),
             count: 0,
             failing: false,
+            inbox,
+            next: None,
         };
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run(&inbox))?;
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run())?;
         Ok(Self { orders, lost })
     }
 
@@ -72,9 +81,14 @@ impl LogWriter {
         Arc::clone(&self.lost)
     }
 
-    /// Writes to `output` from now on, opened afresh even when its name is the same.
+    /// Opens `output`, to which it writes already, afresh.
     pub(super) fn reopen(&self, output: &Output) {
         self.order(Order::Reopen(output.clone()));
+    }
+
+    /// Writes there from now on.
+    pub(super) fn write_to(&self, log: Log) {
+        self.order(Order::Use(log));
     }
 
     /// Drains what is left and ends the thread; waits at most `patience`, and `false` says that it was not enough.
@@ -90,9 +104,43 @@ impl LogWriter {
     }
 }
 
+/// An output that was opened, or none.
+pub(super) struct Log {
+    sink: Option<Sink>,
+    name: String,
+}
+
+impl Log {
+    /// Opens `output`; waits for a disk at most, and never for a reader.
+    ///
+    /// # Errors
+    /// One sentence that names it.
+    pub(super) fn open(output: &Output) -> io::Result<Self> {
+        let name = name(output);
+        let sink = open(output).map_err(|error| {
+            io::Error::new(error.kind(), format!("the access log {name} cannot be opened: {error}"))
+        })?;
+        Ok(Self { sink, name })
+    }
+}
+
+/// What lines are written to.
+trait Out: Write + Send {
+    /// Waits for room, but not for long; `false` when there is none.
+    fn has_room(&self) -> bool;
+}
+
+impl Out for File {
+    fn has_room(&self) -> bool {
+        let mut asked = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
+        // What fails here is told better by the write.
+        poll(&mut asked, PollTimeout::from(STUCK_MS)) != Ok(0)
+    }
+}
+
 /// An output that is open.
 struct Sink {
-    to: Box<dyn Write + Send>,
+    to: Box<dyn Out>,
     /// Most bytes of a write of several lines.
     piece_bytes: usize,
     /// Did it end inside a line when it was opened? Only regular files can be asked.
@@ -111,17 +159,22 @@ struct Loop {
     torn: bool,
     /// The last write failed; reported once, not per line.
     failing: bool,
+    inbox: Receiver<Order>,
+    /// An order that came while a write waited.
+    next: Option<Order>,
 }
 
 impl Loop {
-    fn run(&mut self, inbox: &Receiver<Order>) {
+    fn run(&mut self) {
         let mut pause = POLL;
         loop {
             let busy = self.drain_once();
             pause = if busy { POLL } else { (pause * 2).min(IDLE_POLL) };
-            match inbox.recv_timeout(if self.backlog() { Duration::ZERO } else { pause }) {
+            let wait = if self.backlog() { Duration::ZERO } else { pause };
+            match self.next.take().map_or_else(|| self.inbox.recv_timeout(wait), Ok) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Order::Reopen(output)) => self.reopen(&output),
+                Ok(Order::Use(log)) => self.take_up(log),
                 Ok(Order::Finish(done)) => {
                     while self.drain_once() {}
                     let _ = done.send(());
@@ -163,7 +216,11 @@ impl Loop {
         if let Some(sink) = self.sink.as_mut().filter(|_| self.count > 0) {
             let torn = std::mem::take(&mut self.torn);
             let bytes = if torn { self.lines.after_a_break() } else { self.lines.as_bytes() };
-            match write_lines(sink, bytes) {
+            let is_replaced = || {
+                self.next = self.next.take().or_else(|| self.inbox.try_recv().ok());
+                matches!(self.next, Some(Order::Reopen(_) | Order::Use(_)))
+            };
+            match write_lines(sink, bytes, is_replaced) {
                 Ok(()) if self.failing => {
                     self.failing = false;
                     tracing::info!(lost = self.lost.load(Ordering::Relaxed), "access log writes again");
@@ -185,16 +242,18 @@ impl Loop {
     }
 
     fn reopen(&mut self, output: &Output) {
-        match open(output) {
-            Ok(sink) => {
-                // It may be the same output as before.
-                let known = sink.as_ref().and_then(|sink| sink.torn);
-                self.torn = known.unwrap_or(self.torn);
-                self.sink = sink;
-                tracing::info!(output = name(output), "access log opened");
-            }
-            Err(error) => tracing::error!(error = %explain(output, &error), "access log stays with its last output"),
+        match Log::open(output) {
+            Ok(log) => self.take_up(log),
+            Err(error) => tracing::error!(%error, "access log stays with its last output"),
         }
+    }
+
+    fn take_up(&mut self, Log { sink, name }: Log) {
+        // It may be the same output as before.
+        let known = sink.as_ref().and_then(|sink| sink.torn);
+        self.torn = known.unwrap_or(self.torn);
+        self.sink = sink;
+        tracing::info!(output = name, "access log opened");
     }
 }
 
@@ -205,10 +264,18 @@ struct Cut {
 }
 
 #[allow(clippy::disallowed_methods, reason = "this thread has nothing else to do than to wait for its output")]
-/// Writes everything; an output without room for the moment (a non-blocking terminal or pipe) is tried again.
-fn write_lines(sink: &mut Sink, bytes: &[u8]) -> Result<(), Cut> {
+/// Writes everything; an output without room for the moment (a terminal or pipe whose reader is slow) is tried again, unless
+/// another one is to take its place.
+fn write_lines(sink: &mut Sink, bytes: &[u8], mut is_replaced: impl FnMut() -> bool) -> Result<(), Cut> {
     let mut written = 0;
     while written < bytes.len() {
+        if sink.piece_bytes == PIECE_BYTES && !sink.to.has_room() {
+            if is_replaced() {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "nobody reads it, and it is to be left");
+                return Err(Cut { error, written });
+            }
+            continue;
+        }
         let error = match sink.to.write(piece(&bytes[written..], sink.piece_bytes)) {
             Ok(0) => io::ErrorKind::WriteZero.into(),
             Ok(count) => {
@@ -273,7 +340,13 @@ fn is_torn(path: &Path) -> io::Result<bool> {
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        // Open in both directions it waits for no reader, and outlives one that is started anew (fifo(7)).
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+    }
+    options.open(path)
 }
 
 fn name(output: &Output) -> String {
@@ -282,10 +355,6 @@ fn name(output: &Output) -> String {
         Output::Stdout => "stdout".to_owned(),
         Output::File(path) => path.display().to_string(),
     }
-}
-
-fn explain(output: &Output, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("access log {}: {error}", name(output)))
 }
 
 #[cfg(test)]

@@ -171,7 +171,9 @@ async fn serve(options: Options, inherited: Inherited, program: Option<Program>)
     announce(&gateway, options.on_started);
     let mut upgrades = upgrades(&gateway, admin.as_ref(), program)?;
     if replaces {
-        // The files may have changed between their being read and the end of the other process's watch.
+        // The files may have changed between their being read and the end of the other process's watch, and the log's may have
+        // been moved away.
+        gateway.reopen_log();
         drop(gateway.reload(Trigger::Files).await);
     }
     let stopped = control_loop(&mut gateway, &mut signals, &options.stop, &mut inbox, &mut upgrades).await;

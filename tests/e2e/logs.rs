@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::client::Client;
 use super::endpoint::Endpoint;
@@ -384,6 +384,48 @@ fn a_renamed_log_is_opened_anew(io: Io) {
     gateway.stop();
 }
 
+/// An access log that cannot be opened is as much a mistake in a reload as it is at the start.
+fn a_reload_whose_log_cannot_be_opened_is_refused(io: Io) {
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200 }");
+    let gateway = plan.clone().log("off").start();
+    for missing in ["missing/access.log", "."] {
+        gateway.writes(&plan.clone().log(missing).yaml());
+        let answer = gateway.posts("/reload", "");
+        assert_eq!(answer.status(), 400);
+        let path = gateway.folder.path(missing);
+        let expected = format!("the access log {} cannot be opened: ", path.display());
+        assert!(answer.text().contains(&expected), "{}", answer.text());
+    }
+    assert_eq!(gateway.metric("config_last_reload_success"), 0.0);
+    gateway.adopts(&plan.log("access.log").yaml());
+    gateway.client().asks("/x").expects(200);
+    let log = gateway.folder.path("access.log");
+    until_true("a line", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x")));
+    gateway.stop();
+}
+
+/// Nobody reads a named pipe: the gateway starts and serves, and a reload to a file has lines written there.
+fn a_blocked_log_can_be_left_for_another(io: Io) {
+    let folder = Folder::new();
+    let made = Command::new("mkfifo").arg(folder.path("fifo")).status().expect("mkfifo");
+    assert!(made.success());
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200 }");
+    let gateway = Gateway::start_in(folder, &plan.clone().log("./fifo").yaml());
+    let mut client = gateway.client();
+    let path = format!("/{}", "x".repeat(2_000));
+    until_true("lines are dropped", || {
+        for _ in 0..50 {
+            client.asks(&path).expects(200);
+        }
+        gateway.metric("access_log_dropped_total") > 0.0
+    });
+    gateway.adopts(&plan.log("access.log").yaml());
+    client.asks("/then").expects(200);
+    let log = gateway.folder.path("access.log");
+    until_true("a line", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/then")));
+    gateway.stop();
+}
+
 on_both_drivers![
     every_request_has_one_line,
     a_refused_connection_is_none_that_was_kept,
@@ -397,4 +439,6 @@ on_both_drivers![
     a_full_disk_under_the_process_log_ends_nothing,
     a_blocked_process_log_holds_nobody_up,
     a_renamed_log_is_opened_anew,
+    a_reload_whose_log_cannot_be_opened_is_refused,
+    a_blocked_log_can_be_left_for_another,
 ];

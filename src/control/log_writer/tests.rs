@@ -79,6 +79,12 @@ impl Write for Script {
     }
 }
 
+impl Out for Script {
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
 impl Script {
     /// An output like a regular file.
     fn sink(&self) -> Option<Sink> {
@@ -116,6 +122,8 @@ fn state(sink: Option<Sink>, drain: LogDrain) -> Loop {
         count: 0,
         torn: false,
         failing: false,
+        inbox: channel().1,
+        next: None,
     }
 }
 
@@ -291,6 +299,11 @@ fn a_stopped_reader_does_not_hold_up_the_end() {
             Ok(())
         }
     }
+    impl Out for Stopped {
+        fn has_room(&self) -> bool {
+            true
+        }
+    }
     let (release, gate) = channel();
     let (mut ring, drain) = ring();
     push(&mut ring, 0..1);
@@ -306,4 +319,45 @@ fn a_stopped_reader_does_not_hold_up_the_end() {
     }
     assert!(dropped > 0, "a ring that nobody drains must fill");
     drop(release);
+}
+
+/// Nobody reads a pipe any more: another output is written to from then on, and what was stuck is counted.
+#[test]
+fn a_stuck_output_is_left_for_another() {
+    let folder = Folder::new("stuck");
+    let path = folder.0.join("access.log");
+    let (reader, pipe) = io::pipe().unwrap();
+    let (mut ring, drain) = ring();
+    let writer =
+        LogWriter::with_sink(Some(Sink::new(File::from(std::os::fd::OwnedFd::from(pipe)))), vec![drain]).unwrap();
+    let mut pushed = 0;
+    while ring.try_push(&record(pushed)) {
+        pushed += 1;
+    }
+    writer.write_to(Log::open(&Output::File(path.clone())).unwrap());
+    let lost = Arc::clone(&writer.lost);
+    assert!(writer.finish(PATIENCE));
+    drop(ring);
+    let through = epochs(&io::read_to_string(reader).unwrap()).len() as u64;
+    let written = epochs(&std::fs::read_to_string(&path).unwrap());
+    assert_eq!(written.last(), Some(&(pushed - 1)));
+    assert_eq!(lost.load(Ordering::Relaxed), pushed - through - written.len() as u64);
+}
+
+/// A named pipe without a reader is no reason to wait; a reader that comes later finds the lines.
+#[test]
+fn a_named_pipe_needs_no_reader_to_be_opened() {
+    let folder = Folder::new("fifo");
+    let path = folder.0.join("access.log");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (mut ring, drain) = ring();
+    push(&mut ring, 0..3);
+    let writer = LogWriter::start(&Output::File(path.clone()), vec![drain]).unwrap();
+    let mut reader = io::BufReader::new(File::open(&path).unwrap());
+    let mut text = String::new();
+    for _ in 0..3 {
+        io::BufRead::read_line(&mut reader, &mut text).unwrap();
+    }
+    assert_eq!(epochs(&text), [0, 1, 2]);
+    assert!(writer.finish(PATIENCE));
 }

@@ -248,7 +248,9 @@ impl Gateway {
         let sides = Sides { current: &self.loaded.config, candidate: Some(staged) };
         let snapshot = self.tables.compile(sides, epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
-        let kept = match (sockets::may_open(&changes.open, &self.originals.bound()), keeping) {
+        let log = self.open_log(&loaded.config).await;
+        let may_open = sockets::may_open(&changes.open, &self.originals.bound()).and(log.map(drop));
+        let kept = match (may_open, keeping) {
             (Err(error), _) => Err(Refused::Invalid(error)),
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(keeping)) => keeping.commit().await,
@@ -346,17 +348,21 @@ impl Gateway {
     async fn promote(&mut self, reason: &str) -> Result<Concluded, String> {
         let epoch = self.publisher.epoch() + 1;
         let running = self.rollouts.running.as_ref().ok_or("no configuration is on trial")?;
-        let compiled = self.tables.recompile(Sides::alone(&running.loaded.config), epoch);
-        let prepared = compiled.and_then(|snapshot| {
+        let log = self.open_log(&running.loaded.config).await;
+        let compiled = log.and_then(|log| {
+            let snapshot = self.tables.recompile(Sides::alone(&running.loaded.config), epoch)?;
+            Ok((snapshot, log))
+        });
+        let prepared = compiled.and_then(|(snapshot, log)| {
             let changes = listener_changes(&self.originals.held(), &running.loaded.config.listeners);
             let opened = self.originals.open_more(&changes.open, self.crew.len());
             let opened = opened.inspect_err(|_why| self.tables.on_rejected(epoch))?;
-            Ok((snapshot, changes, opened))
+            Ok((snapshot, changes, opened, log))
         });
         match prepared {
-            Ok((snapshot, changes, opened)) => {
+            Ok((snapshot, changes, opened, log)) => {
                 let loaded = self.rollouts.end(Outcome::Promoted, reason).expect("it is on trial");
-                self.put_in_force(loaded, snapshot, &changes, opened);
+                self.put_in_force(loaded, snapshot, &changes, opened, log);
                 self.board.on_reload("rollout", None);
                 // Files that are refused still, or again, are to be told of again.
                 if self.last_refusal.take().is_some() {
