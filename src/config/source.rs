@@ -23,7 +23,7 @@ pub trait Sources {
     /// The files that match a glob, in any order; none where there is no such directory.
     ///
     /// # Errors
-    /// Why it is no glob, or which directory cannot be read.
+    /// Why it is no glob, or which directory cannot be read, or cannot be looked into.
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
 
     /// Who may do what with a file, in the bits of chmod(2); `None` where that is not known.
@@ -60,6 +60,9 @@ impl Sources for Disk {
             Err(error) => return Err(unreadable(leading_directory(pattern), &error)),
             Ok(_) => {}
         }
+        if let Some((path, error)) = shut_directory(pattern) {
+            return Err(unreadable(&path, &error));
+        }
         let mut files = Vec::new();
         for path in matches {
             let path = path.map_err(|error| unreadable(error.path(), error.error()))?;
@@ -75,6 +78,20 @@ impl Sources for Disk {
     fn mode(&self, path: &Path) -> Option<u32> {
         std::fs::metadata(path).ok().map(|found| found.permissions().mode())
     }
+}
+
+/// A directory that a component with a wildcard matches, and that what follows cannot be looked up in; one that is gone or no
+/// directory has nothing that could be.
+fn shut_directory(pattern: &str) -> Option<(PathBuf, io::Error)> {
+    let first = pattern.find(WILDCARDS)?;
+    let ends = pattern.match_indices('/').map(|(at, _)| at).filter(|at| *at > first);
+    let mut directories = ends.filter_map(|end| glob::glob(&pattern[..end]).ok()).flatten().flatten();
+    directories.find_map(|path| match std::fs::metadata(path.join(".")) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Some((path, error))
+        }
+        Ok(_) | Err(_) => None,
+    })
 }
 
 /// What of a glob comes before the component with its first wildcard.
@@ -140,6 +157,34 @@ mod tests {
         assert!(error.contains("/file/`: Not a directory"), "{error}");
         assert!(directory.glob("conf.d/**.yaml").unwrap_err().contains("recursive wildcards"));
         assert!(directory.glob("conf.d/[a/b].yaml").is_err());
+    }
+
+    /// Here links that lead in a circle, as no right keeps root from a directory.
+    #[test]
+    fn a_directory_behind_a_wildcard_that_is_shut_is_named() {
+        let directory = Directory::new("shut");
+        let path = |name: &str| directory.0.join("conf.d").join(name);
+        for site in ["a/conf", "b"] {
+            fs::create_dir_all(path(site)).unwrap();
+        }
+        fs::write(path("a/site.yaml"), "").unwrap();
+        fs::write(path("a/conf/more.yaml"), "").unwrap();
+        fs::write(path("notes"), "").unwrap();
+        symlink("nowhere", path("gone")).unwrap();
+        symlink("me@here.1:2", path(".#a")).unwrap();
+        let patterns = ["conf.d/*/site.yaml", "conf.d/*/*.yaml", "conf.d/*/conf/*.yaml", "conf.d/a/*/more.yaml"];
+        for (pattern, found) in patterns.iter().zip(["site.yaml", "site.yaml", "more.yaml", "more.yaml"]) {
+            assert_eq!(directory.glob(pattern), Ok(vec![found.to_owned()]), "{pattern}");
+        }
+        symlink("circle", path("circle")).unwrap();
+        for pattern in &patterns[..3] {
+            let error = directory.glob(pattern).unwrap_err();
+            assert!(error.contains("conf.d/circle`: Too many levels"), "{pattern}: {error}");
+        }
+        assert_eq!(directory.glob(patterns[3]), Ok(vec!["more.yaml".to_owned()]), "it is not asked for");
+        symlink("circle", path("a/circle")).unwrap();
+        let error = directory.glob(patterns[3]).unwrap_err();
+        assert!(error.contains("conf.d/a/circle`: Too many levels"), "{error}");
     }
 
     #[test]
