@@ -139,6 +139,11 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// Why it did not start, or that a worker ended or a second signal cut the shutdown short.
 pub fn run(options: Options) -> Result<(), Failure> {
+    // Before there are other threads, which begin with the rights of this one.
+    if options.is_whole_process {
+        let given_up = privileges::take_no_more();
+        given_up.map_err(|error| Failure::Runtime(format!("cannot forgo further rights: {error}")))?;
+    }
     journal::start().map_err(|error| Failure::Runtime(format!("cannot start the thread of the log: {error}")))?;
     let ended = run_logged(options);
     journal::finish();

@@ -4,6 +4,7 @@
 use std::ffi::CString;
 
 use caps::{CapSet, Capability, CapsHashSet};
+use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Gid, Group, Uid, User, initgroups, setgroups, setresgid, setresuid};
 
 use crate::config::RunAs;
@@ -38,6 +39,15 @@ pub(super) fn become_user(wanted: &RunAs) -> Result<bool, String> {
     }
     tracing::info!(user = user.as_raw(), group = group.as_raw(), low_ports = listens, "runs as another user");
     Ok(true)
+}
+
+/// Gives up for good the rights that another program could bring, as one that broke in would want
+/// (`PR_SET_NO_NEW_PRIVS`, prctl(2)); what this program's own file brings stays for the process of an upgrade.
+///
+/// # Errors
+/// The system does not let it.
+pub(super) fn take_no_more() -> nix::Result<()> {
+    set_no_new_privs()
 }
 
 fn change(wanted: &RunAs, user: Uid, group: Gid) -> nix::Result<()> {

@@ -1,6 +1,8 @@
 //! J6: a gateway that root starts becomes another user. Where the tests are not root's, that is refused, and said.
 
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
@@ -46,6 +48,7 @@ fn of_all_threads(pid: i64, key: &str) -> Vec<String> {
 fn is_nobody(pid: i64) {
     assert_eq!(of_all_threads(pid, "Uid:"), ["65534\t65534\t65534\t65534"]);
     assert_eq!(of_all_threads(pid, "Gid:"), ["65534\t65534\t65534\t65534"]);
+    assert_eq!(of_all_threads(pid, "NoNewPrivs:"), ["1"]);
     for set in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"] {
         for kept in of_all_threads(pid, set) {
             assert!(kept == LOW_PORTS || kept == "0000000000000000", "{set} {kept}");
@@ -79,6 +82,34 @@ fn root_is_given_up_for_good(io: Io) {
     gateway.client().asks("/").expects(200);
     // SAFETY: a system call without memory, to the process that the gateway says it is.
     assert_eq!(unsafe { libc::kill(i32::try_from(heir).expect("a process id"), libc::SIGTERM) }, 0);
+}
+
+/// A right to low ports that the program's file brings is not lost by an upgrade, though nothing can bring another one.
+fn an_upgrade_keeps_the_right_of_the_file(io: Io) {
+    let folder = Folder::new();
+    let program = folder.path("ringgate");
+    std::fs::copy(binary().get_program(), &program).expect("a copy");
+    let given = Command::new("setcap").arg("cap_net_bind_service=ep").arg(&program).output();
+    if !is_root() || !given.expect("setcap").status.success() {
+        return an_unknown_user_is_refused(io);
+    }
+    let file = folder.write("gateway.yaml", plan(io, "nobody").yaml().replace(", user: nobody", ""));
+    std::fs::set_permissions(folder.path("."), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("its owner may");
+    let mut command = Command::new(program);
+    command.arg("run").arg("-c").arg(file).uid(65_534).gid(65_534);
+    let mut gateway = Gateway::start_with(folder, &mut command);
+    let rights = |gateway: &Gateway| {
+        let pid = gateway.status()["pid"].as_i64().expect("a number");
+        ["CapPrm:", "CapEff:", "NoNewPrivs:"].map(|key| of_all_threads(pid, key).join(" "))
+    };
+    assert_eq!(rights(&gateway), [LOW_PORTS, LOW_PORTS, "1"]);
+    assert_eq!(gateway.posts("/upgrade", "").status(), 200);
+    assert_eq!(gateway.process.exit_code(), Some(0));
+    assert_eq!(rights(&gateway), [LOW_PORTS, LOW_PORTS, "1"]);
+    let heir = i32::try_from(gateway.status()["pid"].as_i64().expect("a number")).expect("a process id");
+    // SAFETY: a system call without memory, to the process that the gateway says it is.
+    assert_eq!(unsafe { libc::kill(heir, libc::SIGTERM) }, 0);
 }
 
 /// What the other user may not read is told at the start, and not by the first reload.
@@ -117,4 +148,9 @@ fn an_unknown_user_is_refused(io: Io) {
     gateway.stop();
 }
 
-on_both_drivers![root_is_given_up_for_good, files_must_be_readable_by_the_user, an_unknown_user_is_refused];
+on_both_drivers![
+    root_is_given_up_for_good,
+    an_upgrade_keeps_the_right_of_the_file,
+    files_must_be_readable_by_the_user,
+    an_unknown_user_is_refused,
+];
