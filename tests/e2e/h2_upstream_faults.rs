@@ -10,7 +10,9 @@ use super::gateway::Gateway;
 use super::h2_client::H2Client;
 use super::h2_endpoint::H2Endpoint;
 use super::h2_peer::{H2Peer, goaway, head};
-use super::h2_wire::{DATA, END_HEADERS, END_STREAM, Fate, HEADERS, PING, block, frame_of, reset};
+use super::h2_wire::{
+    CANCEL, DATA, END_HEADERS, END_STREAM, Fate, HEADERS, PING, RESET, block, frame_of, reset, window,
+};
 use super::plan::{Io, Plan};
 use super::wait::until_true;
 
@@ -268,6 +270,39 @@ fn an_early_answer_reaches_the_client(io: Io) {
     gateway.stop();
 }
 
+/// RFC 9113 section 6.9: small content need not wait for room to be on its way, but is not sent without. Where the endpoint
+/// answers instead of making room, nothing of the stream stays behind: here it takes one at once.
+fn content_that_gets_no_room_leaves_nothing_behind(io: Io) {
+    let (endpoint, gateway) = before(io);
+    let asks = || {
+        let mut client = gateway.client();
+        client.sends("POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+        client
+    };
+    let mut client = asks();
+    let mut peer = H2Peer::accepts_with(&endpoint, &[(MAX_STREAMS, 1), (INITIAL_WINDOW, 0)]);
+    for _ in 0..3 {
+        let unread = peer.expects_request();
+        peer.sends(head(unread, END_STREAM, &[(":status", "200")]));
+        assert_eq!(client.expects(200).text(), "");
+        let cancelled = peer.expects(RESET);
+        assert_eq!((cancelled.stream, cancelled.number(0)), (unread, CANCEL));
+        client = asks();
+    }
+    let small = peer.expects_request();
+    assert_eq!(peer.pings().reads_now(), []);
+    peer.sends(window(small, 5));
+    let content = peer.expects(DATA);
+    assert_eq!((&content.payload[..], content.ends()), (&b"hello"[..], true));
+    peer.replies_with(small, "stored");
+    assert_eq!(client.expects(200).text(), "stored");
+    gateway.stop();
+}
+
+/// Settings (RFC 9113 section 6.5.2).
+const MAX_STREAMS: u16 = 3;
+const INITIAL_WINDOW: u16 = 4;
+
 /// Bytes that the kernel has not got across, as it shows them.
 fn unsent(stream: &TcpStream) -> u64 {
     let ports = [stream.local_addr(), stream.peer_addr()].map(|address| address.expect("a connection").port());
@@ -364,6 +399,7 @@ on_both_drivers!(
     malformed_trailers_are_no_end_of_a_body,
     a_reset_without_an_error_is_no_end_of_a_body,
     an_early_answer_reaches_the_client,
+    content_that_gets_no_room_leaves_nothing_behind,
     early_answers_are_heard_out,
     both_directions_stream_at_once,
     an_endpoint_that_floods_is_counted_by_what_it_did,

@@ -62,6 +62,8 @@ enum Outbound {
     /// Its head is awaited.
     Head(SendRequest<Chunk>),
     Body(Content),
+    /// All of it was given to `h2`, which may still wait with the last of it.
+    Sent(Content),
     /// What goes through a tunnel, once the endpoint has agreed to one.
     Tunnel(Content),
     Over,
@@ -128,7 +130,7 @@ impl ClientStream {
         }
         match &mut *self.outbound.borrow_mut() {
             Outbound::Body(content) | Outbound::Tunnel(content) => content.poll_gone(poller),
-            Outbound::Head(_) | Outbound::Over => Poll::Pending,
+            Outbound::Head(_) | Outbound::Sent(_) | Outbound::Over => Poll::Pending,
         }
     }
 
@@ -157,7 +159,7 @@ impl ClientStream {
         let next = match (is_tunnel, is_over) {
             (true, _) => Outbound::Tunnel(Content::new(stream, start.body)),
             (false, true) => Outbound::Over,
-            (false, false) => Outbound::Body(Content::new(stream, start.body)),
+            (false, false) => Outbound::Body(Content::of_opening(stream, start.body)),
         };
         Ok((start.used, next))
     }
@@ -165,8 +167,10 @@ impl ClientStream {
     fn poll_body(&self, poller: &mut Poller<'_>, outbound: &mut Outbound, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Outbound::Body(content) = outbound else { return Poll::Ready(Ok(0)) };
         let progress = ready!(content.poll_write(poller, &self.wire, bytes, &self.aside))?;
-        if progress.ends {
-            *outbound = Outbound::Over;
+        if progress.ends
+            && let Outbound::Body(content) = std::mem::replace(outbound, Outbound::Over)
+        {
+            *outbound = Outbound::Sent(content);
         }
         Poll::Ready(Ok(progress.used))
     }
@@ -239,6 +243,9 @@ fn fault(error: &h2::Error) -> Option<StreamFault> {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
+        if let Outbound::Sent(content) = self.outbound.get_mut() {
+            content.drop_rest();
+        }
         self.seat.on_leaving(self.wire.now_ms());
     }
 }
@@ -301,7 +308,7 @@ impl Polled for ClientStream {
             Outbound::Body(_) => self.poll_body(poller, &mut outbound, bytes),
             Outbound::Tunnel(content) => content.poll_pass(poller, &self.wire, bytes),
             // Nothing may follow a request that is whole.
-            Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Outbound::Sent(_) | Outbound::Over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 }
@@ -339,7 +346,7 @@ impl Stream for ClientStream {
     fn taken(&self) -> Option<u64> {
         match &*self.outbound.borrow() {
             Outbound::Body(content) | Outbound::Tunnel(content) => content.taken(&self.wire),
-            Outbound::Head(_) | Outbound::Over => None,
+            Outbound::Head(_) | Outbound::Sent(_) | Outbound::Over => None,
         }
     }
 

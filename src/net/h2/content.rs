@@ -19,10 +19,16 @@ pub(super) struct Content {
     unframer: Unframer,
     /// None as long as nothing waits in it: most bodies are one chunk.
     queue: Option<Rc<Queue>>,
+    /// Is the stream about to be opened, and nothing of the body sent?
+    is_opening: bool,
 }
 
 /// Most content of one write, so that whoever writes sees that it moves.
 const MOST: usize = limits::BUFFER_BYTES;
+
+/// Most content that goes before there is room for it: what every window has room for, but those of peers that want to see a
+/// head first.
+const AHEAD: usize = limits::BUFFER_BYTES / 4;
 
 /// Trailers that are to follow a body with a length, for which HTTP/1.1 has no place.
 pub(super) type Aside = Cell<Option<Box<HeaderMap>>>;
@@ -42,7 +48,13 @@ pub(super) struct Progress {
 
 impl Content {
     pub(super) fn new(stream: SendStream<Chunk>, unframer: Unframer) -> Self {
-        Self { stream, unframer, queue: None }
+        Self { stream, unframer, queue: None, is_opening: false }
+    }
+
+    /// On a stream that is about to be opened, which has no room until it is. A small piece of content does not wait for that,
+    /// so that it goes with the head; `h2` keeps it while the window has no room.
+    pub(super) fn of_opening(stream: SendStream<Chunk>, unframer: Unframer) -> Self {
+        Self { stream, unframer, queue: None, is_opening: true }
     }
 
     /// Sends some of the body that stands at the front of `bytes`, and with the last of it the trailers that were put `aside`.
@@ -56,7 +68,8 @@ impl Content {
         let malformed = || io::Error::from(io::ErrorKind::InvalidData);
         let (mut piece, mut next) = self.unframer.front(bytes, MOST).ok_or_else(malformed)?;
         let wanted = piece.content.len();
-        if wanted > 0 {
+        let is_ahead = std::mem::take(&mut self.is_opening) && wanted <= AHEAD;
+        if wanted > 0 && !is_ahead {
             ready!(self.poll_room(poller));
             let granted = ready!(poll_capacity(&mut self.stream, poller, wanted))?;
             if granted < wanted {
@@ -64,7 +77,8 @@ impl Content {
             }
         }
         self.unframer = next;
-        let queue = if piece.ends { self.queue.as_ref() } else { Some(&*self.queue.get_or_insert_default()) };
+        let is_queued = !piece.ends || is_ahead;
+        let queue = if is_queued { Some(&*self.queue.get_or_insert_default()) } else { self.queue.as_ref() };
         let trailers = if piece.ends { trailers_of(&piece, bytes, aside)? } else { None };
         send_piece(&mut self.stream, &piece, bytes, wire, queue, trailers)?;
         Poll::Ready(Ok(Progress { used: piece.used, ends: piece.ends }))
@@ -93,6 +107,14 @@ impl Content {
     /// does, it is the peer that makes no room.
     pub(super) fn taken(&self, wire: &Wire) -> Option<u64> {
         self.queue.as_ref().filter(|queue| !queue.is_empty()).and_then(|_| wire.taken())
+    }
+
+    /// Resets the stream if what went ahead still waits, for which nobody may ever make room: the endpoint has answered without
+    /// it.
+    pub(super) fn drop_rest(&mut self) {
+        if self.queue.as_ref().is_some_and(|queue| !queue.is_empty()) {
+            self.give_up(Reason::CANCEL);
+        }
     }
 
     /// Ready when the peer gave the stream up, or the connection is gone.
