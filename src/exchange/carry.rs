@@ -348,7 +348,8 @@ async fn begin<E: Env>(
         };
     }
     let channel = Rc::new(channel);
-    let beginning = connect_h2(channel, shard.buffers.clone(), shard.alarms.register(), Rc::clone(&carrier.room));
+    let means = (shard.buffers.clone(), shard.known.clone());
+    let beginning = connect_h2(channel, means, shard.alarms.register(), Rc::clone(&carrier.room));
     let left_ms = due_ms.saturating_sub(alarm.now_ms());
     match alarm.within(left_ms, pin!(beginning)).await {
         Ok(Ok((client, opener))) => Ok(Begun::Shared(client, opener)),

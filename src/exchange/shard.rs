@@ -16,7 +16,7 @@ use crate::clock;
 use crate::cluster::{BreakerPolicy, Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
-use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, Pending, Stream};
+use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, H2Known, Pending, Stream};
 use crate::policy::auth::Cache;
 use crate::policy::limit::Shard as Leases;
 use crate::rng::Rng;
@@ -80,6 +80,7 @@ pub struct Shard<E: Env> {
     pub(super) env: E,
     pub(super) alarms: Alarms,
     pub(super) buffers: BufferPool,
+    pub(super) known: H2Known,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) log: RefCell<LogRing>,
     pub(super) spans: RefCell<SpanRing>,
@@ -137,6 +138,7 @@ impl<E: Env> Shard<E> {
             env,
             alarms,
             buffers: BufferPool::new(),
+            known: H2Known::default(),
             counters,
             log: RefCell::new(log),
             spans: RefCell::new(spans),

@@ -135,7 +135,8 @@ async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Opti
     let bounds = Bounds::of(listener);
     drop(adopted);
     let carrier = Carrier(Rc::clone(client));
-    let beginning = serve_h2(carrier, received, shard.buffers.clone(), shard.alarms.register(), allowed);
+    let means = (shard.buffers.clone(), shard.known.clone());
+    let beginning = serve_h2(carrier, received, means, shard.alarms.register(), allowed);
     match client.alarm.within(bounds.fields_ms, pin!(beginning)).await {
         Ok(Ok(server)) => Some((server, bounds)),
         Ok(Err(_)) | Err(Expired) => {

@@ -2,8 +2,6 @@
 
 use core::ops::Range;
 
-use super::field;
-
 /// Takes the framing of HTTP/1.1 off the body of a response that our own encoder wrote: every line of the chunked coding
 /// stands whole in one buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,23 +106,37 @@ fn chunk(bytes: &[u8], start: usize, left: u64, most: usize) -> Option<(Piece, U
 
 /// The end of a body whose last chunk's line ends at `start`.
 fn last_chunk(bytes: &[u8], start: usize, content: Range<usize>) -> Option<(Piece, Unframer)> {
-    let (trailers, _) = field::extent(&bytes[start..])?;
+    let trailers = lines_end(&bytes[start..])?;
     let piece = Piece { used: start + trailers + 2, content, ends: true, trailers: start..start + trailers };
     Some((piece, Unframer(Left::Over)))
 }
 
-/// The size at the front of `bytes`, and where its line ends.
-fn chunk_size(bytes: &[u8]) -> Option<(u64, usize)> {
-    let end = memchr::memchr(b'\r', bytes.get(..bytes.len().min(SIZE_LINE_BYTES))?)?;
-    if bytes.get(end + 1) != Some(&b'\n') {
-        return None;
+/// Where lines end, behind which an empty one stands.
+fn lines_end(bytes: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    loop {
+        let end = start + memchr::memchr(b'\n', &bytes[start..])?;
+        if &bytes[start..end] == b"\r" {
+            return Some(start);
+        }
+        start = end + 1;
     }
-    let digits = std::str::from_utf8(&bytes[..end]).ok()?;
-    Some((u64::from_str_radix(digits, 16).ok()?, end + 2))
 }
 
-/// Sixteen digits and a line end.
-const SIZE_LINE_BYTES: usize = 18;
+/// The size at the front of `bytes`, and where its line ends.
+fn chunk_size(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut size = 0_u64;
+    for (at, &byte) in bytes.iter().take(DIGITS + 1).enumerate() {
+        if byte == b'\r' {
+            return (at > 0 && bytes.get(at + 1) == Some(&b'\n')).then_some((size, at + 2));
+        }
+        size = size << 4 | u64::from(char::from(byte).to_digit(16)?);
+    }
+    None
+}
+
+/// Digits that a size has at most.
+const DIGITS: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,16 @@
 //! The head of a request that an exchange wrote, as fields of HTTP/2.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
 
 use super::body::Unframer;
-use super::field;
+use super::field::{self, Extent, Head, Line};
 use crate::http1::{FieldKind, HeadError};
 
 /// A request as it begins on a stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestStart {
     /// Method, target and fields.
     pub request: Request<()>,
@@ -40,24 +40,19 @@ impl RequestStart {
 /// # Errors
 /// A method, a target or a host that HTTP/2 has no room for, or a head that our encoder does not write.
 pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart, HeadError> {
-    let (end, lines) = field::extent(bytes).ok_or(HeadError::InvalidRequestLine)?;
-    // All values share one copy of the head.
-    let head = Bytes::copy_from_slice(&bytes[..end]);
-    let line_end = memchr::memchr(b'\r', &head).ok_or(HeadError::InvalidRequestLine)?;
-    let (method, target) = request_line(&head.slice(..line_end))?;
+    let extent = Extent::of(bytes).ok_or(HeadError::InvalidRequestLine)?;
+    decode(&Head::copy(bytes, &extent), is_secure)
+}
+
+/// The same of a copy.
+pub(super) fn decode(head: &Head, is_secure: bool) -> Result<RequestStart, HeadError> {
+    let line = head.extent.places(&head.bytes).next().flatten().ok_or(HeadError::InvalidRequestLine)?;
     // Request line and Host are no fields there.
-    let mut fields = HeaderMap::with_capacity(lines.saturating_sub(2).min(FIELDS_MOST));
+    let mut fields = head.map_but(2);
     let mut body = Unframer::none();
     let (mut authority, mut upgrade, mut is_offered) = (None, None, false);
-    let mut start = line_end + 2;
-    while start < head.len() {
-        let line_end = start + memchr::memchr(b'\r', &head[start..]).ok_or(HeadError::InvalidFieldValue)?;
-        let colon = start + memchr::memchr(b':', &head[start..line_end]).ok_or(HeadError::InvalidFieldName)?;
-        let name = &head[start..colon];
-        // Our encoder writes one space behind the colon, and what an operator wrote may be nothing.
-        let value = head.slice((colon + 2).min(line_end)..line_end);
-        start = line_end + 2;
-        let kind = FieldKind::classify(name);
+    for line in head.fields() {
+        let Line { kind, name, value } = line.ok_or(HeadError::InvalidFieldName)?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "all other fields are only copied")]
         match kind {
             FieldKind::Host => {
@@ -68,34 +63,32 @@ pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart
             // So our encoder offers a switch, and says nothing else.
             FieldKind::Connection => is_offered = value.eq_ignore_ascii_case(b"upgrade"),
             FieldKind::TransferEncoding => body = Unframer::chunked(),
-            FieldKind::ContentLength => body = Unframer::exact(length(&value)?),
+            FieldKind::ContentLength => body = field::exact(&value)?,
             _ => {}
         }
         if kind == FieldKind::Te || !kind.is_hop() {
             field::append(&mut fields, kind, name, value)?;
         }
     }
+    let authority = authority.ok_or(HeadError::MissingHost)?;
     let mut request = Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = uri(target, authority.ok_or(HeadError::MissingHost)?, is_secure)?;
+    put_line(&mut request, &head.bytes.slice(line), authority, is_secure)?;
     *request.headers_mut() = fields;
-    Ok(RequestStart { request, used: end + 2, body, upgrade: upgrade.filter(|_| is_offered) })
+    Ok(RequestStart { request, used: head.extent.used(), body, upgrade: upgrade.filter(|_| is_offered) })
 }
 
-/// Fields for which there is room from the beginning.
-const FIELDS_MOST: usize = 64;
-
-/// Method and target of `GET /x HTTP/1.1`.
-fn request_line(line: &Bytes) -> Result<(Method, Bytes), HeadError> {
+/// Takes method and target from `GET /x HTTP/1.1`.
+pub(super) fn put_line(
+    request: &mut Request<()>,
+    line: &Bytes,
+    authority: Authority,
+    is_secure: bool,
+) -> Result<(), HeadError> {
     let first = memchr::memchr(b' ', line).ok_or(HeadError::InvalidRequestLine)?;
     let last = memchr::memrchr(b' ', line).filter(|last| *last > first).ok_or(HeadError::InvalidRequestLine)?;
-    let method = Method::from_bytes(&line[..first]).map_err(|_| HeadError::InvalidMethod)?;
-    Ok((method, line.slice(first + 1..last)))
-}
-
-fn length(value: &[u8]) -> Result<u64, HeadError> {
-    let digits = std::str::from_utf8(value).map_err(|_| HeadError::InvalidContentLength)?;
-    digits.parse().map_err(|_| HeadError::InvalidContentLength)
+    *request.method_mut() = Method::from_bytes(&line[..first]).map_err(|_| HeadError::InvalidMethod)?;
+    *request.uri_mut() = uri(line.slice(first + 1..last), authority, is_secure)?;
+    Ok(())
 }
 
 fn uri(target: Bytes, authority: Authority, is_secure: bool) -> Result<Uri, HeadError> {

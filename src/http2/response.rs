@@ -1,11 +1,10 @@
 //! The head of a response that an exchange wrote, as fields of HTTP/2.
 
-use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header;
 use http::{Response, StatusCode};
 
 use super::body::Unframer;
-use super::field;
+use super::field::{self, Extent, Head, Line};
 use crate::http1::FieldKind;
 
 /// A response as it begins on a stream.
@@ -50,27 +49,18 @@ pub fn decode_switch_head(bytes: &[u8]) -> Option<(ResponseStart, bool)> {
 }
 
 fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
-    let (end, lines) = field::extent(bytes)?;
     let status = StatusCode::from_bytes(bytes.get(STATUS_END - 3..STATUS_END)?).ok()?;
-    // All values share one copy of the head.
-    let head = Bytes::copy_from_slice(&bytes[..end]);
-    // The status line leaves room for a field that is not there.
-    let mut fields = HeaderMap::with_capacity(lines.min(FIELDS_MOST));
+    let extent = Extent::of(bytes)?;
+    let head = Head::copy(bytes, &extent);
+    let mut fields = head.map_but(1);
     let mut framing = Unframer::none();
-    let mut start = memchr::memchr(b'\n', &head)? + 1;
-    while start < head.len() {
-        let line_end = start + memchr::memchr(b'\r', &head[start..])?;
-        let colon = start + memchr::memchr(b':', &head[start..line_end])?;
-        let name = &head[start..colon];
-        // Our encoder writes one space behind the colon.
-        let value = head.slice((colon + 2).min(line_end)..line_end);
-        start = line_end + 2;
-        let kind = FieldKind::classify(name);
+    for line in head.fields() {
+        let Line { kind, name, value } = line?;
         if kind == FieldKind::TransferEncoding {
             framing = Unframer::chunked();
         }
         if kind == FieldKind::ContentLength {
-            framing = Unframer::exact(std::str::from_utf8(&value).ok()?.parse().ok()?);
+            framing = field::exact(&value).ok()?;
         }
         if !kind.is_hop() {
             field::append(&mut fields, kind, name, value).ok()?;
@@ -83,11 +73,8 @@ fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = fields;
-    Some(ResponseStart { response, used: end + 2, body: framing })
+    Some(ResponseStart { response, used: extent.used(), body: framing })
 }
-
-/// Fields for which there is room from the beginning.
-const FIELDS_MOST: usize = 64;
 
 #[cfg(test)]
 mod tests;

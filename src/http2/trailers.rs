@@ -1,13 +1,10 @@
 //! Trailers: lines of HTTP/1.1 and fields of HTTP/2.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 
+use super::field::header_name;
 use super::request::{checked, push_line};
-use crate::http1::HeadError;
-
-// Behind every response of gRPC, and unknown to `http`, which would copy them each time.
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+use crate::http1::{FieldKind, HeadError};
 
 /// Appends a trailer section as lines; what may not be in one, the decoder of the chunked coding leaves out.
 ///
@@ -27,11 +24,8 @@ pub fn decode_trailers(lines: &[u8]) -> Option<HeaderMap> {
     for line in lines.split_inclusive(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\r\n")?;
         let colon = memchr::memchr(b':', line)?;
-        let name = match &line[..colon] {
-            b"grpc-status" => GRPC_STATUS.clone(),
-            b"grpc-message" => GRPC_MESSAGE.clone(),
-            other => HeaderName::from_bytes(other).ok()?,
-        };
+        let name = &line[..colon];
+        let name = header_name(FieldKind::classify(name), name).ok()?;
         let value = match line[colon + 1..].trim_ascii() {
             b"0" => HeaderValue::from_static("0"),
             other => HeaderValue::from_bytes(other).ok()?,

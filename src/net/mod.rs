@@ -26,7 +26,7 @@ pub use channel::Channel;
 pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};
 pub use h2::{
-    ClientStream, ClientTurn, H2Client, H2End, H2Limits, H2Opener, H2Refusal, H2Server, Opened, Room, Seat,
+    ClientStream, ClientTurn, H2Client, H2End, H2Known, H2Limits, H2Opener, H2Refusal, H2Server, Opened, Room, Seat,
     ServerStream, StreamFault, Turn, connect_h2, serve_h2,
 };
 pub use inherited::take_inherited;

@@ -7,7 +7,9 @@ use std::task::Poll;
 
 use ringgate::http1::{BodyLength, ChunkedDecoder, Method, Progress, ResponseHead};
 use ringgate::http2::PREFACE;
-use ringgate::net::{Alarm, Alarms, BufferPool, Channel, ClientStream, ClientTurn, H2Client, Room, Stream, connect_h2};
+use ringgate::net::{
+    Alarm, Alarms, BufferPool, Channel, ClientStream, ClientTurn, H2Client, H2Known, Room, Stream, connect_h2,
+};
 
 use super::connection::{BYTES, SETTINGS, TURNS, Wire, check_frames, until_ready};
 use super::reverse::LEFT_TO_PARSER;
@@ -157,7 +159,8 @@ pub fn endpoint(input: &[u8]) {
 fn converse(carrier: &Rc<Channel<Wire>>, pool: &BufferPool) {
     let alarms = Alarms::new(1);
     let (room, own) = (Room::new(1, None), alarms.register());
-    let beginning = pin!(connect_h2(Rc::clone(carrier), pool.clone(), alarms.register(), Rc::clone(&room)));
+    let beginning =
+        pin!(connect_h2(Rc::clone(carrier), (pool.clone(), H2Known::default()), alarms.register(), Rc::clone(&room)));
     let Some(Ok((mut client, opener))) = until_ready(beginning) else { return };
     // The limit that came with the settings is known from the first turn on.
     let mut is_over = has_closed(&mut client, &own);
@@ -207,7 +210,12 @@ mod tests {
         wire.holds_back(SETTINGS.len());
         let (pool, carrier, alarms) = (BufferPool::new(), Rc::new(Channel::Plain(wire)), Alarms::new(1));
         let (room, own) = (Room::new(1, None), alarms.register());
-        let beginning = pin!(connect_h2(Rc::clone(&carrier), pool.clone(), alarms.register(), Rc::clone(&room)));
+        let beginning = pin!(connect_h2(
+            Rc::clone(&carrier),
+            (pool.clone(), H2Known::default()),
+            alarms.register(),
+            Rc::clone(&room)
+        ));
         let Some(Ok((mut client, opener))) = until_ready(beginning) else { panic!("settings are all it takes") };
         // A place that was taken before the word came.
         let seat = room.take();

@@ -15,7 +15,7 @@ use super::chunk::Chunk;
 use super::client_stream::ClientStream;
 use super::io::Io;
 use super::room::{Room, Seat};
-use super::wire::{Running, Wire};
+use super::wire::{H2Known, Running, Wire};
 use crate::http2::{Excess, Tally};
 use crate::limits;
 use crate::net::{Alarm, BufferPool, Channel, Stream};
@@ -72,7 +72,7 @@ pub enum ClientTurn {
 /// The peer speaks something else, or the connection broke.
 pub async fn connect_h2<S, C>(
     carrier: C,
-    pool: BufferPool,
+    (pool, known): (BufferPool, H2Known),
     alarm: Alarm,
     room: Rc<Room>,
 ) -> Result<(H2Client, H2Opener), H2Refusal>
@@ -80,7 +80,7 @@ where
     S: Stream,
     C: Deref<Target = Channel<S>> + Clone + 'static,
 {
-    let running = Running(Wire::of_client(carrier, pool, alarm, HEADER_BYTES));
+    let running = Running(Wire::of_client(carrier, (pool, known), alarm, HEADER_BYTES));
     let wire = Rc::clone(&running.0);
     let begun = builder().handshake(Io(Rc::clone(&wire))).await;
     let (send, mut connection) = begun.map_err(|error| refusal(&error, &wire))?;

@@ -20,7 +20,7 @@ use super::polled::{self, Polled, Task};
 use super::room::Seat;
 use super::wire::Wire;
 use crate::http1::HeadError;
-use crate::http2::{decode_request_head, encode_interim_head, encode_response_head, encode_switched_head};
+use crate::http2::{encode_interim_head, encode_response_head, encode_switched_head};
 use crate::net::{Alarm, Buffer, Pending, Stream};
 
 /// Why a stream has no response, where there is more to say than that it has none.
@@ -136,7 +136,8 @@ impl ClientStream {
 
     /// Opens the stream with the head at the front of `bytes`.
     fn send_head(&self, send: &mut SendRequest<Chunk>, bytes: &[u8]) -> io::Result<(usize, Outbound)> {
-        let mut start = match decode_request_head(bytes, self.wire.is_secure) {
+        let decoded = self.wire.known.0.borrow_mut().decode(bytes, self.wire.is_secure);
+        let mut start = match decoded {
             Ok(start) => start,
             Err(why) => return Err(self.fails(StreamFault::Untranslatable(why))),
         };

@@ -18,3 +18,4 @@ pub use client_stream::{ClientStream, StreamFault};
 pub use room::{Room, Seat};
 pub use server::{H2End, H2Limits, H2Server, Opened, Turn, serve_h2};
 pub use stream::ServerStream;
+pub use wire::H2Known;
