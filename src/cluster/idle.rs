@@ -5,11 +5,23 @@
 
 use super::EndpointId;
 use super::list::{Link, List, NONE};
+use super::part::Cap;
 
 /// Milliseconds of one bucket of the wheel.
 const BUCKET_MS: u64 = 64;
 /// Buckets of the wheel: one turn is 65 s; what expires later is passed over once a turn.
 const BUCKETS: usize = 1024;
+
+/// How many idle connections all workers together keep of one cluster, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleCaps {
+    /// Per endpoint.
+    pub per_endpoint: Cap,
+    /// Over all endpoints of the cluster.
+    pub total: Cap,
+    /// Longest rest in milliseconds.
+    pub idle_ms: u64,
+}
 
 /// How many idle connections to keep and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +194,11 @@ impl<C> Idle<C> {
         {
             closed.push(self.remove(list.first));
         }
+    }
+
+    /// Number of idle connections of an endpoint, but for those that were found expired.
+    pub fn count(&self, endpoint: EndpointId) -> usize {
+        self.endpoints.get(endpoint.0 as usize).map_or(0, |list| list.len)
     }
 
     /// Number of idle connections, expired ones included until the tick that closes them.

@@ -17,6 +17,7 @@ mod health;
 mod idle;
 mod inflight;
 mod list;
+mod part;
 mod passed_over;
 mod state;
 mod tier;
@@ -30,9 +31,10 @@ pub use fleet::{
     Transition, Unfit, fitness, fitness_at_last, truth_table,
 };
 pub use health::HealthCount;
-pub use idle::{Idle, IdleLimits, Rested, Siblings};
+pub use idle::{Idle, IdleCaps, IdleLimits, Rested, Siblings};
 pub use inflight::InFlightView;
 pub use list::{Link, List, NONE};
+pub use part::{Cap, Part};
 pub use passed_over::PassedOver;
 pub use state::{ClusterState, Ticket};
 pub use tier::TierGate;

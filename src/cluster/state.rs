@@ -7,6 +7,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::atomics::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use super::part::Part;
 
 /// The head of a worker on which nobody waits; later than every ticket.
 const NOBODY: u64 = u64::MAX;
@@ -46,6 +47,8 @@ struct Said {
     /// The ticket of its first waiter.
     head: AtomicU64,
     idle: AtomicUsize,
+    /// What it claimed of the spare part of the cap on idle connections.
+    claimed: AtomicUsize,
 }
 
 /// The state of one cluster that its workers and the control side share; it outlives reloads.
@@ -83,6 +86,8 @@ pub struct ClusterState {
     counts: CachePadded<AtomicU64>,
     tickets: CachePadded<AtomicU64>,
     workers: Box<[CachePadded<Said>]>,
+    /// What all claimed so.
+    claimed: CachePadded<AtomicUsize>,
     /// 0 for none; this and what follows is seldom written.
     limit: AtomicUsize,
     slow_tiers: AtomicU64,
@@ -93,11 +98,13 @@ impl ClusterState {
     /// A cluster without connections for `workers` workers; `max_connections` 0 sets no limit.
     #[must_use]
     pub fn new(workers: usize, max_connections: usize) -> Self {
-        let said = || CachePadded::new(Said { head: AtomicU64::new(NOBODY), idle: AtomicUsize::new(0) });
+        let none = AtomicUsize::default;
+        let said = || CachePadded::new(Said { head: AtomicU64::new(NOBODY), idle: none(), claimed: none() });
         Self {
             counts: CachePadded::new(AtomicU64::new(0)),
             tickets: CachePadded::new(AtomicU64::new(0)),
             workers: (0..workers).map(|_| said()).collect(),
+            claimed: CachePadded::new(none()),
             limit: AtomicUsize::new(max_connections),
             slow_tiers: AtomicU64::new(0),
             ejecting: AtomicBool::new(false),
@@ -242,6 +249,12 @@ impl ClusterState {
     #[must_use]
     pub fn idle(&self, worker: usize) -> usize {
         self.workers[worker].idle.load(Ordering::Relaxed)
+    }
+
+    /// The part that `worker` has of what all may keep idle.
+    #[must_use]
+    pub fn idle_part(&self, worker: usize) -> Part<'_> {
+        Part { claimed: &self.workers[worker].claimed, claimed_by_all: &self.claimed }
     }
 
     /// The worker other than `worker` that keeps most idle connections, if any does.

@@ -14,7 +14,7 @@ use super::pick::{Attempt, Tried};
 use super::queue::{Credit, Turn};
 use super::shard::{Lease, Shard, Upstream};
 use super::wire::{WriteError, write_all};
-use crate::cluster::{EndpointId, Siblings};
+use crate::cluster::{EndpointId, IdleLimits, Siblings};
 use crate::limits;
 use crate::net::{Alarm, Buffer, Channel, Env, Pending, Stream, Tls, TlsFailure, connect_tls};
 use crate::snapshot::{Cluster, Endpoint, EndpointTls, Route, UpstreamProtocol};
@@ -482,9 +482,20 @@ impl<E: Env> Shard<E> {
         // It says that it rests, and does not yet.
         let resting = cluster.state.idle(self.worker).saturating_sub(1);
         let siblings = Siblings { endpoints: &cluster.ids, resting };
-        let (endpoint, limits) = (upstream.endpoint, &cluster.idle);
+        let endpoint = upstream.endpoint;
+        let limits = &self.idle_limits(cluster, endpoint, resting);
         let evicted = self.idle.borrow_mut().on_return(endpoint, upstream, now_ms, expires_ms, limits, siblings);
         drop(evicted);
+    }
+
+    /// What this worker may keep with one more connection to the endpoint, when so many of the cluster rest here.
+    fn idle_limits(&self, cluster: &Cluster, endpoint: EndpointId, resting: usize) -> IdleLimits {
+        let (caps, kept) = (&cluster.idle, self.idle.borrow().count(endpoint));
+        IdleLimits {
+            per_endpoint: self.fleet.idle_part(self.worker, endpoint).room(kept, caps.per_endpoint),
+            total: cluster.state.idle_part(self.worker).room(resting, caps.total),
+            idle_ms: caps.idle_ms,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::queue::{Call, Credit, Queues, Tell};
 use super::spares::Spares;
 use super::store::{Ask, Asked};
 use crate::clock;
-use crate::cluster::{BreakerPolicy, Carriers, EndpointId, Fleet, Idle};
+use crate::cluster::{BreakerPolicy, Cap, Carriers, EndpointId, Fleet, Idle};
 use crate::http1::{ChunkedDecoder, FieldEdits, RequestHead, ResponseHead};
 use crate::limits;
 use crate::net::{Alarm, Alarms, BufferPool, Channel, Env, H2Known, Pending, Stream};
@@ -226,6 +226,7 @@ impl<E: Env> Shard<E> {
         self.counters.epoch.set(next.snapshot.epoch);
         drop(self.current.replace(next));
         self.close_removed(&before.snapshot);
+        self.trim_idle(before.clusters());
         self.forget_before(&before.snapshot);
         let now = Rc::clone(&self.current.borrow());
         for cluster in now.clusters() {
@@ -250,9 +251,21 @@ impl<E: Env> Shard<E> {
             if !self.has_endpoint(endpoint) {
                 self.idle.borrow_mut().on_endpoint_removed(endpoint, &mut closed);
                 self.close_carriers(endpoint);
+                self.fleet.idle_part(self.worker, endpoint).trim(0, Cap::NONE);
             }
         }
         closed.clear();
+    }
+
+    /// Gives back what others may need more of the places for idle connections to these.
+    fn trim_idle<'c>(&self, clusters: impl Iterator<Item = &'c Cluster>) {
+        let idle = self.idle.borrow();
+        for cluster in clusters {
+            cluster.state.idle_part(self.worker).trim(cluster.state.idle(self.worker), cluster.idle.total);
+            for &id in &cluster.ids {
+                self.fleet.idle_part(self.worker, id).trim(idle.count(id), cluster.idle.per_endpoint);
+            }
+        }
     }
 
     /// What was measured of an identity's last endpoint says nothing about its new one.
@@ -312,6 +325,7 @@ impl<E: Env> Shard<E> {
             self.buffers.trim();
             self.scratches.trim();
             self.berths.trim();
+            self.trim_idle(Rc::clone(&self.current.borrow()).clusters());
         }
         self.alarms.on_tick(now_ms);
         let mut closed = self.closed.borrow_mut();

@@ -18,7 +18,7 @@ use super::upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Pings, ProxyVersion, QueueBound, UpstreamProtocol,
 };
 use crate::cluster::{
-    BreakerPolicy, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleLimits, PassivePolicy, Probe,
+    BreakerPolicy, Cap, ClusterState, EndpointId, EndpointKey, EndpointRegistry, Fleet, IdleCaps, PassivePolicy, Probe,
     Ring, Strategy,
 };
 use crate::config;
@@ -254,7 +254,6 @@ pub(super) fn cluster(
         let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
         Ring::new(names.iter().map(String::as_bytes).zip(endpoints.iter().map(|endpoint| endpoint.weight)))
     });
-    // The bounds of the configuration count the whole process; a worker keeps its share, rounded up.
     let (keepalive, workers) = (&cluster.keepalive, registry.workers.max(1));
     Ok(Cluster {
         name: cluster.name.clone(),
@@ -276,9 +275,9 @@ pub(super) fn cluster(
         own_consecutive: cluster.breaker.as_ref().and_then(|breaker| breaker.consecutive),
         passive: cluster.passive.as_ref().map(passive),
         proxy_protocol: cluster.proxy_protocol.map(proxy_version),
-        idle: IdleLimits {
-            per_endpoint: keepalive.idle_per_endpoint.div_ceil(workers),
-            total: keepalive.idle_total.div_ceil(workers),
+        idle: IdleCaps {
+            per_endpoint: Cap::new(keepalive.idle_per_endpoint, workers),
+            total: Cap::new(keepalive.idle_total, workers),
             idle_ms: ms(keepalive.idle_timeout),
         },
         keep_alive_s: keepalive.tcp.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),

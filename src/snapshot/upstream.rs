@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use crate::cluster::{BreakerPolicy, ClusterState, EndpointId, IdleLimits, PassivePolicy, Ring, Strategy};
+use crate::cluster::{BreakerPolicy, ClusterState, EndpointId, IdleCaps, PassivePolicy, Ring, Strategy};
 use crate::policy::{Admission, AdmissionPolicy, LivePolicy};
 
 /// A named set of endpoints.
@@ -50,8 +50,8 @@ pub struct Cluster {
     pub passive: Option<PassivePolicy>,
     /// The header that names the client ahead of everything on a connection, which is not kept then.
     pub proxy_protocol: Option<ProxyVersion>,
-    /// Idle connections that one worker keeps.
-    pub idle: IdleLimits,
+    /// Idle connections that all workers keep.
+    pub idle: IdleCaps,
     /// Seconds of silence before the kernel probes an upstream connection; 0 never.
     pub keep_alive_s: u32,
     /// When a silent endpoint of HTTP/2 is asked for a sign of life, and given up without one; never where there is none.

@@ -8,7 +8,7 @@ use super::endpoint::{Accepted, Endpoint};
 use super::gate::Gate;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::now_ms;
+use super::wait::{now_ms, until_true};
 
 /// Asks once and answers with these fields; the milliseconds of the clock at which the connection began to rest, at most.
 fn rests(client: &mut Client, upstream: &mut Accepted, fields: &str) -> u64 {
@@ -97,6 +97,37 @@ fn a_cluster_that_keeps_few_leaves_those_of_others_alone(io: Io) {
     gateway.stop();
 }
 
+/// A7 and B1: caps on idle connections are those of all workers together, small ones and those that do not divide evenly too.
+fn caps_on_idle_connections_are_those_of_all_workers_together(io: Io) {
+    const MANY: u64 = 8;
+    for (keepalive, most) in [("idle_per_endpoint: 1", 1), ("idle_per_endpoint: 3", 3), ("idle_total: 5", 5)] {
+        let gate = Gate::new();
+        let origin = gate.origin("it");
+        let gateway = Plan::to(io, &[origin.address()]).keepalive(keepalive).workers("2").start();
+        let mut clients: Vec<Client> = (0..MANY).map(|_| gateway.client()).collect();
+        until_true("connections at both workers", || {
+            let status = gateway.status();
+            let workers = status["workers"].as_array().expect("a list").clone();
+            workers.iter().all(|worker| worker["connections_active"].as_u64() > Some(2))
+        });
+        for round in 1..=2 {
+            for client in &mut clients {
+                client.asks("/held");
+            }
+            gate.sees(round * MANY);
+            gate.lets(MANY);
+            for client in &mut clients {
+                client.expects(200);
+            }
+            gateway.waits_for("upstream_connections_idle", most as f64);
+            gateway.waits_for("upstream_connections_active", 0.0);
+        }
+        // Of the first round's, those that were kept are used again.
+        assert_eq!(origin.connections(), 2 * MANY - most, "{keepalive}");
+        gateway.stop();
+    }
+}
+
 /// B11: an endpoint that closes after each response without a word loses nobody's GET, however often the next request meets
 /// the close; and nothing is ever sent to it twice that may not be.
 fn an_endpoint_that_closes_unannounced_loses_no_request(io: Io) {
@@ -140,5 +171,6 @@ on_both_drivers![
     a_connection_rests_no_longer_than_its_endpoint_says,
     a_connection_rests_no_longer_than_configured,
     a_cluster_that_keeps_few_leaves_those_of_others_alone,
+    caps_on_idle_connections_are_those_of_all_workers_together,
     an_endpoint_that_closes_unannounced_loses_no_request,
 ];

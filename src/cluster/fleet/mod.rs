@@ -17,8 +17,11 @@ mod window;
 
 use std::sync::OnceLock;
 
+use crossbeam_utils::CachePadded;
+
 use super::EndpointId;
-use super::atomics::AtomicBool;
+use super::atomics::{AtomicBool, AtomicUsize};
+use super::part::Part;
 use crate::limits::ENDPOINTS_MAX;
 use passive::{EjectionWord, Ejector};
 use window::{Counts, Era, Window};
@@ -87,13 +90,18 @@ pub struct Fleet {
     slots: Table<Slot>,
     /// By worker.
     cells: Box<[Table<Cell>]>,
+    /// What each worker claimed of the spare part of the cap on idle connections.
+    claims: Box<[Table<AtomicUsize>]>,
+    /// What all claimed so.
+    claimed: Table<CachePadded<AtomicUsize>>,
 }
 
 impl Fleet {
     /// A fleet seen by so many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { slots: Table::new(), cells: (0..workers).map(|_| Table::new()).collect() }
+        let (cells, claims) = (0..workers).map(|_| (Table::new(), Table::new())).unzip::<_, _, Vec<_>, Vec<_>>();
+        Self { slots: Table::new(), cells: cells.into(), claims: claims.into(), claimed: Table::new() }
     }
 
     /// Number of workers.
@@ -114,14 +122,22 @@ impl Fleet {
         self.cells[worker].at(id)
     }
 
+    /// The part that one worker has of what all may keep of idle connections to an endpoint.
+    #[must_use]
+    pub fn idle_part(&self, worker: usize, id: EndpointId) -> Part<'_> {
+        Part { claimed: self.claims[worker].at(id), claimed_by_all: self.claimed.at(id) }
+    }
+
     /// A new endpoint took the identity, see [`Slot::on_assigned`]; for the control thread, before the snapshot that
     /// has it is published.
     ///
     /// Allocates here what the workers would otherwise allocate, and wait for one another over, at the first request.
     pub fn on_assigned(&self, id: EndpointId, probe: Probe, now_ms: u64, is_new_among_others: bool) {
-        for cells in &self.cells {
+        for (cells, claims) in self.cells.iter().zip(&self.claims) {
             cells.at(id);
+            claims.at(id);
         }
+        self.claimed.at(id);
         self.slot(id).on_assigned(probe, now_ms, is_new_among_others);
     }
 

@@ -6,6 +6,8 @@ mod atomics {
 
 #[path = "../../../src/cluster/fleet/mod.rs"]
 mod fleet;
+#[path = "../../../src/cluster/part.rs"]
+mod part;
 #[path = "../../../src/cluster/state.rs"]
 mod state;
 
@@ -14,4 +16,5 @@ mod state;
 pub struct EndpointId(pub u32);
 
 pub use fleet::*;
+pub use part::{Cap, Part};
 pub use state::{ClusterState, Ticket};
