@@ -331,6 +331,8 @@ mod shares;
 mod shutdown;
 #[path = "e2e/slow_readers.rs"]
 mod slow_readers;
+#[path = "e2e/soak.rs"]
+mod soak;
 #[path = "e2e/spans.rs"]
 mod spans;
 #[path = "e2e/splits.rs"]

@@ -31,6 +31,11 @@ def prepare_self():
     except ValueError:
         # Only root may raise the limit: without it a proxy may refuse some of the idle clients, which then shows.
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    end_when_told()
+
+
+def end_when_told():
+    """Has signals end this program as an exception does, so that what it started can be ended."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(SystemExit(130)))
 
@@ -47,14 +52,15 @@ def free_port():
                 continue
 
 
-def start(command, cpu, **options):
-    """Starts a command on one CPU. It is told to end should this program die."""
+def start(command, cpu=None, **options):
+    """Starts a command, on one CPU if one is named. It is told to end should this program die."""
 
     def dies_with_parent():
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
-    pinned = ["taskset", "-c", str(cpu), *map(str, command)]
-    child = subprocess.Popen(pinned, preexec_fn=dies_with_parent, text=True, **options)
+    words = [] if cpu is None else ["taskset", "-c", str(cpu)]
+    words.extend(map(str, command))
+    child = subprocess.Popen(words, preexec_fn=dies_with_parent, text=True, **options)
     _living.append(child)
     return child
 

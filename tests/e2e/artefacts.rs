@@ -185,46 +185,6 @@ fn the_commands_of_the_artefacts_work() {
     assert!(image.contains("STOPSIGNAL SIGTERM") && image.contains("USER 65532"), "{image}");
 }
 
-/// L4: a soak goes on while nothing fails, and ends with exit code 1 when something does.
-#[test]
-fn a_soak_tells_whether_anything_drifted() {
-    let script = format!("{}/scripts/soak", env!("CARGO_MANIFEST_DIR"));
-    let soak = |gateway: &str| {
-        run(&script, &["--for", "3s", "--slice", "1s", "--rate", "500", "--clients", "500", "--gateway", gateway], "")
-    };
-    let said = soak(BINARY);
-    assert!(said.is_content && said.text.contains("soak: nothing drifted"), "{}", said.text);
-    assert!(said.text.contains("500 answered, 0 failed") && said.text.contains(" reloads"), "{}", said.text);
-    let folder = Folder::new();
-    let refusing = folder
-        .write("refusing", format!("#!/bin/sh\nsed -i 's/status: 200/status: 503/' \"$3\"\nexec {BINARY} \"$@\"\n"));
-    std::fs::set_permissions(&refusing, std::fs::Permissions::from_mode(0o755)).expect("its owner may");
-    let said = soak(refusing.to_str().expect("text"));
-    assert!(!said.is_content && said.text.contains("soak: FAILED: "), "{}", said.text);
-}
-
-/// I2: so does one of many reloads beside connections that have nothing to do with them.
-#[test]
-fn a_soak_of_reloads_tells_whether_a_connection_was_lost() {
-    let script = format!("{}/scripts/soak", env!("CARGO_MANIFEST_DIR"));
-    let soak = |gateway: &str| run(&script, &["--reloads", "100", "--held", "40", "--gateway", gateway], "");
-    let said = soak(BINARY);
-    assert!(said.is_content && said.text.contains("soak: nothing drifted"), "{}", said.text);
-    assert!(said.text.contains("100 reloads were taken; of 40 connections 0 were lost"), "{}", said.text);
-    let folder = Folder::new();
-    for (change, told) in [
-        // Nine of ten rest, and are closed before their time.
-        ("s/idle_timeout: 1h/idle_timeout: 50ms/", "soak: FAILED: 36 connections were lost"),
-        ("s/^clusters: {/cluster: {/", "soak: the gateway did not start"),
-    ] {
-        let start = format!("#!/bin/sh\nsed -i '{change}' \"$3\"\nexec {BINARY} \"$@\"\n");
-        let other = folder.write("other", start);
-        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).expect("its owner may");
-        let said = soak(other.to_str().expect("text"));
-        assert!(!said.is_content && said.text.contains(told), "{}", said.text);
-    }
-}
-
 /// K5: the dashboards are what Grafana takes, by its own types.
 #[test]
 fn the_dashboards_fit_the_types_of_grafana() {
