@@ -319,6 +319,15 @@ fn the_runbooks_name_what_there_is() {
     for command in commands {
         assert!(binary().args([command, "--help"]).output().expect("a child").status.success(), "ringgate {command}");
     }
+    let orders = code.iter().flat_map(|code| code.split("ringgate rollout ").skip(1));
+    let orders: BTreeSet<&str> = orders.filter_map(|rest| rest.split(' ').next()).collect();
+    assert!(orders.contains("promote"), "a good file would be on trial while the bad one serves: {orders:?}");
+    for order in orders {
+        assert!(binary().args(["rollout", order, "--help"]).output().expect("a child").status.success(), "{order}");
+    }
+    let refused = Folder::new().write("wrong.yaml", "nonsense");
+    let refused = binary().args(["check", "-c"]).arg(refused).output().expect("a child").status.code().expect("an end");
+    assert!(runbooks.contains(&format!("`ringgate reload` fails with exit code {refused}")), "of a refusal: {refused}");
     let gateway = Plan::to(Io::Uring, &[Endpoint::closed()]).start();
     let pages = ["/metrics", "/status", "/clusters"].map(|page| gateway.asks_admin("GET", page).text().to_owned());
     let known = [&pages.join("\n"), &read("../ARCHITECTURE.md"), &read("ringgate.yaml"), &read("../scripts/sysctl")]
