@@ -73,6 +73,11 @@ fn escaped(query: &str) -> String {
     query.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
+/// A query with the variables of its dashboard filled in.
+fn filled(expr: &str) -> String {
+    expr.replace("$__rate_interval", "30s").replace("$instance", ".*")
+}
+
 /// What every panel asks for, with the variables of the dashboard filled in.
 fn queries() -> Vec<(String, String)> {
     let names = ["gateway", "clusters", "policies"];
@@ -81,13 +86,12 @@ fn queries() -> Vec<(String, String)> {
     for (name, board) in &boards {
         for mark in board["annotations"]["list"].as_array().expect("a list") {
             let (expr, _) = mark["target"]["expr"].as_str().and_then(|expr| expr.split_once(" > 0")).expect("a query");
-            queries.push((format!("{name}: marks"), expr.replace("$__interval", "30s").replace("$instance", ".*")));
+            queries.push((format!("{name}: marks"), filled(expr)));
         }
         for panel in board["panels"].as_array().expect("a list") {
             for target in panel["targets"].as_array().into_iter().flatten() {
                 let place = format!("{name}: {}", panel["title"].as_str().expect("a title"));
-                let expr = target["expr"].as_str().expect("a query");
-                queries.push((place, expr.replace("$__rate_interval", "30s").replace("$instance", ".*")));
+                queries.push((place, filled(target["expr"].as_str().expect("a query"))));
             }
         }
     }
@@ -157,6 +161,41 @@ fn every_query_of_the_dashboards_finds_something() {
         assert!(looks < 1_000, "nothing in {left:?}");
         left.is_empty()
     });
+    gateway.stop();
+}
+
+/// A gateway that has served nobody has refused nothing of nothing: that is 0 %, and neither no answer nor no number.
+#[test]
+fn a_gateway_without_requests_shows_zero() {
+    let gateway = Plan::bare(Io::Epoll).route("name: all, respond: { status: 200 }").start();
+    let prometheus = Prometheus::scraping(&gateway);
+    until_true("a page", || !prometheus.finds("config_epoch").is_empty());
+    for title in ["gateway: Requests", "gateway: Rejected"] {
+        let (_, query) = queries().into_iter().find(|(place, _)| place == title).expect("a panel");
+        let found = prometheus.finds(&query);
+        assert!(found.len() == 1 && found[0]["value"][1] == "0", "{title}: {found:?}");
+    }
+    gateway.stop();
+}
+
+/// A mark is a reload: one that was published, and no other change of what is in force.
+#[test]
+fn reloads_are_marked_and_other_changes_are_not() {
+    let endpoint = Endpoint::listens();
+    let gateway = Plan::to(Io::Epoll, &[endpoint.address()]).and("policy: {}").start();
+    let prometheus = Prometheus::scraping(&gateway);
+    let (_, marks) = queries().into_iter().find(|(place, _)| place == "gateway: marks").expect("marks");
+    let epoch = || prometheus.finds("config_epoch").first().map(|found| found["value"][1].clone());
+    until_true("a page", || epoch().is_some());
+    let before = epoch();
+    let place = format!("/clusters/app/{}/drain", endpoint.address());
+    assert_eq!(gateway.posts(&place, "").status(), 200);
+    until_true("another epoch", || epoch() != before);
+    let is_marked = || prometheus.finds(&format!("{marks} > 0")).len() == 1;
+    assert!(!is_marked(), "nobody reloaded");
+    let yaml = std::fs::read_to_string(gateway.folder.path("gateway.yaml")).expect("its own");
+    gateway.adopts(&yaml.replace("reason_header: on", "reason_header: off"));
+    until_true("a mark", is_marked);
     gateway.stop();
 }
 
