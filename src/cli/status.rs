@@ -89,9 +89,12 @@ fn policy(out: &mut String, policy: &Value) {
 
 fn cluster(out: &mut String, cluster: &Value) {
     let word = |key: &str| cluster[key].as_str().unwrap_or_default();
-    let (connections, most) = (&cluster["connections"], cluster["max_connections"].as_u64().unwrap_or_default());
-    let cap =
-        if most > 0 { format!("{connections} of {most} connections") } else { format!("{connections} connections") };
+    let number = |key: &str| cluster[key].as_u64().unwrap_or_default();
+    let (active, most) = (number("connections_active"), number("max_connections"));
+    // An idle one makes room for whoever needs it.
+    let idle = number("connections").saturating_sub(active);
+    let of = if most > 0 { format!(" of {most}") } else { String::new() };
+    let cap = format!("{active}{of} connections in use, {idle} idle");
     let (in_flight, waiting) = (&cluster["in_flight"], &cluster["waiting"]);
     line(
         out,
@@ -149,9 +152,13 @@ mod tests {
             "policy": {"in_force": true, "document": {"enabled": false, "rateLimit": 5, "circuitBreakerThreshold": 9}, "error": "x"},
         });
         let clusters = json!([{
-            "name": "app", "balance": "p2c", "connections": 1, "max_connections": 0, "in_flight": 0, "waiting": 0,
+            "name": "app", "balance": "p2c", "connections": 1, "connections_active": 0, "max_connections": 0,
+            "in_flight": 0, "waiting": 0,
             "endpoints": [{"address": "10.0.0.1:80", "fit": false, "unfit": "unfit: probe", "weight": 1, "in_flight": 0,
                 "breaker": "closed", "probe_detail": "connection refused"}],
+        }, {
+            "name": "capped", "balance": "p2c", "connections": 64, "connections_active": 3, "max_connections": 64,
+            "in_flight": 3, "waiting": 0,
         }]);
         let expected = "\
 ringgate  1.0, pid 7, up 5s, epoch 3, ready
@@ -161,8 +168,9 @@ reload    REFUSED at T, asked for by files:
 gateway.yaml:1:1: wrong
 policy    NOTHING PASSES, 5 requests a second, breakers open after 9 failures
 policy    TROUBLE: x
-cluster   app (p2c): 1 connections, 0 in flight, 0 waiting
+cluster   app (p2c): 0 connections in use, 1 idle, 0 in flight, 0 waiting
           10.0.0.1:80              unfit: probe, weight 1, 0 in flight, breaker closed, last probe: connection refused
+cluster   capped (p2c): 3 of 64 connections in use, 61 idle, 3 in flight, 0 waiting
 ";
         assert_eq!(summary(&status, &clusters), expected);
     }
