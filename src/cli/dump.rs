@@ -1,9 +1,8 @@
 //! `ringgate dump`.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::{ConfigFile, Error};
+use super::{ConfigFile, Error, print};
 use crate::config::{self, Disk};
 
 /// Prints the configuration that a gateway would run by, as one file: what is included in its place, variables replaced,
@@ -31,8 +30,7 @@ impl Dump {
             true => format!("{:#}\n", effective.to_json()["config"]),
             false => effective.to_yaml(self.effective),
         };
-        // A reader that left is no failure.
-        drop(io::stdout().write_all(text.as_bytes()));
+        print(text);
         Ok(())
     }
 }

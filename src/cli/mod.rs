@@ -25,6 +25,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
@@ -112,7 +113,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Demo(demo) => demo.run(),
     };
-    let (code, text) = match result {
+    let (code, text) = match result.and_then(|()| all_said()) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Error::Runtime(text)) => (1, format!("ringgate: {text}")),
         Err(Error::Usage(text)) => (2, format!("ringgate: {text}")),
@@ -124,9 +125,28 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints a line; a reader that left (`ringgate schema | head`) is no failure.
+/// Why something could not be printed, of the first time.
+static UNSAID: OnceLock<String> = OnceLock::new();
+
+/// Prints a line. Whether all could be printed is told when the command is done: [`all_said`].
 fn say(line: impl Display) {
-    drop(writeln!(io::stdout(), "{line}"));
+    print(format_args!("{line}\n"));
+}
+
+/// The same for a text that has its line ends; a reader that left (`ringgate schema | head`) is no failure.
+fn print(text: impl Display) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = write!(out, "{text}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        UNSAID.get_or_init(|| error.to_string());
+    }
+}
+
+/// # Errors
+/// Something could not be printed, as on a full disk.
+fn all_said() -> Result<(), Error> {
+    UNSAID.get().map_or(Ok(()), |why| Err(Error::Runtime(format!("standard output cannot be written: {why}"))))
 }
 
 /// Loads a configuration file and prints its warnings.

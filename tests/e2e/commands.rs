@@ -1,7 +1,8 @@
 //! The command line: L1, and a sample of L2.
 
+use std::fs::File;
 use std::net::TcpListener;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use super::endpoint::Endpoint;
 use super::folder::Folder;
@@ -37,6 +38,34 @@ fn check_says_what_it_read() {
         let shipped = format!("{}/{shipped}", env!("CARGO_MANIFEST_DIR"));
         assert_eq!(run(&["check", "-c", &shipped]).status.code(), Some(0), "{shipped}");
     }
+}
+
+/// What could not be printed was not done: a dump into a full disk is no copy. A reader that has seen enough is none of that.
+#[test]
+fn output_that_cannot_be_written_is_exit_code_1() {
+    let gateway = Plan::bare(Io::Epoll).start();
+    let admin = format!("http://{}", gateway.admin());
+    let minimal = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.yaml");
+    for command in [
+        &["dump", "-c", minimal][..],
+        &["dump", "--effective", "--json", "-c", minimal],
+        &["schema"],
+        &["check", "-c", minimal],
+        &["status", "--json", "--admin", &admin],
+    ] {
+        let ends = |stdout: Stdio| {
+            let output = binary().args(command).stdout(stdout).output().expect("a child");
+            (output.status.code(), text(&output.stderr))
+        };
+        let full = File::options().write(true).open("/dev/full").expect("a device of Linux");
+        let (code, said) = ends(full.into());
+        assert_eq!(code, Some(1), "{command:?}: {said}");
+        assert!(said.contains("standard output cannot be written: No space left on device"), "{command:?}: {said}");
+        let (reader, writer) = std::io::pipe().expect("two descriptors");
+        drop(reader);
+        assert_eq!(ends(writer.into()), (Some(0), String::new()), "{command:?}");
+    }
+    gateway.stop();
 }
 
 #[test]
