@@ -61,6 +61,7 @@ fn endpoints(config: &Config, patience: Duration) -> Result<Vec<Examined>, Error
 fn remedy(reason: &str) -> &'static str {
     match reason {
         "unresolved" => "look at the name, and at dns.servers or /etc/resolv.conf",
+        "unverifiable" => "install ca-certificates, or name its authority in tls.ca of the cluster",
         "connect_refused" => "nothing listens there: start it, or look at the port",
         "connect_timeout" | "connect_failed" => {
             "look for a firewall or a route on the way: `ip route get`, `traceroute -T`"

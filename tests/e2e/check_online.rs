@@ -208,6 +208,34 @@ fn each_way_not_to_be_believed_has_its_reason() {
     }
 }
 
+/// A machine without root certificates has nothing to believe an endpoint by, and all that needs none is told all the same, by
+/// `ringgate doctor` too.
+#[test]
+fn a_system_without_root_certificates_is_one_finding_among_the_others() {
+    let plain = Origin::saying("ok");
+    let address = plain.address();
+    let scene =
+        Scene::new().with("plain", &format!("http://{address}"), "").with("secured", "https://127.0.0.1:81", "");
+    let file = scene.folder.write("gateway.yaml", scene.plan.yaml());
+    let why = "https://127.0.0.1:81: unverifiable: this system has no root certificates, set `ca`";
+    for (command, lines) in [
+        (
+            &["check", "--online"][..],
+            [format!("plain: http://{address} ({address}): HTTP/1.1"), format!("secured: {why}")],
+        ),
+        (&["doctor"], [format!("ok   plain http://{address}: HTTP/1.1"), format!("FAIL secured {why}")]),
+    ] {
+        let mut asked = binary();
+        asked.args(command).arg("-c").arg(&file).env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", "/nonexistent");
+        let output = asked.output().expect("a child");
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{stdout}");
+        for line in lines {
+            assert!(stdout.lines().any(|other| other == line), "no `{line}` in {stdout}");
+        }
+    }
+}
+
 #[test]
 fn the_help_tells_the_exit_codes() {
     let output = binary().args(["check", "--help"]).output().expect("a child");

@@ -43,7 +43,8 @@ pub struct Finding {
 /// Why an endpoint is not as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// The reason code of requests that fail so; `unresolved` where a name has no address.
+    /// The reason code of requests that fail so; `unresolved` where a name has no address, `unverifiable` where this machine
+    /// has nothing to verify its certificate by.
     pub reason: &'static str,
     /// The same in words.
     pub text: String,
@@ -53,7 +54,7 @@ pub struct Wrong {
 /// configuration. `on_found` hears of each as it is done, with the number of all.
 ///
 /// # Errors
-/// This machine lacks what it takes: authorities to verify by, a runtime.
+/// This machine lacks what a runtime takes.
 pub fn check_online(
     config: &Config,
     patience: Duration,
@@ -62,7 +63,7 @@ pub fn check_online(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
     runtime.block_on(async {
         let answers = Names::default().ask_for_new(config).await;
-        let tasks = tasks(config, &answers).await?;
+        let tasks = tasks(config, &answers).await;
         let count = tasks.len();
         let looks = tasks.into_iter().enumerate().map(|(place, task)| async move { (place, task.run(patience).await) });
         let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
@@ -103,27 +104,26 @@ impl From<Reason> for Wrong {
 }
 
 /// Every endpoint by its addresses.
-async fn tasks(config: &Config, answers: &Answers) -> Result<Vec<Task>, String> {
+async fn tasks(config: &Config, answers: &Answers) -> Vec<Task> {
     let mut tasks = Vec::new();
     for cluster in &config.clusters {
-        let tls = secured_by(cluster).await?;
+        let tls = secured_by(cluster).await;
         for endpoint in &cluster.endpoints {
             let name = format!("{}://{}", endpoint.scheme.name(), endpoint.authority());
             let task = |target| Task { cluster: cluster.name.clone(), url: name.clone(), target };
-            match addresses(answers, &endpoint.host) {
-                Err(why) => {
-                    tasks.push(task(Err(Wrong { reason: Reason::Unresolved.label(), text: why })));
-                }
-                Ok(addresses) => {
-                    for ip in addresses {
-                        let aim = aim(cluster, endpoint, tls.as_ref())?;
-                        tasks.push(task(Ok((SocketAddr::new(ip, endpoint.port), aim))));
-                    }
-                }
+            let wrong = |reason: Reason| move |text| Wrong { reason: reason.label(), text };
+            let addresses = addresses(answers, &endpoint.host).map_err(wrong(Reason::Unresolved));
+            let aims: Result<Vec<_>, _> = addresses.and_then(|addresses| {
+                let aim = || aim(cluster, endpoint, tls.as_ref()).map_err(wrong(Reason::Unverifiable));
+                addresses.into_iter().map(|ip| Ok((SocketAddr::new(ip, endpoint.port), aim()?))).collect()
+            });
+            match aims {
+                Ok(aims) => tasks.extend(aims.into_iter().map(|aim| task(Ok(aim)))),
+                Err(wrong) => tasks.push(task(Err(wrong))),
             }
         }
     }
-    Ok(tasks)
+    tasks
 }
 
 fn addresses(answers: &Answers, host: &str) -> Result<Vec<IpAddr>, String> {
@@ -138,18 +138,23 @@ async fn secured_by(cluster: &Cluster) -> Result<Option<Arc<ClientConfig>>, Stri
     let system = if cluster.tls.trusts_system() { Some(roots::system().await?) } else { None };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = client_config(&provider, &cluster.tls, cluster.protocol, system.as_ref());
-    let config = config.map_err(|why| format!("cluster `{}`: {why}", cluster.name))?;
-    Ok(Some(Arc::new(config)))
+    Ok(Some(Arc::new(config.map_err(|why| why.to_string())?)))
 }
 
-fn aim(cluster: &Cluster, endpoint: &Endpoint, tls: Option<&Arc<ClientConfig>>) -> Result<Aim, String> {
-    let tls = match tls.filter(|_| endpoint.scheme == Scheme::Https) {
-        None => None,
-        Some(config) => {
+/// `tls` is what secures the cluster's `https` endpoints, or why nothing can.
+fn aim(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    tls: Result<&Option<Arc<ClientConfig>>, &String>,
+) -> Result<Aim, String> {
+    let tls = match tls {
+        Ok(Some(config)) if endpoint.scheme == Scheme::Https => {
             let name = cluster.tls.server_name.as_ref().unwrap_or(&endpoint.host);
-            let bad = |_| format!("cluster `{}`: `{name}` is no name that a certificate can be for", cluster.name);
+            let bad = |_| format!("`{name}` is no name that a certificate can be for");
             Some((Arc::clone(config), ServerName::try_from(name.clone()).map_err(bad)?))
         }
+        Err(why) if endpoint.scheme == Scheme::Https => return Err(why.clone()),
+        Ok(_) | Err(_) => None,
     };
     Ok(Aim {
         authority: endpoint.authority(),

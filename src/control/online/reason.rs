@@ -9,6 +9,8 @@ use crate::net::TlsFailure;
 pub(super) enum Reason {
     /// Its name has no address; no request gets that far.
     Unresolved,
+    /// This machine has nothing to verify its certificate by.
+    Unverifiable,
     ConnectRefused,
     ConnectTimeout,
     ConnectFailed,
@@ -30,8 +32,9 @@ pub(super) enum Reason {
 impl Reason {
     /// Each of them.
     #[cfg(test)]
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Unresolved,
+        Self::Unverifiable,
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::ConnectFailed,
@@ -54,6 +57,7 @@ impl Reason {
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Unresolved => "unresolved",
+            Self::Unverifiable => "unverifiable",
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed => "connect_failed",
@@ -77,6 +81,7 @@ impl Reason {
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Unresolved => "its name has no address",
+            Self::Unverifiable => "there is nothing to verify its certificate by",
             Self::ConnectRefused => "nobody listens there",
             Self::ConnectTimeout => "no connection came about in time",
             Self::ConnectFailed => "no connection came about",
@@ -161,7 +166,8 @@ mod tests {
     fn every_reason_is_one_that_requests_fail_with() {
         let known: HashSet<_> = worker::reasons().into_iter().collect();
         for reason in Reason::ALL {
-            assert!(reason == Reason::Unresolved || known.contains(reason.label()), "{reason:?}");
+            let comes_first = matches!(reason, Reason::Unresolved | Reason::Unverifiable);
+            assert!(comes_first || known.contains(reason.label()), "{reason:?}");
         }
         let labels: HashSet<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), Reason::ALL.len());
