@@ -20,7 +20,15 @@ use self::tls::Secured;
 pub(super) use self::tls::TlsFiles;
 use super::Error;
 use crate::config::{self, Admin, AdminListen, AdminTls, Disk};
+use crate::control;
 
+/// Wait for a page.
+const LOOK: Duration = Duration::from_secs(30);
+/// Wait for what comes of an order.
+const OUTCOME: Duration = Duration::from_secs(60);
+// Whoever gives up before the gateway does says that nothing came of what may still come about.
+const _: () = assert!(OUTCOME.as_secs() > control::RELOAD_LASTS.as_secs());
+const _: () = assert!(OUTCOME.as_secs() > control::UPGRADE_LASTS.as_secs());
 /// Bytes of an answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -39,9 +47,9 @@ pub(super) struct Server {
     token_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsFiles,
-    /// Seconds to wait.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
+    /// Seconds to wait. Default: 30, and 60 for what comes of a reload, an upgrade or a trial.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
     #[arg(skip = std::env::var("CONFIG_PORT").ok())]
     port: Option<String>,
     #[arg(skip = std::env::var("RINGGATE_ADMIN_TOKEN").ok())]
@@ -54,11 +62,20 @@ impl Server {
         self.site()?.ask(method, path, body)
     }
 
+    /// The answer to an order, which comes when its outcome is known.
+    pub(super) fn order(&self, path: &str) -> Result<Answer, Error> {
+        self.site_within(OUTCOME)?.ask(Method::POST, path, None)
+    }
+
     /// The server, found once for several questions.
     pub(super) fn site(&self) -> Result<Site, Error> {
+        self.site_within(LOOK)
+    }
+
+    fn site_within(&self, patience: Duration) -> Result<Site, Error> {
         let Found { target, token, tls } = self.find()?;
         let secured = target.secured_by(&self.tls, tls.as_ref())?;
-        Ok(Site { root: target, token, secured, patience: Duration::from_secs(self.timeout) })
+        Ok(Site { root: target, token, secured, patience: self.timeout.map_or(patience, Duration::from_secs) })
     }
 
     /// Where it is, and the token to show.
@@ -108,7 +125,10 @@ impl Site {
         let (token, secured) = (self.token.clone(), self.secured.clone());
         let question = Question { method, body: body.unwrap_or_default(), token, secured };
         let asked = ask(&target, question, self.patience);
-        asked.map_err(|error| Error::Runtime(format!("{target}: {error}; is the gateway running?")))
+        asked.map_err(|error| {
+            let nobody = matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
+            Error::Runtime(format!("{target}: {error}{}", if nobody { "; is the gateway running?" } else { "" }))
+        })
     }
 }
 
@@ -263,7 +283,10 @@ pub(super) fn ask(target: &Target, question: Question, patience: Duration) -> io
         };
         match tokio::time::timeout(patience, asking).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+            Err(_elapsed) => {
+                let why = format!("no answer within {} s", patience.as_secs_f64());
+                Err(io::Error::new(io::ErrorKind::TimedOut, why))
+            }
         }
     })
 }
@@ -357,8 +380,17 @@ mod tests {
     fn nobody_there_is_an_error_and_so_is_an_answer_that_is_not_http() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = tcp(&listener.local_addr().unwrap().to_string(), "/").unwrap();
+        let site = |patience| Site { root: target.clone(), token: None, secured: None, patience };
+        let told = |patience| match site(patience).ask(Method::POST, "/reload", None) {
+            Err(Error::Runtime(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        // It is connected to, and says nothing.
+        let late = told(Duration::from_millis(10));
+        assert!(late.ends_with("/reload: no answer within 0.01 s"), "{late}");
         drop(listener);
-        assert!(ask(&target, Question::default(), Duration::from_secs(20)).is_err());
+        let nobody = told(Duration::from_secs(20));
+        assert!(nobody.contains("refused") && nobody.ends_with("; is the gateway running?"), "{nobody}");
         assert!(asked("SSH-2.0-OpenSSH\r\n").0.is_err());
         assert!(asked("HTTP/1.1 20").0.is_err());
     }

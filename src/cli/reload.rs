@@ -1,6 +1,5 @@
 //! `ringgate reload`.
 
-use hyper::Method;
 use serde_json::Value;
 
 use super::admin::Server;
@@ -20,7 +19,7 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(self) -> Result<(), Error> {
-        let answer = self.server.ask(Method::POST, "/reload", None)?;
+        let answer = self.server.order("/reload")?;
         let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         match (answer.status, told["error"].as_str()) {
             (200, _) => {

@@ -62,7 +62,7 @@ impl Rollout {
 }
 
 fn decide(server: &Server, path: &str, done: &str) -> Result<(), Error> {
-    let answer = server.ask(Method::POST, path, None)?;
+    let answer = server.order(path)?;
     let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     if answer.status == 200 {
         say(format!("{done}, epoch {}", told["epoch"]));

@@ -1,6 +1,5 @@
 //! `ringgate upgrade`.
 
-use hyper::Method;
 use serde_json::Value;
 
 use super::admin::Server;
@@ -16,7 +15,7 @@ pub(super) struct Upgrade {
 
 impl Upgrade {
     pub(super) fn run(self) -> Result<(), Error> {
-        let answer = self.server.ask(Method::POST, "/upgrade", None)?;
+        let answer = self.server.order("/upgrade")?;
         let told: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         if answer.status == 200 {
             say(format!("upgraded, process {} serves, epoch {}", told["pid"], told["epoch"]));

@@ -69,11 +69,20 @@ use put::{PutRequest, Refused};
 use signals::{Signals, Wish};
 use upgrade::{Due, Inherited, Program, Successor, UpgradeRequest, Upgrades};
 
+use crate::config::Runtime;
 use crate::net;
 pub use doctor::{Examined, Grade, examine};
 pub use online::{Finding, Wrong, check_online};
 pub use source::Source;
 
+/// Longest time until a reload is told how it went: names, first keys and the file of the log are waited for, then the workers.
+pub const RELOAD_LASTS: Duration = names::PATIENCE
+    .saturating_add(keys::PATIENCE)
+    .saturating_add(gateway::LOG_OPENING)
+    .saturating_add(gateway::ADOPTION);
+/// The same for an upgrade, unless `runtime.upgrade_timeout` says otherwise; the workers stop to accept in between.
+pub const UPGRADE_LASTS: Duration =
+    Runtime::UPGRADE_TIMEOUT.saturating_add(upgrade::HAND_OVER).saturating_add(gateway::ADOPTION);
 /// Pause between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 /// Orders of the admin server that are not obeyed yet.

@@ -34,7 +34,7 @@ use crate::snapshot::Resolved;
 /// Names asked for at once.
 const ASKS: usize = 16;
 /// Longest time for all new names of a configuration together.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Wait for further changes after the first, so that a burst of them makes one epoch.
 const GATHER_MS: u64 = 100;
 

@@ -125,7 +125,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         user: None,
         shutdown_grace: Duration::from_secs(30),
         idle_grace: Duration::from_secs(1),
-        upgrade_timeout: Duration::from_secs(20),
+        upgrade_timeout: Runtime::UPGRADE_TIMEOUT,
         max_connections: MAX_CONNECTIONS,
         accept_balance: true,
     };

@@ -64,6 +64,11 @@ pub struct Config {
     pub rollout: Option<Rollout>,
 }
 
+impl Runtime {
+    /// How long an upgrade waits for the new process where nothing else is said.
+    pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
+}
+
 /// Settings of the process itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {

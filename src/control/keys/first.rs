@@ -12,7 +12,7 @@ use crate::config::KeySource;
 use crate::policy::auth::{KeySet, Wanted};
 
 /// Longest wait for the first keys of all new sources together.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(in crate::control) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A source that is asked for the first time; dropping it gives that up.
 pub(super) struct First {

@@ -23,6 +23,7 @@ use crate::rng::Rng;
 use crate::snapshot::Issued;
 use fetch::Found;
 use first::First;
+pub(super) use first::PATIENCE;
 
 /// What is shown of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub(super) use page::upgrade;
 pub(super) use passed::{Inherited, admin_text};
 pub(super) use predecessor::{Given, Predecessor};
 pub(super) use program::Program;
-pub(super) use successor::Successor;
+pub(super) use successor::{HAND_OVER, Successor};
 
 use super::admin::ReloadRequest;
 use super::gateway::{Gateway, Trigger};

@@ -18,6 +18,8 @@ const TAKE_OVER: Duration = Duration::from_secs(5);
 const INHERITANCE: Duration = Duration::from_secs(10);
 /// Longest wait for the exit status of a process that said no more.
 const STATUS: Duration = Duration::from_secs(2);
+/// Longest time between a new process that is ready and one that serves.
+pub(in crate::control) const HAND_OVER: Duration = TAKE_OVER.saturating_add(INHERITANCE).saturating_add(STATUS);
 /// Pause between two looks at it.
 const STATUS_POLL: Duration = Duration::from_millis(5);
 /// Variables that speak of one process by its number, or of sockets that this one has taken.
