@@ -1,10 +1,10 @@
 //! `ringgate explain`.
 
-use super::{ConfigFile, Error, load, say};
-use crate::config::{Action, Config};
+use super::{ConfigFile, Error, decision, load, say};
+use crate::config::{Action, Config, Listener};
 use crate::http1::{HeadError, HeadLimits, Progress, RequestHead};
 use crate::limits;
-use crate::routing::{Outcome, Predicates, Step, Table};
+use crate::routing::{Outcome, Predicates, RouteId, Step, Table};
 use crate::snapshot::route_spec;
 
 /// What is asked about meets no bounds but those that hold for every listener.
@@ -64,11 +64,13 @@ fn written(method: &str, url: &str, headers: &[String]) -> Result<Vec<u8>, Strin
 struct Asked<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
+    /// Its own, or the one that a preflight asks about.
+    method: &'a [u8],
 }
 
 impl Predicates for Asked<'_> {
     fn method(&self) -> &[u8] {
-        self.head.method_name(self.bytes)
+        self.method
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
@@ -90,13 +92,49 @@ fn explain(config: &Config, request: &[u8]) -> Vec<String> {
     }) {
         return vec![format!("no route: answered with {}, because it is no request: {refused}", refused.status())];
     }
-    let asked = Asked { head: &head, bytes: request };
+    let (method, host, path) = (head.method_name(request), head.host(), head.path(request));
+    if decision::is_refused_by_method(method) {
+        return vec!["no route: answered with 405 `method refused`".to_owned()];
+    }
     let specs: Vec<_> = config.routes.iter().map(route_spec).collect();
     let table = Table::compile(&specs);
-    let steps = table.explain(head.host(), head.path(request), &asked);
+    let asks_for_health = |listener: &&Listener| decision::asks_for_health(listener, &table, method, host, path);
+    let health: Vec<String> =
+        config.listeners.iter().filter(asks_for_health).map(|listener| format!("`{}`", listener.name)).collect();
+    let mut lines = Vec::new();
+    if !health.is_empty() {
+        lines.push(format!(
+            "health of the gateway: answered with 200, while it drains with 503, by {}",
+            health.join(", ")
+        ));
+    }
+    if health.len() < config.listeners.len() {
+        lines.extend(explain_route(config, &table, request, &head));
+    }
+    lines
+}
+
+/// What a preflight asks about (<https://fetch.spec.whatwg.org/#cors-preflight-request>).
+fn preflight<'a>(head: &'a RequestHead, request: &'a [u8]) -> Option<&'a [u8]> {
+    let is_asked = head.method_name(request) == b"OPTIONS" && head.field(request, "origin").is_some();
+    head.field(request, "access-control-request-method").filter(|_| is_asked)
+}
+
+/// Which route it takes, line by line: of a preflight that of the request which it asks about, if scripts may share it.
+fn explain_route(config: &Config, table: &Table, request: &[u8], head: &RequestHead) -> Vec<String> {
+    let look = |method| table.explain(head.host(), head.path(request), &Asked { head, bytes: request, method });
+    let is_taken = |step: &&Step| step.outcome == Outcome::Taken;
+    let shares = |id: RouteId| decision::shares(config, &config.routes[id.0 as usize]);
+    let asked_about = preflight(head, request);
+    let theirs =
+        asked_about.map(look).filter(|steps| steps.iter().find(is_taken).is_some_and(|step| shares(step.route)));
+    let steps = theirs.unwrap_or_else(|| look(head.method_name(request)));
     let is_strict = config.listeners.iter().any(|listener| listener.strict_host);
     let name = |step: &Step| config.routes[step.route.0 as usize].name.as_str();
-    let mut lines = vec![match steps.iter().find(|step| step.outcome == Outcome::Taken) {
+    let mut lines = vec![match steps.iter().find(is_taken) {
+        Some(taken) if asked_about.is_some() && shares(taken.route) => {
+            format!("route `{}`: a preflight, answered by its `cors` with 204, or 403 for other origins", name(taken))
+        }
         Some(taken) => format!("route `{}`: {}", name(taken), action(config, taken.route.0 as usize)),
         None if is_strict && !table.names_host(head.host()) => {
             "no route: answered with 421, and by listeners without `strict_host` with 404".to_owned()
@@ -201,6 +239,41 @@ routes:
             let lines = explain(&strict, &written("GET", url, &[]).unwrap());
             assert!(lines[0].starts_with(said), "{lines:?}");
         }
+    }
+
+    /// What no route is asked about, where no route is there for it.
+    #[test]
+    fn what_the_gateway_answers_by_itself_is_told() {
+        for (method, url) in [("TRACE", "/robots.txt"), ("TRACE", "/health")] {
+            assert_eq!(answer(method, url, &[]), ["no route: answered with 405 `method refused`"]);
+        }
+        let health = "health of the gateway: answered with 200, while it drains with 503, by `web`";
+        for method in ["GET", "HEAD"] {
+            assert_eq!(answer(method, "/health", &[]), [health]);
+        }
+        let posted = &answer("POST", "/health", &[])[0];
+        assert_eq!(posted, "no route: answered with 404 `route not found`");
+        let explained = |text: &str| explain(&of_text(text), &written("GET", "/health", &[]).unwrap());
+        let two = GATEWAY.replace("listeners: {", "listeners: { in: { address: 127.0.0.1:8081, health_path: off },");
+        assert_eq!(explained(&two)[..2], [health, "no route: answered with 404 `route not found`"]);
+        let named = GATEWAY.replace("/robots.txt", "/health");
+        assert_eq!(explained(&named)[0], "route `robots`: answered with 200");
+    }
+
+    #[test]
+    fn a_preflight_belongs_to_the_route_of_what_it_asks_about() {
+        let shared = of_text(&format!(
+            "policies: {{ open: {{ cors: {{ origins: [https://a.example] }} }} }}{}",
+            GATEWAY.replace("methods: [GET] }", "methods: [GET] }\n    policies: [open]")
+        ));
+        let lines = |method: &str, asked: &str| {
+            let headers = ["Origin: https://a.example".to_owned(), format!("Access-Control-Request-Method: {asked}")];
+            explain(&shared, &written(method, "http://api.example.com/orders/7", &headers).unwrap()).swap_remove(0)
+        };
+        let preflight = "route `orders`: a preflight, answered by its `cors` with 204, or 403 for other origins";
+        assert_eq!(lines("OPTIONS", "GET"), preflight);
+        assert_eq!(lines("OPTIONS", "PUT"), "no route: answered with 404 `route not found`");
+        assert!(lines("GET", "GET").starts_with("route `orders`: forwarded to"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod admin;
 mod check;
+mod decision;
 mod demo;
 mod doctor;
 mod dump;

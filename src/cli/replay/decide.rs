@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::logged::{Logged, Preflight, Was};
+use crate::cli::decision;
 use crate::config::{Action, Config, Listener, Route};
 use crate::routing::{RouteId, RouteSpec, Table};
 use crate::snapshot::{access, route_spec};
@@ -86,7 +87,7 @@ impl Decider {
         };
         Self {
             access: config.routes.iter().map(passes).collect(),
-            shares: config.routes.iter().map(|route| policies(route).iter().any(|one| one.cors.is_some())).collect(),
+            shares: config.routes.iter().map(|route| decision::shares(&config, route)).collect(),
             table: Table::compile(&specs),
             specs,
             config,
@@ -98,14 +99,12 @@ impl Decider {
     pub(super) fn decide(&self, request: &Logged<'_>) -> Vec<Decision> {
         let (host, path) = (request.host.as_bytes(), request.path.as_bytes());
         let mut all = Vec::with_capacity(1);
-        if matches!(&*request.method, "TRACE" | "CONNECT") {
+        if decision::is_refused_by_method(request.method.as_bytes()) {
             return vec![Decision { route: None, verdict: Verdict::Refused(Refusal::Method) }];
         }
-        let asks_for_health = |listener: &Listener| {
-            listener.health_path.as_deref() == Some(&*request.path)
-                && matches!(&*request.method, "GET" | "HEAD")
-                && !self.table.has_exact_path(host, path)
-        };
+        let method = request.method.as_bytes();
+        let asks_for_health =
+            |listener: &Listener| decision::asks_for_health(listener, &self.table, method, host, path);
         if self.add_by_listener(&mut all, Verdict::Health, asks_for_health) {
             return all;
         }
