@@ -88,6 +88,8 @@ pub const CONNECTIONS_PER_CLIENT_MAX: usize = 1_000_000;
 /// Sets of sixteen entries, eight bytes each, by which the connections of a listener's clients are counted: 2 MiB, and with
 /// a fifth of the entries taken hardly a set is full.
 pub const CLIENT_SETS: usize = 16 * 1024;
+/// Entrances of listeners that are gone, or became one with another, whose connections are still known.
+pub const FORMER_ENTRANCES: usize = 64;
 /// Default number of streams that a client may have open on one HTTP/2 connection.
 pub const H2_STREAMS_DEFAULT: u32 = 100;
 /// Most streams that a configuration may allow on one HTTP/2 connection.

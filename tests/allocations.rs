@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ringgate::config::{self, Sources};
 use ringgate::net::{Driver, probe_io_uring};
-use ringgate::snapshot::{Entrance, Publisher, Registry, compile};
+use ringgate::snapshot::{Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Call, Credit, Loads, Message, Peers, Question, WorkerHandle, WorkerSpec, crew};
 
@@ -155,6 +155,7 @@ fn gateway(driver: Driver) -> Gateway {
     let snapshot = compile(&config, 1, &mut registry, &resolved).expect("it compiles");
     registry.on_publishing(&snapshot, &config, 0);
     registry.on_published(1);
+    let entrance = snapshot.entrance("web").expect("a listener");
     let publisher = Publisher::new(snapshot, 1);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let address = listener.local_addr().expect("a bound address");
@@ -182,7 +183,7 @@ fn gateway(driver: Driver) -> Gateway {
         spans,
         snapshots: publisher.reader(0),
         fleet: Arc::clone(registry.fleet()),
-        listeners: vec![(Entrance { name: "web".to_owned(), address }, listener)],
+        listeners: vec![(entrance, listener)],
         max_connections: Arc::new(Credit::new(100)),
         loads: Arc::new(Loads::new(1, true)),
         ask: Arc::new(move |question| tries(&peers, question)),

@@ -339,6 +339,8 @@ mod spans;
 mod splits;
 #[path = "e2e/streaming.rs"]
 mod streaming;
+#[path = "e2e/successors.rs"]
+mod successors;
 #[path = "e2e/systemd.rs"]
 mod systemd;
 #[path = "e2e/timings.rs"]

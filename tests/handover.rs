@@ -13,7 +13,7 @@ use ringgate::cluster::Fleet;
 use ringgate::config::{self, Sources};
 use ringgate::limits;
 use ringgate::net::{Driver, probe_io_uring};
-use ringgate::snapshot::{Entrance, Publisher, Registry, compile};
+use ringgate::snapshot::{Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Credit, Loads, Mailbox, Message, WorkerHandle, WorkerSpec, crew};
 
@@ -66,6 +66,7 @@ impl Pair {
         let mut registry = Registry::new(2);
         let snapshot = compile(&config, 1, &mut registry, &HashMap::new()).expect("it compiles");
         let fleet = Arc::clone(registry.fleet());
+        let entrance = snapshot.entrance("web").expect("a listener");
         let publisher = Publisher::new(snapshot, 2);
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("a bound socket");
@@ -82,7 +83,7 @@ impl Pair {
             spans: span_ring().0,
             snapshots: publisher.reader(0),
             fleet: Arc::clone(&fleet),
-            listeners: vec![(Entrance { name: "web".to_owned(), address }, listener)],
+            listeners: vec![(entrance, listener)],
             max_connections: Arc::clone(&credit),
             loads: Arc::clone(&loads),
             ask: Arc::new(|_ask| false),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::{Config, Listener};
-use crate::snapshot::Entrance;
+use crate::snapshot::{Entrance, Snapshot};
 
 /// A listener this process holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Where its connections come in.
-    pub(super) fn entrance(&self) -> Entrance {
-        Entrance { name: self.name.clone(), address: self.bound }
+    /// Where its connections come in, by the snapshot in force.
+    pub(super) fn entrance(&self, snapshot: &Snapshot) -> Entrance {
+        snapshot.entrance(&self.name).expect("what is held is what is configured")
     }
 }
 

@@ -97,10 +97,10 @@ impl Crew {
     }
 
     /// Hands each worker its sockets of a listener.
-    pub(super) fn listen(&self, entrance: &Entrance, berths: Vec<Vec<TcpListener>>) {
+    pub(super) fn listen(&self, entrance: Entrance, berths: Vec<Vec<TcpListener>>) {
         for (worker, sockets) in self.workers.iter().zip(berths) {
             for socket in sockets {
-                Self::send(worker, Message::Listen { entrance: entrance.clone(), socket });
+                Self::send(worker, Message::Listen { entrance, socket });
             }
         }
     }

@@ -446,10 +446,11 @@ impl Gateway {
     fn open_listeners(&mut self, changes: &ListenerChanges, opened: Vec<Opened>) {
         for held in &changes.keep {
             self.originals.rename(held);
-            self.crew.tell(|| Message::Rename(held.entrance()));
         }
+        let snapshot = self.publisher.current();
         for one in opened {
-            self.crew.listen(&one.held.entrance(), one.berths);
+            self.tables.on_bound(&one.held);
+            self.crew.listen(one.held.entrance(&snapshot), one.berths);
             self.originals.keep(one.held, one.sockets);
         }
     }
@@ -517,15 +518,17 @@ impl Gateway {
         // While this process accepts: clients wait for all that follows.
         successor.inherit(self.given()).await?;
         let is_kept = |name: &String| successor.listeners.contains(name);
-        let mut copies = Vec::new();
+        let (mut copies, mut released) = (Vec::new(), Vec::new());
+        let snapshot = self.publisher.current();
         for (held, sockets) in self.originals.all().filter(|(held, _)| is_kept(&held.name)) {
             // Now, while nothing is given up: descriptors may be short.
             let berths = sockets::berths(sockets, self.crew.len()).map_err(|error| error.to_string())?;
-            copies.push((held.entrance(), berths));
+            copies.push((held.entrance(&snapshot), berths));
+            released.push(held.bound);
         }
         let others = self.accept_loops(|name| !is_kept(name));
-        for (entrance, _) in &copies {
-            self.crew.tell(|| Message::Release { address: entrance.address });
+        for address in released {
+            self.crew.tell(|| Message::Release { address });
         }
         let outcome = if self.accepts_by(others).await {
             successor.take_over().await
@@ -548,7 +551,7 @@ impl Gateway {
     /// Has the workers accept on sockets of these entrances.
     pub(super) fn accept_on(&self, copies: Vec<(Entrance, Vec<Vec<TcpListener>>)>) {
         for (entrance, berths) in copies {
-            self.crew.listen(&entrance, berths);
+            self.crew.listen(entrance, berths);
         }
     }
 

@@ -190,7 +190,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
 
 impl Prepared {
     /// Starts the workers; `leaves_inherited` has them accept on what was inherited only later, and gives it back.
-    fn launch(self, chores: Chores, leaves_inherited: bool) -> Result<(Gateway, Vec<Copies>), String> {
+    fn launch(mut self, chores: Chores, leaves_inherited: bool) -> Result<(Gateway, Vec<Copies>), String> {
         let (reports, found) = mpsc::unbounded_channel();
         let mut probes = Probes::new(reports);
         let sides = Sides::alone(&self.loaded.config);
@@ -203,12 +203,13 @@ impl Prepared {
         let (mut originals, mut later) = (Originals::default(), Vec::new());
         let mut berths: Vec<Berth> = self.seats.iter().map(|_| Vec::new()).collect();
         for one in self.opened {
-            let entrance = one.held.entrance();
+            let entrance = one.held.entrance(&publisher.current());
+            self.tables.on_bound(&one.held);
             if one.is_inherited && leaves_inherited {
                 later.push((entrance, one.berths));
             } else {
                 for (berth, sockets) in berths.iter_mut().zip(one.berths) {
-                    berth.extend(sockets.into_iter().map(|socket| (entrance.clone(), socket)));
+                    berth.extend(sockets.into_iter().map(|socket| (entrance, socket)));
                 }
             }
             originals.keep(one.held, one.sockets);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::changes::Held;
 use super::keys::{FirstKeys, KeyCounts, KeyStatus, Keys};
 use super::names::{Answers, Counts, NameStatus, Names};
 use super::roots;
@@ -183,6 +184,11 @@ impl Tables {
     /// Told that `snapshot`, the tables in force under another live policy, is about to be published.
     pub(super) fn on_policy_publishing(&self, snapshot: &Snapshot) {
         self.registry.on_policy_publishing(snapshot);
+    }
+
+    /// Told that a listener of the configuration in force was opened.
+    pub(super) fn on_bound(&mut self, held: &Held) {
+        self.registry.on_bound(&held.name, held.bound);
     }
 
     /// Told that the snapshot of `epoch` is in force.

@@ -51,13 +51,13 @@ pub fn serve_connection<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    entrance: Rc<Entrance>,
+    entrance: Entrance,
     accepted_ns: u64,
 ) -> Option<impl Future<Output = ()>> {
-    let staged = shard.stage(&entrance);
+    let staged = shard.stage(entrance);
     let adopted = shard.adopt(staged);
     // Of a listener that a reload removed nothing is known; its connections end with the refusal of their first request.
-    let listener = adopted.snapshot.listener(&entrance);
+    let listener = adopted.snapshot.listener(entrance);
     let caller = listener.map_or(Ok(None), |listener| enter(&shard, listener, peer.ip()));
     let caller = caller.inspect_err(|_crowded| shard.on_turned_away(staged)).ok()?;
     Some(match listener {
@@ -76,7 +76,7 @@ fn plain<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    entrance: Rc<Entrance>,
+    entrance: Entrance,
     staged: Staged,
     extra: Option<Box<Extra>>,
     accepted_ns: u64,
@@ -93,7 +93,7 @@ async fn serve_after_words<E: Env>(
     shard: Rc<Shard<E>>,
     stream: E::Stream,
     peer: SocketAddr,
-    entrance: Rc<Entrance>,
+    entrance: Entrance,
     staged: Staged,
     caller: Option<Caller>,
     accepted_ns: u64,
@@ -101,7 +101,7 @@ async fn serve_after_words<E: Env>(
     // What these need is gone when they are done.
     let Some(client) = Box::pin(async move {
         let adopted = shard.adopt(staged);
-        let listener = adopted.snapshot.listener(&entrance)?;
+        let listener = adopted.snapshot.listener(entrance)?;
         let accepted_ms = shard.alarms.now_ms();
         let (tls, secured_ms) = (listener.tls.clone(), accepted_ms + listener.handshake_ms);
         let introduced_ms = accepted_ms + listener.header_timeout_ms;
@@ -236,7 +236,7 @@ async fn read_head<E: Env>(
     head.clear();
     let adopted = client.adopt();
     // A listener that a reload removed serves nothing more, and says so to whoever could not know.
-    let Some(listener) = adopted.snapshot.listener(&client.entrance) else {
+    let Some(listener) = adopted.snapshot.listener(client.entrance) else {
         return HeadRead::Refused(Failure::ListenerRemoved);
     };
     let due_ms = shard.alarms.now_ms() + listener.header_timeout_ms;
@@ -341,7 +341,7 @@ async fn wait_with_buffer<E: Env>(
 /// a request that is on its way is to be refused and not lost.
 fn first_bytes_bound<E: Env>(client: &Client<E>) -> u64 {
     let adopted = client.adopt();
-    let listener = adopted.snapshot.listener(&client.entrance);
+    let listener = adopted.snapshot.listener(client.entrance);
     listener.map_or(
         limits::LINGER_MS,
         |listener| {
@@ -459,7 +459,7 @@ mod tests {
 
     fn future_size<F, Fut>(_: F) -> usize
     where
-        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Rc<Entrance>, u64) -> Fut,
+        F: Fn(Rc<Shard<Reactor>>, TcpPeer, SocketAddr, Entrance, u64) -> Fut,
     {
         size_of::<Fut>()
     }

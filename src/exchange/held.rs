@@ -22,7 +22,7 @@ pub(super) struct Client<E: Env> {
     pub(super) shard: Rc<Shard<E>>,
     pub(super) stream: Channel<E::Stream>,
     pub(super) peer: SocketAddr,
-    pub(super) entrance: Rc<Entrance>,
+    pub(super) entrance: Entrance,
     pub(super) alarm: Alarm,
     /// When it was accepted; 0 once that has been told.
     pub(super) accepted_ns: u64,
@@ -42,7 +42,7 @@ impl<E: Env> Client<E> {
         shard: Rc<Shard<E>>,
         stream: Channel<E::Stream>,
         peer: SocketAddr,
-        entrance: Rc<Entrance>,
+        entrance: Entrance,
         alarm: Alarm,
         staged: Staged,
         extra: Option<Box<Extra>>,
@@ -58,7 +58,7 @@ impl<E: Env> Client<E> {
 
     /// Has the newest configuration a listener for it?
     pub(super) fn is_wanted(&self) -> bool {
-        self.adopt().snapshot.listener(&self.entrance).is_some()
+        self.adopt().snapshot.listener(self.entrance).is_some()
     }
 
     /// May it carry requests for `host`, as far as its certificate goes?

@@ -22,7 +22,7 @@ pub(super) struct Unsecured<E: Env> {
     pub(super) stream: E::Stream,
     pub(super) peer: SocketAddr,
     pub(super) caller: Option<Caller>,
-    pub(super) entrance: Rc<Entrance>,
+    pub(super) entrance: Entrance,
     pub(super) staged: Staged,
     pub(super) tls: Inbound,
     /// When it was accepted, by the monotonic clock.

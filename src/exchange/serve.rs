@@ -33,7 +33,7 @@ pub(super) async fn serve_exchange<E: Env>(
     next_unread: &mut Option<Buffer>,
 ) -> Next {
     let Arrival { unread, adopted, started_ns, head_ns } = arrival;
-    let listener = adopted.snapshot.listener(&client.entrance).expect("the head was read by its bounds");
+    let listener = adopted.snapshot.listener(client.entrance).expect("the head was read by its bounds");
     let _active = Gauge::new(&shard.counters.requests_active);
     let Scratch { request, response, upload, download, alarm } = scratch;
     let exchange = Exchange {

@@ -190,7 +190,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// Decides for a new connection, for as long as it lives, whether what is on trial serves it.
-    pub(super) fn stage(&self, entrance: &Entrance) -> Staged {
+    pub(super) fn stage(&self, entrance: Entrance) -> Staged {
         let adopted = self.adopt(None);
         let on_trial = adopted.snapshot.trial.as_ref()?;
         let candidate = adopted.snapshot.candidate.as_ref()?;
@@ -203,7 +203,7 @@ impl<E: Env> Shard<E> {
 
     /// Has what came in there an answer without a handshake? Nothing is known of a listener that a reload removed.
     #[must_use]
-    pub fn answers_in_plain(&self, entrance: &Entrance) -> bool {
+    pub fn answers_in_plain(&self, entrance: Entrance) -> bool {
         self.adopt(None).snapshot.listener(entrance).is_some_and(|listener| listener.tls.is_none())
     }
 

@@ -129,7 +129,7 @@ pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Opti
 async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Option<(H2Server, Bounds)> {
     let shard = &client.shard;
     let adopted = client.adopt();
-    let listener = adopted.snapshot.listener(&client.entrance)?;
+    let listener = adopted.snapshot.listener(client.entrance)?;
     let allowed =
         H2Limits { streams: listener.h2_streams, header_bytes: u32::try_from(listener.head.bytes).unwrap_or(u32::MAX) };
     let bounds = Bounds::of(listener);
@@ -211,7 +211,7 @@ impl<E: Env> Course<'_, E> {
     /// Does its listener still exist? Its bounds are those of the newest configuration.
     fn is_wanted(&mut self) -> bool {
         let adopted = self.client.adopt();
-        let listener = adopted.snapshot.listener(&self.client.entrance);
+        let listener = adopted.snapshot.listener(self.client.entrance);
         self.bounds = listener.map_or(self.bounds, Bounds::of);
         listener.is_some()
     }
@@ -372,7 +372,7 @@ pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
     let Arrived { open, stream, head, translated, started_ns } = arrived;
     let connection = &open.connection;
     let shard = &connection.shard;
-    let (entrance, alarm) = (Rc::clone(&connection.entrance), shard.alarms.register());
+    let (entrance, alarm) = (connection.entrance, shard.alarms.register());
     let (peer, staged) = (connection.peer, connection.staged);
     let client = Client::new(Rc::clone(shard), Channel::H2(stream), peer, entrance, alarm, staged, None);
     let next = match translated {
@@ -391,7 +391,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
     let mut scratch = ScratchGuard::lend(shard);
     let scratch = scratch.scratch();
     let adopted = client.adopt();
-    let Some(listener) = adopted.snapshot.listener(&client.entrance) else {
+    let Some(listener) = adopted.snapshot.listener(client.entrance) else {
         // A listener that a reload removed serves nothing more; what it never began can be asked for elsewhere.
         if let Channel::H2(stream) = &client.stream {
             stream.refuse();

@@ -1,6 +1,5 @@
 //! Who is connected to a listener, over all workers and epochs: what its caps on connections are exact by.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,6 +52,11 @@ pub struct Caller {
 }
 
 impl Callers {
+    /// Clients are to be counted from now on.
+    pub(super) fn count_clients(&self) {
+        self.clients.get_or_init(|| Clients::new(limits::CLIENT_SETS));
+    }
+
     /// Lets one more in, of `most`; never more, whoever else comes at the same time.
     ///
     /// # Errors
@@ -91,26 +95,6 @@ impl Drop for Caller {
         }
         let before = self.callers.open.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "a connection was counted out twice");
-    }
-}
-
-/// The callers of every listener by name, for as long as it is configured or somebody is connected.
-#[derive(Default)]
-pub(super) struct Lists(HashMap<String, Arc<Callers>>);
-
-impl Lists {
-    /// Those of the listener `name`; with a place for its clients if they are to be counted.
-    pub(super) fn of(&mut self, name: &str, per_client: bool) -> Arc<Callers> {
-        let callers = self.0.entry(name.to_owned()).or_default();
-        if per_client {
-            callers.clients.get_or_init(|| Clients::new(limits::CLIENT_SETS));
-        }
-        Arc::clone(callers)
-    }
-
-    /// Forgets those whom nobody uses any more.
-    pub(super) fn forget_unused(&mut self) {
-        self.0.retain(|_, callers| Arc::strong_count(callers) > 1);
     }
 }
 

@@ -30,7 +30,7 @@ pub struct OnTrial {
 impl Candidate {
     /// Is a new connection that came in there one of its share, by 64 random bits? A listener that it does not have stays with the one in force.
     #[must_use]
-    pub fn takes(&self, entrance: &Entrance, random: impl FnOnce() -> u64) -> bool {
+    pub fn takes(&self, entrance: Entrance, random: impl FnOnce() -> u64) -> bool {
         self.share.takes(random) && self.snapshot.listener(entrance).is_some()
     }
 

@@ -10,8 +10,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
 use super::Snapshot;
-use super::callers::Lists;
 use super::compile::{CompileError, Resolved, ms};
+use super::entrances::Entrances;
 use super::policies::Issued;
 use super::tls::{Outbound, TlsError, TlsKeeper};
 use super::upstream::{
@@ -29,7 +29,8 @@ use crate::policy::{Admission, AdmissionPolicy, LivePolicy};
 pub type Weights = HashMap<(String, SocketAddr), u32>;
 
 /// What outlives any one snapshot: the identities of endpoints, their slots, the states of clusters by name, the
-/// secrets of TLS sessions, what has been used of rate limits, and who is connected to which listener.
+/// secrets of TLS sessions, what has been used of rate limits, and which listener takes over from which, with those who
+/// are connected.
 pub struct Registry {
     workers: usize,
     endpoints: EndpointRegistry,
@@ -42,7 +43,7 @@ pub struct Registry {
     pub(super) issued: Issued,
     weights: Weights,
     limits: Arc<Limits>,
-    pub(super) callers: Lists,
+    pub(super) entrances: Entrances,
 }
 
 impl Registry {
@@ -70,7 +71,7 @@ impl Registry {
             issued: Issued::default(),
             weights: Weights::default(),
             limits: Arc::new(Limits::new([0; 16])),
-            callers: Lists::default(),
+            entrances: Entrances::default(),
         }
     }
 
@@ -135,6 +136,7 @@ impl Registry {
         candidate: Option<&config::Config>,
         now_ms: u64,
     ) {
+        self.entrances.on_publishing(&snapshot.listeners);
         let is_first = snapshot.epoch == 1;
         for id in self.endpoints.fresh() {
             let probe = self.probes.get(&id).copied().unwrap_or(Probe::Unprobed);
@@ -206,11 +208,15 @@ impl Registry {
         }
     }
 
+    /// Told that the listener `name` of the configuration in force has sockets at `bound`.
+    pub fn on_bound(&mut self, name: &str, bound: SocketAddr) {
+        self.entrances.on_bound(name, bound);
+    }
+
     /// Told that the snapshot of `epoch` was published.
     pub fn on_published(&mut self, epoch: u64) {
         self.endpoints.on_published(epoch);
         self.tls.on_published();
-        self.callers.forget_unused();
     }
 
     /// Told that the snapshot of `epoch` was given up.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clusters::{self, Registry};
+use super::entrances::Succession;
 use super::policies::{self, Compiled};
 use super::tls::TlsError;
 use super::{
@@ -112,7 +113,8 @@ pub fn compile_beside(
     let mut endpoints: Vec<_> =
         clusters.iter().flat_map(|cluster: &Cluster| cluster.endpoints.iter().map(|one| one.id)).collect();
     endpoints.sort_unstable_by_key(|id| id.0);
-    let listeners = config.listeners.iter().map(|one| listener(one, registry)).collect::<Result<_, _>>()?;
+    let listeners =
+        config.listeners.iter().map(|one| listener(one, &config.listeners, registry)).collect::<Result<_, _>>()?;
     Ok(Snapshot {
         epoch,
         listeners,
@@ -269,12 +271,23 @@ fn retry(retry: &config::Retry) -> Retry {
     }
 }
 
-fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<Listener, CompileError> {
+/// Compiles `listener`, one of `all`.
+fn listener(
+    listener: &config::Listener,
+    all: &[config::Listener],
+    registry: &mut Registry,
+) -> Result<Listener, CompileError> {
     let limits = &listener.limits;
+    let Succession { entrance, former, callers } = registry.entrances.inherit(listener, all);
+    if limits.connections_per_client.is_some() {
+        callers.count_clients();
+    }
     let secured = listener.tls.as_ref().map(|tls| registry.tls.inbound(tls, &listener.protocols)).transpose();
     Ok(Listener {
         name: listener.name.clone(),
         address: listener.address,
+        entrance,
+        former,
         health_path: listener.health_path.clone().map(String::into_bytes),
         head: HeadLimits {
             bytes: limits.header_bytes,
@@ -299,7 +312,7 @@ fn listener(listener: &config::Listener, registry: &mut Registry) -> Result<List
         },
         connections: limits.connections,
         per_client: limits.connections_per_client,
-        callers: registry.callers.of(&listener.name, limits.connections_per_client.is_some()),
+        callers,
         h2_streams: if listener.protocols.contains(&config::Protocol::Http2) { limits.h2_streams } else { 0 },
         tls: secured.map_err(|why| CompileError::Tls { of: format!("listener `{}`", listener.name), why })?,
     })

@@ -10,6 +10,7 @@ mod callers;
 mod candidate;
 mod clusters;
 mod compile;
+mod entrances;
 mod policies;
 mod publish;
 mod tables;
@@ -20,11 +21,10 @@ pub use callers::{Caller, Callers, Crowded};
 pub use candidate::{Candidate, OnTrial};
 pub use clusters::{Registry, Weights};
 pub use compile::{CompileError, Resolved, compile, compile_beside, route_spec};
+pub use entrances::Entrance;
 pub use policies::{Issued, access};
 pub use publish::{Publisher, Reader};
-pub use tables::{
-    Action, Entrance, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample,
-};
+pub use tables::{Action, Listener, LogSample, Piece, ProxyProtocol, Rewrite, Route, Snapshot, Timeouts, TraceSample};
 pub use tls::{Greeting, Inbound, TlsError, client_config};
 pub use upstream::{
     Cluster, Endpoint, EndpointTls, Gate, KeyFrom, Mirror, Pings, ProxyVersion, QueueBound, Retry, SplitRoute,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Callers, Candidate, Cluster, Inbound, Mirror, OnTrial, Retry, SplitRoute};
+use super::{Callers, Candidate, Cluster, Entrance, Inbound, Mirror, OnTrial, Retry, SplitRoute};
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
@@ -76,23 +76,17 @@ impl Snapshot {
         &self.routes[id.0 as usize]
     }
 
-    /// The listener of connections that came in there, if this epoch has one: whatever listens on the address now, or, where
-    /// nothing does, what has the name.
+    /// The listener of connections that came in there, if this epoch has one.
     #[must_use]
-    pub fn listener(&self, entrance: &Entrance) -> Option<&Listener> {
-        let is_there = |listener: &&Listener| listener.address == entrance.address && entrance.address.port() != 0;
-        let by_name = || self.listeners.iter().find(|listener| listener.name == entrance.name);
-        self.listeners.iter().find(is_there).or_else(by_name)
+    pub fn listener(&self, entrance: Entrance) -> Option<&Listener> {
+        self.listeners.iter().find(|one| one.entrance == entrance || one.former.contains(&entrance))
     }
-}
 
-/// Where connections come in: what they are told by from listener to listener, as one may get another name or address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrance {
-    /// The name of the listener that was opened.
-    pub name: String,
-    /// The address bound.
-    pub address: SocketAddr,
+    /// Where the sockets of the listener `name` take connections in.
+    #[must_use]
+    pub fn entrance(&self, name: &str) -> Option<Entrance> {
+        self.listeners.iter().find(|listener| listener.name == name).map(|listener| listener.entrance)
+    }
 }
 
 /// What holds for a connection of one listener.
@@ -101,6 +95,10 @@ pub struct Listener {
     pub name: String,
     /// The address as configured; its port may be 0.
     pub address: SocketAddr,
+    /// Where its sockets take connections in.
+    pub entrance: Entrance,
+    /// Where connections came in that it took over from other listeners.
+    pub former: Vec<Entrance>,
     /// The path the gateway answers itself.
     pub health_path: Option<Vec<u8>>,
     /// Bounds of a request head.

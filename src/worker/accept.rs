@@ -1,9 +1,9 @@
 //! Accept loops, one task per listener and never raced, and what becomes of a connection: served here, handed over to
 //! a worker that holds fewer, or turned away.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -38,15 +38,17 @@ pub(super) struct Door {
 pub(super) struct Guest {
     pub(super) peer: SocketAddr,
     /// Where it came in.
-    pub(super) entrance: Rc<Entrance>,
+    pub(super) entrance: Entrance,
     /// When it was accepted, by the monotonic clock.
     pub(super) accepted_ns: u64,
 }
 
 /// A listener of this worker while it accepts.
 pub(super) struct Listening {
-    /// Where its connections come in; another one once it is renamed.
-    entrance: Rc<RefCell<Rc<Entrance>>>,
+    /// Where its connections come in.
+    entrance: Entrance,
+    /// The address bound.
+    pub(super) address: SocketAddr,
     socket: Rc<ReactorListener>,
     closed: Rc<Cell<bool>>,
 }
@@ -67,19 +69,21 @@ impl Drop for Open {
 
 impl Listening {
     /// Starts to accept on a socket.
-    pub(super) fn start(door: &Rc<Door>, entrance: Entrance, socket: ReactorListener) -> Self {
-        let entrance = Rc::new(RefCell::new(Rc::new(entrance)));
-        let listening = Self { entrance, socket: Rc::new(socket), closed: Rc::default() };
-        let (entrance, socket, closed) =
-            (Rc::clone(&listening.entrance), Rc::clone(&listening.socket), Rc::clone(&listening.closed));
-        let keeper = Rc::clone(door);
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    pub(super) fn start(door: &Rc<Door>, entrance: Entrance, socket: TcpListener) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        let socket = Rc::new(door.shard.env().listen(socket)?);
+        let listening = Self { entrance, address, socket: Rc::clone(&socket), closed: Rc::default() };
+        let (keeper, closed) = (Rc::clone(door), Rc::clone(&listening.closed));
         door.shard.counters().listening.add(1);
         door.shard.env().spawn(async move {
-            accept_all(&keeper, &entrance, &socket, &closed).await;
+            accept_all(&keeper, entrance, &socket, &closed).await;
             let listening = &keeper.shard.counters().listening;
             listening.set(listening.value() - 1);
         });
-        listening
+        Ok(listening)
     }
 
     /// Stops accepting and leaves what waits on the socket to another process that holds it too.
@@ -92,27 +96,16 @@ impl Listening {
     pub(super) fn stop(self, door: &Rc<Door>) {
         self.closed.set(true);
         for (stream, peer) in self.socket.close() {
-            door.admit(stream, peer, &self.entrance());
+            door.admit(stream, peer, self.entrance);
         }
-    }
-
-    /// Where connections come in now.
-    pub(super) fn entrance(&self) -> Rc<Entrance> {
-        Rc::clone(&self.entrance.borrow())
-    }
-
-    /// Connections come in there from now on; those of before keep what they were told.
-    pub(super) fn rename(&self, to: &Entrance) {
-        self.entrance.replace(Rc::new(to.clone()));
     }
 }
 
-async fn accept_all(door: &Rc<Door>, entrance: &RefCell<Rc<Entrance>>, socket: &ReactorListener, closed: &Cell<bool>) {
+async fn accept_all(door: &Rc<Door>, entrance: Entrance, socket: &ReactorListener, closed: &Cell<bool>) {
     while !closed.get() {
         match socket.accept().await {
             Ok((stream, peer)) => {
-                let entrance = Rc::clone(&entrance.borrow());
-                door.admit(stream, peer, &entrance);
+                door.admit(stream, peer, entrance);
                 socket.let_others().await;
             }
             Err(_) if closed.get() => return,
@@ -129,7 +122,7 @@ async fn accept_all(door: &Rc<Door>, entrance: &RefCell<Rc<Entrance>>, socket: &
 
 impl Door {
     /// Finds a worker for a new connection, or tells it that the process is full.
-    fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, entrance: &Rc<Entrance>) {
+    fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, entrance: Entrance) {
         let counters = self.shard.counters();
         counters.connections_accepted.add(1);
         let Some(taken) = self.credit.try_take() else {
@@ -141,7 +134,7 @@ impl Door {
             return;
         };
         let place = self.loads.place(self.own, self.credit.taken());
-        let guest = Guest { peer, entrance: Rc::clone(entrance), accepted_ns: self.shard.env().now_ns() };
+        let guest = Guest { peer, entrance, accepted_ns: self.shard.env().now_ns() };
         if place.worker() == self.own {
             self.serve(stream, guest, taken, place);
         } else {
@@ -162,7 +155,7 @@ impl Door {
     /// Hands a connection over to the worker that it has a place on.
     fn hand_over(self: &Rc<Self>, stream: TcpPeer, guest: Guest, taken: Taken, place: Place) {
         let to = place.worker();
-        let (peer, accepted_ns, entrance) = (guest.peer, guest.accepted_ns, Entrance::clone(&guest.entrance));
+        let Guest { peer, entrance, accepted_ns } = guest;
         let message = Message::Serve { socket: stream.into_std(), peer, accepted_ns, entrance, taken, place };
         match self.peers.try_tell(to, message) {
             Ok(()) => self.shard.counters().connections_handed.add(1),

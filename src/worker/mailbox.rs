@@ -28,8 +28,6 @@ pub enum Message {
         /// The address bound.
         address: SocketAddr,
     },
-    /// What listens on the address of this entrance has its name from now on.
-    Rename(Entrance),
     /// Stop accepting on this address, and leave its queue to another process that has the same sockets.
     Release {
         /// The address bound.

@@ -124,15 +124,9 @@ impl Desk {
         match message {
             Message::Nudge => self.door.shard.adopt_newest(),
             Message::Listen { entrance, socket } => self.listen(entrance, socket)?,
-            Message::Unlisten { address } => self.stop_listening(|one| one.entrance().address == address),
-            Message::Rename(entrance) => {
-                self.listening
-                    .iter()
-                    .filter(|one| one.entrance().address == entrance.address)
-                    .for_each(|one| one.rename(&entrance));
-            }
+            Message::Unlisten { address } => self.stop_listening(|one| one.address == address),
             Message::Release { address } => {
-                self.listening.extract_if(.., |one| one.entrance().address == address).for_each(Listening::release);
+                self.listening.extract_if(.., |one| one.address == address).for_each(Listening::release);
             }
             Message::Drain { rest_ms } => {
                 // First, so that what is counted as on its way from here on is all that will ever come.
@@ -143,7 +137,6 @@ impl Desk {
             Message::Stop => return Ok(ControlFlow::Break(())),
             Message::Call(call) => self.door.shard.on_call(&call),
             Message::Serve { socket, peer, accepted_ns, entrance, taken, place } => {
-                let entrance = self.known(entrance);
                 self.door.take_over(socket, Guest { peer, entrance, accepted_ns }, taken, place);
             }
         }
@@ -151,8 +144,7 @@ impl Desk {
     }
 
     fn listen(&mut self, entrance: Entrance, socket: TcpListener) -> io::Result<()> {
-        let socket = self.door.shard.env().listen(socket)?;
-        self.listening.push(Listening::start(&self.door, entrance, socket));
+        self.listening.push(Listening::start(&self.door, entrance, socket)?);
         Ok(())
     }
 
@@ -163,13 +155,6 @@ impl Desk {
         for one in stopped {
             one.stop(&self.door);
         }
-    }
-
-    /// An entrance as its connections share it; one that this worker has no socket of, or not any more, is looked up in the
-    /// snapshot like any other when a request comes.
-    fn known(&self, entrance: Entrance) -> Rc<Entrance> {
-        let known = self.listening.iter().map(Listening::entrance).find(|known| **known == entrance);
-        known.unwrap_or_else(|| Rc::new(entrance))
     }
 }
 

@@ -121,6 +121,28 @@ fn a_reload_changes_how_many_there_may_be(io: Io) {
     gateway.stop();
 }
 
+/// Those who are there count whatever their listener is called, and wherever it is by now.
+fn a_listener_that_is_renamed_and_moved_keeps_its_count(io: Io) {
+    let plan = plan(io, "connections_per_client: 4, connections: 5");
+    let gateway = plan.start();
+    let mut held = storms(&gateway, 2, 20);
+    assert_eq!(held.len(), 4);
+    for (name, ip) in [("site", "127.0.0.1"), ("site", "0.0.0.0"), ("more", "0.0.0.0")] {
+        let listener = format!("{name}: {{ address: '{ip}:{}'", gateway.address().port());
+        gateway.adopts(&plan.yaml().replace("web: { address: '127.0.0.1:0'", &listener));
+        assert!(!is_let_in(&mut from(2, gateway.address())), "{listener}");
+        let mut other = from(3, gateway.address());
+        assert!(is_let_in(&mut other) && !is_let_in(&mut from(4, gateway.address())), "{listener}: five in all");
+        drop(other);
+        gateway.waits_for("net_connections_active", 4.0);
+        assert!(held.iter_mut().all(is_let_in), "{listener}");
+    }
+    held.truncate(2);
+    gateway.waits_for("net_connections_active", 2.0);
+    assert_eq!(storms(&gateway, 2, 20).len(), 2);
+    gateway.stop();
+}
+
 /// A connection that another worker serves than the one that accepted it counts once, and not after its end.
 fn a_connection_that_is_handed_over_gives_its_place_back(io: Io) {
     const HANDED: &str = "net_connections_handed_over_total";
@@ -271,6 +293,7 @@ on_both_drivers![
     a_client_has_as_many_connections_as_it_may,
     a_listener_has_as_many_connections_as_it_may,
     a_reload_changes_how_many_there_may_be,
+    a_listener_that_is_renamed_and_moved_keeps_its_count,
     a_connection_that_is_handed_over_gives_its_place_back,
     behind_a_proxy_the_announced_client_is_counted,
     connections_of_tls_are_counted_before_their_handshake,

@@ -13,7 +13,7 @@ use ringgate::config::Config;
 use ringgate::exchange::{Belongings, Shard, serve_connection};
 use ringgate::limits;
 use ringgate::rng::Rng;
-use ringgate::snapshot::{Entrance, Publisher, Registry, Resolved, Snapshot, compile};
+use ringgate::snapshot::{Publisher, Registry, Resolved, Snapshot, compile};
 use ringgate::telemetry::{LogDrain, LogRing, WorkerCounters, ring, span_ring};
 
 use crate::entry::Entry;
@@ -223,13 +223,13 @@ impl Gateway {
             server.reset_on_close();
             return client;
         };
-        let entrance = Entrance { name: listener.to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let entrance = self.publisher.borrow().current().entrance(listener).expect("a listener that every epoch has");
         let (stream, accepted_ns) = (worker.env.accepted(server), ringgate::net::Env::now_ns(&worker.env));
         let open = Rc::clone(&worker.open);
         open.set(open.get() + 1);
         let task = self.world.spawn(async move {
             // As the reactor does.
-            let served = match serve_connection(shard, stream, peer, Rc::new(entrance), accepted_ns) {
+            let served = match serve_connection(shard, stream, peer, entrance, accepted_ns) {
                 Some(serving) => AssertUnwindSafe(serving).catch_unwind().await,
                 None => Ok(()),
             };

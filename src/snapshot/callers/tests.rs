@@ -1,5 +1,6 @@
 //! The caps against a model, and against many threads at once.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Barrier;
 
@@ -131,15 +132,4 @@ fn four_threads_never_enter_more_than_the_listener_may_have() {
         thread.join().expect("no assertion failed");
     }
     assert_eq!(callers.open.load(Ordering::Relaxed), 0);
-}
-
-#[test]
-fn the_callers_of_a_listener_outlive_its_configuration_while_they_are_there() {
-    let mut lists = Lists::default();
-    let caller = lists.of("web", true).try_enter(1).expect("room");
-    lists.forget_unused();
-    assert_eq!(lists.of("web", false).try_enter(1).map(drop), Err(Crowded::Listener), "the same ones");
-    drop(caller);
-    lists.forget_unused();
-    assert!(lists.0.is_empty());
 }
