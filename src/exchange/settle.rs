@@ -180,8 +180,16 @@ impl<E: Env> Drop for Exchange<'_, E> {
 }
 
 impl<E: Env> Shard<E> {
-    /// Counts and logs a request that was refused before its head could be told apart: there is only a reason to tell.
-    pub(super) fn settle_refused(&self, adopted: &Adopted, failure: Failure, client: &Client<E>, started_ns: u64) {
+    /// Counts and logs a request that was refused before its head could be told apart, with this much content: there is
+    /// only a reason to tell.
+    pub(super) fn settle_refused(
+        &self,
+        adopted: &Adopted,
+        failure: Failure,
+        client: &Client<E>,
+        started_ns: u64,
+        bytes_out: usize,
+    ) {
         let verdict = failure.verdict();
         let duration_ns = self.env.now_ns().saturating_sub(started_ns);
         self.counters.rejected[failure.index()].add(1);
@@ -212,7 +220,7 @@ impl<E: Env> Shard<E> {
             attempts: 0,
             grpc_status: None,
             bytes_in: 0,
-            bytes_out: verdict.text.len() as u64,
+            bytes_out: bytes_out as u64,
             reason: Some(verdict.label),
             fault: verdict.fault.name(),
             stage: failure.stage().name(),

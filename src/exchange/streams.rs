@@ -299,7 +299,7 @@ fn count<E: Env>(client: &Client<E>, tally: &Tally) {
     for _ in 0..tally.fields_sent {
         counters.client_glitches.add(1);
         let (adopted, now_ns) = (client.adopt(), client.shard.env.now_ns());
-        client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client, now_ns);
+        client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client, now_ns, 0);
     }
 }
 
@@ -396,6 +396,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
         if let Channel::H2(stream) = &client.stream {
             stream.refuse();
         }
+        shard.settle_refused(&adopted, Failure::ListenerRemoved, client, started_ns, 0);
         return Next::Close;
     };
     scratch.request.clear();

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use h2::Reason;
+use serde_json::Value;
 
 use super::endpoint::Endpoint;
 use super::h2_client::{H2Client, windows};
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::{now_ms, thread, until_true};
+use super::wait::{now_ms, thread, until, until_true};
 use super::wire::Wire;
 
 /// Bytes of a large body.
@@ -205,6 +206,11 @@ fn a_removed_listener_refuses_streams(io: Io) {
     );
     upstream.replies_with("done");
     assert_eq!(begun.expects(200).text(), "done");
+    // Counted and logged like a request of HTTP/1, which is answered.
+    gateway.waits_for("gateway_rejected_requests_total{reason=\"listener_removed\"}", 1.0);
+    let refused = |line: &Value| (line["reason"] == "listener_removed").then(|| line.clone());
+    let line = until("a line of it", || gateway.log_lines().iter().find_map(refused));
+    assert_eq!((&line["status"], &line["bytes_out"]), (&503.into(), &0.into()), "{line}");
     gateway.stop();
 }
 
