@@ -1,4 +1,5 @@
-//! Hand-overs that do not go well: a worker that never starts, is far behind, or ends.
+//! Hand-overs that do not go well: a worker that never starts, is far behind, or ends. And what becomes of those who wait on
+//! a socket that is closed.
 //!
 //! The worker that accepts is a real one on a thread of this process; the test holds the mailbox of the other.
 
@@ -15,7 +16,7 @@ use ringgate::limits;
 use ringgate::net::{Driver, probe_io_uring};
 use ringgate::snapshot::{Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
-use ringgate::worker::{Credit, Loads, Mailbox, Message, WorkerHandle, WorkerSpec, crew};
+use ringgate::worker::{Credit, Loads, Mailbox, Message, Peers, WorkerHandle, WorkerSpec, crew};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const YAML: &str = "version: 1\nadmin: { listen: off }\nlisteners: { web: { address: '127.0.0.1:0' } }\nclusters: {}\n\
@@ -61,6 +62,11 @@ struct Pair {
 impl Pair {
     /// Starts the first worker with the only listening socket; the mailbox is the other one's.
     fn start(driver: Driver) -> (Self, Mailbox) {
+        Self::start_after(driver, |_address, _peers| {})
+    }
+
+    /// The same once its socket listens, and its mailbox is open, for whoever comes `before`.
+    fn start_after(driver: Driver, before: impl FnOnce(SocketAddr, &Peers)) -> (Self, Mailbox) {
         let file = File(YAML.as_bytes().to_vec());
         let config = config::load(Path::new("gateway.yaml"), &file).expect("the configuration is valid").config;
         let mut registry = Registry::new(2);
@@ -74,6 +80,7 @@ impl Pair {
         let counters = Arc::new(WorkerCounters::new());
         let mut mailboxes = crew(2).expect("two mailboxes");
         let second = mailboxes.remove(1);
+        before(address, &mailboxes[0].peers());
         let spec = WorkerSpec {
             index: 0,
             cpu: None,
@@ -119,9 +126,7 @@ impl Pair {
     fn clients(&self, count: usize) -> Vec<TcpStream> {
         let before = self.held().iter().sum::<usize>();
         let clients = (1..=count).map(|number| {
-            let mut client = TcpStream::connect(self.address).expect("the first worker listens");
-            client.set_read_timeout(Some(PATIENCE)).expect("a positive time");
-            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("an open socket");
+            let client = client_of(self.address);
             // One after the other, so that the kernel's queue has room for all.
             until("a place", || self.held().iter().sum::<usize>() == before + number);
             client
@@ -132,10 +137,33 @@ impl Pair {
     /// Ends what runs.
     fn stop(self) {
         assert!(self.first.send(Message::Drain { rest_ms: 0 }));
+        self.ends();
+    }
+
+    /// Waits for the end of the first worker, which was told to end.
+    fn ends(self) {
         until("the end of the first worker", || self.first.is_finished());
         assert_eq!((self.held(), self.credit.taken()), ([0, 0], 0), "everything was given back");
         self.first.join().expect("it was told to end");
     }
+}
+
+/// A client that has sent a request.
+fn client_of(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).expect("a socket that listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a positive time");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("an open socket");
+    client
+}
+
+/// A worker that finds these messages and a hundred clients when it starts.
+fn crowded(driver: Driver, messages: impl FnOnce(SocketAddr) -> Vec<Message>) -> (Pair, Vec<TcpStream>) {
+    let mut clients = Vec::new();
+    let (pair, _second) = Pair::start_after(driver, |address, peers| {
+        clients.extend((0..100).map(|_| client_of(address)));
+        assert!(messages(address).into_iter().all(|message| peers.tell(0, message)));
+    });
+    (pair, clients)
 }
 
 /// Reads an answer; whether there was one.
@@ -233,5 +261,29 @@ fn a_draining_worker_answers_what_was_on_its_way_to_it() {
         assert_eq!(pair.loads.place(0, 21).worker(), 0, "it is closed, and not merely gone");
         drop(more);
         pair.stop();
+    }
+}
+
+/// I3: who waits on the socket of a worker that drains is answered, however many they are.
+#[test]
+fn a_draining_worker_answers_all_who_wait_on_its_socket() {
+    for driver in drivers() {
+        let (pair, clients) = crowded(driver, |_address| vec![Message::Drain { rest_ms: 0 }]);
+        assert!(clients.iter().all(is_answered));
+        assert_eq!(pair.counters.connections_accepted.value(), 100);
+        pair.ends();
+    }
+}
+
+/// They are admitted in bursts: what else the worker has to do has its turn between two of them.
+#[test]
+fn a_socket_that_is_closed_does_not_keep_its_worker_from_all_else() {
+    for driver in drivers() {
+        let (pair, clients) = crowded(driver, |address| vec![Message::Unlisten { address }, Message::Stop]);
+        let counters = Arc::clone(&pair.counters);
+        pair.ends();
+        let accepted = counters.connections_accepted.value();
+        assert!(accepted > 0 && accepted < 100, "{driver:?}: {accepted} before it stopped");
+        drop(clients);
     }
 }

@@ -36,5 +36,5 @@ pub use proxy_protocol::{
 };
 pub use stall::Stall;
 pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
-pub use uring::{Bell, Reactor, ReactorListener, TcpPeer, run_reactor};
+pub use uring::{ACCEPTS_AT_ONCE, Bell, Reactor, ReactorListener, TcpPeer, run_reactor};
 pub use way::{be_prompt, give_way};

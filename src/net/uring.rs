@@ -101,6 +101,11 @@ impl Reactor {
         Ok(TcpPeer::new(TcpStream::from_std(socket)?))
     }
 
+    /// Lets everything else on this reactor have its turn.
+    pub async fn let_others(&self) {
+        self.sleep_ms(TURN_MS).await;
+    }
+
     /// Waits until the other end of `bell` is rung; false once that end is gone.
     pub async fn hear(&self, bell: &mut Bell) -> bool {
         let spare = std::mem::take(&mut bell.spare);
@@ -161,7 +166,7 @@ impl Env for Reactor {
 }
 
 /// Connections that a listener accepts in a row before everything else has its turn.
-const ACCEPTS_AT_ONCE: u32 = 64;
+pub const ACCEPTS_AT_ONCE: usize = 64;
 /// A timer, and not merely the end of the queue of tasks: monoio looks at its timers only when no task is left.
 const TURN_MS: u64 = 1;
 
@@ -171,7 +176,7 @@ pub struct ReactorListener {
     reactor: Reactor,
     canceller: Cell<Option<Canceller>>,
     /// Connections since the last one that had to be waited for.
-    at_once: Cell<u32>,
+    at_once: Cell<usize>,
 }
 
 impl ReactorListener {
@@ -202,7 +207,7 @@ impl ReactorListener {
     pub async fn let_others(&self) {
         if self.at_once.get() >= ACCEPTS_AT_ONCE {
             self.at_once.set(0);
-            self.reactor.sleep_ms(TURN_MS).await;
+            self.reactor.let_others().await;
         }
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::vec;
 
 use futures_util::FutureExt;
 
@@ -13,7 +14,7 @@ use super::credit::{Credit, Taken};
 use super::loads::{Loads, Place};
 use super::mailbox::{Message, Peers};
 use crate::exchange::{Shard, serve_connection};
-use crate::net::{Env, Reactor, ReactorListener, Stream, TcpPeer};
+use crate::net::{ACCEPTS_AT_ONCE, Env, Reactor, ReactorListener, Stream, TcpPeer};
 use crate::snapshot::Entrance;
 
 /// Pause after an accept failed for want of descriptors: they come back when connections close.
@@ -32,6 +33,8 @@ pub(super) struct Door {
     pub(super) peers: Peers,
     /// Connections of this worker that are open.
     pub(super) open: Rc<Cell<usize>>,
+    /// Held by whatever has connections yet to admit.
+    pub(super) admitting: Rc<()>,
 }
 
 /// Who comes.
@@ -92,12 +95,10 @@ impl Listening {
         self.socket.release();
     }
 
-    /// Stops accepting; what the kernel had accepted already is served.
+    /// Stops accepting; what the kernel had accepted already is served, in bursts as if it were accepted now.
     pub(super) fn stop(self, door: &Rc<Door>) {
         self.closed.set(true);
-        for (stream, peer) in self.socket.close() {
-            door.admit(stream, peer, self.entrance);
-        }
+        door.admit_all(self.socket.close(), self.entrance);
     }
 }
 
@@ -121,6 +122,29 @@ async fn accept_all(door: &Rc<Door>, entrance: Entrance, socket: &ReactorListene
 }
 
 impl Door {
+    /// Admits what was accepted of a socket that is closed; the worker lives until all of it is.
+    fn admit_all(self: &Rc<Self>, accepted: Vec<(TcpPeer, SocketAddr)>, entrance: Entrance) {
+        let mut accepted = accepted.into_iter();
+        self.admit_burst(&mut accepted, entrance);
+        if accepted.len() == 0 {
+            return;
+        }
+        let (door, admitting) = (Rc::clone(self), Rc::clone(&self.admitting));
+        self.shard.env().spawn(async move {
+            while accepted.len() > 0 {
+                door.shard.env().let_others().await;
+                door.admit_burst(&mut accepted, entrance);
+            }
+            drop(admitting);
+        });
+    }
+
+    fn admit_burst(self: &Rc<Self>, accepted: &mut vec::IntoIter<(TcpPeer, SocketAddr)>, entrance: Entrance) {
+        for (stream, peer) in accepted.take(ACCEPTS_AT_ONCE) {
+            self.admit(stream, peer, entrance);
+        }
+    }
+
     /// Finds a worker for a new connection, or tells it that the process is full.
     fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, entrance: Entrance) {
         let counters = self.shard.counters();
@@ -182,9 +206,9 @@ impl Door {
         self.loads.close(self.own);
     }
 
-    /// Is no connection open or, once the door is closed, on its way from another worker?
+    /// Is no connection open, yet to be admitted or, once the door is closed, on its way from another worker?
     pub(super) fn is_empty(&self) -> bool {
-        self.loads.held(self.own) == 0
+        self.loads.held(self.own) == 0 && Rc::strong_count(&self.admitting) == 1
     }
 }
 

@@ -58,6 +58,7 @@ async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result
         loads: spec.loads,
         peers,
         open: Rc::new(Cell::new(0)),
+        admitting: Rc::default(),
     });
     let mut desk = Desk { door, listening: Vec::new() };
     shard.on_tick(clock::now_ns() / 1_000_000, clock::unix_ms());
