@@ -250,7 +250,7 @@ impl<E: Env> Exchange<'_, E> {
                 Ok((buffer, portion))
             }
             Received::End(buffer) if inbound.ends_with_stream() => Ok((buffer, Portion { done: true, extra: None })),
-            Received::End(_) | Received::Broken => Err(Failure::UpstreamTruncated),
+            Received::End(_) | Received::Broken(_) => Err(Failure::UpstreamTruncated),
             Received::Expired if has_left.get() => Err(Failure::ClientAbort),
             Received::Expired => Err(self.late(awaited.sending, Failure::UpstreamBodyTimeout)),
         }
@@ -324,10 +324,10 @@ impl<E: Env> Exchange<'_, E> {
         let is_alert = completed.0.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
         match received(completed) {
             Received::Bytes(buffer) => Ok(buffer),
-            Received::Broken if is_alert && !has_begun => Err(Failure::TlsFailed),
-            Received::End(_) | Received::Broken | Received::Expired if has_begun => Err(Failure::ResponseHeadCut),
+            Received::Broken(_) if is_alert && !has_begun => Err(Failure::TlsFailed),
+            Received::End(_) | Received::Broken(_) | Received::Expired if has_begun => Err(Failure::ResponseHeadCut),
             Received::End(_) => Err(Failure::UpstreamEof),
-            Received::Broken | Received::Expired => Err(Failure::UpstreamReset),
+            Received::Broken(_) | Received::Expired => Err(Failure::UpstreamReset),
         }
     }
 

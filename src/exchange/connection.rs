@@ -263,7 +263,7 @@ async fn read_head<E: Env>(
                 unread = filled;
                 head_ns = shard.env.now_ns().saturating_sub(started_ns);
             }
-            Received::End(_) | Received::Broken => return HeadRead::Gone,
+            Received::End(_) | Received::Broken(_) => return HeadRead::Gone,
             Received::Expired => return HeadRead::Refused(Failure::ClientHeaderTimeout),
         }
     }
@@ -401,7 +401,7 @@ pub(super) async fn linger<E: Env>(client: &Client<E>) {
         let left_ms = due_ms.saturating_sub(shard.alarms.now_ms());
         match read_once(&client.stream, buffer, &client.alarm, left_ms).await {
             Received::Bytes(filled) => buffer = filled,
-            Received::End(_) | Received::Broken | Received::Expired => return,
+            Received::End(_) | Received::Broken(_) | Received::Expired => return,
         }
         dropped += buffer.len();
     }

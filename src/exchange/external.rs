@@ -239,7 +239,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         let Scratch { response, download, alarm, .. } = scratch;
         match write_all(&upstream.stream, question, alarm, left_ms()).await {
             Ok(_) => {}
-            Err(WriteError::Broken) => return Err(Silent::Dead),
+            Err(WriteError::Broken(_)) => return Err(Silent::Dead),
             Err(WriteError::Expired) => return Err(Silent::Failed),
         }
         let mut buffer = shard.buffers.lend();
@@ -254,8 +254,8 @@ impl<'a, E: Env> Exchange<'a, E> {
             let is_silent = buffer.is_empty() && interims == 0;
             buffer = match read_once(&upstream.stream, buffer, alarm, left_ms()).await {
                 Received::Bytes(filled) => filled,
-                Received::End(_) | Received::Broken if is_silent => return Err(Silent::Dead),
-                Received::End(_) | Received::Broken | Received::Expired => return Err(Silent::Failed),
+                Received::End(_) | Received::Broken(_) if is_silent => return Err(Silent::Dead),
+                Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
             };
         }
         let now_ns = shard.env.now_ns();
@@ -278,7 +278,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             buffer = match read_once(&upstream.stream, buffer, alarm, left_ms()).await {
                 Received::Bytes(filled) => filled,
                 Received::End(_) if inbound.ends_with_stream() => break Some(false),
-                Received::End(_) | Received::Broken | Received::Expired => return Err(Silent::Failed),
+                Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
             };
         };
         if let (Answer::Refuses(relayed, _), Some(_)) = (&mut answer, is_whole) {

@@ -237,6 +237,8 @@ pub enum Failure {
     BadResponseBody(ChunkError),
     /// Neither side of a tunnel said anything for too long.
     TunnelIdle,
+    /// The endpoint broke its side of a tunnel; a client that does has left.
+    TunnelBroken,
     /// The worker ended before the exchange did.
     Stopped,
     /// The gateway hit a bug of its own.
@@ -282,14 +284,14 @@ const fn unanswered(retry_on: RetryOn, status: u16, label: &'static str, text: &
     Verdict { retry_on, ..upstream(status, label, text) }
 }
 
-/// An upstream failure in the body of a response.
+/// An upstream failure in the body of a response, or behind it in a tunnel.
 const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
     Verdict { severity: Severity::Warning, ..upstream(status, label, text) }
 }
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 70] = [
+    pub const KINDS: [Self; 71] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -358,6 +360,7 @@ impl Failure {
         Self::UpstreamBodyTimeout,
         Self::BadResponseBody(ChunkError::ALL[0]),
         Self::TunnelIdle,
+        Self::TunnelBroken,
         Self::Stopped,
         Self::Bug,
     ];
@@ -413,9 +416,7 @@ impl Failure {
             }
             Self::TlsFailed => unreached(502, "tls_failed", "TLS handshake with upstream failed"),
             Self::SpeaksTls => upstream(502, "upstream_speaks_tls", "upstream speaks TLS: use https in its url"),
-            Self::NotH2 => {
-                unreached(502, "upstream_not_h2", "upstream does not speak HTTP/2: use http1 for its protocol")
-            }
+            Self::NotH2 => unreached(502, "upstream_not_h2", "upstream speaks no HTTP/2: use http1 for its protocol"),
             Self::SpeaksH2 => upstream(502, "upstream_speaks_h2", "upstream speaks HTTP/2: use h2 for its protocol"),
             Self::NoStream => unreached(504, "upstream_no_stream", "upstream takes no requests"),
             Self::StreamRefused => {
@@ -439,6 +440,7 @@ impl Failure {
             Self::UpstreamBodyTimeout => cut(504, "upstream_body_timeout", "upstream stalled in its response"),
             Self::BadResponseBody(_) => cut(502, "bad_response_body", "upstream sent a malformed body"),
             Self::TunnelIdle => client(499, "tunnel_idle", "nothing came through the tunnel"),
+            Self::TunnelBroken => cut(502, "tunnel_broken", "upstream broke the tunnel"),
             Self::Stopped => gateway(503, "shutting_down", "the gateway is shutting down"),
             Self::Bug => gateway(500, "internal_error", "the gateway failed"),
         }
@@ -510,7 +512,7 @@ impl Failure {
             | Self::NotSwitched => Stage::Answer,
             Self::UpstreamTruncated | Self::UpstreamBodyTimeout | Self::BadResponseBody(_) => Stage::Relay,
             Self::ClientWriteTimeout | Self::ClientAbort | Self::Stopped | Self::Bug => Stage::Respond,
-            Self::TunnelIdle => Stage::Tunnel,
+            Self::TunnelIdle | Self::TunnelBroken => Stage::Tunnel,
         }
     }
 

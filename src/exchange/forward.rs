@@ -168,7 +168,8 @@ impl<E: Env> Exchange<'_, E> {
     /// Does a failure of the endpoint's say nothing against it? So does a request that it asks to be sent elsewhere, but not one
     /// that nobody took in the end. And so do those that a client can bring about: a call whose own time is over, of which it may
     /// give as little as it likes, and the silence behind a head whose body it keeps until a 100 comes, which many endpoints never
-    /// send. Nor is an endpoint slow that was asked when others, or a queue, had used up part of the time that it may take.
+    /// send, or the end of a tunnel, of which it may make what it likes. Nor is an endpoint slow that was asked when others, or
+    /// a queue, had used up part of the time that it may take.
     fn is_blameless(&self, failure: Failure, step: Step, route: &Route, sending: &Sending) -> bool {
         let is_over = || sending.call_due_ms.get().is_some_and(|due_ms| self.shard.alarms.now_ms() >= due_ms);
         let own_ms = route.timeouts.request_ms.min(route.timeouts.response_header_ms);
@@ -176,7 +177,11 @@ impl<E: Env> Exchange<'_, E> {
         let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
         let is_silent = matches!(failure, Failure::UpstreamTimeout | Failure::RequestTimeout) || failure.is_death();
         let is_unanswered = sending.is_kept_back() && self.tally.upstream_status.get() == 0;
-        is_refused || is_unanswered && is_silent || failure == Failure::RequestTimeout && (is_cut_short || is_over())
+        let is_tunnel = failure == Failure::TunnelBroken;
+        is_refused
+            || is_tunnel
+            || is_unanswered && is_silent
+            || failure == Failure::RequestTimeout && (is_cut_short || is_over())
     }
 
     /// From here on there is so much time: the route's, and no more than a call of gRPC was given.

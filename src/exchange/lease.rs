@@ -550,7 +550,7 @@ impl<E: Env> Drop for Opening<'_, E> {
 const fn unsaid(why: WriteError) -> Failure {
     match why {
         WriteError::Expired => Failure::ConnectTimeout,
-        WriteError::Broken => Failure::ConnectFailed,
+        WriteError::Broken(_) => Failure::ConnectFailed,
     }
 }
 

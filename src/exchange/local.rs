@@ -186,6 +186,6 @@ fn seconds(seconds: u64, digits: &mut [u8; 20]) -> &[u8] {
 pub(super) fn cannot_tell(error: WriteError) -> Failure {
     match error {
         WriteError::Expired => Failure::ClientWriteTimeout,
-        WriteError::Broken => Failure::ClientAbort,
+        WriteError::Broken(_) => Failure::ClientAbort,
     }
 }

@@ -250,7 +250,7 @@ async fn drop_answer<E: Env>(
         buffer = match read_once(&upstream.stream, buffer, alarm, body_ms.min(left_ms(due_ms))).await {
             Received::Bytes(filled) => filled,
             Received::End(_) if inbound.ends_with_stream() => return Some(false),
-            Received::End(_) | Received::Broken | Received::Expired => return None,
+            Received::End(_) | Received::Broken(_) | Received::Expired => return None,
         };
     }
 }

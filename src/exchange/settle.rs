@@ -19,6 +19,9 @@ impl<E: Env> Exchange<'_, E> {
         if failure == Failure::ClientAbort {
             counters.client_aborts.add(1);
         }
+        if self.tally.is_answered() {
+            counters.cut[failure.index()].add(1);
+        }
     }
 
     /// Counts a failure that becomes the client's answer, or all that comes of its request. One who left is not refused.

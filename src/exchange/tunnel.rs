@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
@@ -23,10 +24,14 @@ use crate::snapshot::Route;
 enum Ended {
     /// Whoever sends said that nothing more comes; the other side was told.
     HalfClosed,
-    /// Whoever sends is gone, and takes nothing more either.
+    /// Whoever sends is gone without a word that it was the end, and takes nothing more either.
     SenderGone,
-    /// Whoever receives is gone; it may still be heard.
+    /// Whoever receives has closed; it may still be heard.
     ReceiverGone,
+    /// Whoever sends broke its connection.
+    SenderBroke,
+    /// Whoever receives did: only one of both directions is told.
+    ReceiverBroke,
     /// Nothing came for too long, in either direction.
     Idle,
 }
@@ -116,8 +121,13 @@ impl<'a, E: Env> Exchange<'a, E> {
         let down = Direction::<E> { from: awaited.stream, to: self.client, alarm: self.alarm, life };
         let (mut up, mut down) = (pin!(self.carry(up, early, true)), pin!(self.carry(down, None, false)));
         match until_both_ended(up.as_mut(), down.as_mut()).await {
-            Ended::Idle => self.on_failure(Failure::TunnelIdle),
-            Ended::HalfClosed | Ended::SenderGone | Ended::ReceiverGone => {}
+            Ok(()) => {}
+            Err(Failure::TunnelIdle) => self.on_failure(Failure::TunnelIdle),
+            // The other side must not take that for an orderly end: the client is told by what follows from the failure.
+            Err(failure) => {
+                awaited.stream.reset_on_close();
+                return Err(failure);
+            }
         }
         Ok(Answer { last: None, client_persists: false, upstream_persists: false })
     }
@@ -184,7 +194,7 @@ impl<'a, E: Env> Exchange<'a, E> {
                     idle_ms.set(idle_ms.get().min(limits::TUNNEL_HALF_CLOSED_MS));
                     return Ended::HalfClosed;
                 }
-                Received::Broken => return Ended::SenderGone,
+                Received::Broken(kind) => return sender_ended(kind),
                 Received::Expired => return Ended::Idle,
             };
             last_ms.set(self.shard.alarms.now_ms());
@@ -206,12 +216,17 @@ impl<'a, E: Env> Exchange<'a, E> {
             alarm.set(due_ms.min(now_ms + LOOK_MS));
             match alarm.race(readable.as_mut()).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(_)) => return Err(Ended::SenderGone),
+                Ok(Err(error)) => return Err(sender_ended(error.kind())),
                 // The other direction may have been busy, or the worker drains, which a tunnel outlasts.
                 Err(Expired) => {}
             }
         }
     }
+}
+
+/// RFC 8446 section 6.1: an end of TLS without that word may be a cut, but many leave it out, and what came was delivered.
+fn sender_ended(kind: io::ErrorKind) -> Ended {
+    if kind == io::ErrorKind::UnexpectedEof { Ended::SenderGone } else { Ended::SenderBroke }
 }
 
 /// Gives all of `buffer` to whoever receives.
@@ -222,15 +237,20 @@ async fn pass_on<S: Stream>(to: &S, buffer: Buffer, alarm: &Alarm, life: &Life) 
             Ok(())
         }
         Err(WriteError::Expired) => Err(Ended::Idle),
-        Err(WriteError::Broken) => Err(Ended::ReceiverGone),
+        // Without an end before it, which would make it a broken pipe.
+        Err(WriteError::Broken(io::ErrorKind::ConnectionReset)) => Err(Ended::ReceiverBroke),
+        Err(WriteError::Broken(_)) => Err(Ended::ReceiverGone),
     }
 }
 
 /// Runs both directions: to the end of both, unless what ended one leaves nothing for the other.
+///
+/// # Errors
+/// A side broke its connection, or there was silence for too long.
 async fn until_both_ended(
     mut up: Pin<&mut impl Future<Output = Ended>>,
     mut down: Pin<&mut impl Future<Output = Ended>>,
-) -> Ended {
+) -> Result<(), Failure> {
     let (mut up_ended, mut down_ended) = (None, None);
     poll_fn(|poller| {
         if up_ended.is_none()
@@ -244,9 +264,13 @@ async fn until_both_ended(
             down_ended = Some(ended);
         }
         match (up_ended, down_ended) {
-            (Some(last @ (Ended::SenderGone | Ended::Idle)), _)
-            | (_, Some(last @ (Ended::SenderGone | Ended::Idle))) => Poll::Ready(last),
-            (Some(_), Some(last)) => Poll::Ready(last),
+            (Some(Ended::SenderBroke), _) | (_, Some(Ended::ReceiverBroke)) => Poll::Ready(Err(Failure::ClientAbort)),
+            (_, Some(Ended::SenderBroke)) | (Some(Ended::ReceiverBroke), _) => Poll::Ready(Err(Failure::TunnelBroken)),
+            (Some(Ended::Idle), _) | (_, Some(Ended::Idle)) => Poll::Ready(Err(Failure::TunnelIdle)),
+            (Some(Ended::SenderGone), _) | (_, Some(Ended::SenderGone)) => Poll::Ready(Ok(())),
+            (Some(Ended::HalfClosed | Ended::ReceiverGone), Some(Ended::HalfClosed | Ended::ReceiverGone)) => {
+                Poll::Ready(Ok(()))
+            }
             (Some(_), None) | (None, Some(_) | None) => Poll::Pending,
         }
     })

@@ -160,7 +160,7 @@ impl<E: Env> Exchange<'_, E> {
                 Ok(buffer)
             }
             // RFC 9112 section 8: a request whose body ends early is incomplete and goes no further.
-            Received::End(_) | Received::Broken => Err(Failure::ClientAbort),
+            Received::End(_) | Received::Broken(_) => Err(Failure::ClientAbort),
             Received::Expired => Err(Failure::ClientBodyTimeout),
         }
     }

@@ -11,8 +11,8 @@ use crate::net::{Alarm, Buffer, Channel, Expired, Stall, Stream};
 pub(super) enum WriteError {
     /// The peer took nothing for too long; the buffer went with the operation.
     Expired,
-    /// The connection broke.
-    Broken,
+    /// The connection broke, in this way.
+    Broken(io::ErrorKind),
 }
 
 /// Writes all that is filled and consumes it; the peer may take nothing for `patience_ms`.
@@ -36,10 +36,10 @@ pub(super) async fn write_all<S: Stream>(
         };
         from = back;
         match written {
-            Ok(0) => return Err(WriteError::Broken),
+            Ok(0) => return Err(WriteError::Broken(io::ErrorKind::WriteZero)),
             Ok(count) => from.consume(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(WriteError::Broken),
+            Err(error) => return Err(WriteError::Broken(error.kind())),
         }
     }
     Ok(from)
@@ -51,8 +51,8 @@ pub(super) enum Received {
     Bytes(Buffer),
     /// The peer's end of stream.
     End(Buffer),
-    /// The connection broke.
-    Broken,
+    /// The connection broke, in this way.
+    Broken(io::ErrorKind),
     /// Nothing came in time; the buffer went with the operation.
     Expired,
 }
@@ -99,7 +99,7 @@ pub(super) fn received((read, buffer): (io::Result<usize>, Buffer)) -> Received 
     match read {
         Ok(0) => Received::End(buffer),
         Ok(_) => Received::Bytes(buffer),
-        Err(_) => Received::Broken,
+        Err(error) => Received::Broken(error.kind()),
     }
 }
 

@@ -14,25 +14,37 @@ const SIOCOUTQNSD: libc::Ioctl = 0x894B;
 /// io_uring closes a descriptor when it gets to it, and not before the last operation on it has completed: until then the
 /// peer would take the connection for open.
 #[derive(Debug, Default)]
-pub(super) struct HangUp(Cell<Option<RawFd>>);
+pub(super) struct HangUp {
+    descriptor: Cell<Option<RawFd>>,
+    /// Is the end to be a reset?
+    resets: Cell<bool>,
+}
 
 impl HangUp {
     /// Sets the descriptor of a connection, which stays open until this is dropped or called off.
     pub(super) fn on(&self, descriptor: RawFd) {
-        self.0.set(Some(descriptor));
+        self.descriptor.set(Some(descriptor));
     }
 
     /// Does nothing on drop any more.
     pub(super) fn call_off(&self) {
-        self.0.set(None);
+        self.descriptor.set(None);
+    }
+
+    /// The peer is to see a reset and no end of the stream before it, if it is hung up on.
+    pub(super) fn reset(&self) {
+        self.resets.set(true);
     }
 }
 
 impl Drop for HangUp {
     fn drop(&mut self) {
-        let Some(descriptor) = self.0.get() else { return };
+        let Some(descriptor) = self.descriptor.get() else { return };
         // SAFETY: the owner of the descriptor is dropped after this.
         let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        if self.resets.get() {
+            return disconnect(socket);
+        }
         let is_ended = SockRef::from(&socket).shutdown(Shutdown::Both).is_ok();
         if is_ended && has_unsent(socket) {
             // The end would wait behind these bytes for a peer that may never read them: a reset does not.

@@ -374,6 +374,7 @@ impl Stream for TcpPeer {
     fn reset_on_close(&self) {
         // It cannot fail on an open socket; if it did, the close would merely be an orderly one.
         drop(SockRef::from(&self.socket()).set_linger(Some(Duration::ZERO)));
+        self.hang_up.reset();
     }
 
     fn hang_up_on_drop(&self) {

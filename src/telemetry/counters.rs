@@ -299,6 +299,8 @@ pub struct Cells {
     pub stages: Stages,
     /// Requests that a local reply refused, or that were given up unanswered, by reason index.
     pub rejected: [Counter; REASONS_MAX],
+    /// Responses that began and did not come to their end, by reason index.
+    pub cut: [Counter; REASONS_MAX],
     /// Questions to the stores of rate limits.
     pub store_requests: Counter,
     /// Requests that waited for a store.
@@ -379,6 +381,7 @@ impl Cells {
             durations: Histogram::new(),
             stages: Stages::default(),
             rejected: std::array::from_fn(|_| Counter::new()),
+            cut: std::array::from_fn(|_| Counter::new()),
             store_requests: Counter::new(),
             store_waits: Counter::new(),
             store_errors: [const { Counter::new() }; 5],

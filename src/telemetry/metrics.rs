@@ -220,6 +220,9 @@ impl Scrape {
             MetricType::Counter,
         )?;
         self.encode_reasons(&mut family, |worker| &worker.rejected)?;
+        let help = "Responses that began and did not come to their end, those of tunnels included, by reason.";
+        let mut family = page.open("http_responses_cut", help, MetricType::Counter)?;
+        self.encode_reasons(&mut family, |worker| &worker.cut)?;
         self.encode_limits(page)?;
         page.counter(
             "client_aborts",

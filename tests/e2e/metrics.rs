@@ -69,6 +69,7 @@ fn every_figure_is_on_the_page(io: Io) {
         "net_connections_idle",
         "net_connections_accepted_total",
         "gateway_rejected_requests_total",
+        "http_responses_cut_total",
         "memory_usage_bytes",
         "max_connections",
         "upstream_connection_reuse_ratio",
@@ -317,6 +318,12 @@ fn counters_add_up_after_chaos(io: Io) {
     }
     let refused = counted(400) + counted(404) + counted(502);
     assert_eq!(gateway.metric_sum("gateway_rejected_requests_total"), refused);
+    // And of whatever else failed an answer had begun.
+    let cut = |reason: &str| gateway.metric(&format!("http_responses_cut_total{{reason=\"{reason}\"}}"));
+    assert_eq!(cut("client_abort"), told("client_abort") - counted(499));
+    assert!(cut("upstream_truncated") + cut("upstream_body_timeout") > 0.0);
+    let failed = lines.iter().filter(|line| line["reason"].is_string()).count() as f64;
+    assert_eq!(gateway.metric_sum("http_responses_cut_total") + refused + counted(499), failed);
     gateway.stop();
 }
 

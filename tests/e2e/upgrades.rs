@@ -7,7 +7,7 @@ use super::endpoint::{Accepted, Endpoint};
 use super::gateway::Gateway;
 use super::plan::{Io, Plan};
 use super::site::Site;
-use super::wait::until_true;
+use super::wait::{until, until_true};
 use super::wire::End;
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -175,7 +175,8 @@ fn other_protocols_are_not_asked_for(io: Io) {
     }
 }
 
-/// F44: an endpoint that dies takes its side down; what it had said is delivered.
+/// F44: an endpoint that dies takes its side down; what it had said is delivered, and one that breaks its connection leaves no
+/// client to think that this was the end: it is told by a reset, by one of TLS without the word for an end, and so is the log.
 fn an_endpoint_that_dies_ends_the_tunnel(io: Io) {
     let (endpoint, gateway) = one(io, |plan| plan);
     let (mut client, mut accepted) = switched(&gateway, &endpoint);
@@ -186,9 +187,26 @@ fn an_endpoint_that_dies_ends_the_tunnel(io: Io) {
     client.closes();
     let (mut client, accepted) = switched(&gateway, &endpoint);
     accepted.resets();
-    client.sees_break();
-    client.closes();
+    assert_eq!(client.sees_break(), End::Reset);
     gateway.waits_for("tunnels_active", 0.0);
+    let line = until("its line", || gateway.log_lines().into_iter().find(|line| line["reason"] == "tunnel_broken"));
+    assert_eq!((&line["status"], &line["fault"], &line["stage"]), (&101.into(), &"upstream".into(), &"tunnel".into()));
+    for family in ["http_responses_cut_total", "upstream_errors_total"] {
+        assert_eq!(gateway.metric(&format!("{family}{{reason=\"tunnel_broken\"}}")), 1.0);
+        assert_eq!(gateway.metric_sum(family), 1.0, "the other tunnel ended well");
+    }
+    gateway.stop();
+    let (site, endpoint) = (Site::new(), Endpoint::listens());
+    let config = Arc::new(site.believer());
+    let (_, gateway) = site.start(Plan::to(io, &[endpoint.address()]));
+    let mut client = Client::secured(gateway.address(), &config, "a.example");
+    client.sends(ASK);
+    let mut accepted = endpoint.accepts();
+    accepted.expects("GET /chat");
+    accepted.replies(SWITCH);
+    client.expects_interim(101);
+    accepted.resets();
+    assert_eq!(client.sees_break(), End::Reset);
     gateway.stop();
 }
 
@@ -217,8 +235,11 @@ fn a_client_that_dies_ends_the_tunnel(io: Io) {
     let (endpoint, gateway) = one(io, |plan| plan);
     let (client, mut accepted) = switched(&gateway, &endpoint);
     client.resets();
-    accepted.sees_break();
+    assert_eq!(accepted.sees_break(), End::Reset);
     gateway.waits_for("tunnels_active", 0.0);
+    let line = gateway.log_of("/chat");
+    assert_eq!((&line["status"], &line["reason"]), (&101.into(), &"client_abort".into()), "{line}");
+    assert_eq!(gateway.metric("http_responses_cut_total{reason=\"client_abort\"}"), 1.0);
     gateway.stop();
 }
 

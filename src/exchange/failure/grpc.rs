@@ -108,6 +108,7 @@ impl Failure {
             | Self::UpstreamStatus
             | Self::ResponseHeadCut
             | Self::UpstreamTruncated
+            | Self::TunnelBroken
             | Self::Stopped => GrpcStatus::Unavailable,
             Self::UpstreamTimeout | Self::RequestTimeout | Self::UpstreamWriteTimeout | Self::UpstreamBodyTimeout => {
                 GrpcStatus::DeadlineExceeded

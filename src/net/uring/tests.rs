@@ -115,20 +115,24 @@ async fn keep_busy(stream: TcpPeer, floods: bool) {
     drop(read);
 }
 
-/// Whoever is told that a connection is closed may open another one in its place.
+/// Whoever is told that a connection is closed may open another one in its place, and a reset is none that looks orderly first.
 #[test]
 fn a_hang_up_is_the_peers_at_once_whatever_is_in_flight() {
-    for (driver, floods) in DRIVERS.into_iter().flat_map(|driver| [true, false].map(|floods| (driver, floods))) {
+    const WAYS: [(bool, bool); 3] = [(true, false), (false, true), (false, false)];
+    for (driver, (floods, resets)) in DRIVERS.into_iter().flat_map(|driver| WAYS.map(|way| (driver, way))) {
         let (socket, client) = listener();
         let server = socket.accept().expect("a connection").0;
         server.set_nonblocking(true).expect("an open socket");
         on_reactor(driver, move |reactor| async move {
             let stream = reactor.adopt(client).expect("a connection");
             stream.hang_up_on_drop();
+            if resets {
+                stream.reset_on_close();
+            }
             let busy = Box::pin(keep_busy(stream, floods));
             let rest = Box::pin(reactor.sleep_ms(50));
             drop(select(busy, rest).await);
-            if floods {
+            if floods || resets {
                 let broken = server.take_error().expect("an open socket").map(|error| error.kind());
                 assert_eq!(broken, Some(io::ErrorKind::ConnectionReset), "{driver:?}");
             } else {

@@ -22,6 +22,7 @@ fn scrape() -> Scrape {
     workers[1].on_exchange(method_index(b"BREW"), 418, None, None, 60_000);
     workers[0].rejected[1].add(3);
     workers[1].upstream_errors[0].add(2);
+    workers[1].cut[0].add(5);
     workers[0].upstream_connects.add(1);
     workers[1].upstream_reuses.add(3);
     workers[0].untold[2].add(4);
@@ -112,6 +113,7 @@ fn workers_are_summed_under_the_documented_names() {
         "mirror_requests_total{result=\"sent\"} 0",
         "gateway_rejected_requests_total{reason=\"route_not_found\"} 3",
         "upstream_errors_total{reason=\"connect_refused\"} 2",
+        "http_responses_cut_total{reason=\"connect_refused\"} 5",
         "net_connections_active 0",
         "net_connections_idle 0",
         "max_connections 50000",
