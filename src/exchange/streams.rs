@@ -137,13 +137,14 @@ async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Opti
     let carrier = Carrier(Rc::clone(client));
     let means = (shard.buffers.clone(), shard.known.clone());
     let beginning = serve_h2(carrier, received, means, shard.alarms.register(), allowed);
+    let began_ns = shard.env.now_ns();
     match client.alarm.within(bounds.fields_ms, pin!(beginning)).await {
-        Ok(Ok(server)) => Some((server, bounds)),
-        Ok(Err(_)) | Err(Expired) => {
-            shard.counters.client_glitches.add(1);
-            None
-        }
+        Ok(Ok(server)) => return Some((server, bounds)),
+        Ok(Err(_)) => {}
+        Err(Expired) => shard.settle_refused(&client.adopt(), Failure::ClientHeaderTimeout, client, began_ns, 0),
     }
+    shard.counters.client_glitches.add(1);
+    None
 }
 
 /// What the listener allows, in milliseconds; a listener that a reload removed allows no more rest.
@@ -228,6 +229,16 @@ impl<E: Env> Course<'_, E> {
         self.phase = Phase::Ending(self.client.shard.alarms.now_ms());
     }
 
+    /// The fields of a request do not come: to the log it is one, as with HTTP/1.
+    fn end_too_slow(&mut self, server: &mut H2Server) {
+        let shard = &self.client.shard;
+        let since_ms = server.fields_since_ms().unwrap_or_else(|| shard.alarms.now_ms());
+        let waited_ms = shard.alarms.now_ms().saturating_sub(since_ms);
+        let began_ns = shard.env.now_ns().saturating_sub(waited_ms * 1_000_000);
+        shard.settle_refused(&self.client.adopt(), Failure::ClientHeaderTimeout, self.client, began_ns, 0);
+        self.end(server, H2End::TooSlow);
+    }
+
     /// When it has rested for too long.
     fn rests_until_ms(&self) -> u64 {
         let bound_ms = if self.streams.is_proven.get() { self.bounds.rest_ms } else { self.bounds.fields_ms };
@@ -258,7 +269,7 @@ impl<E: Env> Course<'_, E> {
         let rests = self.streams.open.get() == 0;
         let is_overdue = |since_ms: Option<u64>| since_ms.is_some_and(|ms| now_ms >= ms + self.bounds.fields_ms);
         match self.phase {
-            Phase::Open if is_overdue(server.fields_since_ms()) => self.end(server, H2End::TooSlow),
+            Phase::Open if is_overdue(server.fields_since_ms()) => self.end_too_slow(server),
             Phase::Open if is_overdue(server.settings_since_ms()) => self.end(server, H2End::Unsettled),
             // Fields that have begun have a bound of their own.
             Phase::Open

@@ -1,5 +1,6 @@
 //! Abuse of HTTP/2 that is legal frame by frame (RFC 9113 section 10.5): the table of faults.md, a row a test.
 
+use super::gateway::Gateway;
 use super::h2_scene::Scene;
 use super::h2_wire::{
     CALM, CANCEL, CONTINUATION, DATA, END_HEADERS, ENDS, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, Fate, GOAWAY, H2Wire,
@@ -99,7 +100,23 @@ fn field_sections_that_do_not_go_on_end_the_connection(io: Io) {
     let mut attacker = scene.attacker();
     attacker.sends(frame_of(HEADERS, 1, 1, &fields_of("GET", "/stuck", &[])));
     assert_eq!(attacker.fate_of(1), Fate::GoAway(CALM));
+    assert_is_too_slow(&scene.gateway, 1.0);
+    // Nor does the rest of the preface come, behind what told it from a request.
+    let mut silent = Wire::to(scene.gateway.address());
+    silent.sends(&PREFACE[..20]);
+    silent.reads_to_end();
+    assert_is_too_slow(&scene.gateway, 2.0);
     scene.recovers();
+}
+
+/// As with HTTP/1, a request whose head does not come is one that was refused for that, in the log and on the page.
+fn assert_is_too_slow(gateway: &Gateway, times: f64) {
+    gateway.waits_for("gateway_rejected_requests_total{reason=\"client_header_timeout\"}", times);
+    until_true("a line for each", || {
+        let lines = gateway.log_lines().into_iter().filter(|line| line["reason"] == "client_header_timeout");
+        lines.filter(|line| line["status"] == 408 && line["duration_ms"].as_f64() >= Some(400.0)).count() as f64
+            == times
+    });
 }
 
 /// CVE-2025-8671 "MadeYouReset": streams that the gateway is made to reset count like those that the client resets.
