@@ -145,7 +145,7 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
         match rests {
             Ok(due_ms) => {
                 if !rest(&client, due_ms).await {
-                    return;
+                    return count_unused(&client);
                 }
                 client.is_ready = true;
             }
@@ -159,6 +159,11 @@ async fn serve<E: Env>(mut client: Box<Client<E>>) {
         }
     };
     Box::pin(serve_streams(client, Some(received))).await;
+}
+
+/// Counts a connection that ends here if it ends before its first request was whole.
+fn count_unused<E: Env>(client: &Client<E>) {
+    client.shard.counters.connections_unused.add(u64::from(!client.is_proven));
 }
 
 /// Waits without a buffer for the next byte; false when the connection is to be closed instead.
@@ -199,7 +204,12 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
             Some(pipelined) => pipelined,
             None => match first_bytes(shard, client, shard.buffers.lend()).await {
                 Ok(filled) => filled,
-                Err(pause) => return pause,
+                Err(pause) => {
+                    if matches!(pause, Pause::End(_)) {
+                        count_unused(client);
+                    }
+                    return pause;
+                }
             },
         };
         let started_ns = shard.env.now_ns();
@@ -216,7 +226,10 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
                 serve_exchange(shard, client, client, scratch, peer_text.text(), arrival, &mut unread).await
             }
             HeadRead::Preface(received) => return Pause::Streams(received),
-            HeadRead::Gone => Next::Close,
+            HeadRead::Gone => {
+                count_unused(client);
+                Next::Close
+            }
             HeadRead::Refused(failure) => refuse(shard, client, failure, started_ns).await,
         };
         if next != Next::KeepAlive {

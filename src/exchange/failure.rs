@@ -545,7 +545,7 @@ impl Failure {
         for kind in Self::KINDS {
             let Verdict { status, fault, retry_on, severity, label, .. } = kind.verdict();
             let is_varied = matches!(kind, Self::BadRequest(_) | Self::BadRequestBody(_));
-            let status = if is_varied { "400, 413, 414, 417, 431, 501 or 505".to_owned() } else { status.to_string() };
+            let status = if is_varied { "400, 414, 417, 431, 501 or 505".to_owned() } else { status.to_string() };
             let grpc = if is_varied { "INTERNAL or RESOURCE_EXHAUSTED" } else { kind.grpc_status().name() };
             let (fault, stage, retry_on) = (fault.name(), kind.stage().name(), retry_on.name());
             let level = format!("{severity:?}").to_lowercase();

@@ -9,7 +9,7 @@ use super::held::{Client, Exchange};
 use super::shard::Shard;
 use crate::http1::{FieldKind, Version};
 use crate::net::{Env, Stream};
-use crate::telemetry::{Ending, Record, method_index};
+use crate::telemetry::{Ending, PROTOCOLS, Record, method_index};
 
 impl<E: Env> Exchange<'_, E> {
     /// Notes how the exchange failed, for its log line and its counters.
@@ -196,6 +196,7 @@ impl<E: Env> Shard<E> {
         let verdict = failure.verdict();
         let duration_ns = self.env.now_ns().saturating_sub(started_ns);
         self.counters.rejected[failure.index()].add(1);
+        self.counters.protocols[PROTOCOLS.len()].add(1);
         self.counters.on_exchange(method_index(b""), verdict.status, None, None, duration_ns);
         if let Some(cells) = adopted.on_trial(self.worker) {
             cells.on_request(ending(verdict.status, Some(failure), None), duration_ns);

@@ -74,6 +74,8 @@ struct Streams<E: Env> {
     rests_since_ms: Cell<u64>,
     /// Was there any?
     is_proven: Cell<bool>,
+    /// Was there a request that never became one?
+    is_refused: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -109,14 +111,16 @@ impl<E: Env> Drop for Open<E> {
 pub(super) async fn serve_streams<E: Env>(client: Box<Client<E>>, received: Option<Buffer>) {
     let client: Rc<Client<E>> = client.into();
     let Some((mut server, bounds)) = begin(&client, received).await else { return };
+    let counters = &client.shard.counters;
     let farewell = {
-        let _open = Gauge::new(&client.shard.counters.h2_connections_active);
+        let _open = Gauge::new(&counters.h2_connections_active);
         let streams = Rc::new(Streams::new(&client));
         let mut course = Course { client: &client, streams: &streams, bounds, phase: Phase::Open };
         let farewell = course.run(&mut server).await;
         // What streams still wait for comes no more, and they are told so.
         drop(server);
         streams.all_ended().await;
+        counters.connections_unused.add(u64::from(!streams.is_proven.get() && !streams.is_refused.get()));
         farewell
     };
     match farewell {
@@ -140,7 +144,7 @@ async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Opti
     let began_ns = shard.env.now_ns();
     match client.alarm.within(bounds.fields_ms, pin!(beginning)).await {
         Ok(Ok(server)) => return Some((server, bounds)),
-        Ok(Err(_)) => {}
+        Ok(Err(_)) => shard.counters.connections_unused.add(1),
         Err(Expired) => shard.settle_refused(&client.adopt(), Failure::ClientHeaderTimeout, client, began_ns, 0),
     }
     shard.counters.client_glitches.add(1);
@@ -179,7 +183,9 @@ impl<E: Env> Course<'_, E> {
         let counters = &client.shard.counters;
         loop {
             client.alarm.set(self.due_ms(server));
-            match server.next(&client.alarm, |opened| open(client, streams, opened), |tally| count(client, tally)).await
+            match server
+                .next(&client.alarm, |opened| open(client, streams, opened), |tally| count(client, streams, tally))
+                .await
             {
                 Turn::Opened => {
                     if self.phase == Phase::Open && !self.is_wanted() {
@@ -235,6 +241,7 @@ impl<E: Env> Course<'_, E> {
         let since_ms = server.fields_since_ms().unwrap_or_else(|| shard.alarms.now_ms());
         let waited_ms = shard.alarms.now_ms().saturating_sub(since_ms);
         let began_ns = shard.env.now_ns().saturating_sub(waited_ms * 1_000_000);
+        self.streams.is_refused.set(true);
         shard.settle_refused(&self.client.adopt(), Failure::ClientHeaderTimeout, self.client, began_ns, 0);
         self.end(server, H2End::TooSlow);
     }
@@ -300,7 +307,7 @@ fn open<E: Env>(client: &Rc<Client<E>>, streams: &Rc<Streams<E>>, opened: Opened
 }
 
 /// Counts what has passed, and requests that never became an exchange because their fields were too large.
-fn count<E: Env>(client: &Client<E>, tally: &Tally) {
+fn count<E: Env>(client: &Client<E>, streams: &Streams<E>, tally: &Tally) {
     let counters = &client.shard.counters;
     counters.h2_resets_received.add(tally.resets_received);
     counters.h2_resets_sent.add(tally.resets_sent);
@@ -308,6 +315,7 @@ fn count<E: Env>(client: &Client<E>, tally: &Tally) {
         counter.add(count);
     }
     for _ in 0..tally.fields_sent {
+        streams.is_refused.set(true);
         counters.client_glitches.add(1);
         let (adopted, now_ns) = (client.adopt(), client.shard.env.now_ns());
         client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client, now_ns, 0);
@@ -323,6 +331,7 @@ impl<E: Env> Streams<E> {
             open: Cell::new(0),
             rests_since_ms: Cell::new(client.shard.alarms.now_ms()),
             is_proven: Cell::new(false),
+            is_refused: Cell::new(false),
             waiting: RefCell::default(),
         }
     }

@@ -87,8 +87,8 @@ reasons! {
         SizeOverflow, 400, "chunk_size_overflow", "A chunk size has more than sixteen digits.";
         InvalidLineEnd, 400, "invalid_chunk_line_end", "A chunk line does not end with CR LF.";
         InvalidExtension, 400, "invalid_chunk_extension", "A chunk extension holds a control character or does not start with a semicolon.";
-        LineTooLong, 413, "chunk_line_too_long", "A chunk line is longer than allowed.";
-        ExtensionsTooLarge, 413, "chunk_extensions_too_large", "The chunk extensions of the body are larger than allowed.";
+        LineTooLong, 400, "chunk_line_too_long", "A chunk line is longer than allowed.";
+        ExtensionsTooLarge, 400, "chunk_extensions_too_large", "The chunk extensions of the body are larger than allowed.";
         MissingEnd, 400, "missing_chunk_end", "The content of a chunk is not followed by CR LF.";
         InvalidTrailer, 400, "invalid_trailer", "A trailer line is not a field line.";
         TrailersTooLarge, 431, "trailers_too_large", "The trailer section is larger than allowed.";
@@ -124,7 +124,7 @@ mod tests {
             assert!([400, 414, 417, 431, 501, 505].contains(&error.status()), "{error:?}");
         }
         for error in ChunkError::ALL {
-            assert!([400, 413, 431].contains(&error.status()), "{error:?}");
+            assert!([400, 431].contains(&error.status()), "{error:?}");
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::limits;
 
 /// Most distinct reasons of local replies and of upstream errors.
 pub const REASONS_MAX: usize = 80;
+/// What a new connection could not be accepted for want of.
+pub const ACCEPT_ERRORS: [&str; 3] = ["descriptors", "memory", "other"];
 /// Kinds of failed TLS handshakes.
 pub const TLS_FAILURES: usize = 16;
 /// The settings that cap connections: of the process, of a listener, and of a client of it.
@@ -208,10 +210,12 @@ pub struct Cells {
     pub upstream_reuses: Counter,
     /// Gauge: requests between their head and the end of their response.
     pub requests_active: Counter,
+    /// Client connections that ended before a request of theirs was whole, or was refused.
+    pub connections_unused: Counter,
     /// Exchanges that the client left before their end.
     pub client_aborts: Counter,
-    /// Failures of `accept`, exhausted descriptors among them.
-    pub accept_errors: Counter,
+    /// Failures of `accept`, in the order of [`ACCEPT_ERRORS`].
+    pub accept_errors: [Counter; ACCEPT_ERRORS.len()],
     /// Tasks that a panic ended: connections, streams, accept loops, the tick.
     pub panics: Counter,
     /// Records of the access log, and spans, dropped because their ring was full, and spans of attempts that their exchange had
@@ -275,8 +279,8 @@ pub struct Cells {
     pub h2_upstream_connections: Counter,
     /// Gauge: streams open to endpoints.
     pub h2_upstream_streams: Counter,
-    /// Requests by protocol, in the order of [`PROTOCOLS`].
-    pub protocols: [Counter; PROTOCOLS.len()],
+    /// Requests by protocol, in the order of [`PROTOCOLS`], and behind them those of which nothing is known.
+    pub protocols: [Counter; PROTOCOLS.len() + 1],
     /// Requests that were to be copied and were not, for want of room or of their body.
     pub mirrors_skipped: Counter,
     /// Gauge: buffers lent to connections.
@@ -336,8 +340,9 @@ impl Cells {
             upstream_connects: Counter::new(),
             upstream_reuses: Counter::new(),
             requests_active: Counter::new(),
+            connections_unused: Counter::new(),
             client_aborts: Counter::new(),
-            accept_errors: Counter::new(),
+            accept_errors: [const { Counter::new() }; ACCEPT_ERRORS.len()],
             panics: Counter::new(),
             untold: [const { Counter::new() }; 3],
             client_glitches: Counter::new(),

@@ -14,8 +14,8 @@ use prometheus_client::registry::Registry;
 
 use super::clusters::{ClusterView, EndpointView};
 use super::counters::{
-    CAPS, CLASSES, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, METHODS, PROTOCOLS, REASONS_MAX, STATUS_FIRST,
-    TLS_FAILURES, WorkerCounters,
+    ACCEPT_ERRORS, CAPS, CLASSES, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, METHODS, PROTOCOLS, REASONS_MAX,
+    STATUS_FIRST, TLS_FAILURES, WorkerCounters,
 };
 use super::policy_syncs::PolicySyncs;
 use super::retries::{NotRetried, Retried};
@@ -193,10 +193,10 @@ impl Scrape {
                 }
             }
         }
-        let mut family =
-            page.open("http_requests_by_protocol", "Finished requests by protocol.", MetricType::Counter)?;
-        for (index, protocol) in PROTOCOLS.iter().enumerate() {
-            count_in(&mut family, &[("protocol", *protocol)], self.sum(|worker| worker.protocols[index].value()))?;
+        let help = "Finished requests by protocol; of those that could not be read it is unknown.";
+        let mut family = page.open("http_requests_by_protocol", help, MetricType::Counter)?;
+        for (index, protocol) in PROTOCOLS.into_iter().chain(["unknown"]).enumerate() {
+            count_in(&mut family, &[("protocol", protocol)], self.sum(|worker| worker.protocols[index].value()))?;
         }
         self.encode_durations(page)?;
         self.encode_stages(page)?;
@@ -306,11 +306,13 @@ impl Scrape {
             "Client connections that one worker accepted and another, less loaded, serves.",
             sum(|w| &w.connections_handed),
         )?;
-        page.counter(
-            "accept_errors",
-            "Failed accepts, for example for want of descriptors.",
-            sum(|w| &w.accept_errors),
-        )?;
+        let help = "Failed accepts by what they were for want of.";
+        let mut family = page.open("accept_errors", help, MetricType::Counter)?;
+        for (index, reason) in ACCEPT_ERRORS.into_iter().enumerate() {
+            count_in(&mut family, &[("reason", reason)], self.sum(|worker| worker.accept_errors[index].value()))?;
+        }
+        let help = "Client connections that ended before a request of theirs was whole, or was refused.";
+        page.counter("net_connections_unused", help, sum(|w| &w.connections_unused))?;
         page.counter("client_glitches", "Legal but odd messages from clients.", sum(|w| &w.client_glitches))?;
         let help = "Client connections closed because of their PROXY header, or for want of one.";
         page.counter("proxy_headers_refused", help, sum(|w| &w.proxy_headers_refused))?;

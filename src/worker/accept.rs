@@ -112,12 +112,21 @@ async fn accept_all(door: &Rc<Door>, entrance: Entrance, socket: &ReactorListene
             Err(_) if closed.get() => return,
             // The client left before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => {
-                door.shard.counters().accept_errors.add(1);
+            Err(error) => {
+                door.shard.counters().accept_errors[want(&error)].add(1);
                 // Without a pause a worker without descriptors would do nothing but fail to accept.
                 door.shard.env().sleep_ms(STARVED_MS).await;
             }
         }
+    }
+}
+
+/// What a connection could not be accepted for want of, as its place in [`crate::telemetry::ACCEPT_ERRORS`].
+fn want(error: &io::Error) -> usize {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => 0,
+        Some(libc::ENOMEM | libc::ENOBUFS) => 1,
+        _ => 2,
     }
 }
 
@@ -197,7 +206,7 @@ impl Door {
         match self.shard.env().adopt(socket) {
             Ok(stream) => self.serve(stream, guest, taken, place),
             // The kernel has no room to register it, as it might have had none to accept it.
-            Err(_) => self.shard.counters().accept_errors.add(1),
+            Err(error) => self.shard.counters().accept_errors[want(&error)].add(1),
         }
     }
 

@@ -8,7 +8,7 @@ use super::endpoint::Endpoint;
 use super::h2_client::H2Client;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::wait::now_ms;
+use super::wait::{now_ms, until_true};
 
 /// What does not move for so long waits for a window.
 const STUCK: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ fn slow_readers_cost_little_and_are_cut_off(io: Io) {
         client.asks("/large");
     }
     let mut most = 0;
-    super::wait::until_true("every slow reader is cut off", || {
+    until_true("every slow reader is cut off", || {
         most = most.max(gateway.process.resident_bytes().saturating_sub(before));
         gateway.metric("http_requests_active") < 1.0
             && gateway.metric("http_requests_total{method=\"GET\",code=\"200\"}") > 29.0
@@ -212,6 +212,38 @@ fn a_body_that_ends_early_is_never_completed(io: Io) {
     gateway.stop();
 }
 
+/// F28: of either protocol, with a request or without, whole or refused: a connection that was accepted was used, or counts as
+/// unused.
+fn connections_that_leave_early_are_counted(io: Io) {
+    let origin = Origin::echo();
+    let gateway = Plan::to(io, &[origin.address()]).speaks_h2().limits("header_timeout: 300ms").start();
+    for _ in 0..3 {
+        gateway.client().asks("/served").expects(200);
+        H2Client::to(gateway.address()).gets("/served").expects(200);
+    }
+    let mut refused = gateway.client();
+    refused.sends("GET / HTTP/1.1\r\nHost : a\r\n\r\n");
+    refused.expects(400);
+    let mut late = gateway.client();
+    late.sends("GET / HT");
+    late.expects(408);
+    assert_eq!(gateway.metric("net_connections_unused_total"), 0.0);
+    // Nothing at all, a part of a head, of a preface, and a whole preface.
+    for bytes in [&b""[..], b"GET / HT", b"PRI * ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        let mut leaving = gateway.client();
+        leaving.sends(bytes);
+        leaving.closes();
+    }
+    // One that says nothing is closed.
+    gateway.client().sees_end();
+    gateway.waits_for("net_connections_unused_total", 5.0);
+    gateway.waits_for("net_connections_active", 0.0);
+    let (accepted, requests) =
+        (gateway.metric("net_connections_accepted_total"), gateway.metric_sum("http_requests_total"));
+    assert_eq!((accepted, requests), (13.0, 8.0));
+    gateway.stop();
+}
+
 /// F28, small: connections that are reset at once leave nothing behind, and no line for each of them in the log.
 fn a_storm_of_resets_leaves_nothing_behind(io: Io) {
     let origin = Origin::echo();
@@ -227,17 +259,23 @@ fn a_storm_of_resets_leaves_nothing_behind(io: Io) {
         }
         storm.resets();
     }
-    super::wait::until_true("all of them are gone", || {
+    until_true("all of them are gone", || {
         gateway.metric("net_connections_active") < 2.0 && gateway.process.descriptors() <= before
     });
     client.asks("/after");
     client.expects(200);
     assert!(gateway.metric("net_connections_accepted_total") > 1_000.0);
+    // One of them was served; some may still be on their way in.
+    until_true("each of the others left early", || {
+        let unused = gateway.metric("net_connections_unused_total");
+        gateway.metric("net_connections_accepted_total") == 1.0 + unused
+    });
     assert!(gateway.notices.all().len() < 20, "{}", gateway.notices.all().join("\n"));
     gateway.stop();
 }
 
 on_both_drivers![
+    connections_that_leave_early_are_counted,
     a_body_that_drips_is_answered_with_408,
     slow_readers_cost_little_and_are_cut_off,
     a_client_that_leaves_ends_the_work_upstream,

@@ -42,7 +42,11 @@ fn without_descriptors_it_waits_and_recovers(io: Io) {
     }
     open.asks("/upstream");
     open.expects(200);
-    assert!(gateway.metric("accept_errors_total") > 0.0);
+    assert!(gateway.metric("accept_errors_total{reason=\"descriptors\"}") > 0.0);
+    assert_eq!(
+        gateway.metric_sum("accept_errors_total"),
+        gateway.metric("accept_errors_total{reason=\"descriptors\"}")
+    );
     gateway.stop();
 }
 

@@ -63,8 +63,8 @@ impl Failure {
     #[must_use]
     pub fn grpc_status(self) -> GrpcStatus {
         match self {
-            Self::BadRequest(why) if matches!(why.status(), 413 | 414 | 431) => GrpcStatus::ResourceExhausted,
-            Self::BadRequestBody(why) if matches!(why.status(), 413 | 431) => GrpcStatus::ResourceExhausted,
+            Self::BadRequest(why) if matches!(why.status(), 414 | 431) => GrpcStatus::ResourceExhausted,
+            Self::BadRequestBody(why) if why.status() == 431 => GrpcStatus::ResourceExhausted,
             Self::BadRequest(_) | Self::BadRequestBody(_) | Self::PlainHttp | Self::LoopDetected => {
                 GrpcStatus::Internal
             }
