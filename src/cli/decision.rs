@@ -2,18 +2,15 @@
 //! configuration alone.
 
 use crate::config::{Config, Listener, Route};
-use crate::routing::Table;
 
 /// Is it refused with 405, whatever its host and path?
 pub(super) fn is_refused_by_method(method: &[u8]) -> bool {
     matches!(method, b"TRACE" | b"CONNECT")
 }
 
-/// Does it ask for the health of the gateway, where it comes by this listener?
-pub(super) fn asks_for_health(listener: &Listener, table: &Table, method: &[u8], host: &[u8], path: &[u8]) -> bool {
-    listener.health_path.as_ref().is_some_and(|health| health.as_bytes() == path)
-        && matches!(method, b"GET" | b"HEAD")
-        && !table.has_exact_path(host, path)
+/// Does it ask for the health of the gateway, where it comes by this listener? That is for its route, if that is one of just this path.
+pub(super) fn asks_for_health(listener: &Listener, method: &[u8], path: &[u8]) -> bool {
+    listener.health_path.as_ref().is_some_and(|health| health.as_bytes() == path) && matches!(method, b"GET" | b"HEAD")
 }
 
 /// May scripts of other origins share a route? Then a preflight about a request to it is its own.

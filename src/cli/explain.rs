@@ -92,13 +92,14 @@ fn explain(config: &Config, request: &[u8]) -> Vec<String> {
     }) {
         return vec![format!("no route: answered with {}, because it is no request: {refused}", refused.status())];
     }
-    let (method, host, path) = (head.method_name(request), head.host(), head.path(request));
+    let (method, path) = (head.method_name(request), head.path(request));
     if decision::is_refused_by_method(method) {
         return vec!["no route: answered with 405 `method refused`".to_owned()];
     }
     let specs: Vec<_> = config.routes.iter().map(route_spec).collect();
     let table = Table::compile(&specs);
-    let asks_for_health = |listener: &&Listener| decision::asks_for_health(listener, &table, method, host, path);
+    let is_routed = table.is_exact(head.host(), path, &Asked { head: &head, bytes: request, method });
+    let asks_for_health = |listener: &&Listener| !is_routed && decision::asks_for_health(listener, method, path);
     let health: Vec<String> =
         config.listeners.iter().filter(asks_for_health).map(|listener| format!("`{}`", listener.name)).collect();
     let mut lines = Vec::new();
@@ -258,6 +259,8 @@ routes:
         assert_eq!(explained(&two)[..2], [health, "no route: answered with 404 `route not found`"]);
         let named = GATEWAY.replace("/robots.txt", "/health");
         assert_eq!(explained(&named)[0], "route `robots`: answered with 200");
+        let posted = named.replace("path: /health", "path: /health, methods: [POST]");
+        assert_eq!(explained(&posted), [health]);
     }
 
     #[test]

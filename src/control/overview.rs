@@ -115,12 +115,14 @@ impl Shown {
         let endpoints: Vec<EndpointView> =
             self.endpoints.iter().map(|endpoint| endpoint.view(fleet, now_ms, details)).collect();
         let slow = self.state.slow_tiers();
+        let (most, active) = (self.state.limit() as u64, self.state.in_use() as u64);
         ClusterView {
             name: self.name.clone(),
             balance: self.balance,
-            max_connections: self.state.limit() as u64,
+            max_connections: most,
             connections: self.state.taken() as u64,
-            connections_active: self.state.in_use() as u64,
+            connections_active: active,
+            saturation: ClusterView::saturation_of(active, most),
             in_flight: endpoints.iter().map(|endpoint| endpoint.in_flight).sum(),
             waiting: self.state.waiting() as u64,
             admission: self.admission.as_ref().map(|gate| AdmissionView {

@@ -169,11 +169,13 @@ impl<'a, E: Env> Exchange<'a, E> {
         !self.connection.speaks_for(self.listener, self.head.host()) && !self.is_trusted
     }
 
+    /// A route of exactly that path answers itself, if it is the one of this request.
     fn asks_for_health(&self) -> bool {
-        let path = self.head.path(self.bytes);
+        let (head, bytes) = (self.head, self.bytes);
+        let (path, method) = (head.path(bytes), head.method_name(bytes));
         self.listener.health_path.as_deref() == Some(path)
-            && matches!(self.head.method(), Method::Get | Method::Head)
-            && !self.adopted.snapshot.table.has_exact_path(self.head.host(), path)
+            && matches!(head.method(), Method::Get | Method::Head)
+            && !self.adopted.snapshot.table.is_exact(head.host(), path, &View { head, bytes, method })
     }
 }
 

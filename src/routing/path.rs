@@ -54,7 +54,7 @@ pub(super) enum PathClass<'a> {
 impl Paths {
     /// The routes of a scope and exactly this path.
     #[inline]
-    pub(super) fn exact(&self, scope: &Scope, path: &[u8]) -> Option<Choice> {
+    fn exact(&self, scope: &Scope, path: &[u8]) -> Option<Choice> {
         if !scope.has_exact || path.len() > self.exact_bytes_max {
             return None;
         }

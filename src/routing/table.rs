@@ -50,9 +50,12 @@ impl Table {
         self.hosts.try_each(host, |class, _| (!matches!(class, HostClass::Any)).then_some(())).is_some()
     }
 
-    /// Whether a route of this host names exactly this path, whatever its predicates.
-    pub fn has_exact_path(&self, host: &[u8], path: &[u8]) -> bool {
-        self.hosts.try_each(host, |_, scope| self.paths.exact(scope, path)).is_some()
+    /// Whether the route of a request names exactly its path.
+    pub fn is_exact(&self, host: &[u8], path: &[u8], predicates: &impl Predicates) -> bool {
+        let found = self.try_each(host, path, |_, class, choice| {
+            self.rules.pick(choice, predicates).map(|_route| matches!(class, PathClass::Exact(_)))
+        });
+        found == Some(true)
     }
 
     /// Every route whose host and path fit, in the order of the lookup, with what became of it.

@@ -181,18 +181,26 @@ fn a_host_is_named_by_a_route_of_any_path_but_not_by_one_for_any_host() {
 }
 
 #[test]
-fn an_exact_path_is_found_in_every_class_of_the_host_and_prefixes_do_not_count() {
+fn the_route_of_a_request_is_exact_when_it_names_its_path_and_fits_it() {
     let table = Table::compile(&[
-        route("a.com /*"),
         route("a.com /health/*"),
+        route("b.com /*"),
         with_methods("*.com /health", &["POST"]),
         route("* /ready"),
     ]);
-    assert!(table.has_exact_path(b"a.com", b"/health"), "the wildcard covers a.com too");
-    assert!(table.has_exact_path(b"b.com", b"/health"));
-    assert!(!table.has_exact_path(b"b.org", b"/health"));
-    assert!(table.has_exact_path(b"a.com", b"/ready"));
-    assert!(!table.has_exact_path(b"a.com", b"/ready/"));
+    for (host, path, method, is_exact) in [
+        ("a.com", "/health", "POST", false),
+        ("c.com", "/health", "POST", true),
+        ("c.com", "/health", "GET", false),
+        ("b.com", "/health", "POST", false),
+        ("b.org", "/health", "POST", false),
+        ("c.com", "/ready", "GET", true),
+        ("b.com", "/ready", "GET", false),
+        ("c.com", "/ready/", "GET", false),
+    ] {
+        let request = Request { method: method.to_owned(), ..Request::default() };
+        assert_eq!(table.is_exact(host.as_bytes(), path.as_bytes(), &request), is_exact, "{method} {host}{path}");
+    }
 }
 
 #[test]

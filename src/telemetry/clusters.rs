@@ -16,6 +16,8 @@ pub struct ClusterView {
     pub connections: u64,
     /// Those that are not idle; more than `max_connections` after that was lowered.
     pub connections_active: u64,
+    /// These as a share of `max_connections`, above 1 after that was lowered; 0 without a cap.
+    pub saturation: f64,
     /// Requests in flight to its endpoints.
     pub in_flight: u64,
     /// Requests that wait for a connection.
@@ -43,11 +45,11 @@ pub struct AdmissionView {
 }
 
 impl ClusterView {
-    /// Connections in use as a share of the cap; 0 without one.
+    /// The share of a cap that is in use; 0 without one.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a ratio of counts above 2^53 may round")]
-    pub fn saturation(&self) -> f64 {
-        if self.max_connections == 0 { 0.0 } else { self.connections_active as f64 / self.max_connections as f64 }
+    pub fn saturation_of(active: u64, most: u64) -> f64 {
+        if most == 0 { 0.0 } else { active as f64 / most as f64 }
     }
 }
 

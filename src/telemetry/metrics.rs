@@ -443,7 +443,7 @@ impl Scrape {
         let help = "Connections of a cluster in use as a share of its max_connections, above 1 after a reload lowered that; 0 without a cap.";
         let mut family = page.open("upstream_connection_saturation_ratio", help, MetricType::Gauge)?;
         for cluster in self.shown_clusters() {
-            family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.saturation())?;
+            family.encode_family(&[("cluster", cluster.name.as_str())])?.encode_gauge(&cluster.saturation)?;
         }
         let help = "Connections open to a cluster, idle ones included.";
         let mut family = page.open("upstream_cluster_connections", help, MetricType::Gauge)?;

@@ -226,6 +226,7 @@ fn saturation_is_what_is_in_flight_of_the_cap(io: Io) {
         upstream.expects("GET /held");
         held.push((client, upstream));
         assert_eq!(ratio(), share);
+        until_true("the page says the same", || gateway.cluster("app")["saturation"] == share);
     }
     let mut client = gateway.client();
     assert_eq!(client.asks("/more").expects(503).reason(), "upstream_saturated");

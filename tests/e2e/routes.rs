@@ -1,5 +1,7 @@
 //! Which request goes where, and the answers that the gateway gives itself: C1 to C4, B5, G4, K4.
 
+use serde_json::Value;
+
 use super::endpoint::Endpoint;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
@@ -196,7 +198,8 @@ fn fields_are_edited_in_both_directions(io: Io) {
     gateway.stop();
 }
 
-/// G4: the gateway's own health on the data port, moved or off, and a route of that very path wins; on the admin port.
+/// G4: the gateway's own health on the data port, moved or off, and a route of that very path wins, if it is the one of the
+/// request; on the admin port.
 fn health_is_answered_on_both_ports(io: Io) {
     let origin = Origin::echo();
     let plan = Plan::to(io, &[origin.address()]);
@@ -216,6 +219,14 @@ fn health_is_answered_on_both_ports(io: Io) {
     assert!(client.expects(200).text().contains("ok"));
     client.asks("/health");
     assert_eq!(client.expects(200).text(), "GET /health HTTP/1.1");
+    gateway.stop();
+    let gateway = plan.clone().route("name: own, match: { path: /health, methods: [POST] }, cluster: app").start();
+    let mut client = gateway.client();
+    client.asks("/health");
+    assert_eq!(super::gateway::json(client.expects(200).text())["status"], "ok", "that route is none of a GET");
+    client.sends("POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.expects(200).text(), "POST /health HTTP/1.1");
+    assert_eq!(gateway.log_of("/health")["route"], Value::Null);
     gateway.stop();
     for plan in
         [plan.clone().listener("health_path: off"), plan.route("name: own, match: { path: /health }, cluster: app")]

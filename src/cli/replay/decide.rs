@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::logged::{Logged, Preflight, Was};
 use crate::cli::decision;
 use crate::config::{Action, Config, Listener, Route};
-use crate::routing::{RouteId, RouteSpec, Table};
+use crate::routing::{PathPattern, RouteId, RouteSpec, Table};
 use crate::snapshot::{access, route_spec};
 
 /// Why a request goes no further, of what a configuration alone decides.
@@ -102,12 +102,6 @@ impl Decider {
         if decision::is_refused_by_method(request.method.as_bytes()) {
             return vec![Decision { route: None, verdict: Verdict::Refused(Refusal::Method) }];
         }
-        let method = request.method.as_bytes();
-        let asks_for_health =
-            |listener: &Listener| decision::asks_for_health(listener, &self.table, method, host, path);
-        if self.add_by_listener(&mut all, Verdict::Health, asks_for_health) {
-            return all;
-        }
         let mut found = Vec::with_capacity(1);
         if request.method == "OPTIONS" {
             // Of a preflight the route that scripts may share, of whatever method it asks for.
@@ -115,6 +109,14 @@ impl Decider {
             found.retain(|id| self.shares[id.0 as usize]);
         }
         let is_sure = self.table.possible(host, path, request, &mut found);
+        // A route of exactly that path answers itself; whether it is that of the request may hang on what is not logged.
+        let is_exact = |id: &RouteId| matches!(self.specs[id.0 as usize].path, PathPattern::Exact(_));
+        let is_routed = is_sure && found.iter().all(is_exact);
+        let method = request.method.as_bytes();
+        let asks_for_health = |listener: &Listener| !is_routed && decision::asks_for_health(listener, method, path);
+        if self.add_by_listener(&mut all, Verdict::Health, asks_for_health) && !found.iter().any(is_exact) {
+            return all;
+        }
         for (at, id) in found.iter().enumerate() {
             if !found[..at].contains(id) {
                 self.add_on_route(&mut all, *id, request);

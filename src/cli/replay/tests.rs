@@ -54,6 +54,22 @@ fn what_hangs_on_what_a_log_does_not_have_is_told_as_several_things() {
 }
 
 #[test]
+fn a_route_of_the_path_of_health_has_what_fits_it() {
+    let plain = GATEWAY.replace("8081, health_path: off, strict_host: on", "8081");
+    let line = r#"{"status":200,"method":"GET","host":"a.example","path":"/health"}"#;
+    for (own, words) in [
+        ("methods: [POST]", "health"),
+        ("methods: [GET]", "route `own`, cluster `app`"),
+        ("headers: { x-own: '1' }", "health, or route `own`, cluster `app`, or route `rest`, cluster `app`"),
+    ] {
+        let route = format!("  - {{ name: own, match: {{ host: a.example, path: /health, {own} }}, cluster: app }}\n");
+        let gateway = Decider::new(of_text(format!("{plain}{route}").leak()));
+        let decisions = gateway.decide(&serde_json::from_str(line).unwrap());
+        assert_eq!(gateway.words(&decisions), words, "{own}");
+    }
+}
+
+#[test]
 fn which_listener_answers_for_itself_is_no_matter_only_where_that_is_the_same_one() {
     let line = |host: &str, path: &str| {
         format!(r#"{{"status":200,"method":"GET","host":"{host}","path":"{path}","route":"rest","cluster":"app"}}"#)

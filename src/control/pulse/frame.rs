@@ -119,7 +119,7 @@ fn cluster(board: &Board, state: &State, slot: usize, mut view: ClusterView, roo
     }
     *room -= view.endpoints.len();
     ShownCluster {
-        saturation: view.saturation(),
+        saturation: view.saturation,
         endpoints_fit,
         endpoints_omitted: endpoints - view.endpoints.len(),
         requests_per_second: state.meter.of_cluster(slot),

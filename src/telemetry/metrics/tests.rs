@@ -50,6 +50,7 @@ fn scrape() -> Scrape {
             max_connections: 8,
             connections: 5,
             connections_active: 2,
+            saturation: 0.25,
             in_flight: 2,
             waiting: 0,
             admission: Some(AdmissionView { limit: 12, in_flight: 3, baseline_us: 250.5, shed: 9 }),
