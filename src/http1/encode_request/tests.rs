@@ -138,6 +138,10 @@ fn a_trusted_peer_is_believed_and_appended_to() {
         format!("GET / HTTP/1.1|Host: a|{}", OURS.replace("X-Real-IP: 192.0.2.7", "X-Real-IP: 198.51.100.7")),
         "whoever it asks for, and not itself"
     );
+    for ip in ["0.0.0.0", "10.20.30.255", "255.255.255.255", "::", "2001:db8::1"] {
+        let head = sent("GET / HTTP/1.1|Host: a", |how| how.forwarded.client = ip.parse().ok());
+        assert!(head.contains(&format!("|X-Real-IP: {ip}|")), "{head}");
+    }
 }
 
 #[test]
