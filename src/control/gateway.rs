@@ -219,6 +219,7 @@ impl Gateway {
         self.tables.look_for_roots(&loaded.config).await;
         let asking = self.tables.ask_for_new(Sides::alone(&loaded.config));
         let new = self.meanwhile(asking).await;
+        let log = self.meanwhile(self.open_log(&loaded.config)).await.map_err(Refused::Invalid)?;
         let epoch = self.publisher.epoch() + 1;
         let snapshot = self.tables.compile(Sides::alone(&loaded.config), epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
@@ -227,13 +228,6 @@ impl Gateway {
             Err(error) => {
                 self.tables.on_rejected(epoch);
                 return Err(Refused::Invalid(error));
-            }
-        };
-        let log = match self.open_log(&loaded.config).await {
-            Ok(log) => log,
-            Err(why) => {
-                self.tables.on_rejected(epoch);
-                return Err(Refused::Invalid(why));
             }
         };
         if let Some(keeping) = keeping
@@ -248,20 +242,15 @@ impl Gateway {
         Ok(epoch)
     }
 
-    /// Opens the access log of a configuration that has another one; on a thread of its own, as a disk may be slow.
-    ///
-    /// # Errors
-    /// One sentence that names it.
-    pub(super) async fn open_log(&self, wanted: &Config) -> Result<Option<Log>, String> {
+    /// Opens the access log that `wanted` has in place of the one in force; `None` where it is the same.
+    pub(super) fn open_log(&self, wanted: &Config) -> impl Future<Output = Result<Option<Log>, String>> + use<> {
         let output = &wanted.access_log.output;
-        if *output == self.config().access_log.output {
-            return Ok(None);
-        }
-        let opened = output.clone();
-        let opening = tokio::task::spawn_blocking(move || Log::open(&opened));
-        match tokio::time::timeout(LOG_OPENING, opening).await {
-            Ok(Ok(opened)) => opened.map(Some).map_err(|error| error.to_string()),
-            Ok(Err(_)) | Err(_) => Err(format!("the access log cannot be opened in time: {output:?}")),
+        let opening = (*output != self.config().access_log.output).then(|| Log::open_apart(output.clone()));
+        async move {
+            match opening {
+                Some(opening) => opening.await.map(Some),
+                None => Ok(None),
+            }
         }
     }
 
@@ -460,8 +449,11 @@ impl Gateway {
         let new = &self.loaded.config;
         self.credit.set_limit(new.runtime.max_connections);
         self.loads.set_balanced(new.runtime.accept_balance);
-        if let Some(log) = log {
-            self.writer.write_to(log);
+        match log {
+            Some(log) => self.writer.write_to(log),
+            // It was looked at when the trial began, and may have been moved away since.
+            None if old.access_log.output != new.access_log.output => self.writer.reopen(&new.access_log.output),
+            None => {}
         }
         let restart = needs_restart(old, new);
         if !restart.is_empty() {

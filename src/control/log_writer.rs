@@ -32,6 +32,8 @@ const TURN: usize = 256;
 
 /// Longest wait for an output without room until it is looked whether another one is wanted instead.
 const STUCK_MS: u16 = 100;
+/// Longest wait for an output to be opened.
+const OPENING: Duration = Duration::from_secs(5);
 
 enum Order {
     /// Open the output again; it was renamed or replaced.
@@ -69,6 +71,7 @@ impl LogWriter {
             lines: Lines::new(BATCH_BYTES),
             count: 0,
             failing: false,
+            missing: false,
             inbox,
             next: None,
         };
@@ -122,6 +125,19 @@ impl Log {
         })?;
         Ok(Self { sink, name })
     }
+
+    /// The same on a thread of its own, as a disk may be slow, which is waited for a while.
+    ///
+    /// # Errors
+    /// One sentence that names it.
+    pub(super) async fn open_apart(output: Output) -> Result<Self, String> {
+        let late = format!("the access log {} cannot be opened in time", name(&output));
+        let opening = tokio::task::spawn_blocking(move || Self::open(&output));
+        match tokio::time::timeout(OPENING, opening).await {
+            Ok(Ok(opened)) => opened.map_err(|error| error.to_string()),
+            Ok(Err(_)) | Err(_) => Err(late),
+        }
+    }
 }
 
 /// What lines are written to.
@@ -159,6 +175,8 @@ struct Loop {
     torn: bool,
     /// The last write failed; reported once, not per line.
     failing: bool,
+    /// There is to be an output, and it could not be opened.
+    missing: bool,
     inbox: Receiver<Order>,
     /// An order that came while a write waited.
     next: Option<Order>,
@@ -236,6 +254,8 @@ impl Loop {
                     }
                 }
             }
+        } else if self.missing {
+            self.lost.fetch_add(self.count, Ordering::Relaxed);
         }
         self.lines.clear();
         self.count = 0;
@@ -244,7 +264,10 @@ impl Loop {
     fn reopen(&mut self, output: &Output) {
         match Log::open(output) {
             Ok(log) => self.take_up(log),
-            Err(error) => tracing::error!(%error, "access log stays with its last output"),
+            Err(error) => {
+                self.missing = self.sink.is_none();
+                tracing::error!(%error, "access log stays with its last output");
+            }
         }
     }
 
@@ -253,6 +276,7 @@ impl Loop {
         let known = sink.as_ref().and_then(|sink| sink.torn);
         self.torn = known.unwrap_or(self.torn);
         self.sink = sink;
+        self.missing = false;
         tracing::info!(output = name, "access log opened");
     }
 }
@@ -276,7 +300,12 @@ fn write_lines(sink: &mut Sink, bytes: &[u8], mut is_replaced: impl FnMut() -> b
             }
             continue;
         }
-        let error = match sink.to.write(piece(&bytes[written..], sink.piece_bytes)) {
+        let mut piece = piece(&bytes[written..], sink.piece_bytes);
+        if sink.piece_bytes == PIECE_BYTES {
+            // Of a longer line no more than there is room for: the rest would be waited for in the kernel.
+            piece = &piece[..piece.len().min(PIECE_BYTES)];
+        }
+        let error = match sink.to.write(piece) {
             Ok(0) => io::ErrorKind::WriteZero.into(),
             Ok(count) => {
                 written += count;

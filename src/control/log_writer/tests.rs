@@ -2,6 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
 
 use super::*;
+use crate::limits;
 use crate::telemetry::{LogRing, Record, ring};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -122,6 +123,7 @@ fn state(sink: Option<Sink>, drain: LogDrain) -> Loop {
         count: 0,
         torn: false,
         failing: false,
+        missing: false,
         inbox: channel().1,
         next: None,
     }
@@ -324,24 +326,63 @@ fn a_stopped_reader_does_not_hold_up_the_end() {
 /// Nobody reads a pipe any more: another output is written to from then on, and what was stuck is counted.
 #[test]
 fn a_stuck_output_is_left_for_another() {
-    let folder = Folder::new("stuck");
+    leaves_a_stuck_output(0);
+}
+
+/// So it is inside a line that does not go into the pipe in one piece.
+#[test]
+fn a_stuck_output_is_left_inside_a_long_line() {
+    leaves_a_stuck_output(limits::LOG_FIELD_BYTES);
+}
+
+fn leaves_a_stuck_output(path_bytes: usize) {
+    let folder = Folder::new(&format!("stuck-{path_bytes}"));
+    // Each of them is six bytes of a line.
+    let long = vec![0x1b; path_bytes];
     let path = folder.0.join("access.log");
     let (reader, pipe) = io::pipe().unwrap();
+    let (mut room, _undrained) = ring();
+    let fits = (0..).take_while(|epoch| room.try_push(&Record { path: &long, ..record(*epoch) })).count() as u64;
     let (mut ring, drain) = ring();
     let writer =
         LogWriter::with_sink(Some(Sink::new(File::from(std::os::fd::OwnedFd::from(pipe)))), vec![drain]).unwrap();
-    let mut pushed = 0;
-    while ring.try_push(&record(pushed)) {
-        pushed += 1;
+    // More than fit are there only once a batch was taken, which is more than fits the pipe.
+    let (mut pushed, began_ns) = (0, crate::clock::now_ns());
+    while pushed <= fits {
+        assert!(crate::clock::now_ns() - began_ns < 20_000_000_000, "nothing is taken");
+        if ring.try_push(&Record { path: &long, ..record(pushed) }) {
+            pushed += 1;
+        } else {
+            std::thread::yield_now();
+        }
     }
     writer.write_to(Log::open(&Output::File(path.clone())).unwrap());
     let lost = Arc::clone(&writer.lost);
     assert!(writer.finish(PATIENCE));
     drop(ring);
-    let through = epochs(&io::read_to_string(reader).unwrap()).len() as u64;
+    let through = io::read_to_string(reader).unwrap();
+    let through = through[..through.rfind('\n').unwrap() + 1].lines().count() as u64;
     let written = epochs(&std::fs::read_to_string(&path).unwrap());
     assert_eq!(written.last(), Some(&(pushed - 1)));
     assert_eq!(lost.load(Ordering::Relaxed), pushed - through - written.len() as u64);
+}
+
+/// What is to be written somewhere that cannot be opened is lost, and counted.
+#[test]
+fn lines_without_an_output_are_counted_where_there_is_to_be_one() {
+    let (mut ring, drain) = ring();
+    let mut state = state(None, drain);
+    push(&mut ring, 0..2);
+    assert!(state.drain_once());
+    assert_eq!(state.lost.load(Ordering::Relaxed), 0, "it is off");
+    state.reopen(&Output::File("/nonexistent/access.log".into()));
+    push(&mut ring, 2..5);
+    assert!(state.drain_once());
+    assert_eq!(state.lost.load(Ordering::Relaxed), 3);
+    state.reopen(&Output::Off);
+    push(&mut ring, 5..6);
+    assert!(state.drain_once());
+    assert_eq!(state.lost.load(Ordering::Relaxed), 3);
 }
 
 /// A named pipe without a reader is no reason to wait; a reader that comes later finds the lines.

@@ -244,13 +244,12 @@ impl Gateway {
         let staged = Staged { config: &loaded.config, share, trial: &trial };
         let asking = self.tables.ask_for_new(Sides { current: &self.loaded.config, candidate: Some(staged) });
         let new = self.meanwhile(asking).await;
+        let _log = self.meanwhile(self.open_log(&loaded.config)).await.map_err(Refused::Invalid)?;
         let epoch = self.publisher.epoch() + 1;
         let sides = Sides { current: &self.loaded.config, candidate: Some(staged) };
         let snapshot = self.tables.compile(sides, epoch, new).map_err(Refused::Invalid)?;
         let changes = listener_changes(&self.originals.held(), &loaded.config.listeners);
-        let log = self.open_log(&loaded.config).await;
-        let may_open = sockets::may_open(&changes.open, &self.originals.bound()).and(log.map(drop));
-        let kept = match (may_open, keeping) {
+        let kept = match (sockets::may_open(&changes.open, &self.originals.bound()), keeping) {
             (Err(error), _) => Err(Refused::Invalid(error)),
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(keeping)) => keeping.commit().await,
@@ -348,21 +347,17 @@ impl Gateway {
     async fn promote(&mut self, reason: &str) -> Result<Concluded, String> {
         let epoch = self.publisher.epoch() + 1;
         let running = self.rollouts.running.as_ref().ok_or("no configuration is on trial")?;
-        let log = self.open_log(&running.loaded.config).await;
-        let compiled = log.and_then(|log| {
-            let snapshot = self.tables.recompile(Sides::alone(&running.loaded.config), epoch)?;
-            Ok((snapshot, log))
-        });
-        let prepared = compiled.and_then(|(snapshot, log)| {
+        let compiled = self.tables.recompile(Sides::alone(&running.loaded.config), epoch);
+        let prepared = compiled.and_then(|snapshot| {
             let changes = listener_changes(&self.originals.held(), &running.loaded.config.listeners);
             let opened = self.originals.open_more(&changes.open, self.crew.len());
             let opened = opened.inspect_err(|_why| self.tables.on_rejected(epoch))?;
-            Ok((snapshot, changes, opened, log))
+            Ok((snapshot, changes, opened))
         });
         match prepared {
-            Ok((snapshot, changes, opened, log)) => {
+            Ok((snapshot, changes, opened)) => {
                 let loaded = self.rollouts.end(Outcome::Promoted, reason).expect("it is on trial");
-                self.put_in_force(loaded, snapshot, &changes, opened, log);
+                self.put_in_force(loaded, snapshot, &changes, opened, None);
                 self.board.on_reload("rollout", None);
                 // Files that are refused still, or again, are to be told of again.
                 if self.last_refusal.take().is_some() {

@@ -203,12 +203,17 @@ fn a_broken_record_is_told_once_and_ends_all_that_follows() {
         let (socket, peer) = with_peer(move |socket| {
             let mut tls = StreamOwned::new(ClientConnection::new(client, name()).unwrap(), socket);
             tls.write_all(b"x").unwrap();
+            // Before that it would break the handshake.
+            tls.read_exact(&mut [0; 2]).unwrap();
             tls.sock.write_all(&[BROKEN, BROKEN].concat()).unwrap();
             tls.read(&mut [0]).unwrap_err().to_string()
         });
         on_reactor(driver, socket, move |stream| async move {
             let pool = BufferPool::new();
             let tls = accepted(stream, server, &pool).await.unwrap();
+            let mut go = pool.lend();
+            go.extend(b"go");
+            assert_eq!(tls.write(go).await.0.unwrap(), 2);
             let (read, _) = tls.read(pool.lend()).await;
             if read.is_ok() {
                 assert_eq!(tls.read(pool.lend()).await.0.unwrap_err().kind(), io::ErrorKind::InvalidData);
