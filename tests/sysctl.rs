@@ -49,6 +49,7 @@ impl Machine {
             .arg(verb)
             .env("RINGGATE_PROC_SYS", self.0.join("proc"))
             .env("RINGGATE_SYSCTL_STATE", self.0.join("state/saved"))
+            .env("RINGGATE_SYSCTL_OLD_STATE", self.0.join("sysctl.saved"))
             .env("RINGGATE_LIMITS_FILE", self.0.join("limits.d/ringgate.conf"))
             .output()
             .expect("the script starts")
@@ -116,6 +117,28 @@ fn a_record_puts_back_the_settings_of_the_script_and_no_others() {
     assert_eq!(machine.values(), before);
     let help = Machine::help_of_the_machine();
     assert!(help.contains(" /var/lib/ringgate-sysctl/saved,"), "{help}");
+}
+
+/// What an earlier version tuned is not what the boot began with, and whoever may write its record is not root.
+#[test]
+fn beside_a_record_of_an_earlier_version_nothing_is_saved_or_put_back() {
+    let machine = Machine::new("old");
+    let before = machine.values();
+    let old = machine.0.join("sysctl.saved");
+    fs::write(&old, "net.core.somaxconn=1\n").expect("the file can be written");
+    for verb in ["apply", "revert"] {
+        let output = machine.run(verb);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains(&format!("by {}: revert with that version", old.display())), "{complaint}");
+        assert!(!machine.0.join("state/saved").exists());
+        assert_eq!((machine.values(), machine.limits()), (before.clone(), None));
+    }
+    fs::remove_file(&old).expect("it is there");
+    assert_eq!(machine.code("apply"), Some(0));
+    fs::write(&old, "net.core.somaxconn=1\n").expect("the file can be written");
+    assert_eq!(machine.code("revert"), Some(0), "there is a record of this boot");
+    assert_eq!(machine.values(), before);
 }
 
 #[test]
