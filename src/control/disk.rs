@@ -31,12 +31,21 @@ impl Prepared {
     ///
     /// # Errors
     /// Nothing has changed then.
-    pub(super) fn commit(mut self) -> io::Result<()> {
+    pub(super) fn commit(self) -> io::Result<()> {
+        self.commit_and(|folder| File::open(folder)?.sync_all())
+    }
+
+    /// The same, with what forces a directory to the disk.
+    fn commit_and(mut self, force: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::rename(beside(&self.path), &self.path)?;
         self.beside = None;
-        // The new name is there; that it stays after a crash is all this adds.
-        File::open(folder).and_then(|folder| folder.sync_all())
+        // That it stays after a crash is all this adds. It is in its place already, and an error would say that it is not.
+        if let Err(error) = force(folder) {
+            let file = self.path.display().to_string();
+            tracing::warn!(file, %error, "its directory cannot be forced to the disk: a crash may bring the file of before back");
+        }
+        Ok(())
     }
 }
 
@@ -170,6 +179,19 @@ pub(super) mod tests {
             replace(&path, "new").unwrap();
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
         }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_forced_to_the_disk_does_not_deny_what_is_in_its_place() {
+        let folder = Folder::new("unforced");
+        let path = folder.0.join("gateway.yaml");
+        replace(&path, "old").unwrap();
+        let committed = Prepared::new(&path, "new").unwrap().commit_and(|forced| {
+            assert_eq!(forced, folder.0.canonicalize().unwrap());
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert!(committed.is_ok(), "{committed:?}");
+        assert_eq!((fs::read_to_string(&path).unwrap(), folder.names().len()), ("new".to_owned(), 1));
     }
 
     #[test]
