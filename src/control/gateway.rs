@@ -477,7 +477,12 @@ impl Gateway {
 
     /// What operators gave this process that stands nowhere else, or may not be read there.
     fn given(&self) -> Given {
-        Given { weights: self.tables.weights(), policy: self.policy.homeless(), last_policy: self.policy.last() }
+        Given {
+            weights: self.tables.weights(),
+            policy: self.policy.homeless(),
+            last_policy: self.policy.last(),
+            policy_file: self.policy.seen_file(),
+        }
     }
 
     /// Takes up what operators gave the process before, and waits until every worker serves by that.
@@ -485,7 +490,8 @@ impl Gateway {
     /// # Errors
     /// A worker did not take it up in time.
     pub(super) async fn inherit(&mut self, given: Given) -> Result<(), String> {
-        let is_policy_new = self.policy.inherit(given.policy.as_deref(), given.last_policy.as_deref());
+        let (homeless, last, seen_file) = (&given.policy, &given.last_policy, &given.policy_file);
+        let is_policy_new = self.policy.inherit(homeless.as_deref(), last.as_deref(), seen_file.as_deref());
         let weighed = given
             .weights
             .into_iter()

@@ -101,6 +101,36 @@ fn what_is_switched_off_stays_so_wherever_its_place_is(io: Io) {
     heirs.stop();
 }
 
+/// What a process hands over to the next is kept in the file that it has now and is not there yet; one that is gone is told, by
+/// each process, and not made anew.
+fn an_upgrade_keeps_the_policy_in_a_new_file_and_tells_of_one_that_is_gone(io: Io) {
+    let with = |policy: &str| plan(io, &format!("{policy}\nreload: {{ watch: false }}")).yaml();
+    let mut heirs = Heirs::start(&with(""));
+    assert_eq!(heirs.gateway.posts("/policy", r#"{"enabled": false, "rateLimit": 300}"#).status(), 200);
+    let upgrades_with = |heirs: &mut Heirs, file: &str| {
+        heirs.gateway.folder.write("gateway.yaml", with(&format!("policy: {{ file: {file} }}")));
+        let old = heirs.upgrades_to_epoch(2);
+        assert_eq!(heirs.exit_code_of(old), Some(0));
+        assert_eq!(document(&heirs.gateway), of(false, 300, 50));
+    };
+    let is_kept_in = |heirs: &Heirs, file: &str| {
+        let kept = std::fs::read_to_string(heirs.gateway.folder.path(file));
+        kept.is_ok_and(|kept| json(&kept)["enabled"] == false)
+    };
+    upgrades_with(&mut heirs, FILE);
+    until_true("it is kept", || is_kept_in(&heirs, FILE));
+    assert_eq!(trouble(&heirs.gateway), "");
+    std::fs::remove_file(heirs.gateway.folder.path(FILE)).expect("it is there");
+    until_true("what is wrong", || trouble(&heirs.gateway).ends_with("policy.json is gone"));
+    upgrades_with(&mut heirs, FILE);
+    assert!(trouble(&heirs.gateway).ends_with("policy.json is gone"), "{}", trouble(&heirs.gateway));
+    upgrades_with(&mut heirs, "other.json");
+    until_true("it is kept there", || is_kept_in(&heirs, "other.json"));
+    assert_eq!(trouble(&heirs.gateway), "");
+    assert!(!heirs.gateway.folder.path(FILE).exists(), "whoever took it away may have meant it");
+    heirs.stop();
+}
+
 /// The first request of a process obeys what Redis has, and without an answer what the process before had, or the standard
 /// document, which is told.
 fn the_first_request_obeys_redis_or_the_process_before(io: Io) {
@@ -258,6 +288,7 @@ fn a_crash_at_any_step_leaves_the_old_document_or_the_new_one(io: Io) {
 on_both_drivers![
     a_full_disk_loses_nothing_and_is_told,
     what_is_switched_off_stays_so_wherever_its_place_is,
+    an_upgrade_keeps_the_policy_in_a_new_file_and_tells_of_one_that_is_gone,
     the_first_request_obeys_redis_or_the_process_before,
     what_is_refused_by_the_file_is_not_told_to_redis,
     what_is_refused_by_redis_is_not_kept,

@@ -213,23 +213,40 @@ impl LivePolicies {
         self.in_force().filter(|_| self.place.is_some())
     }
 
+    /// The path of its file, if that was ever there.
+    pub(super) fn seen_file(&self) -> Option<String> {
+        self.path().filter(|_| self.was_there).map(|path| path.display().to_string())
+    }
+
     fn in_force(&self) -> Option<String> {
         self.is_told.then(|| self.document.to_json())
     }
 
     /// Takes up the document of another process, a `homeless` one or the `last` of its place, unless the place of this one has
-    /// told one; whether it is in force.
-    pub(super) fn inherit(&mut self, homeless: Option<&str>, last: Option<&str>) -> bool {
+    /// told one; whether it is in force. A file that is not there gets it, unless it is the `seen_file` of that process: then
+    /// it is gone.
+    pub(super) fn inherit(&mut self, homeless: Option<&str>, last: Option<&str>, seen_file: Option<&str>) -> bool {
         let json = match self.place {
             None => homeless,
             Some(_) if self.is_told => None,
             Some(_) => homeless.or(last),
         };
-        let Some(document) = json.and_then(|json| Document::parse(json.as_bytes(), now()).ok()) else { return false };
-        // What is wrong with the place is so still.
-        (self.document, self.is_told) = (document, true);
-        self.compile();
-        true
+        let document = json.and_then(|json| Document::parse(json.as_bytes(), now()).ok());
+        let is_new = document.is_some();
+        if let Some(document) = document {
+            // What is wrong with the place is so still.
+            (self.document, self.is_told) = (document, true);
+            self.compile();
+        }
+        if let Some(path) = self.path().filter(|path| !self.is_unkept && load(path) == Ok(None)) {
+            if seen_file == Some(path.display().to_string().as_str()) {
+                self.was_there = true;
+                self.on_trouble(gone(&path));
+            } else {
+                self.is_unkept = is_new;
+            }
+        }
+        is_new
     }
 
     /// Something that may have changed the document; may be abandoned at any time.

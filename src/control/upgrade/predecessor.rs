@@ -41,6 +41,9 @@ pub(in crate::control) struct Given {
     /// The live policy document in force, if it has a place; a process of before does not say it.
     #[serde(default)]
     pub(in crate::control) last_policy: Option<String>,
+    /// The file of the live policy, if it was ever there; a process of before does not say it.
+    #[serde(default)]
+    pub(in crate::control) policy_file: Option<String>,
 }
 
 /// One end of the way between the two processes.
