@@ -41,6 +41,8 @@ enum Silent {
     /// Its connection ended before a byte of one.
     Dead,
     Failed,
+    /// The time was over before.
+    Late,
 }
 
 /// Fields of a refusal that the client gets.
@@ -123,7 +125,11 @@ impl<'a, E: Env> Exchange<'a, E> {
                     may_reuse,
                     due_ms,
                 };
-                match self.open(&wanted).await {
+                let opened = self.open(&wanted).await;
+                // An endpoint is not slow that was asked when a queue, or another endpoint, had used up most of the time.
+                let given_ms = due_ms.saturating_sub(wanted.now_ns.get() / 1_000_000);
+                let has_time = given_ms * 2 >= external.rules.timeout_ms;
+                match opened {
                     Ok((attempt, upstream)) => {
                         let is_reused = upstream.reused;
                         let said = {
@@ -136,7 +142,8 @@ impl<'a, E: Env> Exchange<'a, E> {
                                 may_reuse = false;
                                 None
                             }
-                            Err(Silent::Dead | Silent::Failed) => {
+                            Err(Silent::Late) if !has_time => return Ok(Answer::Fails),
+                            Err(Silent::Dead | Silent::Failed | Silent::Late) => {
                                 attempt.on_failed();
                                 return Ok(Answer::Fails);
                             }
@@ -149,8 +156,10 @@ impl<'a, E: Env> Exchange<'a, E> {
                     }
                     // What this gateway lacked says nothing against the service.
                     Err(Refused::Connect(attempt, failure)) if failure.verdict().fault == Fault::Upstream => {
-                        attempt.on_failed();
-                        attempt.rest_for(limits::CONNECT_REST_MS);
+                        if has_time || failure != Failure::RequestTimeout {
+                            attempt.on_failed();
+                            attempt.rest_for(limits::CONNECT_REST_MS);
+                        }
                         Some(attempt.index)
                     }
                     Err(Refused::NoneFit | Refused::Connect(..) | Refused::Other(_)) => return Ok(Answer::Fails),
@@ -240,7 +249,7 @@ impl<'a, E: Env> Exchange<'a, E> {
         match write_all(&upstream.stream, question, alarm, left_ms()).await {
             Ok(_) => {}
             Err(WriteError::Broken(_)) => return Err(Silent::Dead),
-            Err(WriteError::Expired) => return Err(Silent::Failed),
+            Err(WriteError::Expired) => return Err(Silent::Late),
         }
         let mut buffer = shard.buffers.lend();
         response.clear();
@@ -255,7 +264,8 @@ impl<'a, E: Env> Exchange<'a, E> {
             buffer = match read_once(&upstream.stream, buffer, alarm, left_ms()).await {
                 Received::Bytes(filled) => filled,
                 Received::End(_) | Received::Broken(_) if is_silent => return Err(Silent::Dead),
-                Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
+                Received::End(_) | Received::Broken(_) => return Err(Silent::Failed),
+                Received::Expired => return Err(Silent::Late),
             };
         }
         let now_ns = shard.env.now_ns();
@@ -278,7 +288,8 @@ impl<'a, E: Env> Exchange<'a, E> {
             buffer = match read_once(&upstream.stream, buffer, alarm, left_ms()).await {
                 Received::Bytes(filled) => filled,
                 Received::End(_) if inbound.ends_with_stream() => break Some(false),
-                Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
+                Received::End(_) | Received::Broken(_) => return Err(Silent::Failed),
+                Received::Expired => return Err(Silent::Late),
             };
         };
         if let (Answer::Refuses(relayed, _), Some(_)) = (&mut answer, is_whole) {
@@ -293,6 +304,7 @@ const fn told_apart(why: Silent, fault: Option<StreamFault>) -> Silent {
     match (why, fault) {
         (Silent::Dead, None | Some(StreamFault::Unprocessed | StreamFault::Silent)) => Silent::Dead,
         (Silent::Dead | Silent::Failed, _) => Silent::Failed,
+        (Silent::Late, _) => Silent::Late,
     }
 }
 

@@ -81,20 +81,24 @@ impl Endpoint {
     /// An address whose queue of unaccepted connections is full, so that one more gets no answer; hold on to what
     /// fills it.
     pub(crate) fn deaf() -> (Self, Vec<std::net::TcpStream>) {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback");
-        socket.listen(0).expect("a bound socket");
-        let endpoint = Self { listener: socket.into() };
+        let endpoint = Self::listens();
+        let held = endpoint.goes_deaf();
+        (endpoint, held)
+    }
+
+    /// Fills its queue of unaccepted connections, so that one more gets no answer; hold on to what fills it.
+    pub(crate) fn goes_deaf(&self) -> Vec<std::net::TcpStream> {
+        SockRef::from(&self.listener).listen(0).expect("an open socket");
         let mut held = Vec::new();
         let one = Duration::from_millis(100);
-        until("a full accept queue", || match std::net::TcpStream::connect_timeout(&endpoint.address(), one) {
+        until("a full accept queue", || match std::net::TcpStream::connect_timeout(&self.address(), one) {
             Ok(stream) => {
                 held.push(stream);
                 None
             }
             Err(_) => Some(()),
         });
-        (endpoint, held)
+        held
     }
 }
 

@@ -277,6 +277,55 @@ fn a_client_that_leaves_says_nothing_against_the_service(io: Io) {
     gateway.stop();
 }
 
+/// A burst of clients opens no breaker: a service is not charged for a question that waited for a connection, or for a place
+/// under the cap to open one, until little of the time was left. One that has all of the time and says nothing is.
+fn a_service_is_not_charged_for_time_that_a_queue_used_up(io: Io) {
+    const TIMEOUT_MS: u64 = 6_000;
+    const GUARDS: &str =
+        "max_connections: 1, queue: { max: 9, timeout: 9s }, breaker: { consecutive: 1, open_for: 60s }";
+    let (names, services) = (["kept", "closed", "silent"], [(); 3].map(|()| Endpoint::listens()));
+    let origin = Origin::saying("ok");
+    let mut plan = Plan::bare(io).timeouts("connect: 20s").cluster("app", &[origin.address()]);
+    for ((name, service), timeout_ms) in names.iter().zip(&services).zip([TIMEOUT_MS, TIMEOUT_MS, 300]) {
+        plan = plan
+            .cluster_with(name, &[service.address()], GUARDS)
+            .policies(&format!("{name}: {{ external_auth: {{ cluster: {name}, timeout: {timeout_ms}ms }} }}"))
+            .route(&format!("name: {name}, match: {{ path: /{name} }}, cluster: app, policies: [{name}]"));
+    }
+    let gateway = plan.start();
+    let asks = |name: &str| {
+        let mut client = gateway.client();
+        client.asks(&format!("/{name}"));
+        client
+    };
+    let began_ms = now_ms();
+    let mut pairs = [0, 1].map(|at| {
+        let first = asks(names[at]);
+        let mut asked = services[at].accepts();
+        asked.expects("GET /");
+        let second = asks(names[at]);
+        until_true("it waits for a connection", || gateway.cluster(names[at])["waiting"] == 1);
+        (first, second, asked)
+    });
+    // Where the second one has to open a connection, it opens none.
+    let _held = services[1].goes_deaf();
+    until_true("three quarters are over", || now_ms() > began_ms + TIMEOUT_MS * 3 / 4);
+    for ((first, _, asked), field) in pairs.iter_mut().zip(["", "Connection: close\r\n"]) {
+        asked.replies(reply("200 OK", field, ""));
+        first.expects(200);
+    }
+    pairs[0].2.expects("GET /");
+    for (_, second, _) in &mut pairs {
+        assert_eq!(second.expects(503).reason(), "auth_unavailable");
+    }
+    assert_eq!(asks("silent").expects(503).reason(), "auth_unavailable");
+    for ((name, service), state) in names.iter().zip(&services).zip([0.0, 0.0, 1.0]) {
+        let breaker = format!("circuit_breaker_state{{cluster=\"{name}\",endpoint=\"{}\"}}", service.address());
+        assert_eq!(gateway.metric(&breaker), state, "{name}");
+    }
+    gateway.stop();
+}
+
 /// What lets pass is remembered by the fields of the key, for its time and by the policy as it is; what refuses is not.
 fn who_may_pass_is_remembered(io: Io) {
     let (sender, _told) = channel();
@@ -336,6 +385,7 @@ on_both_drivers![
     without_an_answer_the_policy_decides,
     another_endpoint_of_the_service_is_asked,
     a_client_that_leaves_says_nothing_against_the_service,
+    a_service_is_not_charged_for_time_that_a_queue_used_up,
     who_may_pass_is_remembered,
     what_is_remembered_is_asked_anew_after_its_time,
 ];
