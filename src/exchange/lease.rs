@@ -96,7 +96,10 @@ impl<E: Env> Exchange<'_, E> {
         let turn = turn.map_err(Refused::Other)?;
         let attempt = self.pick_in_turn(wanted, drawn).ok_or(Refused::NoneFit)?;
         match turn {
-            Turn::Credit(credit) => self.connect(wanted, attempt, credit).await,
+            Turn::Credit(credit) => {
+                Self::on_place(wanted, &attempt);
+                self.connect(wanted, attempt, credit).await
+            }
             Turn::Connection(upstream) => self.use_granted(wanted, attempt, upstream).await,
         }
     }
@@ -123,9 +126,7 @@ impl<E: Env> Exchange<'_, E> {
             let Upstream { credit, stream, .. } = *upstream;
             credit.set_idle(false);
             drop(stream);
-            if insists {
-                wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
-            }
+            Self::on_place(wanted, &attempt);
             return AtOnce::Credit(attempt, credit);
         }
         AtOnce::Nothing(attempt.index)
@@ -135,6 +136,13 @@ impl<E: Env> Exchange<'_, E> {
     /// would keep the cap to themselves, and an endpoint that comes back would not even get its trial.
     fn insists(wanted: &Wanted<'_>, attempt: &Attempt<'_, E>) -> bool {
         attempt.is_trial() || wanted.lane.borrow().passed_over.insists(attempt.index)
+    }
+
+    /// The attempt has a place for a new connection: by that its endpoint has what it was passed over for.
+    fn on_place(wanted: &Wanted<'_>, attempt: &Attempt<'_, E>) {
+        if Self::insists(wanted, attempt) {
+            wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
+        }
     }
 
     /// An endpoint for one who waited: what the balancer said before, while it still holds.
@@ -184,6 +192,7 @@ impl<E: Env> Exchange<'_, E> {
                 // Its place under the cap is ours all the same.
                 let Upstream { credit, stream, .. } = *upstream;
                 drop(stream);
+                Self::on_place(wanted, &attempt);
                 self.connect(wanted, attempt, credit).await
             }
         }
@@ -201,11 +210,7 @@ impl<E: Env> Exchange<'_, E> {
         if attempt.endpoint().id == endpoint {
             return Ok(attempt);
         }
-        if cluster.key.is_some() {
-            return Err(attempt);
-        }
-        if Self::insists(wanted, &attempt) {
-            wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
+        if cluster.key.is_some() || Self::insists(wanted, &attempt) {
             return Err(attempt);
         }
         let index = cluster.tier_of(attempt.index).find(|at| cluster.ids[*at] == endpoint);

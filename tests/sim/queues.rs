@@ -118,6 +118,34 @@ fn connections_to_equal_endpoints_stay_open_behind_a_queue() {
     });
 }
 
+/// One endpoint ends its connections with each answer, the other with the third: of four requests one uses an open connection
+/// in the place of the first, and the next one for that finds a place to open one. By that it has what it was passed over for,
+/// and nobody's connection is closed besides.
+#[test]
+fn a_place_that_came_free_settles_what_an_endpoint_is_owed() {
+    let mut settings = crowded(1);
+    settings.clusters[0].balance = "round_robin";
+    let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        let answers = if upstream.at.1 == 0 { &[OK, OK, LAST][..] } else { &[LAST] };
+        for answer in answers {
+            if upstream.request().await.is_none() {
+                return upstream.note("closed early");
+            }
+            upstream.note(format!("asked {}", upstream.at.1));
+            upstream.world.sleep_ms(5).await;
+            upstream.say(answer).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        crowd(&there, 4, 100).await;
+        let (opened, early) =
+            (share_of(&asked(&there), 1), there.noted().iter().filter(|note| *note == "closed early").count());
+        assert!((98..=102).contains(&opened), "{opened} of 400");
+        assert_eq!(early, 0, "closed for a connection to the other");
+    });
+}
+
 /// A request that waits is one draw of the balancer's, as any other.
 #[test]
 fn who_waits_takes_one_turn_of_the_balancer() {
