@@ -155,13 +155,15 @@ impl<E: Env> Exchange<'_, E> {
     /// is never mapped into IPv6.
     pub(super) fn client_ip(&self) -> IpAddr {
         let peer = self.peer.ip();
-        let client = if self.is_trusted {
+        if !self.is_trusted {
+            return peer.to_canonical();
+        }
+        self.tally.client_ip.get().unwrap_or_else(|| {
             let lines = self.head.all(self.bytes, FieldKind::XForwardedFor);
-            client_behind(lines, peer, |ip| self.listener.trusts(ip))
-        } else {
-            peer
-        };
-        client.to_canonical()
+            let client = client_behind(lines, peer, |ip| self.listener.trusts(ip)).to_canonical();
+            self.tally.client_ip.set(Some(client));
+            client
+        })
     }
 }
 

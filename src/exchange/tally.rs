@@ -1,7 +1,7 @@
 //! What one exchange measures of itself.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::failure::Failure;
 use crate::routing::RouteId;
@@ -11,6 +11,8 @@ use crate::routing::RouteId;
 pub(super) struct Tally {
     pub(super) started_ns: u64,
     pub(super) head_ns: u64,
+    /// The address of a client behind trusted proxies, once somebody asked for it.
+    pub(super) client_ip: Cell<Option<IpAddr>>,
     /// Is it one of those whose shortest stages are timed?
     pub(super) is_timed: bool,
     /// What its policies took; 0 when it has none.
