@@ -49,8 +49,6 @@ pub const CHUNK_TAILROOM: usize = 8;
 
 /// Milliseconds between two runs of a worker's housekeeping.
 pub const TICK_MS: u64 = 10;
-/// An attempt that begins so many milliseconds after its request has all of the request's time.
-pub const PROMPT_MS: u64 = 3 * TICK_MS;
 /// Milliseconds between two trims of a worker's spare buffers.
 pub const TRIM_MS: u64 = 1_000;
 /// Milliseconds after which a waiting exchange starts to watch its client for a disconnect.

@@ -169,11 +169,12 @@ impl<E: Env> Exchange<'_, E> {
     /// that nobody took in the end. And so do those that a client can bring about: a call whose own time is over, of which it may
     /// give as little as it likes, and the silence behind a head whose body it keeps until a 100 comes, which many endpoints never
     /// send, or the end of a tunnel, of which it may make what it likes. Nor is an endpoint slow that was asked when others, or
-    /// a queue, had used up part of the time that it may take.
+    /// a queue, had used up most of the time that it may take; but one that is mute for half of it is not excused, or a hung one
+    /// behind a queue would never be found out.
     fn is_blameless(&self, failure: Failure, step: Step, route: &Route, sending: &Sending) -> bool {
         let is_over = || sending.call_due_ms.get().is_some_and(|due_ms| self.shard.alarms.now_ms() >= due_ms);
         let own_ms = route.timeouts.request_ms.min(route.timeouts.response_header_ms);
-        let is_cut_short = sending.given_ms.get() + limits::PROMPT_MS < own_ms;
+        let is_cut_short = sending.given_ms.get() * 2 < own_ms;
         let is_refused = failure == Failure::StreamRefused && step != Step::GiveUp;
         let is_silent = matches!(failure, Failure::UpstreamTimeout | Failure::RequestTimeout) || failure.is_death();
         let is_unanswered = sending.is_kept_back() && self.tally.upstream_status.get() == 0;

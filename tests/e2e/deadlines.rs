@@ -254,6 +254,30 @@ fn an_endpoint_is_judged_by_the_time_that_it_was_given(io: Io) {
     gateway.stop();
 }
 
+/// F1: a queue, or a pause, that took a small part of a request's time excuses nobody.
+fn an_endpoint_that_is_mute_behind_its_queue_is_judged(io: Io) {
+    let endpoint = Endpoint::listens();
+    let rules = "max_connections: 1, queue: { max: 9, timeout: 9s }, breaker: { consecutive: 2, open_for: 1h }";
+    let gateway = Plan::bare(io)
+        .cluster_with("app", &[endpoint.address()], rules)
+        .route("name: first, match: { path: /first }, cluster: app, timeouts: { request: 1s }")
+        .route("name: second, match: { path: /second }, cluster: app, timeouts: { request: 3s }")
+        .start();
+    let (mut first, mut second) = (gateway.client(), gateway.client());
+    first.asks("/first");
+    let mut mute = endpoint.accepts();
+    mute.expects("GET /first");
+    second.asks("/second");
+    gateway.waits_for("upstream_requests_waiting", 1.0);
+    assert_eq!(first.expects(504).reason(), "request_timeout");
+    let mut mute = endpoint.accepts();
+    mute.expects("GET /second");
+    assert_eq!(second.expects(504).reason(), "request_timeout");
+    // It had two seconds of the three at least.
+    assert_eq!(gateway.shows("app", endpoint.address())["breaker"], "open");
+    gateway.stop();
+}
+
 /// F2 and B2: a body takes as long as it takes; the deadline of the answer begins anew when it has been sent.
 fn a_slow_body_does_not_eat_up_the_deadline(io: Io) {
     let (first, _, gateway) = two(io, "attempts: 1", "request: 400ms, response_header: 20s");
@@ -301,6 +325,7 @@ on_both_drivers![
     a_pause_never_goes_past_the_deadline,
     the_deadline_is_that_of_all_attempts_together,
     an_endpoint_is_judged_by_the_time_that_it_was_given,
+    an_endpoint_that_is_mute_behind_its_queue_is_judged,
     a_slow_body_does_not_eat_up_the_deadline,
     the_deadline_ends_a_connect,
 ];
