@@ -189,6 +189,8 @@ impl<E: Env> Exchange<'_, E> {
     fn set_due(&self, route: &Route, sending: &Sending) {
         let now_ms = self.shard.alarms.now_ms();
         let call_ms = self.call_ms();
+        sending.entered_ms.set(now_ms);
+        sending.entered_ns.set(self.tally.ready_ns.get());
         sending.call_due_ms.set(call_ms.map(|call_ms| now_ms + call_ms));
         sending.due_ms.set(now_ms + route.timeouts.request_ms.min(call_ms.unwrap_or(u64::MAX)));
     }
@@ -198,7 +200,9 @@ impl<E: Env> Exchange<'_, E> {
         if let Some(why) = again {
             self.shard.counters.retries[why as usize].add(1);
         }
-        sending.given_ms.set(sending.due_ms.get().saturating_sub(self.tally.ready_ns.get() / 1_000_000));
+        // Each clock is compared with itself alone: that of the alarms stands still while the worker is busy.
+        let waited_ms = self.tally.ready_ns.get().saturating_sub(sending.entered_ns.get()) / 1_000_000;
+        sending.given_ms.set((sending.due_ms.get() - sending.entered_ms.get()).saturating_sub(waited_ms));
         self.tally.attempts.set(self.tally.attempts.get() + 1);
         self.tally.endpoint.set(Some(attempt.endpoint().address));
         self.tally.upstream_protocol.set(None);

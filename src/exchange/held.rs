@@ -286,6 +286,10 @@ impl Drop for Gauge<'_> {
 pub(super) struct Sending {
     /// When all attempts together must have an answer; later by the time that a body took to come.
     pub(super) due_ms: Cell<u64>,
+    /// When that time began, in milliseconds of the worker's clock.
+    pub(super) entered_ms: Cell<u64>,
+    /// The same by the clock, in nanoseconds.
+    pub(super) entered_ns: Cell<u64>,
     /// How much of that time was left when this attempt began.
     pub(super) given_ms: Cell<u64>,
     /// When a call of gRPC that has a time is over, whatever it is at.

@@ -232,10 +232,10 @@ fn an_endpoint_is_judged_by_the_time_that_it_was_given(io: Io) {
     let gateway = Plan::bare(io)
         .cluster_as("app", &format!("breaker: {{ consecutive: 1, open_for: 1h }}, endpoints: [{endpoints}]"))
         .route(
-            "name: both, match: { path: /both }, cluster: app, timeouts: { request: 700ms, response_header: 450ms }, \
+            "name: both, match: { path: /both }, cluster: app, timeouts: { request: 4s, response_header: 3s }, \
              retry: { on: [timeout], backoff: 1ms, budget: 100% }",
         )
-        .route("name: one, match: { path: /one }, cluster: app, timeouts: { request: 300ms, response_header: 9s }")
+        .route("name: one, match: { path: /one }, cluster: app, timeouts: { request: 1s, response_header: 9s }")
         .start();
     let state = |endpoint: &Endpoint| gateway.shows("app", endpoint.address())["breaker"].clone();
     let mut client = gateway.client();
@@ -245,7 +245,7 @@ fn an_endpoint_is_judged_by_the_time_that_it_was_given(io: Io) {
     let mut late = second.accepts();
     late.expects("GET /both");
     assert_eq!(client.expects(504).reason(), "request_timeout");
-    assert_eq!((state(&first), state(&second)), ("open".into(), "closed".into()), "the second had half of its time");
+    assert_eq!((state(&first), state(&second)), ("open".into(), "closed".into()), "the second had a third of its time");
     client.asks("/one");
     let mut mute = second.accepts();
     mute.expects("GET /one");
