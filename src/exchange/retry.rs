@@ -201,8 +201,7 @@ impl<'a> Tries<'a> {
         {
             return exchange.deny(why);
         }
-        let is_alone = why == Retried::Connect || why == Retried::Reset && self.cluster.endpoints.len() == 1;
-        if is_alone && !retry.same_endpoint {
+        if !retry.same_endpoint && self.is_alone(exchange, why, sending) {
             return exchange.deny(NotRetried::Endpoint);
         }
         let shard = exchange.shard;
@@ -217,6 +216,16 @@ impl<'a> Tries<'a> {
         self.retries.set(made + 1);
         self.anew.set(retry.same_endpoint);
         Step::After(pause_ms, why)
+    }
+
+    /// Is no endpoint left for a retry for this reason but those that are not tried again?
+    fn is_alone<E: Env>(&self, exchange: &Exchange<'_, E>, why: Retried, sending: &Sending) -> bool {
+        let nobody = || {
+            let (tried, now_ns) = (self.tried.get(), exchange.shard.env.now_ns());
+            exchange.shard.best_tier(&self.wanted(&tried, now_ns, sending.due_ms.get())).is_none()
+        };
+        // After a connect that failed one was looked for already.
+        why == Retried::Connect || why == Retried::Reset && nobody()
     }
 }
 

@@ -1,4 +1,4 @@
-//! F2 where a cluster has one address: what failed there is asked again where its route says so, and nowhere else.
+//! F2 where a cluster has one address, or no other one is left: what failed there is asked again where its route says so, and nowhere else.
 
 use std::net::SocketAddr;
 
@@ -6,6 +6,7 @@ use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
+use super::retries::first_then_second;
 use super::wait::now_ms;
 
 const RETRIED: &str = "upstream_retries_total";
@@ -141,6 +142,23 @@ fn without_it_the_failure_is_the_end(io: Io) {
     assert_eq!(origin.connections(), 1);
 }
 
+/// So it is where every one of several endpoints failed so: no pause is waited out, and no budget spent, for nobody.
+fn without_it_the_last_of_several_that_failed_is_the_end(io: Io) {
+    let origin = resetting();
+    let gateway = first_then_second(Plan::bare(io), Endpoint::closed(), origin.address())
+        .route("name: all, cluster: app, retry: { backoff: 9s, budget: 100%, attempts: 5 }")
+        .start();
+    let (mut client, began_ms) = (gateway.client(), now_ms());
+    client.asks("/x");
+    assert_eq!(client.expects(502).reason(), "upstream_reset");
+    // The shortest pause is half the backoff.
+    assert!(now_ms() - began_ms < 4_000, "{} ms", now_ms() - began_ms);
+    assert_eq!((origin.connections(), gateway.log_of("/x")["attempts"].as_u64()), (1, Some(2)));
+    assert_eq!((count(&gateway, RETRIED, "connect"), gateway.metric_sum(RETRIED)), (1.0, 1.0));
+    assert_eq!((count(&gateway, DENIED, "no_other_endpoint"), gateway.metric_sum(DENIED)), (1.0, 1.0));
+    gateway.stop();
+}
+
 on_both_drivers![
     an_endpoint_that_resets_is_asked_again_within_its_attempts,
     what_stands_behind_the_same_address_answers,
@@ -149,4 +167,5 @@ on_both_drivers![
     an_open_breaker_ends_the_attempts,
     another_endpoint_comes_first,
     without_it_the_failure_is_the_end,
+    without_it_the_last_of_several_that_failed_is_the_end,
 ];
