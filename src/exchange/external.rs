@@ -37,7 +37,7 @@ enum Answer {
 }
 
 /// Why there is no answer.
-enum Silent {
+pub(super) enum Silent {
     /// Its connection ended before a byte of one.
     Dead,
     Failed,
@@ -300,7 +300,7 @@ impl<'a, E: Env> Exchange<'a, E> {
 }
 
 /// A stream that was reset was heard, and its connection is as good as before.
-const fn told_apart(why: Silent, fault: Option<StreamFault>) -> Silent {
+pub(super) const fn told_apart(why: Silent, fault: Option<StreamFault>) -> Silent {
     match (why, fault) {
         (Silent::Dead, None | Some(StreamFault::Unprocessed | StreamFault::Silent)) => Silent::Dead,
         (Silent::Dead | Silent::Failed, _) => Silent::Failed,

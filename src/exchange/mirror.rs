@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::adopted::Adopted;
 use super::answer::RESPONSE_LIMITS;
+use super::external::{Silent, told_apart};
 use super::failure::Fault;
 use super::held::{Exchange, Sending};
 use super::lease::{Patience, Wanted};
@@ -171,12 +172,16 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, copy: Copy<E>, scratch: &mut Scratch
     let due_ms = now_ms + route.timeouts.request_ms;
     let header_due_ms = due_ms.min(now_ms + route.timeouts.response_header_ms);
     let bounds = Bounds { method, sent_ns, header_due_ms, due_ms, body_ms: patience_ms };
-    let Some(persists) = drop_answer(shard, &attempt, &upstream, scratch, bounds).await else {
-        attempt.on_failed();
-        return false;
-    };
-    if persists {
-        shard.give_back(cluster, upstream, scratch.response.keep_alive_timeout());
+    let (is_reused, fault) = (upstream.reused, || upstream.stream.fault());
+    match drop_answer(shard, &attempt, &upstream, scratch, bounds).await.map_err(|why| told_apart(why, fault())) {
+        Ok(true) => shard.give_back(cluster, upstream, scratch.response.keep_alive_timeout()),
+        Ok(false) => {}
+        // The endpoint may have closed what it kept before it saw the copy.
+        Err(Silent::Dead) if is_reused => return false,
+        Err(Silent::Dead | Silent::Failed | Silent::Late) => {
+            attempt.on_failed();
+            return false;
+        }
     }
     true
 }
@@ -192,15 +197,17 @@ struct Bounds {
     body_ms: u64,
 }
 
-/// Reads an answer, of a long one only the beginning; `None` when it is none, else whether its connection may carry another
-/// exchange.
+/// Reads an answer, of a long one only the beginning; whether its connection may carry another exchange.
+///
+/// # Errors
+/// It is none.
 async fn drop_answer<E: Env>(
     shard: &Shard<E>,
     attempt: &Attempt<'_, E>,
     upstream: &Upstream<E::Stream>,
     scratch: &mut Scratch,
     bounds: Bounds,
-) -> Option<bool> {
+) -> Result<bool, Silent> {
     let Bounds { method, sent_ns, header_due_ms, due_ms, body_ms } = bounds;
     let left_ms = |due_ms: u64| due_ms.saturating_sub(shard.alarms.now_ms());
     let Scratch { response, download, alarm, .. } = scratch;
@@ -210,14 +217,14 @@ async fn drop_answer<E: Env>(
     loop {
         let progress = match buffer.is_empty() {
             true => Progress::Partial,
-            false => response.parse(buffer.filled(), &RESPONSE_LIMITS, method).ok()?,
+            false => response.parse(buffer.filled(), &RESPONSE_LIMITS, method).map_err(|_refused| Silent::Failed)?,
         };
         match progress {
-            Progress::Complete if response.status() == 101 => return None,
+            Progress::Complete if response.status() == 101 => return Err(Silent::Failed),
             Progress::Complete if response.is_interim() => {
                 interims += 1;
                 if interims > limits::INTERIM_RESPONSES {
-                    return None;
+                    return Err(Silent::Failed);
                 }
                 buffer.consume(response.len());
                 response.clear();
@@ -227,9 +234,13 @@ async fn drop_answer<E: Env>(
             Progress::Partial => {}
         }
         buffer.reserve(1);
+        let is_silent = buffer.is_empty() && interims == 0;
         let read = read_once(&upstream.stream, buffer, alarm, left_ms(header_due_ms)).await;
-        let Received::Bytes(filled) = read else { return None };
-        buffer = filled;
+        buffer = match read {
+            Received::Bytes(filled) => filled,
+            Received::End(_) | Received::Broken(_) if is_silent => return Err(Silent::Dead),
+            Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
+        };
     }
     let now_ns = shard.env.now_ns();
     attempt.on_answered(response.status(), Some(now_ns.saturating_sub(sent_ns)), now_ns);
@@ -237,20 +248,20 @@ async fn drop_answer<E: Env>(
     let mut inbound = Inbound::new(response.body(), 0, download);
     let mut dropped = 0;
     loop {
-        let portion = inbound.take(&mut buffer, &shard.buffers).ok()?;
+        let portion = inbound.take(&mut buffer, &shard.buffers).map_err(|_broken| Silent::Failed)?;
         if portion.done {
             let is_delimited = response.body() != BodyLength::UntilClose;
-            return Some(is_delimited && portion.extra.is_none() && response.keep_alive());
+            return Ok(is_delimited && portion.extra.is_none() && response.keep_alive());
         }
         dropped += buffer.len();
         if dropped > limits::MIRROR_ANSWER_BYTES {
-            return Some(false);
+            return Ok(false);
         }
         buffer.rewind(0, 0);
         buffer = match read_once(&upstream.stream, buffer, alarm, body_ms.min(left_ms(due_ms))).await {
             Received::Bytes(filled) => filled,
-            Received::End(_) if inbound.ends_with_stream() => return Some(false),
-            Received::End(_) | Received::Broken(_) | Received::Expired => return None,
+            Received::End(_) if inbound.ends_with_stream() => return Ok(false),
+            Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
         };
     }
 }

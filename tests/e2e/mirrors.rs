@@ -234,6 +234,36 @@ fn a_flooding_mirror_is_not_felt(io: Io) {
     gateway.stop();
 }
 
+/// A kept connection may have been closed before the copy came, which is no failure of the endpoint; a new one was opened for it.
+fn a_mirror_that_closes_what_it_kept_is_not_charged(io: Io) {
+    let (app, shadow) = (Origin::saying("app"), Endpoint::listens());
+    let breaker = ", breaker: { consecutive: 1, open_for: 1h }";
+    let gateway = mirrored_as(io, app.address(), shadow.address(), "100%", breaker).start();
+    let mut client = gateway.client();
+    let mut ask = |path: &str| {
+        client.asks(path);
+        client.expects(200);
+    };
+    let breaker = || gateway.shows("shadow", shadow.address())["breaker"].clone();
+    ask("/kept");
+    let mut mirror = shadow.accepts();
+    mirror.expects("GET /kept");
+    mirror.replies_with("kept");
+    until_true("it is kept", || gateway.cluster("shadow")["in_flight"] == 0);
+    ask("/lost");
+    mirror.expects("GET /lost");
+    mirror.closes();
+    waits_for_copies(&gateway, "failed", 1.0);
+    assert_eq!(breaker(), "closed");
+    ask("/new");
+    let mut mirror = shadow.accepts();
+    mirror.expects("GET /new");
+    mirror.closes();
+    waits_for_copies(&gateway, "failed", 2.0);
+    assert_eq!(breaker(), "open");
+    gateway.stop();
+}
+
 /// Nor does one that never stops dripping keep a copy's place for ever.
 fn a_dripping_mirror_is_given_up(io: Io) {
     let app = Origin::saying("app");
@@ -369,6 +399,7 @@ on_both_drivers![
     the_share_is_exact,
     a_mirror_in_trouble_is_not_felt,
     a_flooding_mirror_is_not_felt,
+    a_mirror_that_closes_what_it_kept_is_not_charged,
     a_dripping_mirror_is_given_up,
     copies_under_way_are_bounded,
     copies_keep_to_the_mirrors_cap,
