@@ -254,7 +254,7 @@ impl Schema {
 
 /// Files that the schema takes although they are refused: what contradicts something else, what is not there, and values
 /// whose bounds no schema tells.
-const BEYOND_THE_SCHEMA: [&str; 16] = [
+const BEYOND_THE_SCHEMA: [&str; 17] = [
     "admin_on_a_public_address.yaml",
     "admin_on_a_public_address_with_tls.yaml",
     "admin_on_the_port_of_a_listener.yaml",
@@ -263,6 +263,7 @@ const BEYOND_THE_SCHEMA: [&str; 16] = [
     "duplicate_key.yaml",
     "include.yaml",
     "include_glob.yaml",
+    "memory_limit_too_low.yaml",
     "more_errors_than_are_shown.yaml",
     "network.yaml",
     "no_listener.yaml",

@@ -327,6 +327,8 @@ mod shared_limits;
 mod shared_policy;
 #[path = "e2e/shares.rs"]
 mod shares;
+#[path = "e2e/shedding.rs"]
+mod shedding;
 #[path = "e2e/shutdown.rs"]
 mod shutdown;
 #[path = "e2e/slow_readers.rs"]

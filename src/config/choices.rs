@@ -2,9 +2,10 @@
 
 use super::leaf::{Kind, Refusal};
 use super::model::{
-    Balance, ClientAuth, HashKey, HostHeader, Io, NoneHealthy, Priority, ProbeKind, Protocol, ProxyProtocol,
-    ProxyVersion, RunAs, TlsVersion, UpstreamProtocol,
+    Balance, ClientAuth, HashKey, HostHeader, Io, MemoryLimit, NoneHealthy, Priority, ProbeKind, Protocol,
+    ProxyProtocol, ProxyVersion, RunAs, TlsVersion, UpstreamProtocol,
 };
+use super::units::Size;
 use super::words;
 use crate::limits::WORKERS_MAX;
 use crate::policy::auth::Algorithm;
@@ -32,6 +33,33 @@ impl Kind for IoName {
             "io_uring" => Ok(Io::IoUring),
             "epoll" => Ok(Io::Epoll),
             _ => Err(refuse::<Self>(text, &["auto", "io_uring", "epoll"])),
+        }
+    }
+}
+
+/// Memory that the process may use.
+pub(super) struct MemorySize;
+
+/// With less a gateway could not even start.
+const MEMORY_MIN: u64 = 1 << 20;
+
+impl Kind for MemorySize {
+    type Out = MemoryLimit;
+    const EXPECTED: &'static str = "`auto`, `off` or a size such as `512MiB`";
+    const PATTERN: Option<&'static str> = Some("auto|off|[1-9][0-9]*([KMG]i?)?B");
+
+    fn text(text: &str) -> Result<MemoryLimit, Refusal> {
+        match text {
+            "auto" => return Ok(MemoryLimit::Auto),
+            "off" => return Ok(MemoryLimit::Off),
+            _ if !text.starts_with(|first: char| first.is_ascii_digit()) => {
+                return Err(refuse::<Self>(text, &["auto", "off"]));
+            }
+            _ => {}
+        }
+        match Size::text(text)? {
+            bytes if bytes < MEMORY_MIN => Err(Refusal::new("expected at least `1MiB`, or `off`")),
+            bytes => Ok(MemoryLimit::Bytes(bytes)),
         }
     }
 }

@@ -45,9 +45,9 @@ pub use model::{
     Access, AccessLog, Action, ActiveHealth, Admin, AdminListen, AdminTls, Admission, ApiKey, Authorities, Balance,
     BasicAuth, BodyMinRate, Breaker, ClientAuth, Cluster, ClusterTls, Collector, Config, Dns, Endpoint, ExternalAuth,
     HashKey, HeaderEdits, HostHeader, HostMatch, Identity, Io, Jwt, JwtKeys, Keepalive, KeySource, KeysUrl, LimitStore,
-    Listener, ListenerLimits, ListenerTls, LivePolicy, Mirror, NoneHealthy, Output, PassiveHealth, PathMatch, Policy,
-    PolicyKey, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit, Retry, RetryOn,
-    Revocations, Rollout, Route, RunAs, Runtime, Sample, Scheme, Timeouts, TlsVersion, Token, Tracing,
+    Listener, ListenerLimits, ListenerTls, LivePolicy, MemoryLimit, Mirror, NoneHealthy, Output, PassiveHealth,
+    PathMatch, Policy, PolicyKey, Priority, ProbeKind, Protocol, ProxyProtocol, ProxyVersion, Queue, RateLimit, Retry,
+    RetryOn, Revocations, Rollout, Route, RunAs, Runtime, Sample, Scheme, Timeouts, TlsVersion, Token, Tracing,
     UpstreamProtocol, Workers,
 };
 pub use report::{Excerpt, Problem, Report, Severity};

@@ -85,6 +85,7 @@ fn what_is_left_out_has_its_documented_default() {
         idle_grace: Duration::from_secs(1),
         upgrade_timeout: Duration::from_secs(20),
         max_connections: 50_000,
+        memory_limit: MemoryLimit::Auto,
         accept_balance: true,
     };
     assert_eq!(config.runtime, runtime);

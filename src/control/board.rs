@@ -1,6 +1,7 @@
 //! What the running gateway shows: written by the control loop, read by the admin server.
 
 mod glance;
+mod seat;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use self::glance::Glance;
+pub(super) use self::seat::Seat;
 use super::admin::Turned;
 use super::keys::{KeyCounts, KeyStatus};
 use super::names::{Counts, NameStatus};
@@ -26,24 +28,9 @@ use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::config::Config;
 use crate::net::Driver;
+use crate::policy::Headroom;
 use crate::policy::limit::Limits;
-use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts, WorkerCounters};
-
-/// One worker as shown.
-#[derive(Debug, Clone)]
-pub(super) struct Seat {
-    /// The CPU it is pinned to.
-    pub(super) cpu: Option<usize>,
-    /// What it counts.
-    pub(super) counters: Arc<WorkerCounters>,
-}
-
-impl Seat {
-    /// A worker that has counted nothing yet.
-    pub(super) fn new(cpu: Option<usize>) -> Self {
-        Self { cpu, counters: Arc::new(WorkerCounters::new()) }
-    }
-}
+use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts};
 
 /// What does not change while the process runs.
 pub(super) struct Fixed {
@@ -69,6 +56,8 @@ pub(super) struct Fixed {
     pub(super) fleet: Arc<Fleet>,
     /// What has been used of all rate limits.
     pub(super) limits: Arc<Limits>,
+    /// Whether there is memory for more.
+    pub(super) headroom: Arc<Headroom>,
 }
 
 /// How the last reload went.
@@ -421,6 +410,8 @@ impl Board {
             limits_stolen: self.fixed.limits.stolen(),
             max_connections: live.max_connections,
             memory_bytes: memory::resident_bytes(),
+            memory_limit_bytes: self.fixed.headroom.limit().unwrap_or(0),
+            memory_shedding: self.fixed.headroom.shortage() as u64,
             started_ms: self.started_ms,
             epoch: live.epoch,
             policy_syncs: live.policy_syncs,
@@ -585,6 +576,7 @@ pub(super) mod tests {
             span_counts: Arc::default(),
             fleet: Arc::new(Fleet::new(1)),
             limits: Arc::new(Limits::new([0; 16])),
+            headroom: Arc::default(),
         };
         Board::new(fixed)
     }

@@ -74,7 +74,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        AccessLog, Admin, AdminListen, BodyMinRate, Dns, Io, ListenerLimits, Output, Runtime, Sample, Workers,
+        AccessLog, Admin, AdminListen, BodyMinRate, Dns, Io, ListenerLimits, MemoryLimit, Output, Runtime, Sample,
+        Workers,
     };
 
     fn config() -> Config {
@@ -86,6 +87,7 @@ mod tests {
             idle_grace: Duration::ZERO,
             upgrade_timeout: Duration::ZERO,
             max_connections: 1,
+            memory_limit: MemoryLimit::Off,
             accept_balance: true,
         };
         let dns =

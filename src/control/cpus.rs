@@ -1,7 +1,8 @@
 //! How many workers, and on which CPUs: the affinity mask, the cgroup's quota and the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::cgroup;
 use crate::config::Workers;
 use crate::limits;
 
@@ -50,37 +51,19 @@ pub(super) fn place(workers: &Workers, allowed: &[usize], quota: Option<usize>) 
 /// The tightest quota of this process's cgroup and all above it, by cgroup v2 and then v1.
 fn quota_of(read: impl Fn(&Path) -> Option<String>) -> Option<usize> {
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    let v2 = groups.lines().find_map(|line| line.strip_prefix("0::")).map(|group| {
-        tightest(Path::new("/sys/fs/cgroup"), group, |folder| parse_cpu_max(&read(&folder.join("cpu.max"))?))
+    let v2 = cgroup::v2_group(&groups).map(|group| {
+        cgroup::tightest("/sys/fs/cgroup", group, |folder| parse_cpu_max(&read(&folder.join("cpu.max"))?))
     });
-    let v1 = groups.lines().find_map(v1_cpu_group).map(|group| {
+    let v1 = cgroup::v1_group(&groups, "cpu").map(|group| {
         let one = |folder: &Path| {
             parse_cfs(&read(&folder.join("cpu.cfs_quota_us"))?, &read(&folder.join("cpu.cfs_period_us"))?)
         };
         ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"]
             .iter()
-            .filter_map(|mount| tightest(Path::new(mount), group, one))
+            .filter_map(|mount| cgroup::tightest(mount, group, one))
             .min()
     });
     [v2.flatten(), v1.flatten()].into_iter().flatten().min()
-}
-
-/// The smallest answer of `one` from the mount down to the group; a group that is not visible here is skipped.
-fn tightest(mount: &Path, group: &str, one: impl Fn(&Path) -> Option<usize>) -> Option<usize> {
-    let mut folder = PathBuf::from(mount);
-    let mut least = one(&folder);
-    for part in group.split('/').filter(|part| !part.is_empty() && *part != "..") {
-        folder.push(part);
-        least = [least, one(&folder)].into_iter().flatten().min();
-    }
-    least
-}
-
-/// The path of the v1 hierarchy that carries the `cpu` controller, of one line of `/proc/self/cgroup`.
-fn v1_cpu_group(line: &str) -> Option<&str> {
-    let mut parts = line.splitn(3, ':');
-    let controllers = parts.nth(1)?;
-    controllers.split(',').any(|controller| controller == "cpu").then(|| parts.next())?
 }
 
 /// `max 100000` or `150000 100000` (microseconds of quota and period).

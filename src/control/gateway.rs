@@ -449,6 +449,7 @@ impl Gateway {
         let new = &self.loaded.config;
         self.credit.set_limit(new.runtime.max_connections);
         self.loads.set_balanced(new.runtime.accept_balance);
+        memory::limit(self.tables.headroom(), new.runtime.memory_limit);
         match log {
             Some(log) => self.writer.write_to(log),
             // It was looked at when the trial began, and may have been moved away since.

@@ -10,6 +10,7 @@
 
 mod admin;
 mod board;
+mod cgroup;
 mod changes;
 mod chores;
 mod cpus;

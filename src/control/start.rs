@@ -147,6 +147,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let Choice { driver, why: driver_why, .. } = chosen;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
+    memory::limit(tables.headroom(), config.runtime.memory_limit);
     tables.look_for_roots(config).await;
     let sides = Sides::alone(config);
     let mut policy = LivePolicies::new(placement.len());
@@ -184,6 +185,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
         span_counts,
         fleet: Arc::clone(tables.fleet()),
         limits: Arc::clone(tables.limits()),
+        headroom: Arc::clone(tables.headroom()),
     }));
     Ok(Prepared { source, loaded, driver, tables, snapshot, policy, opened, seats, rings, board, writer, traces })
 }
@@ -243,6 +245,7 @@ impl Prepared {
         // It ends with the runtime.
         drop(tokio::spawn(sentinel.run(found)));
         drop(tokio::spawn(systemd::watch(Arc::clone(&gateway.board))));
+        drop(tokio::spawn(memory::watch(Arc::clone(gateway.tables.headroom()))));
         Ok((gateway, later))
     }
 }

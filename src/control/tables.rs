@@ -18,6 +18,7 @@ use crate::clock;
 use crate::cluster::{Fleet, Probe};
 use crate::config::Config;
 use crate::limits;
+use crate::policy::Headroom;
 use crate::policy::limit::Limits;
 use crate::rng::Rng;
 use crate::snapshot::{self, CompileError, Registry, Resolved, Snapshot};
@@ -80,6 +81,11 @@ impl Tables {
     /// What has been used of all rate limits.
     pub(super) const fn limits(&self) -> &Arc<Limits> {
         self.registry.limits()
+    }
+
+    /// Whether there is memory for more.
+    pub(super) const fn headroom(&self) -> &Arc<Headroom> {
+        self.registry.headroom()
     }
 
     /// Where hellos of TLS are counted that asked for an unknown name.

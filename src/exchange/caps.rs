@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use super::shard::Shard;
 use crate::net::Env;
 use crate::snapshot::{Caller, Crowded, Listener};
-use crate::telemetry::CAPS;
+use crate::telemetry::MEMORY_CAP;
 
-const _: () = assert!(Crowded::Client.index() + 1 == CAPS.len());
+const _: () = assert!(Crowded::Client.index() + 1 == MEMORY_CAP);
 
 /// Lets a connection that `peer` opened in, if there is room; nothing to hold where nothing is capped.
 ///

@@ -163,6 +163,8 @@ pub enum Failure {
     ListenerRemoved,
     /// No file descriptor or port was left for a connection.
     DescriptorsExhausted,
+    /// The process has no memory to spare.
+    MemoryShort,
     /// The cluster has more to do than it can without getting slow.
     Overloaded,
     /// The cluster's cap on connections is reached.
@@ -291,7 +293,7 @@ const fn cut(status: u16, label: &'static str, text: &'static str) -> Verdict {
 
 impl Failure {
     /// One of each, for tables and counters; the details of a grammar error do not make a new kind.
-    pub const KINDS: [Self; 71] = [
+    pub const KINDS: [Self; 72] = [
         Self::BadRequest(HeadError::ALL[0]),
         Self::BadRequestBody(ChunkError::ALL[0]),
         Self::PlainHttp,
@@ -323,6 +325,7 @@ impl Failure {
         Self::LoopDetected,
         Self::ListenerRemoved,
         Self::DescriptorsExhausted,
+        Self::MemoryShort,
         Self::Overloaded,
         Self::UpstreamSaturated,
         Self::QueueTimeout,
@@ -399,6 +402,7 @@ impl Failure {
             Self::LoopDetected => gateway(508, "loop_detected", "the request has been here before"),
             Self::ListenerRemoved => gateway(503, "listener_removed", "nothing is served here any more"),
             Self::DescriptorsExhausted => gateway(503, "descriptors_exhausted", "no upstream connection was left"),
+            Self::MemoryShort => gateway(503, "overloaded_memory", "the gateway is short of memory"),
             Self::Overloaded => gateway(503, "overloaded", "upstream overloaded"),
             Self::UpstreamSaturated => gateway(503, "upstream_saturated", "upstream saturated"),
             Self::QueueTimeout => gateway(503, "upstream_queue_timeout", "upstream saturated"),
@@ -478,6 +482,7 @@ impl Failure {
             | Self::Unproven(_)
             | Self::LimiterUnavailable
             | Self::DescriptorsExhausted
+            | Self::MemoryShort
             | Self::Overloaded
             | Self::UpstreamSaturated
             | Self::QueueTimeout => Stage::Admit,

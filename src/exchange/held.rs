@@ -256,7 +256,9 @@ impl<'a, E: Env> Exchange<'a, E> {
     /// May the connection serve another request, as far as the client, the worker and the newest configuration are
     /// concerned?
     pub(super) fn may_persist(&self) -> bool {
-        self.head.keep_alive() && !self.shard.is_draining() && self.connection.is_wanted()
+        // Connections that rest hold memory as well.
+        let has_room = self.adopted.snapshot.headroom.takes_requests();
+        self.head.keep_alive() && !self.shard.is_draining() && has_room && self.connection.is_wanted()
     }
 
     /// Does a 1.0 client need to be told that its connection persists (RFC 9112 section 9.3)?

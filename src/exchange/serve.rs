@@ -105,6 +105,9 @@ impl<'a, E: Env> Exchange<'a, E> {
             return Decision::Answer(Local::Health);
         }
         let snapshot = &self.adopted.snapshot;
+        if !snapshot.headroom.takes_requests() {
+            return Decision::Answer(Local::Failed(Failure::MemoryShort));
+        }
         let Some(id) = self.find_route(snapshot) else {
             let is_stranger = self.listener.strict_host && !snapshot.table.names_host(head.host());
             let why = if is_stranger { Failure::Misdirected } else { Failure::RouteNotFound };

@@ -207,6 +207,12 @@ impl<E: Env> Shard<E> {
         self.adopt(None).snapshot.listener(entrance).is_some_and(|listener| listener.tls.is_none())
     }
 
+    /// Is there memory for another connection?
+    #[must_use]
+    pub fn has_room_for_connections(&self) -> bool {
+        self.current.borrow().snapshot.headroom.takes_connections()
+    }
+
     /// A connection that was staged so ends before its first request, because whatever serves it does not let it in.
     pub(super) fn on_turned_away(&self, staged: Staged) {
         if let Some(cells) = self.adopt(staged).on_trial(self.worker) {
@@ -321,7 +327,8 @@ impl<E: Env> Shard<E> {
         }
         self.unix_ms.set(unix_ms);
         self.counters.store_lost.add(self.asked.leases.borrow_mut().take_lost());
-        if now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
+        let is_short = !self.current.borrow().snapshot.headroom.takes_requests();
+        if is_short || now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
             self.buffers.trim();
             self.scratches.trim();
             self.berths.trim();
@@ -337,7 +344,8 @@ impl<E: Env> Shard<E> {
             if pending != Pending::Nothing {
                 self.on_stale(pending);
             }
-            pending != Pending::Nothing
+            // What is kept for requests to come is of no use while none are taken.
+            is_short || pending != Pending::Nothing
         };
         idle.sweep(STALE_LOOKS_PER_TICK, is_stale, &mut closed);
         closed.clear();

@@ -21,7 +21,7 @@ mod tls;
 mod uring;
 mod way;
 
-pub use buffer::{Buffer, BufferPool, map_buffers_apart};
+pub use buffer::{Buffer, BufferPool, give_memory_back, map_buffers_apart};
 pub use channel::Channel;
 pub use deadline::{Alarm, Alarms, Expired};
 pub use env::{Env, Pending, Stream};

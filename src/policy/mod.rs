@@ -1,7 +1,7 @@
 //! Policy: may this request pass, and what is said with its answer.
 //!
 //! Owns: the compiled policies of a route and what each of them decides: access by address, cross-origin sharing,
-//! authentication (`auth`), rate limits.
+//! authentication (`auth`), rate limits; and whether there is memory for any request.
 //! Never: waits, reads a clock or a socket, knows which cluster a request goes to.
 //! Invariants: policies are asked in the order of [`Policies`]; an absent one costs nothing but its branch.
 
@@ -9,6 +9,7 @@ mod access;
 mod admission;
 pub mod auth;
 mod cors;
+mod headroom;
 pub mod limit;
 mod live;
 
@@ -18,6 +19,7 @@ pub use access::Access;
 pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
 use auth::{Bearers, External, Holders, Users};
 pub use cors::{Cors, CorsSpec, Origin};
+pub use headroom::{Headroom, Shortage};
 use limit::{Decision, Limiter};
 pub use live::{LivePolicy, Pace};
 

@@ -23,7 +23,7 @@ use crate::cluster::{
 };
 use crate::config;
 use crate::policy::limit::Limits;
-use crate::policy::{Admission, AdmissionPolicy, LivePolicy};
+use crate::policy::{Admission, AdmissionPolicy, Headroom, LivePolicy};
 
 /// Weights of endpoints, by their cluster and address.
 pub type Weights = HashMap<(String, SocketAddr), u32>;
@@ -43,6 +43,7 @@ pub struct Registry {
     pub(super) issued: Issued,
     weights: Weights,
     limits: Arc<Limits>,
+    headroom: Arc<Headroom>,
     pub(super) entrances: Entrances,
 }
 
@@ -71,6 +72,7 @@ impl Registry {
             issued: Issued::default(),
             weights: Weights::default(),
             limits: Arc::new(Limits::new([0; 16])),
+            headroom: Arc::default(),
             entrances: Entrances::default(),
         }
     }
@@ -85,6 +87,12 @@ impl Registry {
     #[must_use]
     pub const fn limits(&self) -> &Arc<Limits> {
         &self.limits
+    }
+
+    /// Whether there is memory for more.
+    #[must_use]
+    pub const fn headroom(&self) -> &Arc<Headroom> {
+        &self.headroom
     }
 
     /// Where hellos of clients are counted that asked for a name that no certificate of their listener is for.

@@ -131,6 +131,7 @@ pub fn compile_beside(
             .as_ref()
             .map(|tracing| TraceSample { share: tracing.sample, exports: tracing.otlp.is_some() }),
         limits: Arc::clone(registry.limits()),
+        headroom: Arc::clone(registry.headroom()),
         live: None,
         candidate: None,
         trial: None,

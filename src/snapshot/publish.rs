@@ -189,6 +189,7 @@ mod tests {
             server_timing: false,
             tracing: None,
             limits: Arc::new(crate::policy::limit::Limits::new([0; 16])),
+            headroom: Arc::default(),
             live: None,
             candidate: None,
             trial: None,

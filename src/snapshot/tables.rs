@@ -8,7 +8,7 @@ use super::{Callers, Candidate, Cluster, Entrance, Inbound, Mirror, OnTrial, Ret
 use crate::cluster::EndpointId;
 use crate::http1::{FieldEdits, HeadLimits};
 use crate::policy::limit::Limits;
-use crate::policy::{Access, LivePolicy, Policies, Priority};
+use crate::policy::{Access, Headroom, LivePolicy, Policies, Priority};
 use crate::routing::{RouteId, Table};
 
 /// Everything an exchange asks of the configuration.
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub tracing: Option<TraceSample>,
     /// What has been used of all rate limits.
     pub limits: Arc<Limits>,
+    /// Whether there is memory for more.
+    pub headroom: Arc<Headroom>,
     /// What holds over all routes, if anything does.
     pub live: Option<Arc<LivePolicy>>,
     /// Another configuration of the same epoch, which has a share of new connections.
@@ -64,6 +66,7 @@ impl Snapshot {
             server_timing: self.server_timing,
             tracing: self.tracing,
             limits: Arc::clone(&self.limits),
+            headroom: Arc::clone(&self.headroom),
             candidate: self.candidate.as_ref().map(|candidate| candidate.under(live.clone(), epoch)),
             trial: self.trial.clone(),
             live,

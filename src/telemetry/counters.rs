@@ -16,8 +16,10 @@ pub const REASONS_MAX: usize = 80;
 pub const ACCEPT_ERRORS: [&str; 3] = ["descriptors", "memory", "other"];
 /// Kinds of failed TLS handshakes.
 pub const TLS_FAILURES: usize = 16;
-/// The settings that cap connections: of the process, of a listener, and of a client of it.
-pub const CAPS: [&str; 3] = ["max_connections", "connections", "connections_per_client"];
+/// The settings that cap connections: of the process, of a listener, of a client of it, and by the memory of the process.
+pub const CAPS: [&str; 4] = ["max_connections", "connections", "connections_per_client", "memory_limit"];
+/// The place of the last one.
+pub const MEMORY_CAP: usize = CAPS.len() - 1;
 /// What a client of HTTP/2 may do too often, in the order of the counters.
 pub const H2_EXCESSES: [&str; 9] =
     ["resets", "ping", "settings", "priority", "empty_data", "window_update", "continuation", "fields", "other"];

@@ -97,6 +97,10 @@ pub struct Scrape {
     pub max_connections: u64,
     /// Resident memory in bytes.
     pub memory_bytes: u64,
+    /// Memory that the process may use, in bytes; 0 without a limit.
+    pub memory_limit_bytes: u64,
+    /// How short memory is: 0 not at all, 1 for requests, 2 for connections as well.
+    pub memory_shedding: u64,
     /// When the process started, in milliseconds since 1970.
     pub started_ms: u64,
     /// Epoch of the published configuration.
@@ -503,6 +507,10 @@ impl Scrape {
     fn encode_process(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let sum = |cell: fn(&WorkerCounters) -> &Counter| self.sum(|worker| cell(worker).value());
         page.gauge("memory_usage_bytes", "Resident memory of the process in bytes.", self.memory_bytes)?;
+        let help = "Memory that the process may use in bytes, 0 without a limit.";
+        page.gauge("memory_limit_bytes", help, self.memory_limit_bytes)?;
+        let help = "How short memory is: 0 not at all, 1 requests are refused, 2 connections as well.";
+        page.gauge("memory_shedding", help, self.memory_shedding)?;
         let help = "When the process started, in seconds since 1970; an upgrade is a start as well.";
         let started_s = Duration::from_millis(self.started_ms).as_secs_f64();
         page.open("process_start_time_seconds", help, MetricType::Gauge)?.encode_gauge(&started_s)?;

@@ -23,8 +23,8 @@ mod trial;
 
 pub use clusters::{AdmissionView, ClusterView, EndpointView};
 pub use counters::{
-    ACCEPT_ERRORS, CAPS, CLASSES, Cells, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, Histogram, METHODS,
-    PROTOCOLS, REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,
+    ACCEPT_ERRORS, CAPS, CLASSES, Cells, Counter, DURATION_BOUNDS_NS, H2_CODES, H2_EXCESSES, Histogram, MEMORY_CAP,
+    METHODS, PROTOCOLS, REASONS_MAX, STATUS_FIRST, TLS_FAILURES, WorkerCounters, method_index,
 };
 pub use json::{Lines, Millis};
 pub use latency::{LATENCY_BUCKETS, LATENCY_SERIES, Latencies, LatencySeries, Spread, latency_bound_ns};

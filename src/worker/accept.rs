@@ -16,12 +16,15 @@ use super::mailbox::{Message, Peers};
 use crate::exchange::{Shard, serve_connection};
 use crate::net::{ACCEPTS_AT_ONCE, Env, Reactor, ReactorListener, Stream, TcpPeer};
 use crate::snapshot::Entrance;
+use crate::telemetry::MEMORY_CAP;
 
 /// Pause after an accept failed for want of descriptors: they come back when connections close.
 const STARVED_MS: u64 = 50;
 /// RFC 9110 section 15.6.4: overloaded, and worth another try soon.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 20\r\n\r\ntoo many connections";
+const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 18\r\n\r\nno memory to spare";
 
 /// What accepting needs; shared by the accept loops of one worker.
 pub(super) struct Door {
@@ -158,20 +161,25 @@ impl Door {
     fn admit(self: &Rc<Self>, stream: TcpPeer, peer: SocketAddr, entrance: Entrance) {
         let counters = self.shard.counters();
         counters.connections_accepted.add(1);
-        let Some(taken) = self.credit.try_take() else {
-            counters.connections_rejected[0].add(1);
-            // Whoever waits for TLS would take words in plain text for a broken handshake.
-            if self.shard.answers_in_plain(entrance) {
-                turn_away(&stream);
-            }
-            return;
-        };
+        if !self.shard.has_room_for_connections() {
+            return self.refuse(&stream, entrance, MEMORY_CAP, NO_MEMORY);
+        }
+        let Some(taken) = self.credit.try_take() else { return self.refuse(&stream, entrance, 0, NO_ROOM) };
         let place = self.loads.place(self.own, self.credit.taken());
         let guest = Guest { peer, entrance, accepted_ns: self.shard.env().now_ns() };
         if place.worker() == self.own {
             self.serve(stream, guest, taken, place);
         } else {
             self.hand_over(stream, guest, taken, place);
+        }
+    }
+
+    /// Counts a connection as refused by a cap, and says so in `words`.
+    fn refuse(&self, stream: &TcpPeer, entrance: Entrance, cap: usize, words: &[u8]) {
+        self.shard.counters().connections_rejected[cap].add(1);
+        // Whoever waits for TLS would take words in plain text for a broken handshake.
+        if self.shard.answers_in_plain(entrance) {
+            turn_away(stream, words);
         }
     }
 
@@ -222,8 +230,8 @@ impl Door {
 }
 
 /// Says that there is no room, and ends. It takes neither a buffer nor a task, of which a flood would need one for each.
-fn turn_away(stream: &TcpPeer) {
+fn turn_away(stream: &TcpPeer, words: &[u8]) {
     // The kernel has room for the first words on a connection; whoever is gone is closed all the same.
-    drop(stream.try_write(NO_ROOM));
+    drop(stream.try_write(words));
     stream.shutdown_write();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::choices::OutputWritten;
 use super::super::file::{KeepaliveFile, SampleFile, ScalarOr, TimeoutsFile, TracingFile, WorkersFile};
 use super::super::model::{
-    AccessLog, Collector, Io, Keepalive, Output, Retry, Runtime, Sample, Timeouts, Tracing, Workers,
+    AccessLog, Collector, Io, Keepalive, MemoryLimit, Output, Retry, Runtime, Sample, Timeouts, Tracing, Workers,
 };
 use super::super::place::At;
 use super::{Check, Written, retry, tls};
@@ -127,6 +127,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         idle_grace: Duration::from_secs(1),
         upgrade_timeout: Runtime::UPGRADE_TIMEOUT,
         max_connections: MAX_CONNECTIONS,
+        memory_limit: MemoryLimit::Auto,
         accept_balance: true,
     };
     let Some(file) = &main.document.runtime else { return runtime };
@@ -148,6 +149,9 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         Some(0) => check.error(at.key("max_connections"), "expected at least 1 connection"),
         Some(connections) => runtime.max_connections = connections,
         None => {}
+    }
+    if let Some(limit) = check.value(at.key("memory_limit"), file.memory_limit.as_ref()) {
+        runtime.memory_limit = limit;
     }
     if let Some(balance) = check.value(at.key("accept_balance"), file.accept_balance.as_ref()) {
         runtime.accept_balance = balance;

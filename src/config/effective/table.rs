@@ -156,6 +156,7 @@ pub(super) const TABLE: &[(&str, Fallback)] = &[
     ("runtime.idle_grace", Is("1s")),
     ("runtime.upgrade_timeout", Is("20s")),
     ("runtime.max_connections", Is("50000")),
+    ("runtime.memory_limit", Is("auto")),
     ("runtime.accept_balance", Is("true")),
     ("dns.servers", Nothing),
     ("dns.timeout", Is("2s")),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::addresses::{AdminListen, NameServer};
-use super::super::choices::{IoName, OutputName, UserName, WorkerCount};
+use super::super::choices::{IoName, MemorySize, OutputName, UserName, WorkerCount};
 use super::super::keys_url::CollectorUrl;
 use super::super::leaf::Leaf;
 use super::super::units::{Count, Percent, Span, Switch, Text, Wait};
@@ -30,6 +30,8 @@ pub(in crate::config) struct RuntimeFile {
     pub(in crate::config) upgrade_timeout: Option<Leaf<Wait>>,
     /// Most accepted connections at once in the whole process, 50000.
     pub(in crate::config) max_connections: Option<Leaf<Count>>,
+    /// Memory of the process near which nothing new is taken on: `auto` (what its cgroup may use), a size, or `off`.
+    pub(in crate::config) memory_limit: Option<Leaf<MemorySize>>,
     /// Whether a worker that holds more connections than another hands new ones over, on.
     pub(in crate::config) accept_balance: Option<Leaf<Switch>>,
 }

@@ -86,6 +86,8 @@ pub struct Runtime {
     pub upgrade_timeout: Duration,
     /// Most accepted connections at once in the whole process, at least 1.
     pub max_connections: usize,
+    /// Memory near which nothing new is taken on.
+    pub memory_limit: MemoryLimit,
     /// Whether a worker that holds more connections than another hands new ones over.
     pub accept_balance: bool,
 }
@@ -97,6 +99,17 @@ pub struct RunAs {
     pub user: String,
     /// The name or number of the group; the user's own unless given.
     pub group: Option<String>,
+}
+
+/// Memory that the process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// What its cgroup may use.
+    Auto,
+    /// Any.
+    Off,
+    /// So many bytes.
+    Bytes(u64),
 }
 
 /// The number and placement of workers.

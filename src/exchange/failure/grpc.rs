@@ -75,6 +75,7 @@ impl Failure {
             | Self::TunnelIdle => GrpcStatus::Cancelled,
             Self::BodyTooLarge
             | Self::RateLimited
+            | Self::MemoryShort
             | Self::Overloaded
             | Self::UpstreamSaturated
             | Self::QueueTimeout => GrpcStatus::ResourceExhausted,

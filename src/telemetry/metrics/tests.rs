@@ -40,6 +40,8 @@ fn scrape() -> Scrape {
         top_clients: 1,
         limits_stolen: 7,
         memory_bytes: 1 << 20,
+        memory_limit_bytes: 1 << 30,
+        memory_shedding: 1,
         started_ms: 1_700_000_000_250,
         epoch: 4,
         reloads: Reloads { ok: 3, failed: 1, refused: 2, last_ok: false },

@@ -1,0 +1,120 @@
+//! Overload by memory (F35): near its limit the process takes on nothing new, instead of being killed with all it has.
+
+use std::net::TcpStream;
+
+use socket2::SockRef;
+
+use super::client::Client;
+use super::gateway::Gateway;
+use super::origin::Origin;
+use super::plan::{Io, Plan};
+use super::wait::until_true;
+use super::wire::Wire;
+
+/// Bytes of a body that nobody reads: more than the sockets of loopback hold.
+const LENGTH: usize = 6 << 20;
+/// More such clients than the memory has room for.
+const READERS: usize = 400;
+
+const REQUESTS: &str = "gateway_rejected_requests_total{reason=\"overloaded_memory\"}";
+const CONNECTIONS: &str = "net_connections_rejected_total{cap=\"memory_limit\"}";
+
+fn plan(io: Io, origin: &Origin, limit: &str) -> Plan {
+    Plan::to(io, &[origin.address()]).workers("1").runtime(&format!("memory_limit: {limit}"))
+}
+
+/// A limit that leaves room for some buffers beside what is resident now.
+fn limits(gateway: &Gateway, plan: impl Fn(&str) -> Plan) {
+    let limit = gateway.process.resident_bytes() + (12 << 20);
+    gateway.adopts(&plan(&format!("{limit}B")).yaml());
+    #[allow(clippy::cast_precision_loss, reason = "far fewer bytes than a float holds")]
+    gateway.waits_for("memory_limit_bytes", limit as f64);
+}
+
+/// Asks for a body and does not read it; `None` when it is refused.
+fn begins_to_read(gateway: &Gateway) -> Option<Wire> {
+    let mut wire = Wire::new(TcpStream::connect(gateway.address()).ok()?);
+    wire.try_send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+    SockRef::from(wire.stream()).set_recv_buffer_size(64 << 10).ok()?;
+    let head = wire.try_reads_head()?;
+    (head.status() == 200).then_some(wire)
+}
+
+/// Clients that read nothing of large bodies fill the memory: who comes then is refused, the health check and the admin endpoint
+/// are not, nobody is cut off, and when they leave all are served again, by the same process.
+fn what_would_not_fit_is_refused_until_there_is_room(io: Io) {
+    let body = "x".repeat(LENGTH);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n{body}").into_bytes();
+    let origin = Origin::answering(move |request| match request.start.contains("/big") {
+        true => answer.clone(),
+        false => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nin".to_vec(),
+    });
+    let gateway = plan(io, &origin, "off").start();
+    let mut kept = gateway.client();
+    kept.asks("/small");
+    kept.expects(200);
+    limits(&gateway, |limit| plan(io, &origin, limit));
+    let mut readers = Vec::new();
+    let is_short = || gateway.metric("memory_shedding") > 0.0;
+    while !is_short() {
+        assert!(readers.len() < READERS, "{} bytes with {READERS} readers", gateway.process.resident_bytes());
+        readers.extend(begins_to_read(&gateway));
+    }
+    kept.asks("/health");
+    assert!(kept.expects(200).announces_close(), "what rests is given up");
+    until_true("requests are refused, or connections", || {
+        drop(begins_to_read(&gateway));
+        gateway.metric(REQUESTS) + gateway.metric(CONNECTIONS) > 0.0
+    });
+    let notice = gateway.notice("memory is short");
+    assert_eq!(notice["level"], "ERROR", "{notice}");
+    let mut whole = readers.swap_remove(0);
+    assert!(whole.reads(LENGTH).iter().all(|byte| *byte == b'x'), "whoever was served is served to the end");
+    drop((readers, whole));
+    gateway.waits_for("memory_shedding", 0.0);
+    gateway.client().asks("/small").expects(200);
+    gateway.notice("memory is no longer short");
+    gateway.stop();
+}
+
+/// Far above the limit connections are refused as well, in words where words are understood; a limit that is lifted refuses
+/// nobody.
+fn far_above_the_limit_connections_are_refused(io: Io) {
+    let origin = Origin::echo();
+    let gateway = plan(io, &origin, "off").start();
+    gateway.client().asks("/in").expects(200);
+    gateway.adopts(&plan(io, &origin, "8MiB").yaml());
+    gateway.waits_for("memory_shedding", 2.0);
+    let answer = gateway.client().expects(503);
+    assert!(answer.announces_close() && answer.text().contains("memory"), "{answer}");
+    gateway.waits_for(CONNECTIONS, 1.0);
+    gateway.adopts(&plan(io, &origin, "off").yaml());
+    gateway.waits_for("memory_shedding", 0.0);
+    Client::to(gateway.address()).asks("/in").expects(200);
+    gateway.stop();
+}
+
+/// A request of a connection that is open is told why.
+fn a_request_on_an_open_connection_is_refused(io: Io) {
+    let origin = Origin::echo();
+    let gateway = plan(io, &origin, "off").start();
+    let mut kept: Vec<_> = (0..2).map(|_| gateway.client()).collect();
+    for client in &mut kept {
+        client.asks("/in").expects(200);
+    }
+    gateway.adopts(&plan(io, &origin, "8MiB").yaml());
+    gateway.waits_for("memory_shedding", 2.0);
+    let answer = kept[0].asks("/in").expects(503);
+    assert_eq!(answer.reason(), "overloaded_memory");
+    assert!(answer.announces_close() && answer.field("retry-after").is_some(), "{answer}");
+    kept[1].asks("/health").expects(200);
+    assert_eq!(gateway.log_of("/in")["status"], 200);
+    gateway.waits_for(REQUESTS, 1.0);
+    gateway.stop();
+}
+
+on_both_drivers![
+    what_would_not_fit_is_refused_until_there_is_room,
+    far_above_the_limit_connections_are_refused,
+    a_request_on_an_open_connection_is_refused,
+];
