@@ -1,5 +1,7 @@
 //! How connections of HTTP/2 to endpoints end: by silence (PING), by GOAWAY, by the end of the gateway.
 
+use std::net::TcpStream;
+
 use super::client::Client;
 use super::endpoint::Endpoint;
 use super::gateway::Gateway;
@@ -234,6 +236,8 @@ fn requests_in_flight_are_finished_before_the_end(io: Io) {
     stream.begins(200, &[], false);
     gateway.signal(libc::SIGTERM);
     gateway.notice("shutting down gracefully");
+    // Before that a worker may not have heard of it.
+    until_true("nobody listens", || TcpStream::connect(gateway.address()).is_err());
     for (number, client) in clients.iter_mut().enumerate() {
         client.sends("dy");
         let at = asked.iter().position(|asked| asked.request().uri().path() == format!("/{number}"));
