@@ -35,7 +35,7 @@ const ANSWER_BYTES: usize = 64 << 20;
 /// Where the admin server is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Server {
-    /// The admin server: `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path/of/the.sock`. Default: port `CONFIG_PORT` (9090) of this machine.
+    /// The admin server: `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path/of/the.sock`. Default: port `CONFIG_PORT` (9090) of this machine.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     admin: Option<String>,
     /// The admin server of this configuration file.
@@ -199,7 +199,8 @@ impl Target {
         }
         let (rest, is_secured) = match url.strip_prefix("https://") {
             Some(rest) => (rest, true),
-            None => (url.strip_prefix("http://")?, false),
+            // As `admin.listen` has it, an address is enough.
+            None => (url.strip_prefix("http://").or_else(|| is_address(url).then_some(url))?, false),
         };
         let (authority, path) = rest.find('/').map_or((rest, path), |at| rest.split_at(at));
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -245,8 +246,13 @@ fn here(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+fn is_address(text: &str) -> bool {
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && is_port(port))
+}
+
 pub(super) fn wrong_url(url: &str) -> Error {
-    Error::Usage(format!("`{url}` is none of http://..., https://... and unix:..."))
+    Error::Usage(format!("`{url}` is none of HOST:PORT, http://..., https://... and unix:..."))
 }
 
 /// What is asked.
@@ -339,7 +345,11 @@ mod tests {
         let tls = |authority: &str| Some(Target::Tls { authority: authority.to_owned(), path: "/health".to_owned() });
         assert_eq!(parse("https://localhost"), tls("localhost:443"));
         assert_eq!(parse("https://localhost:9090"), tls("localhost:9090"));
-        assert_eq!(parse("ftp://localhost"), None);
+        assert_eq!(parse("127.0.0.1:9090"), tcp("127.0.0.1:9090", "/health"));
+        assert_eq!(parse("[::1]:9090"), tcp("[::1]:9090", "/health"));
+        for wrong in ["ftp://localhost", "ftp://localhost:80", "localhost", ":9090", "localhost:http"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 
     /// The answer to a question, and what was asked.

@@ -111,6 +111,7 @@ async fn start_after(
 
 /// Waits until every worker accepts.
 async fn serves(gateway: Gateway) -> Result<Gateway, Failure> {
+    warn_of_limits(gateway.config());
     let gateway = launched(gateway).await?;
     let loops = gateway.accept_loops(|_| true);
     if gateway.accepts_by(loops).await && !gateway.crew.any_finished() {
@@ -123,7 +124,6 @@ async fn serves(gateway: Gateway) -> Result<Gateway, Failure> {
 
 /// Waits until every worker has adopted the first snapshot.
 async fn launched(gateway: Gateway) -> Result<Gateway, Failure> {
-    warn_of_limits(gateway.config());
     if gateway.adopted().await && !gateway.crew.any_finished() {
         return Ok(gateway);
     }
