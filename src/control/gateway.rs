@@ -35,8 +35,6 @@ use crate::worker::{Credit, Loads, Message};
 
 /// Longest wait for every worker to serve by a new epoch.
 pub(super) const ADOPTION: Duration = Duration::from_secs(5);
-/// Longest wait for the file of the access log.
-pub(super) const LOG_OPENING: Duration = Duration::from_secs(5);
 /// Pause between two looks at the sockets that workers accept from.
 const ACCEPT_POLL: Duration = Duration::from_millis(1);
 

@@ -33,7 +33,7 @@ const TURN: usize = 256;
 /// Longest wait for an output without room until it is looked whether another one is wanted instead.
 const STUCK_MS: u16 = 100;
 /// Longest wait for an output to be opened.
-const OPENING: Duration = Duration::from_secs(5);
+pub(super) const OPENING: Duration = Duration::from_secs(5);
 
 enum Order {
     /// Open the output again; it was renamed or replaced.

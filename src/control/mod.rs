@@ -79,7 +79,7 @@ pub use source::Source;
 /// Longest time until a reload is told how it went: names, first keys and the file of the log are waited for, then the workers.
 pub const RELOAD_LASTS: Duration = names::PATIENCE
     .saturating_add(keys::PATIENCE)
-    .saturating_add(gateway::LOG_OPENING)
+    .saturating_add(log_writer::OPENING)
     .saturating_add(gateway::ADOPTION);
 /// The same for an upgrade, unless `runtime.upgrade_timeout` says otherwise; the workers stop to accept in between.
 pub const UPGRADE_LASTS: Duration =

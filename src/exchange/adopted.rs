@@ -53,7 +53,9 @@ impl Adopted {
         let start = |rng: &mut Rng| u32::try_from(rng.below(1 << 32)).unwrap_or(0);
         let lanes = (snapshot.clusters.iter())
             .map(|cluster| {
-                let passed_over = PassedOver::new(cluster.endpoints.len(), |below| rng.below(below));
+                // Where there is no cap, nobody waits for a connection that another one has.
+                let places = if cluster.state.limit() > 0 { cluster.endpoints.len() } else { 0 };
+                let passed_over = PassedOver::new(places, |below| rng.below(below));
                 let known = [before, on_trial_before].into_iter().flatten().find_map(|before| before.lane_of(cluster));
                 match known {
                     Some(known) => {

@@ -109,7 +109,8 @@ impl<'a, E: Env> Exchange<'a, E> {
     async fn service_says(&self, external: &External) -> Result<Answer, Failure> {
         let Some(route) = self.route() else { return Ok(Answer::Fails) };
         let cluster = &self.adopted.snapshot.clusters[external.cluster];
-        let due_ms = self.shard.alarms.now_ms() + external.rules.timeout_ms;
+        let (began_ns, timeout_ms) = (self.shard.env.now_ns(), external.rules.timeout_ms);
+        let due_ms = self.shard.alarms.now_ms() + timeout_ms;
         let (mut tried, mut may_reuse) = (Tried::default(), true);
         for _ in 0..limits::AUTH_ATTEMPTS {
             let unreachable = {
@@ -127,8 +128,8 @@ impl<'a, E: Env> Exchange<'a, E> {
                 };
                 let opened = self.open(&wanted).await;
                 // An endpoint is not slow that was asked when a queue, or another endpoint, had used up most of the time.
-                let given_ms = due_ms.saturating_sub(wanted.now_ns.get() / 1_000_000);
-                let has_time = given_ms * 2 >= external.rules.timeout_ms;
+                let gone_ms = wanted.now_ns.get().saturating_sub(began_ns) / 1_000_000;
+                let has_time = gone_ms * 2 <= timeout_ms;
                 match opened {
                     Ok((attempt, upstream)) => {
                         let is_reused = upstream.reused;

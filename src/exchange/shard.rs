@@ -328,10 +328,13 @@ impl<E: Env> Shard<E> {
         self.unix_ms.set(unix_ms);
         self.counters.store_lost.add(self.asked.leases.borrow_mut().take_lost());
         let is_short = !self.current.borrow().snapshot.headroom.takes_requests();
-        if is_short || now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS {
+        let is_due = now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS;
+        if is_short || is_due {
             self.buffers.trim();
             self.scratches.trim();
             self.berths.trim();
+        }
+        if is_due {
             self.trim_idle(Rc::clone(&self.current.borrow()).clusters());
         }
         self.alarms.on_tick(now_ms);

@@ -133,16 +133,18 @@ pub(super) const HOP: KindSet = KindSet::of(&[
     FieldKind::Http2Settings,
 ]);
 
-/// Fields by which proxies tell the next one who the client is; a client itself may not.
-pub(super) const FORWARDING: KindSet = KindSet::of(&[
+/// What a peer that is not trusted may not say of its client.
+pub(super) const CLAIMS: KindSet = KindSet::of(&[
     FieldKind::Forwarded,
     FieldKind::XForwardedFor,
     FieldKind::XForwardedProto,
     FieldKind::XForwardedHost,
     FieldKind::XForwardedOther,
     FieldKind::XRealIp,
-    FieldKind::XRequestId,
 ]);
+
+/// Fields by which proxies tell the next one who the client is, and what its request is called; a client itself may not.
+pub(super) const FORWARDING: KindSet = CLAIMS.with(FieldKind::XRequestId);
 
 /// Names without a kind that no connection option may take off a message (RFC 9110 section 7.6.1: they
 /// are meant for all recipients), and that no trailer section may bring (RFC 9110 section 6.5.1).
@@ -274,16 +276,6 @@ impl FieldKind {
         }
     }
 }
-
-/// What a peer that is not trusted may not say of its client.
-pub(super) const CLAIMS: KindSet = KindSet::of(&[
-    FieldKind::Forwarded,
-    FieldKind::XForwardedFor,
-    FieldKind::XForwardedProto,
-    FieldKind::XForwardedHost,
-    FieldKind::XForwardedOther,
-    FieldKind::XRealIp,
-]);
 
 /// The values of all lines of `kind` in their order; spellings that are never forwarded (`X_Real_IP`) are passed over.
 pub(super) fn all<'a>(fields: &[Field], bytes: &'a [u8], kind: FieldKind) -> impl DoubleEndedIterator<Item = &'a [u8]> {

@@ -47,7 +47,7 @@ impl Shortage {
 }
 
 /// What is known of it, for all workers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Headroom {
     /// In bytes; 0 is none.
     limit: AtomicU64,
@@ -55,12 +55,6 @@ pub struct Headroom {
 }
 
 impl Headroom {
-    /// Without a limit.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { limit: AtomicU64::new(0), shortage: AtomicU8::new(Shortage::None as u8) }
-    }
-
     /// Changes the limit, in bytes; `None` lifts it.
     pub fn set_limit(&self, limit: Option<u64>) {
         self.limit.store(limit.unwrap_or(0), Ordering::Relaxed);
@@ -103,19 +97,13 @@ impl Headroom {
     }
 }
 
-impl Default for Headroom {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_was_refused_is_taken_again_only_well_below_where_that_began() {
-        let headroom = Headroom::new();
+        let headroom = Headroom::default();
         headroom.set_limit(Some(1000));
         for (used, changed, now) in [
             (919, None, Shortage::None),
@@ -138,7 +126,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_short_and_one_that_is_lifted_ends_what_was() {
-        let headroom = Headroom::new();
+        let headroom = Headroom::default();
         assert_eq!((headroom.on_used(u64::MAX), headroom.limit()), (None, None));
         headroom.set_limit(Some(u64::MAX));
         assert_eq!(headroom.on_used(u64::MAX), Some(Shortage::Connections));

@@ -478,17 +478,10 @@ mod tests {
 
     #[test]
     fn a_breaker_that_the_live_policy_brings_is_in_all_but_its_failures_one_without_entries() {
-        let cluster = "app: { breaker: {}, endpoints: [{ url: 'http://10.0.0.1:80' }] }";
-        let text = format!(
-            "version: 1
-listeners: {{ web: {{ address: ':0' }} }}
-clusters: {{ {cluster} }}
-"
-        );
         let config = config::tests::of_text(
-            &(text
-                + "routes: [{ name: all, cluster: app }]
-"),
+            "version: 1\nlisteners: { web: { address: ':0' } }\n\
+             clusters: { app: { breaker: {}, endpoints: [{ url: 'http://10.0.0.1:80' }] } }\n\
+             routes: [{ name: all, cluster: app }]\n",
         );
         let written = breaker(config.clusters[0].breaker.as_ref().expect("it is there"));
         let by_row = BreakerPolicy { consecutive: written.consecutive, ..BreakerPolicy::BY_ROW };

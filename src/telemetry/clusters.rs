@@ -51,9 +51,7 @@ impl ClusterView {
     pub fn saturation_of(active: u64, most: u64) -> f64 {
         if most == 0 { 0.0 } else { active as f64 / most as f64 }
     }
-}
 
-impl ClusterView {
     /// Makes one of what has one address: an endpoint that is spoken to in two ways, as by two names or while a trial changes how,
     /// counts apart, and has one label.
     pub(super) fn merge_addresses(&mut self) {
