@@ -96,10 +96,7 @@ impl<E: Env> Exchange<'_, E> {
         let turn = turn.map_err(Refused::Other)?;
         let attempt = self.pick_in_turn(wanted, drawn).ok_or(Refused::NoneFit)?;
         match turn {
-            Turn::Credit(credit) => {
-                Self::on_place(wanted, &attempt);
-                self.connect(wanted, attempt, credit).await
-            }
+            Turn::Credit(credit) => self.connect(wanted, attempt, credit).await,
             Turn::Connection(upstream) => self.use_granted(wanted, attempt, upstream).await,
         }
     }
@@ -126,7 +123,6 @@ impl<E: Env> Exchange<'_, E> {
             let Upstream { credit, stream, .. } = *upstream;
             credit.set_idle(false);
             drop(stream);
-            Self::on_place(wanted, &attempt);
             return AtOnce::Credit(attempt, credit);
         }
         AtOnce::Nothing(attempt.index)
@@ -136,13 +132,6 @@ impl<E: Env> Exchange<'_, E> {
     /// would keep the cap to themselves, and an endpoint that comes back would not even get its trial.
     fn insists(wanted: &Wanted<'_>, attempt: &Attempt<'_, E>) -> bool {
         attempt.is_trial() || wanted.lane.borrow().passed_over.insists(attempt.index)
-    }
-
-    /// The attempt has a place for a new connection: by that its endpoint has what it was passed over for.
-    fn on_place(wanted: &Wanted<'_>, attempt: &Attempt<'_, E>) {
-        if Self::insists(wanted, attempt) {
-            wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
-        }
     }
 
     /// An endpoint for one who waited: what the balancer said before, while it still holds.
@@ -192,7 +181,6 @@ impl<E: Env> Exchange<'_, E> {
                 // Its place under the cap is ours all the same.
                 let Upstream { credit, stream, .. } = *upstream;
                 drop(stream);
-                Self::on_place(wanted, &attempt);
                 self.connect(wanted, attempt, credit).await
             }
         }
@@ -225,6 +213,10 @@ impl<E: Env> Exchange<'_, E> {
         attempt: Attempt<'w, E>,
         credit: Credit<E::Stream>,
     ) -> Opened<'w, E> {
+        // By its place the endpoint has what it was passed over for.
+        if Self::insists(wanted, &attempt) {
+            wanted.lane.borrow_mut().passed_over.on_insisted(attempt.index);
+        }
         let left_ms = wanted.due_ms.saturating_sub(self.shard.alarms.now_ms());
         let shared_ms = wanted.route.timeouts.connect_ms;
         let patience = Patience { own_ms: shared_ms.min(left_ms.max(limits::TICK_MS)), shared_ms };

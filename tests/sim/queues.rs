@@ -123,6 +123,16 @@ fn connections_to_equal_endpoints_stay_open_behind_a_queue() {
 /// and nobody's connection is closed besides.
 #[test]
 fn a_place_that_came_free_settles_what_an_endpoint_is_owed() {
+    closes_none_for_what_is_settled(4, 100);
+}
+
+/// So does one that comes free while nobody waits.
+#[test]
+fn a_place_that_is_free_settles_it_too() {
+    closes_none_for_what_is_settled(1, 400);
+}
+
+fn closes_none_for_what_is_settled(clients: usize, requests_each: usize) {
     let mut settings = crowded(1);
     settings.clusters[0].balance = "round_robin";
     let stage = Stage::with(1, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
@@ -138,7 +148,7 @@ fn a_place_that_came_free_settles_what_an_endpoint_is_owed() {
     });
     let there = Rc::clone(&stage);
     stage.play(async move {
-        crowd(&there, 4, 100).await;
+        crowd(&there, clients, requests_each).await;
         let (opened, early) =
             (share_of(&asked(&there), 1), there.noted().iter().filter(|note| *note == "closed early").count());
         assert!((98..=102).contains(&opened), "{opened} of 400");
