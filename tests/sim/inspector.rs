@@ -322,7 +322,8 @@ impl Inspector {
                 self.look_for_stuck(watched);
                 watched.seen = now;
             }
-            if has_traffic {
+            // Without traffic of this step as well while older rules may go out of use by it: it may have been by them.
+            if has_traffic || self.oldest.get() < self.newest.get() {
                 self.look_at_ejections(watched);
             }
         }
