@@ -240,10 +240,11 @@ impl Gateway {
         Ok(epoch)
     }
 
-    /// Opens the access log that `wanted` has in place of the one in force; `None` where it is the same.
+    /// Opens the access log that `wanted` has in place of the one that is written to; `None` where it is the same.
     pub(super) fn open_log(&self, wanted: &Config) -> impl Future<Output = Result<Option<Log>, String>> + use<> {
         let output = &wanted.access_log.output;
-        let opening = (*output != self.config().access_log.output).then(|| Log::open_apart(output.clone()));
+        let is_other = *output != self.config().access_log.output || self.writer.is_astray();
+        let opening = is_other.then(|| Log::open_apart(output.clone()));
         async move {
             match opening {
                 Some(opening) => opening.await.map(Some),

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ enum Order {
 pub(super) struct LogWriter {
     orders: Sender<Order>,
     lost: Arc<AtomicU64>,
+    astray: Arc<AtomicBool>,
 }
 
 impl LogWriter {
@@ -62,7 +63,7 @@ impl LogWriter {
 
     fn with_sink(sink: Option<Sink>, drains: Vec<LogDrain>) -> io::Result<Self> {
         let (orders, inbox) = channel();
-        let lost = Arc::new(AtomicU64::new(0));
+        let (lost, astray) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let mut loop_state = Loop {
             torn: sink.as_ref().is_some_and(|sink| sink.torn == Some(true)),
             drains,
@@ -71,17 +72,22 @@ impl LogWriter {
             lines: Lines::new(BATCH_BYTES),
             count: 0,
             failing: false,
-            missing: false,
+            astray: Arc::clone(&astray),
             inbox,
             next: None,
         };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(move || loop_state.run())?;
-        Ok(Self { orders, lost })
+        Ok(Self { orders, lost, astray })
     }
 
     /// Where the lines lost because the output refused them are counted.
     pub(super) fn lost_cell(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.lost)
+    }
+
+    /// Is the last output that it was to open not the one that it writes to?
+    pub(super) fn is_astray(&self) -> bool {
+        self.astray.load(Ordering::Relaxed)
     }
 
     /// Opens `output`, to which it writes already, afresh.
@@ -175,8 +181,8 @@ struct Loop {
     torn: bool,
     /// The last write failed; reported once, not per line.
     failing: bool,
-    /// There is to be an output, and it could not be opened.
-    missing: bool,
+    /// The output that is wanted could not be opened, and the one before is written to, if there is one.
+    astray: Arc<AtomicBool>,
     inbox: Receiver<Order>,
     /// An order that came while a write waited.
     next: Option<Order>,
@@ -254,7 +260,7 @@ impl Loop {
                     }
                 }
             }
-        } else if self.missing {
+        } else if self.astray.load(Ordering::Relaxed) {
             self.lost.fetch_add(self.count, Ordering::Relaxed);
         }
         self.lines.clear();
@@ -265,7 +271,7 @@ impl Loop {
         match Log::open(output) {
             Ok(log) => self.take_up(log),
             Err(error) => {
-                self.missing = self.sink.is_none();
+                self.astray.store(true, Ordering::Relaxed);
                 tracing::error!(%error, "access log stays with its last output");
             }
         }
@@ -276,7 +282,7 @@ impl Loop {
         let known = sink.as_ref().and_then(|sink| sink.torn);
         self.torn = known.unwrap_or(self.torn);
         self.sink = sink;
-        self.missing = false;
+        self.astray.store(false, Ordering::Relaxed);
         tracing::info!(output = name, "access log opened");
     }
 }

@@ -426,6 +426,30 @@ fn a_blocked_log_can_be_left_for_another(io: Io) {
     gateway.stop();
 }
 
+/// The directory of a trial's log is gone when it is promoted: lines stay where they were, and the next reload finds it.
+fn a_log_that_a_promotion_did_not_find_is_opened_by_a_reload(io: Io) {
+    let plan = Plan::bare(io).route("name: all, respond: { status: 200 }");
+    let plan = plan.and("reload: { watch: false, stage: { share: 50%, for: 1h } }");
+    let gateway = plan.clone().log("./first.log").start();
+    let path = |name: &str| gateway.folder.path(name);
+    std::fs::create_dir(path("logs")).expect("a directory");
+    gateway.writes(&plan.log("./logs/second.log").yaml());
+    assert_eq!(gateway.posts("/reload", "").status(), 200);
+    std::fs::rename(path("logs"), path("away")).expect("a rename");
+    assert_eq!(gateway.posts("/rollout/promote", "").status(), 200);
+    gateway.notice("access log stays with its last output");
+    let mut client = gateway.client();
+    client.asks("/before").expects(200);
+    let has = |file: &str, word: &str| std::fs::read_to_string(path(file)).is_ok_and(|text| text.contains(word));
+    until_true("a line in the old file", || has("first.log", "/before"));
+    assert_eq!(gateway.posts("/reload", "").status(), 400, "it is not there yet");
+    std::fs::rename(path("away"), path("logs")).expect("a rename");
+    assert_eq!(gateway.posts("/reload", "").status(), 200);
+    client.asks("/after").expects(200);
+    until_true("a line in the new file", || has("logs/second.log", "/after"));
+    gateway.stop();
+}
+
 on_both_drivers![
     every_request_has_one_line,
     a_refused_connection_is_none_that_was_kept,
@@ -441,4 +465,5 @@ on_both_drivers![
     a_renamed_log_is_opened_anew,
     a_reload_whose_log_cannot_be_opened_is_refused,
     a_blocked_log_can_be_left_for_another,
+    a_log_that_a_promotion_did_not_find_is_opened_by_a_reload,
 ];

@@ -123,7 +123,7 @@ fn state(sink: Option<Sink>, drain: LogDrain) -> Loop {
         count: 0,
         torn: false,
         failing: false,
-        missing: false,
+        astray: Arc::default(),
         inbox: channel().1,
         next: None,
     }
