@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::answer::RESPONSE_LIMITS;
 use super::failure::{Failure, Fault, Unproven};
+use super::hear::{Silent, hear_head, told_apart};
 use super::held::Exchange;
 use super::lease::{Refused, Wanted};
 use super::local::Local;
@@ -15,9 +15,9 @@ use super::pick::{Attempt, Tried};
 use super::relay::Inbound;
 use super::shard::{Lease, Scratch, Upstream};
 use super::wire::{Received, WriteError, read_once, write_all};
-use crate::http1::{BodyLength, FieldKind, Method, Progress, ResponseHead};
+use crate::http1::{BodyLength, FieldKind, Method, ResponseHead};
 use crate::limits;
-use crate::net::{Buffer, Env, StreamFault};
+use crate::net::{Buffer, Env};
 use crate::policy::auth::{External, Identity};
 
 /// What a client is told in the words of the service.
@@ -34,15 +34,6 @@ enum Answer {
     Refuses(Relayed, Vec<u8>),
     /// Nothing that could be understood.
     Fails,
-}
-
-/// Why there is no answer.
-pub(super) enum Silent {
-    /// Its connection ended before a byte of one.
-    Dead,
-    Failed,
-    /// The time was over before.
-    Late,
 }
 
 /// Fields of a refusal that the client gets.
@@ -252,23 +243,7 @@ impl<'a, E: Env> Exchange<'a, E> {
             Err(WriteError::Broken(_)) => return Err(Silent::Dead),
             Err(WriteError::Expired) => return Err(Silent::Late),
         }
-        let mut buffer = shard.buffers.lend();
-        response.clear();
-        let mut interims = 0;
-        loop {
-            match take_head(response, &mut buffer, &mut interims)? {
-                Progress::Complete => break,
-                Progress::Partial => {}
-            }
-            buffer.reserve(1);
-            let is_silent = buffer.is_empty() && interims == 0;
-            buffer = match read_once(&upstream.stream, buffer, alarm, left_ms()).await {
-                Received::Bytes(filled) => filled,
-                Received::End(_) | Received::Broken(_) if is_silent => return Err(Silent::Dead),
-                Received::End(_) | Received::Broken(_) => return Err(Silent::Failed),
-                Received::Expired => return Err(Silent::Late),
-            };
-        }
+        let mut buffer = hear_head(shard, upstream, response, alarm, Method::Get, due_ms).await?;
         let now_ns = shard.env.now_ns();
         attempt.on_answered(response.status(), Some(now_ns.saturating_sub(sent_ns)), now_ns);
         let mut answer = sort(external, response, buffer.filled());
@@ -298,36 +273,6 @@ impl<'a, E: Env> Exchange<'a, E> {
         }
         Ok((answer, is_whole.unwrap_or(false)))
     }
-}
-
-/// A stream that was reset was heard, and its connection is as good as before.
-pub(super) const fn told_apart(why: Silent, fault: Option<StreamFault>) -> Silent {
-    match (why, fault) {
-        (Silent::Dead, None | Some(StreamFault::Unprocessed | StreamFault::Silent)) => Silent::Dead,
-        (Silent::Dead | Silent::Failed, _) => Silent::Failed,
-        (Silent::Late, _) => Silent::Late,
-    }
-}
-
-/// Reads on in the head of the final response.
-fn take_head(response: &mut ResponseHead, buffer: &mut Buffer, interims: &mut usize) -> Result<Progress, Silent> {
-    while !buffer.is_empty() {
-        let progress = response.parse(buffer.filled(), &RESPONSE_LIMITS, Method::Get).map_err(|_| Silent::Failed)?;
-        match progress {
-            Progress::Partial => break,
-            Progress::Complete if response.status() == 101 => return Err(Silent::Failed),
-            Progress::Complete if response.is_interim() => {
-                *interims += 1;
-                if *interims > limits::INTERIM_RESPONSES {
-                    return Err(Silent::Failed);
-                }
-                buffer.consume(response.len());
-                response.clear();
-            }
-            Progress::Complete => return Ok(Progress::Complete),
-        }
-    }
-    Ok(Progress::Partial)
 }
 
 /// What a head says: 2xx lets pass, 4xx and redirects are the client's, and all else is no answer.

@@ -8,16 +8,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::adopted::Adopted;
-use super::answer::RESPONSE_LIMITS;
-use super::external::{Silent, told_apart};
 use super::failure::Fault;
+use super::hear::{Silent, hear_head, told_apart};
 use super::held::{Exchange, Sending};
 use super::lease::{Patience, Wanted};
 use super::pick::{Attempt, Tried};
 use super::relay::Inbound;
 use super::shard::{Scratch, Shard, Upstream};
 use super::wire::{Received, read_once, write_all};
-use crate::http1::{BodyLength, Method, Progress};
+use crate::http1::{BodyLength, Method};
 use crate::limits;
 use crate::net::{Buffer, Env};
 use crate::routing::RouteId;
@@ -209,39 +208,9 @@ async fn drop_answer<E: Env>(
     bounds: Bounds,
 ) -> Result<bool, Silent> {
     let Bounds { method, sent_ns, header_due_ms, due_ms, body_ms } = bounds;
-    let left_ms = |due_ms: u64| due_ms.saturating_sub(shard.alarms.now_ms());
+    let left_ms = || due_ms.saturating_sub(shard.alarms.now_ms());
     let Scratch { response, download, alarm, .. } = scratch;
-    let mut buffer = shard.buffers.lend();
-    response.clear();
-    let mut interims = 0;
-    loop {
-        let progress = match buffer.is_empty() {
-            true => Progress::Partial,
-            false => response.parse(buffer.filled(), &RESPONSE_LIMITS, method).map_err(|_refused| Silent::Failed)?,
-        };
-        match progress {
-            Progress::Complete if response.status() == 101 => return Err(Silent::Failed),
-            Progress::Complete if response.is_interim() => {
-                interims += 1;
-                if interims > limits::INTERIM_RESPONSES {
-                    return Err(Silent::Failed);
-                }
-                buffer.consume(response.len());
-                response.clear();
-                continue;
-            }
-            Progress::Complete => break,
-            Progress::Partial => {}
-        }
-        buffer.reserve(1);
-        let is_silent = buffer.is_empty() && interims == 0;
-        let read = read_once(&upstream.stream, buffer, alarm, left_ms(header_due_ms)).await;
-        buffer = match read {
-            Received::Bytes(filled) => filled,
-            Received::End(_) | Received::Broken(_) if is_silent => return Err(Silent::Dead),
-            Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),
-        };
-    }
+    let mut buffer = hear_head(shard, upstream, response, alarm, method, header_due_ms).await?;
     let now_ns = shard.env.now_ns();
     attempt.on_answered(response.status(), Some(now_ns.saturating_sub(sent_ns)), now_ns);
     buffer.consume(response.len());
@@ -258,7 +227,7 @@ async fn drop_answer<E: Env>(
             return Ok(false);
         }
         buffer.rewind(0, 0);
-        buffer = match read_once(&upstream.stream, buffer, alarm, body_ms.min(left_ms(due_ms))).await {
+        buffer = match read_once(&upstream.stream, buffer, alarm, body_ms.min(left_ms())).await {
             Received::Bytes(filled) => filled,
             Received::End(_) if inbound.ends_with_stream() => return Ok(false),
             Received::End(_) | Received::Broken(_) | Received::Expired => return Err(Silent::Failed),

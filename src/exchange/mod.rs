@@ -23,6 +23,7 @@ mod failure;
 mod forward;
 mod gate;
 mod handshakes;
+mod hear;
 mod held;
 mod introduce;
 mod key;
