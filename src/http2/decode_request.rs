@@ -41,7 +41,7 @@ impl RequestStart {
 /// A method, a target or a host that HTTP/2 has no room for, or a head that our encoder does not write.
 pub fn decode_request_head(bytes: &[u8], is_secure: bool) -> Result<RequestStart, HeadError> {
     let extent = Extent::of(bytes).ok_or(HeadError::InvalidRequestLine)?;
-    decode(&Head::copy(bytes, &extent), is_secure)
+    decode(&Head::copy(bytes, extent), is_secure)
 }
 
 /// The same of a copy.

@@ -22,7 +22,6 @@ static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Where the lines of the head at the front of some bytes stand.
-#[derive(Clone)]
 pub(super) struct Extent {
     end: usize,
     lines: usize,
@@ -99,8 +98,8 @@ pub(super) struct Line<'a> {
 }
 
 impl Head {
-    pub(super) fn copy(bytes: &[u8], extent: &Extent) -> Self {
-        Self { bytes: Bytes::copy_from_slice(&bytes[..extent.end]), extent: extent.clone() }
+    pub(super) fn copy(bytes: &[u8], extent: Extent) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&bytes[..extent.end]), extent }
     }
 
     /// A map with room for its fields, but for so many of its lines that become none.

@@ -41,15 +41,15 @@ impl KnownRequests {
                 return Ok(start);
             }
             if !std::mem::replace(&mut known.is_doubted, true) {
-                return decode(&Head::copy(bytes, &extent), is_secure);
+                return decode(&Head::copy(bytes, extent), is_secure);
             }
         }
-        let head = Head::copy(bytes, &extent);
+        let head = Head::copy(bytes, extent);
         let start = decode(&head, is_secure)?;
         let fields = start.request.headers();
         // A value of several is not told from the others by its name.
         let is_plain = fields.keys_len() == fields.len();
-        if is_plain && extent.end() <= BYTES && extent.lines() <= field::LINES_KEPT {
+        if is_plain && head.extent.end() <= BYTES && head.extent.lines() <= field::LINES_KEPT {
             *place = Some(Box::new(Place { head, is_secure, start: start.clone(), is_doubted: false }));
         }
         Ok(start)

@@ -50,8 +50,7 @@ pub fn decode_switch_head(bytes: &[u8]) -> Option<(ResponseStart, bool)> {
 
 fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
     let status = StatusCode::from_bytes(bytes.get(STATUS_END - 3..STATUS_END)?).ok()?;
-    let extent = Extent::of(bytes)?;
-    let head = Head::copy(bytes, &extent);
+    let head = Head::copy(bytes, Extent::of(bytes)?);
     let mut fields = head.map_but(1);
     let mut framing = Unframer::none();
     for line in head.fields() {
@@ -73,7 +72,7 @@ fn decode(bytes: &[u8], is_head: bool) -> Option<ResponseStart> {
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = fields;
-    Some(ResponseStart { response, used: extent.used(), body: framing })
+    Some(ResponseStart { response, used: head.extent.used(), body: framing })
 }
 
 #[cfg(test)]
