@@ -139,8 +139,7 @@ async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Opti
     let bounds = Bounds::of(listener);
     drop(adopted);
     let carrier = Carrier(Rc::clone(client));
-    let means = (shard.buffers.clone(), shard.known.clone());
-    let beginning = serve_h2(carrier, received, means, shard.alarms.register(), allowed);
+    let beginning = serve_h2(carrier, received, shard.buffers.clone(), shard.alarms.register(), allowed);
     let began_ns = shard.env.now_ns();
     match client.alarm.within(bounds.fields_ms, pin!(beginning)).await {
         Ok(Ok(server)) => return Some((server, bounds)),

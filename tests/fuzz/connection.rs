@@ -11,8 +11,8 @@ use std::task::Poll;
 use ringgate::http1::{BodyLength, ChunkedDecoder, Progress, RequestHead};
 use ringgate::http2::{PREFACE, encode_request_head, encode_switch_head};
 use ringgate::net::{
-    Alarm, Alarms, Buffer, BufferPool, Channel, H2Known, H2Limits, H2Server, Opened, Pending, ServerStream, Stream,
-    Turn, serve_h2,
+    Alarm, Alarms, Buffer, BufferPool, Channel, H2Limits, H2Server, Opened, Pending, ServerStream, Stream, Turn,
+    serve_h2,
 };
 
 use super::{WIDE, check_translated, poll};
@@ -234,8 +234,7 @@ pub fn connection(input: &[u8]) {
 fn serve(carrier: &Rc<Channel<Wire>>, pool: &BufferPool) {
     let alarms = Alarms::new(1);
     let (limits, own) = (H2Limits { streams: STREAMS, header_bytes: 16 * 1024 }, alarms.register());
-    let beginning =
-        pin!(serve_h2(Rc::clone(carrier), None, (pool.clone(), H2Known::default()), alarms.register(), limits));
+    let beginning = pin!(serve_h2(Rc::clone(carrier), None, pool.clone(), alarms.register(), limits));
     let Some(Ok(mut server)) = until_ready(beginning) else { return };
     let mut served: Vec<Served> = Vec::new();
     let mut streams = 0;

@@ -1,5 +1,6 @@
 //! The client's side of a connection of HTTP/2.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::Deref;
@@ -15,8 +16,8 @@ use super::chunk::Chunk;
 use super::client_stream::ClientStream;
 use super::io::Io;
 use super::room::{Room, Seat};
-use super::wire::{H2Known, Running, Wire};
-use crate::http2::{Excess, Tally};
+use super::wire::{Running, Wire};
+use crate::http2::{Excess, KnownRequests, Tally};
 use crate::limits;
 use crate::net::{Alarm, BufferPool, Channel, Stream};
 
@@ -47,11 +48,16 @@ pub struct H2Client {
     room: Rc<Room>,
 }
 
+/// What the connections of one worker know of the requests that went to endpoints.
+#[derive(Clone, Default)]
+pub struct H2Known(pub(super) Rc<RefCell<KnownRequests>>);
+
 /// Opens streams on a connection; without any it ends once it has no stream.
 #[derive(Clone)]
 pub struct H2Opener {
     send: SendRequest<Chunk>,
     wire: Rc<Wire>,
+    known: H2Known,
 }
 
 /// What [`H2Client::next`] came to.
@@ -80,7 +86,7 @@ where
     S: Stream,
     C: Deref<Target = Channel<S>> + Clone + 'static,
 {
-    let running = Running(Wire::of_client(carrier, (pool, known), alarm, HEADER_BYTES));
+    let running = Running(Wire::of_client(carrier, pool, alarm, HEADER_BYTES));
     let wire = Rc::clone(&running.0);
     let begun = builder().handshake(Io(Rc::clone(&wire))).await;
     let (send, mut connection) = begun.map_err(|error| refusal(&error, &wire))?;
@@ -99,7 +105,7 @@ where
     })
     .await?;
     wire.begin();
-    Ok((client, H2Opener { send, wire }))
+    Ok((client, H2Opener { send, wire, known }))
 }
 
 /// Bytes of one field section of a response, with 32 for each field (RFC 9113 section 6.5.2): more than a head may have, so
@@ -151,7 +157,7 @@ impl H2Opener {
     /// A stream, opened by the head of a request that is written to it.
     #[must_use]
     pub fn stream(&self, seat: Seat) -> Box<ClientStream> {
-        Box::new(ClientStream::new(Rc::clone(&self.wire), self.send.clone(), seat))
+        Box::new(ClientStream::new(Rc::clone(&self.wire), self.send.clone(), self.known.clone(), seat))
     }
 }
 

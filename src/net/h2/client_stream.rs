@@ -14,6 +14,7 @@ use h2::ext::Protocol;
 use http::Method;
 
 use super::chunk::Chunk;
+use super::client::H2Known;
 use super::content::{Aside, Content, or_none, put_aside};
 use super::inbound::Inbound;
 use super::polled::{self, Polled, Task};
@@ -45,6 +46,7 @@ pub enum StreamFault {
 /// Dropped before both are whole, it cancels the stream. All operations belong to one task.
 pub struct ClientStream {
     wire: Rc<Wire>,
+    known: H2Known,
     outbound: RefCell<Outbound>,
     aside: Aside,
     inbound: RefCell<Answer>,
@@ -80,9 +82,10 @@ enum Answer {
 }
 
 impl ClientStream {
-    pub(super) fn new(wire: Rc<Wire>, send: SendRequest<Chunk>, seat: Seat) -> Self {
+    pub(super) fn new(wire: Rc<Wire>, send: SendRequest<Chunk>, known: H2Known, seat: Seat) -> Self {
         Self {
             wire,
+            known,
             outbound: RefCell::new(Outbound::Head(send)),
             aside: Aside::default(),
             inbound: RefCell::new(Answer::Unasked),
@@ -136,7 +139,7 @@ impl ClientStream {
 
     /// Opens the stream with the head at the front of `bytes`.
     fn send_head(&self, send: &mut SendRequest<Chunk>, bytes: &[u8]) -> io::Result<(usize, Outbound)> {
-        let decoded = self.wire.known.0.borrow_mut().decode(bytes, self.wire.is_secure);
+        let decoded = self.known.0.borrow_mut().decode(bytes, self.wire.is_secure);
         let mut start = match decoded {
             Ok(start) => start,
             Err(why) => return Err(self.fails(StreamFault::Untranslatable(why))),

@@ -13,9 +13,8 @@ mod server;
 mod stream;
 mod wire;
 
-pub use client::{ClientTurn, H2Client, H2Opener, H2Refusal, connect_h2};
+pub use client::{ClientTurn, H2Client, H2Known, H2Opener, H2Refusal, connect_h2};
 pub use client_stream::{ClientStream, StreamFault};
 pub use room::{Room, Seat};
 pub use server::{H2End, H2Limits, H2Server, Opened, Turn, serve_h2};
 pub use stream::ServerStream;
-pub use wire::H2Known;

@@ -19,7 +19,7 @@ use super::inbound::Inbound;
 use super::io::Io;
 use super::outbound::Kind;
 use super::stream::ServerStream;
-use super::wire::{H2Known, Running, Wire};
+use super::wire::{Running, Wire};
 use crate::http2::{Breach, Excess, Tally};
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Channel, Stream};
@@ -76,7 +76,7 @@ pub enum Turn {
 pub async fn serve_h2<S, C>(
     carrier: C,
     received: Option<Buffer>,
-    (pool, known): (BufferPool, H2Known),
+    pool: BufferPool,
     alarm: Alarm,
     limits: H2Limits,
 ) -> io::Result<H2Server>
@@ -84,7 +84,7 @@ where
     S: Stream,
     C: Deref<Target = Channel<S>> + Clone + 'static,
 {
-    let running = Running(Wire::of_server(carrier, received, (pool, known), alarm, limits));
+    let running = Running(Wire::of_server(carrier, received, pool, alarm, limits));
     let mut handshake = builder(limits).handshake(Io(Rc::clone(&running.0)));
     let connection = poll_fn(|poller| {
         let polled = Pin::new(&mut handshake).poll(poller);

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use super::chunk::Chunk;
 use super::io::Io;
 use super::server::H2Limits;
-use crate::http2::{Breach, Excess, KnownRequests, Meter, Tally};
+use crate::http2::{Breach, Excess, Meter, Tally};
 use crate::limits;
 use crate::net::{Alarm, Buffer, BufferPool, Channel, Stall, Stream};
 
@@ -29,14 +29,9 @@ type Taken = Box<dyn Fn() -> Option<u64>>;
 /// Bytes from which it shows what a peer speaks: the header of a frame.
 pub(super) const GREETING_BYTES: usize = 9;
 
-/// What the connections of one worker know of the requests that went to endpoints.
-#[derive(Clone, Default)]
-pub struct H2Known(pub(super) Rc<RefCell<KnownRequests>>);
-
 /// What `h2`'s side of a connection, its streams and whoever drives it share.
 pub(super) struct Wire {
     pub(super) pool: BufferPool,
-    pub(super) known: H2Known,
     pub(super) is_secure: bool,
     /// Guards the wait for bytes with a buffer at hand; also the clock.
     alarm: Alarm,
@@ -96,7 +91,7 @@ impl Wire {
     pub(super) fn of_server<S, C>(
         carrier: C,
         received: Option<Buffer>,
-        (pool, known): (BufferPool, H2Known),
+        pool: BufferPool,
         alarm: Alarm,
         allowed: H2Limits,
     ) -> Rc<Self>
@@ -105,28 +100,23 @@ impl Wire {
         C: Deref<Target = Channel<S>> + Clone + 'static,
     {
         let meter = Meter::new(alarm.now_ms(), allowed.header_bytes, allowed.streams);
-        Self::new(carrier, received, (pool, known), alarm, (meter, false))
+        Self::new(carrier, received, pool, alarm, (meter, false))
     }
 
     /// The same as a client.
-    pub(super) fn of_client<S, C>(
-        carrier: C,
-        (pool, known): (BufferPool, H2Known),
-        alarm: Alarm,
-        header_bytes: u32,
-    ) -> Rc<Self>
+    pub(super) fn of_client<S, C>(carrier: C, pool: BufferPool, alarm: Alarm, header_bytes: u32) -> Rc<Self>
     where
         S: Stream,
         C: Deref<Target = Channel<S>> + Clone + 'static,
     {
         let meter = Meter::of_client(alarm.now_ms(), header_bytes);
-        Self::new(carrier, None, (pool, known), alarm, (meter, true))
+        Self::new(carrier, None, pool, alarm, (meter, true))
     }
 
     fn new<S, C>(
         carrier: C,
         received: Option<Buffer>,
-        (pool, known): (BufferPool, H2Known),
+        pool: BufferPool,
         alarm: Alarm,
         (meter, hears_out): (Meter, bool),
     ) -> Rc<Self>
@@ -136,7 +126,6 @@ impl Wire {
     {
         let wire = Rc::new(Self {
             pool,
-            known,
             is_secure: carrier.is_secure(),
             meter: RefCell::new(meter),
             received_ms: Cell::new(alarm.now_ms()),
