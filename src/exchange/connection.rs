@@ -368,7 +368,7 @@ pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure
     let adopted = client.adopt();
     let verdict = failure.verdict();
     shard.counters.client_glitches.add(u64::from(verdict.fault == Fault::Client));
-    shard.settle_refused(&adopted, failure, client, started_ns, verdict.text.len());
+    client.settle_refused(failure, started_ns, verdict.text.len());
     let extra: &[(&'static str, &[u8])] =
         if adopted.snapshot.reason_header { &[("X-Gateway-Reason", verdict.label.as_bytes())] } else { &[] };
     let mut out = shard.buffers.lend();

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::adopted::Adopted;
 use super::failure::{Failure, Fault, Verdict};
 use super::held::{Client, Exchange};
 use super::shard::Shard;
@@ -184,31 +183,25 @@ impl<E: Env> Drop for Exchange<'_, E> {
     }
 }
 
-impl<E: Env> Shard<E> {
+impl<E: Env> Client<E> {
     /// Counts and logs a request that was refused before its head could be told apart, with this much content: there is
     /// only a reason to tell.
-    pub(super) fn settle_refused(
-        &self,
-        adopted: &Adopted,
-        failure: Failure,
-        client: &Client<E>,
-        started_ns: u64,
-        bytes_out: usize,
-    ) {
+    pub(super) fn settle_refused(&self, failure: Failure, started_ns: u64, bytes_out: usize) {
+        let (shard, adopted) = (&self.shard, self.adopt());
         let verdict = failure.verdict();
-        let duration_ns = self.env.now_ns().saturating_sub(started_ns);
-        self.counters.rejected[failure.index()].add(1);
-        self.counters.protocols[PROTOCOLS.len()].add(1);
-        self.counters.on_exchange(method_index(b""), verdict.status, None, None, duration_ns);
-        if let Some(cells) = adopted.on_trial(self.worker) {
+        let duration_ns = shard.env.now_ns().saturating_sub(started_ns);
+        shard.counters.rejected[failure.index()].add(1);
+        shard.counters.protocols[PROTOCOLS.len()].add(1);
+        shard.counters.on_exchange(method_index(b""), verdict.status, None, None, duration_ns);
+        if let Some(cells) = adopted.on_trial(shard.worker) {
             cells.on_request(ending(verdict.status, Some(failure), None), duration_ns);
         }
         let class = adopted.sampler.class(verdict.status, true, duration_ns);
-        if !adopted.sampler.keep(class, || self.rng.borrow_mut().u64()) {
+        if !adopted.sampler.keep(class, || shard.rng.borrow_mut().u64()) {
             return;
         }
         let record = Record {
-            unix_ms: self.unix_ms(),
+            unix_ms: shard.unix_ms(),
             protocol: None,
             method: b"",
             path: b"",
@@ -216,7 +209,7 @@ impl<E: Env> Shard<E> {
             host: b"",
             status: verdict.status,
             duration_ns,
-            client: client.peer.ip().to_canonical(),
+            client: self.peer.ip().to_canonical(),
             request_id: b"",
             trace_id: b"",
             route: b"",
@@ -232,7 +225,7 @@ impl<E: Env> Shard<E> {
             stage: failure.stage().name(),
             detail: failure.detail(),
             user_agent: b"",
-            sni: client.server_name().as_bytes(),
+            sni: self.server_name().as_bytes(),
             client_cert: b"",
             identity: b"",
             head_ns: duration_ns,
@@ -244,9 +237,11 @@ impl<E: Env> Shard<E> {
             reused: false,
             epoch: adopted.snapshot.epoch,
         };
-        self.push(&record);
+        shard.push(&record);
     }
+}
 
+impl<E: Env> Shard<E> {
     fn push(&self, record: &Record<'_>) {
         if !self.log.borrow_mut().try_push(record) {
             self.counters.untold[0].add(1);

@@ -144,7 +144,7 @@ async fn begin<E: Env>(client: &Rc<Client<E>>, received: Option<Buffer>) -> Opti
     match client.alarm.within(bounds.fields_ms, pin!(beginning)).await {
         Ok(Ok(server)) => return Some((server, bounds)),
         Ok(Err(_)) => shard.counters.connections_unused.add(1),
-        Err(Expired) => shard.settle_refused(&client.adopt(), Failure::ClientHeaderTimeout, client, began_ns, 0),
+        Err(Expired) => client.settle_refused(Failure::ClientHeaderTimeout, began_ns, 0),
     }
     shard.counters.client_glitches.add(1);
     None
@@ -241,7 +241,7 @@ impl<E: Env> Course<'_, E> {
         let waited_ms = shard.alarms.now_ms().saturating_sub(since_ms);
         let began_ns = shard.env.now_ns().saturating_sub(waited_ms * 1_000_000);
         self.streams.is_refused.set(true);
-        shard.settle_refused(&self.client.adopt(), Failure::ClientHeaderTimeout, self.client, began_ns, 0);
+        self.client.settle_refused(Failure::ClientHeaderTimeout, began_ns, 0);
         self.end(server, H2End::TooSlow);
     }
 
@@ -316,8 +316,7 @@ fn count<E: Env>(client: &Client<E>, streams: &Streams<E>, tally: &Tally) {
     for _ in 0..tally.fields_sent {
         streams.is_refused.set(true);
         counters.client_glitches.add(1);
-        let (adopted, now_ns) = (client.adopt(), client.shard.env.now_ns());
-        client.shard.settle_refused(&adopted, Failure::BadRequest(HeadError::HeadTooLarge), client, now_ns, 0);
+        client.settle_refused(Failure::BadRequest(HeadError::HeadTooLarge), client.shard.env.now_ns(), 0);
     }
 }
 
@@ -415,7 +414,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
         if let Channel::H2(stream) = &client.stream {
             stream.refuse();
         }
-        shard.settle_refused(&adopted, Failure::ListenerRemoved, client, started_ns, 0);
+        client.settle_refused(Failure::ListenerRemoved, started_ns, 0);
         return Next::Close;
     };
     scratch.request.clear();
