@@ -28,9 +28,9 @@ use crate::clock;
 use crate::cluster::{EndpointId, Fleet};
 use crate::config::Config;
 use crate::net::Driver;
-use crate::policy::Headroom;
 use crate::policy::limit::Limits;
-use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts};
+use crate::policy::{Headroom, Load};
+use crate::telemetry::{CAPS, ClusterView, Counter, PolicySyncs, Reloads, Scrape, UpgradeCounts, WorkerCounters};
 
 /// What does not change while the process runs.
 pub(super) struct Fixed {
@@ -392,9 +392,16 @@ impl Board {
         self.fixed.driver.name()
     }
 
-    /// Client connections open now.
-    pub(super) fn connections(&self) -> u64 {
-        self.fixed.seats.iter().map(|seat| seat.counters.connections_active.value()).sum()
+    /// What clients have here now.
+    pub(super) fn load(&self) -> Load {
+        let seats = &self.fixed.seats;
+        let sum = |one: fn(&WorkerCounters) -> &Counter| seats.iter().map(|seat| one(&seat.counters).value()).sum();
+        Load {
+            requests: sum(|cells| &cells.requests_active),
+            tunnels: sum(|cells| &cells.tunnels_active),
+            connections: sum(|cells| &cells.connections_active),
+            h2_connections: sum(|cells| &cells.h2_connections_active),
+        }
     }
 
     /// Everything for one scrape.

@@ -16,13 +16,13 @@ pub(super) fn v1_group<'a>(groups: &'a str, controller: &str) -> Option<&'a str>
     })
 }
 
+/// The group's own folder, which may not be visible here.
+pub(super) fn folder(mount: &str, group: &str) -> PathBuf {
+    let parts = group.split('/').filter(|part| !part.is_empty() && *part != "..");
+    Path::new(mount).join(parts.collect::<PathBuf>())
+}
+
 /// The smallest answer of `one` from the mount down to the group; a group that is not visible here is skipped.
 pub(super) fn tightest<T: Ord>(mount: &str, group: &str, one: impl Fn(&Path) -> Option<T>) -> Option<T> {
-    let mut folder = PathBuf::from(mount);
-    let mut least = one(&folder);
-    for part in group.split('/').filter(|part| !part.is_empty() && *part != "..") {
-        folder.push(part);
-        least = [least, one(&folder)].into_iter().flatten().min();
-    }
-    least
+    folder(mount, group).ancestors().take_while(|folder| folder.starts_with(mount)).filter_map(one).min()
 }

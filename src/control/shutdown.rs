@@ -38,7 +38,7 @@ pub(super) async fn shut_down(
     stop: &Stop,
 ) -> Result<(), Failure> {
     let grace = gateway.config().runtime.shutdown_grace;
-    let (connections, grace_seconds) = (gateway.board.connections(), grace.as_secs_f64());
+    let (connections, grace_seconds) = (gateway.board.load().connections, grace.as_secs_f64());
     match stopped {
         Stopped::Asked(reason) => {
             systemd::on_stopping();
@@ -67,7 +67,7 @@ pub(super) async fn shut_down(
         () = stop.0.notified() => Drained::Interrupted,
     };
     if drained != Drained::Whole {
-        tracing::warn!(cut = gateway.board.connections(), why = ?drained, "closing the connections that are left");
+        tracing::warn!(cut = gateway.board.load().connections, why = ?drained, "closing the connections that are left");
         gateway.crew.tell(|| Message::Stop);
         drop(tokio::time::timeout(STOP_PATIENCE, gateway.crew.ended()).await);
     }

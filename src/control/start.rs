@@ -245,7 +245,8 @@ impl Prepared {
         // It ends with the runtime.
         drop(tokio::spawn(sentinel.run(found)));
         drop(tokio::spawn(systemd::watch(Arc::clone(&gateway.board))));
-        drop(tokio::spawn(memory::watch(Arc::clone(gateway.tables.headroom()))));
+        let board = Arc::clone(&gateway.board);
+        drop(tokio::spawn(memory::watch(Arc::clone(gateway.tables.headroom()), move || board.load())));
         Ok((gateway, later))
     }
 }

@@ -138,7 +138,8 @@ pub fn map_buffers_apart() {
     debug_assert_eq!(accepted, 1, "glibc takes any threshold up to 32 MiB");
 }
 
-/// Has the C library give memory that nobody uses back to the system; it looks through all of it, so not on a worker.
+/// Has the C library give memory that nobody uses back to the system. It looks through all of it, so not on a worker, and holds the
+/// lock of one arena after the other meanwhile, so not without need.
 pub fn give_memory_back() {
     // SAFETY: malloc_trim frees what is not allocated and touches no memory of ours.
     let _released = unsafe { libc::malloc_trim(0) };

@@ -3,18 +3,63 @@
 //! Whoever has a limit of memory is killed above it, with all that is in flight. What is near it takes on nothing new, so that
 //! what it has can end: first no requests, then no connections either.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Parts in a hundred of the limit at which requests are refused, and below which they are taken again.
 const REQUESTS: (u64, u64) = (92, 88);
 /// The same of connections.
 const CONNECTIONS: (u64, u64) = (95, 92);
+/// The same of requests where there is a floor, in parts of what is left above it.
+const REQUESTS_ABOVE: (u64, u64) = (50, 25);
+/// The same of connections.
+const CONNECTIONS_ABOVE: (u64, u64) = (75, 50);
+/// With less than one part in so many of the limit above the floor nothing is refused.
+const LEAST_ABOVE: u64 = 32;
+/// One part in so many of the limit may always be at work: probes are, and what is being refused.
+const ALWAYS_AT_WORK: u64 = 64;
+/// How long it is refused in vain before that is taken for a floor: memory that was freed is given back meanwhile.
+const IN_VAIN_MS: u64 = 2_000;
+
+/// Bytes that a request holds at most, in the mean of many.
+const REQUEST_BYTES: u64 = 256 << 10;
+/// The same of a tunnel, which buffers little.
+const TUNNEL_BYTES: u64 = 32 << 10;
+/// Bytes that a connection of HTTP/2 holds while it rests.
+const H2_CONNECTION_BYTES: u64 = 24 << 10;
+/// The same of any other.
+const CONNECTION_BYTES: u64 = 2 << 10;
+
+/// What clients have there, and how much.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Load {
+    /// Requests that are served, those that became tunnels among them.
+    pub requests: u64,
+    /// Tunnels.
+    pub tunnels: u64,
+    /// Connections, those of HTTP/2 among them.
+    pub connections: u64,
+    /// Connections of HTTP/2.
+    pub h2_connections: u64,
+}
+
+impl Load {
+    /// Bytes that its end may free.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        let Self { requests, tunnels, connections, h2_connections } = *self;
+        requests.saturating_sub(tunnels) * REQUEST_BYTES
+            + tunnels * TUNNEL_BYTES
+            + connections.saturating_sub(h2_connections) * CONNECTION_BYTES
+            + h2_connections * H2_CONNECTION_BYTES
+    }
+}
 
 /// How short memory is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Shortage {
     /// All is taken on.
+    #[default]
     None,
     /// Requests are refused.
     Requests,
@@ -23,26 +68,126 @@ pub enum Shortage {
 }
 
 impl Shortage {
-    /// What follows, with so much of the limit in use:
+    /// What follows, with so many bytes in use, by the bounds that the limit alone gives:
     ///
     /// | before | below 88 % | below 92 % | below 95 % | from 95 % on |
     /// |---|---|---|---|---|
     /// | none | none | none | requests | connections |
     /// | requests | none | requests | requests | connections |
     /// | connections | none | requests | connections | connections |
-    fn next(self, used: u64, limit: u64) -> Self {
-        // In hundredths of the limit, which may be any number.
-        let at_least = |(from, until): (u64, u64), is_before: bool| {
-            let parts = if is_before { until } else { from };
-            u128::from(used) * 100 >= u128::from(limit) * u128::from(parts)
-        };
-        if at_least(CONNECTIONS, self == Self::Connections) {
+    fn next(self, used: u64, bounds: &Bounds) -> Self {
+        let at_least = |(from, until): (u64, u64), is_before: bool| used >= if is_before { until } else { from };
+        if at_least(bounds.connections, self == Self::Connections) {
             Self::Connections
-        } else if at_least(REQUESTS, self != Self::None) {
+        } else if at_least(bounds.requests, self != Self::None) {
             Self::Requests
         } else {
             Self::None
         }
+    }
+}
+
+/// In bytes: from where something is refused, and below what no more.
+#[derive(Debug)]
+struct Bounds {
+    requests: (u64, u64),
+    connections: (u64, u64),
+}
+
+impl Bounds {
+    /// By the limit, or by what is left of it above the floor where there is one.
+    fn new(limit: u64, floor: u64) -> Self {
+        let above = limit.saturating_sub(floor);
+        let (base, rest, requests, connections) = match floor {
+            0 => (0, limit, REQUESTS, CONNECTIONS),
+            _ if above < limit / LEAST_ABOVE => (u64::MAX, 0, REQUESTS_ABOVE, CONNECTIONS_ABOVE),
+            _ => (floor, above, REQUESTS_ABOVE, CONNECTIONS_ABOVE),
+        };
+        let both = |(from, until): (u64, u64)| (base + parts(rest, from), base + parts(rest, until));
+        Self { requests: both(requests), connections: both(connections) }
+    }
+}
+
+/// So many parts in a hundred of a number of bytes, which may be any, rounded up.
+const fn parts(of: u64, count: u64) -> u64 {
+    of / 100 * count + (of % 100 * count).div_ceil(100)
+}
+
+/// What is seen at one look.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// When, by a clock that only goes forward.
+    pub now_ms: u64,
+    /// Bytes in use that cannot be taken back.
+    pub used: u64,
+    /// Bytes that may be.
+    pub limit: Option<u64>,
+    /// Bytes that may be freed by the end of what is at work ([`Load::bytes`]).
+    pub at_work: u64,
+}
+
+/// What has changed by a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Memory is as short as that now.
+    To(Shortage),
+    /// So much is in use with so little at work that refusing frees nothing: it is the floor now.
+    InVain,
+}
+
+/// Judges how short memory is, look by look.
+///
+/// It refuses near the limit, while what is at work may hold what is in use above the bound where that would end. Where it may not
+/// for [`IN_VAIN_MS`], or from a new limit's first look on, what is in use is a floor: a process may need that much, or have it left
+/// from a peak. Then only what comes on top of the floor counts, by parts of what is left above it; it sinks with what is in use, and
+/// is forgotten where requests would be taken by the limit alone.
+#[derive(Debug, Default)]
+pub struct Judge {
+    shortage: Shortage,
+    /// The limit of the look before; 0 is none.
+    limit: u64,
+    /// Bytes that refusing does not free; 0 while that is not known.
+    floor: u64,
+    /// Since when refusing cannot help.
+    in_vain_since_ms: Option<u64>,
+}
+
+impl Judge {
+    /// How short memory is.
+    #[must_use]
+    pub const fn shortage(&self) -> Shortage {
+        self.shortage
+    }
+
+    /// Told what was seen; what that changes.
+    pub fn on_look(&mut self, Look { now_ms, used, limit, at_work }: Look) -> Option<Change> {
+        let Some(limit) = limit else {
+            let before = std::mem::take(self).shortage;
+            return (before != Shortage::None).then_some(Change::To(Shortage::None));
+        };
+        let is_new = std::mem::replace(&mut self.limit, limit) != limit;
+        self.floor = if used < parts(limit, REQUESTS.1) { 0 } else { self.floor.min(used) };
+        let bounds = Bounds::new(limit, self.floor);
+        let next = self.shortage.next(used, &bounds);
+        let may_help = at_work > used.saturating_sub(bounds.requests.1).max(limit / ALWAYS_AT_WORK);
+        if next == Shortage::None || may_help {
+            self.in_vain_since_ms = None;
+            return self.turn_to(next);
+        }
+        let since_ms = *self.in_vain_since_ms.get_or_insert(now_ms);
+        // What was in use before there was this limit is no peak that passes.
+        if !is_new && now_ms.saturating_sub(since_ms) < IN_VAIN_MS {
+            return self.turn_to(next);
+        }
+        self.in_vain_since_ms = None;
+        let is_first = std::mem::replace(&mut self.floor, used) == 0;
+        let change = self.turn_to(Shortage::None);
+        if is_first { Some(Change::InVain) } else { change }
+    }
+
+    fn turn_to(&mut self, next: Shortage) -> Option<Change> {
+        let before = std::mem::replace(&mut self.shortage, next);
+        (before != next).then_some(Change::To(next))
     }
 }
 
@@ -51,6 +196,8 @@ impl Shortage {
 pub struct Headroom {
     /// In bytes; 0 is none.
     limit: AtomicU64,
+    /// Is it what the cgroup may use?
+    is_auto: AtomicBool,
     shortage: AtomicU8,
 }
 
@@ -66,12 +213,20 @@ impl Headroom {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
     }
 
-    /// Told how many bytes are in use; how short they are now, if that is another answer than before.
-    pub fn on_used(&self, bytes: u64) -> Option<Shortage> {
-        let before = self.shortage();
-        let now = self.limit().map_or(Shortage::None, |limit| before.next(bytes, limit));
-        self.shortage.store(now as u8, Ordering::Relaxed);
-        (now != before).then_some(now)
+    /// Changes whether the limit follows what the cgroup may use.
+    pub fn set_auto(&self, is_auto: bool) {
+        self.is_auto.store(is_auto, Ordering::Relaxed);
+    }
+
+    /// Does the limit follow what the cgroup may use?
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.is_auto.load(Ordering::Relaxed)
+    }
+
+    /// Has all workers know how short memory is.
+    pub fn set_shortage(&self, shortage: Shortage) {
+        self.shortage.store(shortage as u8, Ordering::Relaxed);
     }
 
     /// How short memory is.
@@ -98,39 +253,4 @@ impl Headroom {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_refused_is_taken_again_only_well_below_where_that_began() {
-        let headroom = Headroom::default();
-        headroom.set_limit(Some(1000));
-        for (used, changed, now) in [
-            (919, None, Shortage::None),
-            (920, Some(Shortage::Requests), Shortage::Requests),
-            (880, None, Shortage::Requests),
-            (949, None, Shortage::Requests),
-            (950, Some(Shortage::Connections), Shortage::Connections),
-            (920, None, Shortage::Connections),
-            (919, Some(Shortage::Requests), Shortage::Requests),
-            (879, Some(Shortage::None), Shortage::None),
-            (919, None, Shortage::None),
-            (2000, Some(Shortage::Connections), Shortage::Connections),
-            (1, Some(Shortage::None), Shortage::None),
-        ] {
-            assert_eq!((headroom.on_used(used), headroom.shortage()), (changed, now), "{used}");
-            assert_eq!(headroom.takes_requests(), now == Shortage::None, "{used}");
-            assert_eq!(headroom.takes_connections(), now != Shortage::Connections, "{used}");
-        }
-    }
-
-    #[test]
-    fn without_a_limit_nothing_is_short_and_one_that_is_lifted_ends_what_was() {
-        let headroom = Headroom::default();
-        assert_eq!((headroom.on_used(u64::MAX), headroom.limit()), (None, None));
-        headroom.set_limit(Some(u64::MAX));
-        assert_eq!(headroom.on_used(u64::MAX), Some(Shortage::Connections));
-        headroom.set_limit(None);
-        assert_eq!(headroom.on_used(u64::MAX), Some(Shortage::None));
-    }
-}
+mod tests;

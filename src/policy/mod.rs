@@ -19,7 +19,7 @@ pub use access::Access;
 pub use admission::{Admission, AdmissionPolicy, Permit, Priority};
 use auth::{Bearers, External, Holders, Users};
 pub use cors::{Cors, CorsSpec, Origin};
-pub use headroom::{Headroom, Shortage};
+pub use headroom::{Change, Headroom, Judge, Load, Look, Shortage};
 use limit::{Decision, Limiter};
 pub use live::{LivePolicy, Pace};
 

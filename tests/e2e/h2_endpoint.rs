@@ -270,14 +270,6 @@ impl H2Asked {
         }
     }
 
-    /// The same, unless whoever asked reset the stream: one who tries again elsewhere wants no more of it.
-    pub(crate) fn try_replies(mut self, status: u16, content: &str) {
-        if let Ok(send) = self.respond.send_response(response(status, &[]), false) {
-            self.send = Some(send);
-            let _sent = self.try_sends(content.as_bytes(), true, PATIENCE);
-        }
-    }
-
     /// Answers 200 with these words.
     pub(crate) fn replies_with(self, content: &str) {
         self.replies(200, &[], content);
@@ -307,9 +299,8 @@ impl H2Asked {
             let room = async { tokio::time::timeout(patience, poll_fn(|poller| send.poll_capacity(poller))).await };
             let Ok(Some(Ok(room))) = self.handle.block_on(room) else { return Err(content.len() - rest.len()) };
             let piece = rest.split_to(room.min(rest.len()));
-            let (is_last, before) = (ends && rest.is_empty(), rest.len() + piece.len());
-            // Whoever asked may have reset the stream since there was room.
-            send.send_data(piece, is_last).map_err(|_| content.len() - before)?;
+            let is_last = ends && rest.is_empty();
+            send.send_data(piece, is_last).expect("an open stream");
         }
         if ends && content.is_empty() {
             send.send_data(Bytes::new(), true).expect("an open stream");

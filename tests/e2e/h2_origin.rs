@@ -68,7 +68,7 @@ impl State {
         self.served.fetch_add(1, Ordering::Relaxed);
         match self.status.load(Ordering::Relaxed) {
             0 => asked.resets(Reason::INTERNAL_ERROR),
-            status => asked.try_replies(status, &self.name),
+            status => asked.replies(status, &[], &self.name),
         }
     }
 }

@@ -90,8 +90,17 @@ impl Process {
 
     /// Bytes of memory that it has resident.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.bytes_of("VmRSS:")
+    }
+
+    /// Those of them that the kernel cannot take back.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.bytes_of("RssAnon:") + self.bytes_of("RssShmem:")
+    }
+
+    fn bytes_of(&self, name: &str) -> u64 {
         let status = self.proc("status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a living process");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a living process");
         let kibibytes: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kibibytes * 1024
     }

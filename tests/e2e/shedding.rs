@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use socket2::SockRef;
 
 use super::client::Client;
+use super::gate::Gate;
 use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
@@ -15,6 +16,10 @@ use super::wire::Wire;
 const LENGTH: usize = 6 << 20;
 /// More such clients than the memory has room for.
 const READERS: usize = 400;
+/// Requests at work whose end may free what is in use, as far as the gateway can know.
+const HELD: u32 = 64;
+/// The notice of a limit that is in use with nothing at work.
+const IN_VAIN: &str = "the memory limit leaves little above what is in use with next to nothing at work, so nothing is refused because of that";
 
 const REQUESTS: &str = "gateway_rejected_requests_total{reason=\"overloaded_memory\"}";
 const CONNECTIONS: &str = "net_connections_rejected_total{cap=\"memory_limit\"}";
@@ -23,9 +28,9 @@ fn plan(io: Io, origin: &Origin, limit: &str) -> Plan {
     Plan::to(io, &[origin.address()]).workers("1").runtime(&format!("memory_limit: {limit}"))
 }
 
-/// A limit that leaves room for some buffers beside what is resident now.
+/// A limit that leaves room for some buffers beside what is in use now.
 fn limits(gateway: &Gateway, plan: impl Fn(&str) -> Plan) {
-    let limit = gateway.process.resident_bytes() + (12 << 20);
+    let limit = gateway.process.held_bytes() + (12 << 20);
     gateway.adopts(&plan(&format!("{limit}B")).yaml());
     #[allow(clippy::cast_precision_loss, reason = "far fewer bytes than a float holds")]
     gateway.waits_for("memory_limit_bytes", limit as f64);
@@ -57,7 +62,7 @@ fn what_would_not_fit_is_refused_until_there_is_room(io: Io) {
     let mut readers = Vec::new();
     let is_short = || gateway.metric("memory_shedding") > 0.0;
     while !is_short() {
-        assert!(readers.len() < READERS, "{} bytes with {READERS} readers", gateway.process.resident_bytes());
+        assert!(readers.len() < READERS, "{} bytes with {READERS} readers", gateway.process.held_bytes());
         readers.extend(begins_to_read(&gateway));
     }
     kept.asks("/health");
@@ -77,39 +82,75 @@ fn what_would_not_fit_is_refused_until_there_is_room(io: Io) {
     gateway.stop();
 }
 
+/// Has requests at work, and then a limit well below what is in use.
+fn falls_short(gateway: &Gateway, plan: impl Fn(&str) -> Plan) -> Vec<Client> {
+    let mut held: Vec<_> = (0..HELD).map(|_| gateway.client()).collect();
+    for client in &mut held {
+        client.asks("/held");
+    }
+    until_true("all are at work", || gateway.metric("http_requests_active") >= f64::from(HELD));
+    gateway.adopts(&plan(&format!("{}B", gateway.process.held_bytes() * 4 / 5)).yaml());
+    gateway.waits_for("memory_shedding", 2.0);
+    held
+}
+
 /// Far above the limit connections are refused as well, in words where words are understood; a limit that is lifted refuses
 /// nobody.
 fn far_above_the_limit_connections_are_refused(io: Io) {
-    let origin = Origin::echo();
+    let gate = Gate::new();
+    let origin = gate.origin("in");
     let gateway = plan(io, &origin, "off").start();
-    gateway.client().asks("/in").expects(200);
-    gateway.adopts(&plan(io, &origin, "8MiB").yaml());
-    gateway.waits_for("memory_shedding", 2.0);
+    let mut held = falls_short(&gateway, |limit| plan(io, &origin, limit));
     let answer = gateway.client().expects(503);
     assert!(answer.announces_close() && answer.text().contains("memory"), "{answer}");
     gateway.waits_for(CONNECTIONS, 1.0);
     gateway.adopts(&plan(io, &origin, "off").yaml());
     gateway.waits_for("memory_shedding", 0.0);
     Client::to(gateway.address()).asks("/in").expects(200);
+    gate.opens();
+    held.iter_mut().for_each(|client| drop(client.expects(200)));
     gateway.stop();
 }
 
 /// A request of a connection that is open is told why.
 fn a_request_on_an_open_connection_is_refused(io: Io) {
-    let origin = Origin::echo();
+    let gate = Gate::new();
+    let origin = gate.origin("in");
     let gateway = plan(io, &origin, "off").start();
     let mut kept: Vec<_> = (0..2).map(|_| gateway.client()).collect();
     for client in &mut kept {
         client.asks("/in").expects(200);
     }
-    gateway.adopts(&plan(io, &origin, "8MiB").yaml());
-    gateway.waits_for("memory_shedding", 2.0);
+    let held = falls_short(&gateway, |limit| plan(io, &origin, limit));
     let answer = kept[0].asks("/in").expects(503);
     assert_eq!(answer.reason(), "overloaded_memory");
     assert!(answer.announces_close() && answer.field("retry-after").is_some(), "{answer}");
     kept[1].asks("/health").expects(200);
     assert_eq!(gateway.log_of("/in")["status"], 200);
     gateway.waits_for(REQUESTS, 1.0);
+    gate.opens();
+    drop(held);
+    gateway.stop();
+}
+
+/// What is in use with nothing at work is not freed by refusing: so it goes on for a moment only, and not at all where it was in
+/// use before there was the limit.
+fn what_refusing_does_not_free_refuses_nobody_for_long(io: Io) {
+    let gate = Gate::new();
+    let origin = gate.origin("in");
+    let gateway = plan(io, &origin, "off").start();
+    let mut held = falls_short(&gateway, |limit| plan(io, &origin, limit));
+    gate.opens();
+    held.iter_mut().for_each(|client| drop(client.expects(200)));
+    gateway.waits_for("memory_shedding", 0.0);
+    assert_eq!(gateway.notice(IN_VAIN)["level"], "WARN");
+    gateway.client().asks("/in").expects(200);
+    gateway.stop();
+    let gateway = plan(io, &origin, "1MiB").start();
+    gateway.client().asks("/in").expects(200);
+    gateway.notice(IN_VAIN);
+    assert!(gateway.notices_of("memory is short").is_empty(), "from the start on");
+    gateway.client().asks("/in").expects(200);
     gateway.stop();
 }
 
@@ -117,4 +158,5 @@ on_both_drivers![
     what_would_not_fit_is_refused_until_there_is_room,
     far_above_the_limit_connections_are_refused,
     a_request_on_an_open_connection_is_refused,
+    what_refusing_does_not_free_refuses_nobody_for_long,
 ];

@@ -104,7 +104,7 @@ fn each_attempt_has_a_span_of_its_own_over_http2(io: Io) {
     let accepted = endpoint.accepts();
     let first = accepted.expects("GET /x");
     let told = first.field("traceparent").to_owned();
-    first.try_replies(503, "no");
+    first.replies(503, &[], "no");
     let second = accepted.expects("GET /x");
     let again = second.field("traceparent").to_owned();
     assert_eq!(second.field("tracestate"), "a=1");
