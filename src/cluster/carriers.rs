@@ -35,6 +35,11 @@ impl<C> Carriers<C> {
         self.endpoints.get(endpoint.0 as usize).map_or(&[], |berths| &berths.carriers)
     }
 
+    /// All connections to any endpoint.
+    pub fn all(&self) -> impl Iterator<Item = &C> {
+        self.endpoints.iter().flat_map(|berths| &berths.carriers)
+    }
+
     /// Does each request to `endpoint` need a connection of its own, as far as is known?
     pub fn is_solitary(&self, endpoint: EndpointId) -> bool {
         self.endpoints.get(endpoint.0 as usize).is_some_and(|berths| berths.is_solitary)
@@ -79,6 +84,7 @@ mod tests {
         assert_eq!(carriers.find(EndpointId(5), |carrier| *carrier > 3), None);
         assert_eq!(carriers.find(EndpointId(7), |_| true), None);
         assert_eq!(carriers.of(EndpointId(0)), [9]);
+        assert_eq!(carriers.all().copied().collect::<Vec<_>>(), [9, 3, 1, 2]);
     }
 
     #[test]

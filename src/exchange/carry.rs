@@ -273,6 +273,13 @@ impl<E: Env> Shard<E> {
     pub(super) fn close_carriers(&self, endpoint: EndpointId) {
         self.carriers.borrow().of(endpoint).iter().for_each(|carrier| carrier.close());
     }
+
+    /// Lets all connections end that nobody uses, nor waits for.
+    pub(super) fn close_resting_carriers(&self) {
+        let carriers = self.carriers.borrow();
+        let resting = carriers.all().filter(|one| one.room.rests_since_ms().is_some() && !one.room.takes_none());
+        resting.for_each(|carrier| carrier.close());
+    }
 }
 
 /// Does a failure of a connection that others wait for as well say nothing of the next one, with so much time left? It may

@@ -298,7 +298,8 @@ async fn first_bytes<E: Env>(shard: &Shard<E>, client: &mut Client<E>, mut buffe
     let began_ms = shard.alarms.now_ms();
     let due_ms = began_ms + first_bytes_bound(client);
     let lent = shard.buffers.lent();
-    if is_ready || lent <= limits::BUFFERS_IDLE {
+    // While memory is short a buffer is too much for one that rests.
+    if is_ready || lent <= limits::BUFFERS_IDLE && shard.has_room_for_requests() {
         return wait_with_buffer(client, buffer, began_ms, due_ms).await;
     }
     // What comes to rest in a drain does not rest for long.

@@ -213,6 +213,11 @@ impl<E: Env> Shard<E> {
         self.current.borrow().snapshot.headroom.takes_connections()
     }
 
+    /// Is there memory for another request?
+    pub(super) fn has_room_for_requests(&self) -> bool {
+        self.current.borrow().snapshot.headroom.takes_requests()
+    }
+
     /// A connection that was staged so ends before its first request, because whatever serves it does not let it in.
     pub(super) fn on_turned_away(&self, staged: Staged) {
         if let Some(cells) = self.adopt(staged).on_trial(self.worker) {
@@ -327,12 +332,15 @@ impl<E: Env> Shard<E> {
         }
         self.unix_ms.set(unix_ms);
         self.counters.store_lost.add(self.asked.leases.borrow_mut().take_lost());
-        let is_short = !self.current.borrow().snapshot.headroom.takes_requests();
+        let is_short = !self.has_room_for_requests();
         let is_due = now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS;
         if is_short || is_due {
             self.buffers.trim();
             self.scratches.trim();
             self.berths.trim();
+        }
+        if is_short {
+            self.close_resting_carriers();
         }
         if is_due {
             self.trim_idle(Rc::clone(&self.current.borrow()).clusters());

@@ -214,12 +214,12 @@ impl<E: Env> Course<'_, E> {
         }
     }
 
-    /// Does its listener still exist? Its bounds are those of the newest configuration.
+    /// Does its listener still exist, and is there memory for what it may bring? Its bounds are those of the newest configuration.
     fn is_wanted(&mut self) -> bool {
         let adopted = self.client.adopt();
         let listener = adopted.snapshot.listener(self.client.entrance);
         self.bounds = listener.map_or(self.bounds, Bounds::of);
-        listener.is_some()
+        listener.is_some() && adopted.snapshot.headroom.takes_requests()
     }
 
     fn drain(&mut self, server: &mut H2Server) {

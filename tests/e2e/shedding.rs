@@ -7,6 +7,8 @@ use socket2::SockRef;
 use super::client::Client;
 use super::gate::Gate;
 use super::gateway::Gateway;
+use super::h2_client::H2Client;
+use super::h2_origin::H2Origin;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::wait::until_true;
@@ -133,6 +135,32 @@ fn a_request_on_an_open_connection_is_refused(io: Io) {
     gateway.stop();
 }
 
+/// Clients of HTTP/2 are told to leave, with what they have at work; connections of HTTP/2 to endpoints that rest are closed.
+fn clients_of_http2_are_told_to_leave(io: Io) {
+    let gate = Gate::new();
+    let (origin, other) = (gate.origin("in"), H2Origin::start("other"));
+    let with = |limit: &str| {
+        plan(io, &origin, limit)
+            .speaks_h2()
+            .cluster_of("other", &other.entry())
+            .route("name: other, match: { path: /other }, cluster: other")
+    };
+    let gateway = with("off").start();
+    let mut client = H2Client::to(gateway.address());
+    client.gets("/other").expects(200);
+    gateway.waits_for("http2_upstream_connections", 1.0);
+    let at_work = client.gets("/held");
+    let held = falls_short(&gateway, with);
+    assert_eq!(client.gets("/in").expects(503).reason(), "overloaded_memory");
+    until_true("no more streams", || client.is_going_away());
+    gateway.waits_for("http2_upstream_connections", 0.0);
+    gate.opens();
+    at_work.expects(200);
+    assert_eq!(client.ends(), None, "in order");
+    drop(held);
+    gateway.stop();
+}
+
 /// What is in use with nothing at work is not freed by refusing: so it goes on for a moment only, and not at all where it was in
 /// use before there was the limit.
 fn what_refusing_does_not_free_refuses_nobody_for_long(io: Io) {
@@ -158,5 +186,6 @@ on_both_drivers![
     what_would_not_fit_is_refused_until_there_is_room,
     far_above_the_limit_connections_are_refused,
     a_request_on_an_open_connection_is_refused,
+    clients_of_http2_are_told_to_leave,
     what_refusing_does_not_free_refuses_nobody_for_long,
 ];
