@@ -75,8 +75,7 @@ impl<E: Env> Exchange<'_, E> {
     pub(super) async fn open<'w>(&'w self, wanted: &Wanted<'w>) -> Opened<'w, E> {
         let (shard, cluster) = (&**self.shard, wanted.cluster);
         // First come first served: who comes now does not overtake those who wait.
-        let waits = cluster.is_capped && cluster.state.waiting() > 0;
-        let drawn = if waits {
+        let drawn = if cluster.is_waited_for() {
             // The balancer is asked when the turn has come: whoever it names has had a turn by that.
             shard.best_tier(wanted).ok_or(Refused::NoneFit)?;
             None
@@ -473,7 +472,7 @@ impl<E: Env> Shard<E> {
         }
         upstream.credit.set_idle(true);
         // The first who waits does so at another worker: closed, so that it may open one.
-        if cluster.is_capped && cluster.state.waiting() > 0 {
+        if cluster.is_waited_for() {
             return;
         }
         // It says that it rests, and does not yet.

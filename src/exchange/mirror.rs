@@ -141,6 +141,10 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, copy: Copy<E>, scratch: &mut Scratch
     let Copy { adopted, route, method, cluster, endpoint, words, message, body, .. } = copy;
     let cluster = &adopted.snapshot.clusters[cluster];
     let route = adopted.snapshot.route(route);
+    // First come first served: they have asked for a connection that rests here, and the message is on its way.
+    if cluster.is_waited_for() {
+        return false;
+    }
     let Some(attempt) = shard.enter(cluster, endpoint) else { return false };
     let upstream = match shard.lease_idle(attempt.endpoint()) {
         Some(upstream) => upstream,

@@ -68,6 +68,12 @@ impl Cluster {
         tier.cloned().expect("every endpoint is of a tier")
     }
 
+    /// Does anybody wait for a connection of it? Without a cap nobody does.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.is_capped && self.state.waiting() > 0
+    }
+
     /// When its breakers open under this live policy, whose threshold is also that of a cluster which has none of its own; `None`
     /// where they never do.
     #[must_use]

@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 
+use crate::mailbox::Hearing;
 use crate::pipe::End;
-use crate::settings::{BreakerSettings, QueueSettings, Settings};
+use crate::settings::{BreakerSettings, MirrorSettings, QueueSettings, Settings};
 use crate::stage::{Stage, Upstream, response};
 
 const GET: &[u8] = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -176,4 +177,34 @@ fn who_waits_takes_one_turn_of_the_balancer() {
             assert!(one.abs_diff(other) <= 2 && one + other == 100, "{balance}: {one} and {other}");
         });
     }
+}
+
+/// Whoever waits has asked the worker that keeps a connection for it, and the copy comes there before the message does.
+#[test]
+fn a_copy_takes_no_connection_that_somebody_waits_for() {
+    let mut settings = crowded(2);
+    settings.mirror = Some(MirrorSettings { room: 0, share: 100 });
+    let slow = Hearing { delay_ms: 2_000, ..Hearing::KEEN };
+    let stage = Stage::hearing(slow, 2, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        while let Some(head) = upstream.request().await {
+            upstream.world.sleep_ms(if head.starts_with("GET /long ") { 50 } else { 1 }).await;
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let (first, second, waiting) = (there.client_of(0), there.client_of(0), there.client_of(1));
+        first.send(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("the gateway listens");
+        there.world.sleep_ms(5).await;
+        // Of two connections one is in use then, and the other rests.
+        assert!(ask(&there, &second).await.starts_with("HTTP/1.1 200 "));
+        there.world.sleep_ms(5).await;
+        let asking = async { ask(&there, &waiting).await };
+        let answered = async { response(&first).await.expect("an answer") };
+        let (waited, answer) = futures_util::future::join(asking, answered).await;
+        assert!(waited.starts_with("HTTP/1.1 200 ") && answer.starts_with("HTTP/1.1 200 "), "{waited} {answer}");
+        there.world.sleep_ms(100).await;
+        let long = there.noted().iter().filter(|note| note.starts_with("GET /long ")).count();
+        assert_eq!(long, 1, "the copy finds no room");
+    });
 }

@@ -136,8 +136,30 @@ impl Stage {
         listening: &[(usize, usize)],
         script: impl Fn(Upstream) -> F + 'static,
     ) -> Rc<Self> {
+        Self::built(Hearing::KEEN, profile, workers, settings, listening, script)
+    }
+
+    /// Workers that hear one another like this.
+    pub(crate) fn hearing<F: Future<Output = ()> + 'static>(
+        hearing: Hearing,
+        workers: usize,
+        settings: &Settings,
+        listening: &[(usize, usize)],
+        script: impl Fn(Upstream) -> F + 'static,
+    ) -> Rc<Self> {
+        Self::built(hearing, Profile::FAST, workers, settings, listening, script)
+    }
+
+    fn built<F: Future<Output = ()> + 'static>(
+        hearing: Hearing,
+        profile: Profile,
+        workers: usize,
+        settings: &Settings,
+        listening: &[(usize, usize)],
+        script: impl Fn(Upstream) -> F + 'static,
+    ) -> Rc<Self> {
         let world = World::new(7);
-        let gateway = Gateway::new(&world, workers, Hearing::KEEN, settings, Vec::new());
+        let gateway = Gateway::new(&world, workers, hearing, settings, Vec::new());
         let notes: Rc<RefCell<Vec<(u64, String)>>> = Rc::default();
         let (opened, script) = (Rc::new(Cell::new(0)), Rc::new(script));
         for &at in listening {
