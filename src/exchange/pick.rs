@@ -270,7 +270,9 @@ impl<E: Env> Shard<E> {
     /// With no endpoint to try: does nothing but its breaker keep one away? Then when may the first be tried again?
     pub(super) fn breaker_wait_ms(&self, cluster: &Cluster) -> Option<u64> {
         let now_ms = self.alarms.now_ms();
-        let slots = cluster.ids.iter().map(|id| self.fleet.slot(*id));
+        // Whoever has no weight here is not waited for, also where a later configuration gives it one and drains it no more.
+        let weighty = cluster.endpoints.iter().filter(|endpoint| endpoint.weight > 0);
+        let slots = weighty.map(|endpoint| self.fleet.slot(endpoint.id));
         let open = slots.filter(|slot| {
             let fitness = if cluster.fail_open { slot.fitness_at_last(now_ms) } else { slot.fitness(now_ms) };
             // Another worker's trial may have ended since.

@@ -208,3 +208,35 @@ fn a_copy_takes_no_connection_that_somebody_waits_for() {
         assert_eq!(long, 1, "the copy finds no room");
     });
 }
+
+/// What has no weight in the configuration of a request is nothing that a breaker keeps from it.
+#[test]
+fn who_waited_while_weights_changed_is_not_told_of_a_breaker() {
+    let weighed = |weights: [u32; 2]| {
+        let mut settings = crowded(1);
+        settings.clusters[0].breaker = None;
+        for (endpoint, weight) in settings.clusters[0].endpoints.iter_mut().zip(weights) {
+            endpoint.weight = weight;
+        }
+        settings
+    };
+    let stage = Stage::with(1, &weighed([1, 0]), &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+        while upstream.request().await.is_some() {
+            upstream.world.sleep_ms(50).await;
+            upstream.say(OK).await;
+        }
+    });
+    let there = Rc::clone(&stage);
+    stage.play(async move {
+        let (first, waiting) = (there.client(), there.client());
+        first.send(GET).await.expect("the gateway listens");
+        there.world.sleep_ms(5).await;
+        waiting.send(GET).await.expect("the gateway listens");
+        there.world.sleep_ms(5).await;
+        there.gateway.reload(&weighed([0, 1]), true);
+        assert!(response(&first).await.expect("an answer").starts_with("HTTP/1.1 200 "));
+        let refused = response(&waiting).await.expect("an answer");
+        assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("no_healthy_endpoint"), "{refused}");
+        assert!(ask(&there, &waiting).await.starts_with("HTTP/1.1 200 "), "the next one goes by the new weights");
+    });
+}
