@@ -28,10 +28,12 @@ struct Open {
     task: usize,
 }
 
-/// Failures to connect in a row, of connections begun after `since_ms`.
+/// Failures to connect in a row that a breaker heard of, of connections begun after `since_ms`.
 #[derive(Default)]
 struct Run {
     count: u32,
+    /// So many must have opened it, by any of the rules that were in use as the last of them came.
+    most: u32,
     since_ms: u64,
 }
 
@@ -193,7 +195,11 @@ impl Inspector {
         if dial.outcome.get() == Dialled::Refused {
             let mut runs = self.runs.borrow_mut();
             let run = runs.entry(dial.address).or_default();
-            run.count += u32::from(dial.began_ms > run.since_ms);
+            if dial.began_ms > run.since_ms
+                && let Some(most) = clusters[at].most_in_a_row(self.oldest())
+            {
+                *run = Run { count: run.count + 1, most, ..*run };
+            }
         }
     }
 
@@ -207,8 +213,10 @@ impl Inspector {
 
     /// An endpoint answered.
     pub(crate) fn on_status(&self, address: SocketAddr, status: u16) {
-        if status < 500 {
-            self.runs.borrow_mut().remove(&address);
+        if status < 500
+            && let Some(run) = self.runs.borrow_mut().get_mut(&address)
+        {
+            run.count = 0;
         }
     }
 
@@ -454,16 +462,11 @@ impl Inspector {
     /// Did an endpoint refuse so often in a row that its breaker must be open, and it is not?
     fn look_at_runs(&self) {
         let now_ms = self.world.now_ms();
-        let clusters = self.clusters.borrow();
         for (address, run) in &mut *self.runs.borrow_mut() {
-            let Some((at, id)) = self.place(*address) else { continue };
+            let Some((_, id)) = self.place(*address) else { continue };
             if self.fleet.slot(id).breaker(now_ms) != BreakerState::Closed {
-                *run = Run { count: 0, since_ms: now_ms };
-                continue;
-            }
-            let consecutive = clusters[at].rules_since(self.oldest()).map(|rules| rules.consecutive);
-            let most = consecutive.map(|most| if most == 0 { u32::MAX } else { most }).max().unwrap_or(u32::MAX);
-            if run.count >= most {
+                *run = Run { since_ms: now_ms, ..Run::default() };
+            } else if run.count > 0 && run.count >= run.most {
                 self.world.blame(format!("{address} refused {} times in a row and its breaker is closed", run.count));
                 run.count = 0;
             }

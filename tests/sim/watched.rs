@@ -17,8 +17,8 @@ pub(crate) struct Rules {
     pub(crate) fail_open: bool,
     /// Probes of a breaker, if there is one.
     pub(crate) probes: Option<u64>,
-    /// Failures in a row that open a breaker; 0 for never.
-    pub(crate) consecutive: u32,
+    /// Failures in a row that open a breaker, if there is one; `u32::MAX` for never.
+    pub(crate) consecutive: Option<u32>,
     pub(crate) max_ejected: Option<f64>,
     /// Endpoints that have a weight, with their tiers.
     pub(crate) tiers: HashMap<SocketAddr, usize>,
@@ -71,7 +71,10 @@ impl Rules {
             queue,
             fail_open: cluster.fail_open,
             probes: cluster.breaker.as_ref().map(|policy| u64::from(policy.probes)),
-            consecutive: cluster.breaker.as_ref().map_or(0, |policy| policy.consecutive),
+            consecutive: cluster.breaker.as_ref().map(|policy| match policy.consecutive {
+                0 => u32::MAX,
+                consecutive => consecutive,
+            }),
             max_ejected: cluster.passive.as_ref().map(|policy| policy.max_ejected),
             tiers: weighty.map(|(at, endpoint)| (endpoint.address, tier(at))).collect(),
             ids: cluster.ids.clone(),
@@ -113,6 +116,13 @@ impl Watched {
     /// The rules of all epochs that may be in use.
     pub(crate) fn rules_since(&self, oldest: u64) -> impl Iterator<Item = &Rules> {
         self.rules.iter().filter(move |rules| rules.epoch >= oldest)
+    }
+
+    /// Failures in a row that open a breaker by any of the rules that may be in use; nothing where some have none, so that
+    /// perhaps nobody counts them.
+    pub(crate) fn most_in_a_row(&self, oldest: u64) -> Option<u32> {
+        let most = self.rules_since(oldest).try_fold(0, |most, rules| rules.consecutive.map(|own| own.max(most)));
+        most.filter(|most| *most > 0)
     }
 
     pub(crate) fn on_full(&mut self, is_full: bool, now_ms: u64) {
