@@ -233,18 +233,23 @@ impl Inspector {
         drop(self.lines.borrow_mut().remove(&number));
     }
 
+    /// The task that runs uses a connection, which rests no longer.
+    pub(crate) fn on_use(&self, number: usize, conn: &Conn) {
+        conn.is_answered.set(false);
+        if let Some(open) = self.lines.borrow_mut().get_mut(&number) {
+            open.task = self.world.current().unwrap_or(usize::MAX);
+        }
+    }
+
     /// The gateway begins to send a request: what it is, and the trial of a breaker that it may be.
     pub(crate) fn on_request(&self, line: &Line, conn: &Rc<Conn>, head: &[u8], is_first: bool) -> Rc<Attempt> {
         let task = self.world.current().unwrap_or(usize::MAX);
         let is_copy = self.copies.borrow().contains(&task);
         conn.is_copy.set(is_copy);
-        conn.is_answered.set(false);
         if !is_first && conn.has_ended(0) {
             self.world.blame(format!("a connection to {} is used again although it had ended", line.address));
         }
-        if let Some(open) = self.lines.borrow_mut().get_mut(&line.number) {
-            open.task = task;
-        }
+        self.on_use(line.number, conn);
         let mut trial = None;
         if let Some(at) = self.cluster_of(line.address).filter(|_| !is_first) {
             self.on_served(task, is_copy, at, line.address);

@@ -164,6 +164,10 @@ impl Line {
 
     /// The gateway writes, unless `bytes` are what is left of something.
     pub(crate) fn on_write(&self, bytes: &[u8]) {
+        if bytes.starts_with(&[APPLICATION_DATA]) {
+            // It cannot be read; what is sent behind a whole answer is the next request.
+            self.inspector.on_use(self.number, &self.conn);
+        }
         if !is_head(bytes) {
             return;
         }
