@@ -230,7 +230,7 @@ async fn serve_busy<E: Env>(client: &mut Client<E>) -> Pause {
                 count_unused(client);
                 Next::Close
             }
-            HeadRead::Refused(failure) => refuse(shard, client, failure, started_ns).await,
+            HeadRead::Refused(failure) => refuse(client, client, failure, started_ns).await,
         };
         if next != Next::KeepAlive {
             return Pause::End(next);
@@ -364,12 +364,18 @@ fn first_bytes_bound<E: Env>(client: &Client<E>) -> u64 {
     )
 }
 
-/// Tells a client why its request is not served, before there is one to speak of.
-pub(super) async fn refuse<E: Env>(shard: &Shard<E>, client: &Client<E>, failure: Failure, started_ns: u64) -> Next {
-    let adopted = client.adopt();
+/// Tells a client why its request is not served, before there is one to speak of. `connection` is what it opened, which knows
+/// who it is; `client` itself, or what carries its stream.
+pub(super) async fn refuse<E: Env>(
+    client: &Client<E>,
+    connection: &Client<E>,
+    failure: Failure,
+    started_ns: u64,
+) -> Next {
+    let (shard, adopted) = (&connection.shard, connection.adopt());
     let verdict = failure.verdict();
     shard.counters.client_glitches.add(u64::from(verdict.fault == Fault::Client));
-    client.settle_refused(failure, started_ns, verdict.text.len());
+    connection.settle_refused(failure, started_ns, verdict.text.len());
     let extra: &[(&'static str, &[u8])] =
         if adopted.snapshot.reason_header { &[("X-Gateway-Reason", verdict.label.as_bytes())] } else { &[] };
     let mut out = shard.buffers.lend();

@@ -94,7 +94,7 @@ pub(super) async fn secure<E: Env>(unsecured: Unsecured<E>) -> Option<Box<Client
                     staged,
                     Extra::new(caller, None),
                 );
-                if refuse(&shard, &client, Failure::PlainHttp, accepted_ns).await == Next::Linger {
+                if refuse(&client, &client, Failure::PlainHttp, accepted_ns).await == Next::Linger {
                     linger(&client).await;
                 }
             }

@@ -184,8 +184,8 @@ impl<E: Env> Drop for Exchange<'_, E> {
 }
 
 impl<E: Env> Client<E> {
-    /// Counts and logs a request that was refused before its head could be told apart, with this much content: there is
-    /// only a reason to tell.
+    /// Counts and logs a request on this connection that was refused before its head could be told apart, with this much
+    /// content: there is only a reason to tell, and what is known of the connection.
     pub(super) fn settle_refused(&self, failure: Failure, started_ns: u64, bytes_out: usize) {
         let (shard, adopted) = (&self.shard, self.adopt());
         let verdict = failure.verdict();

@@ -395,7 +395,7 @@ pub(super) async fn serve_stream<E: Env>(arrived: Arrived<E>) {
     let client = Client::new(Rc::clone(shard), Channel::H2(stream), peer, entrance, alarm, staged, None);
     let next = match translated {
         Ok(()) => serve_head(&open, &client, head, started_ns).await,
-        Err(why) => refuse(shard, &client, Failure::BadRequest(why), started_ns).await,
+        Err(why) => refuse(&client, connection, Failure::BadRequest(why), started_ns).await,
     };
     if next == Next::Reset {
         client.stream.reset_on_close();
@@ -414,7 +414,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
         if let Channel::H2(stream) = &client.stream {
             stream.refuse();
         }
-        client.settle_refused(Failure::ListenerRemoved, started_ns, 0);
+        connection.settle_refused(Failure::ListenerRemoved, started_ns, 0);
         return Next::Close;
     };
     scratch.request.clear();
@@ -428,7 +428,7 @@ async fn serve_head<E: Env>(open: &Open<E>, client: &Client<E>, unread: Buffer, 
         Ok(Progress::Partial) => HeadError::HeadTooLarge,
         Err(why) => why,
     };
-    refuse(shard, client, Failure::BadRequest(why), started_ns).await
+    refuse(client, connection, Failure::BadRequest(why), started_ns).await
 }
 
 #[cfg(test)]
