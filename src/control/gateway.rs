@@ -451,8 +451,10 @@ impl Gateway {
         memory::limit(self.tables.headroom(), new.runtime.memory_limit);
         match log {
             Some(log) => self.writer.write_to(log),
-            // It was looked at when the trial began, and may have been moved away since.
-            None if old.access_log.output != new.access_log.output => self.writer.reopen(&new.access_log.output),
+            // It was looked at when the trial began, and may have been moved away since; or it was away, and is back.
+            None if old.access_log.output != new.access_log.output || self.writer.is_astray() => {
+                self.writer.reopen(&new.access_log.output);
+            }
             None => {}
         }
         let restart = needs_restart(old, new);

@@ -426,27 +426,65 @@ fn a_blocked_log_can_be_left_for_another(io: Io) {
     gateway.stop();
 }
 
-/// The directory of a trial's log is gone when it is promoted: lines stay where they were, and the next reload finds it.
-fn a_log_that_a_promotion_did_not_find_is_opened_by_a_reload(io: Io) {
+/// A gateway that writes to `first.log` because the directory of the log that its configuration has, `logs`, was gone when that was
+/// promoted; and the plan in force.
+fn promoted_without_its_log(io: Io) -> (Gateway, Plan) {
     let plan = Plan::bare(io).route("name: all, respond: { status: 200 }");
     let plan = plan.and("reload: { watch: false, stage: { share: 50%, for: 1h } }");
     let gateway = plan.clone().log("./first.log").start();
     let path = |name: &str| gateway.folder.path(name);
     std::fs::create_dir(path("logs")).expect("a directory");
-    gateway.writes(&plan.log("./logs/second.log").yaml());
+    let plan = plan.log("./logs/second.log");
+    gateway.writes(&plan.yaml());
     assert_eq!(gateway.posts("/reload", "").status(), 200);
     std::fs::rename(path("logs"), path("away")).expect("a rename");
     assert_eq!(gateway.posts("/rollout/promote", "").status(), 200);
     gateway.notice("access log stays with its last output");
-    let mut client = gateway.client();
-    client.asks("/before").expects(200);
-    let has = |file: &str, word: &str| std::fs::read_to_string(path(file)).is_ok_and(|text| text.contains(word));
-    until_true("a line in the old file", || has("first.log", "/before"));
-    assert_eq!(gateway.posts("/reload", "").status(), 400, "it is not there yet");
+    (gateway, plan)
+}
+
+/// Has a request its line in that file?
+fn is_told_in(gateway: &Gateway, file: &str, path: &str) {
+    gateway.client().asks(path).expects(200);
+    let text = || std::fs::read_to_string(gateway.folder.path(file)).unwrap_or_default();
+    until_true(&format!("{path} in {file}"), || text().contains(path));
+}
+
+/// The directory of a trial's log is gone when it is promoted: lines stay where they were, and the next reload finds it, whether
+/// or not that brings something else.
+fn a_log_that_a_promotion_did_not_find_is_opened_by_a_reload(io: Io) {
+    for brings in [false, true] {
+        let (gateway, plan) = promoted_without_its_log(io);
+        let path = |name: &str| gateway.folder.path(name);
+        is_told_in(&gateway, "first.log", "/before");
+        if brings {
+            gateway.writes(&plan.route("name: more, match: { path: /more }, respond: { status: 200 }").yaml());
+        }
+        assert_eq!(gateway.posts("/reload", "").status(), 400, "it is not there yet");
+        std::fs::rename(path("away"), path("logs")).expect("a rename");
+        assert_eq!(gateway.posts("/reload", "").status(), 200);
+        is_told_in(&gateway, "logs/second.log", "/after");
+        gateway.stop();
+    }
+}
+
+/// The same when it was gone as the log was turned, in the middle of a trial that ends well.
+fn a_log_that_was_gone_during_a_trial_is_opened_by_its_promotion(io: Io) {
+    let (gateway, plan) = promoted_without_its_log(io);
+    let path = |name: &str| gateway.folder.path(name);
     std::fs::rename(path("away"), path("logs")).expect("a rename");
+    gateway.writes(&plan.route("name: more, match: { path: /more }, respond: { status: 200 }").yaml());
     assert_eq!(gateway.posts("/reload", "").status(), 200);
-    client.asks("/after").expects(200);
-    until_true("a line in the new file", || has("logs/second.log", "/after"));
+    std::fs::rename(path("logs"), path("away")).expect("a rename");
+    let gone = || gateway.notices_of("access log stays with its last output").len();
+    let before = gone();
+    gateway.signal(libc::SIGUSR1);
+    until_true("the log is not found", || gone() > before);
+    std::fs::rename(path("away"), path("logs")).expect("a rename");
+    let opened = || gateway.notices_of("access log opened").len();
+    let before = opened();
+    assert_eq!(gateway.posts("/rollout/promote", "").status(), 200);
+    until_true("the log is opened", || opened() > before);
     gateway.stop();
 }
 
@@ -466,4 +504,5 @@ on_both_drivers![
     a_reload_whose_log_cannot_be_opened_is_refused,
     a_blocked_log_can_be_left_for_another,
     a_log_that_a_promotion_did_not_find_is_opened_by_a_reload,
+    a_log_that_was_gone_during_a_trial_is_opened_by_its_promotion,
 ];

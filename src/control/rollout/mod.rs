@@ -244,7 +244,7 @@ impl Gateway {
         let staged = Staged { config: &loaded.config, share, trial: &trial };
         let asking = self.tables.ask_for_new(Sides { current: &self.loaded.config, candidate: Some(staged) });
         let new = self.meanwhile(asking).await;
-        let _log = self.meanwhile(self.open_log(&loaded.config)).await.map_err(Refused::Invalid)?;
+        let log = self.meanwhile(self.open_log(&loaded.config)).await.map_err(Refused::Invalid)?;
         let epoch = self.publisher.epoch() + 1;
         let sides = Sides { current: &self.loaded.config, candidate: Some(staged) };
         let snapshot = self.tables.compile(sides, epoch, new).map_err(Refused::Invalid)?;
@@ -257,6 +257,10 @@ impl Gateway {
         if let Err(refused) = kept {
             self.tables.on_rejected(epoch);
             return Err(refused);
+        }
+        // Where it is that of what is in force as well, that was without it.
+        if let Some(log) = log.filter(|_| loaded.config.access_log.output == self.config().access_log.output) {
+            self.writer.write_to(log);
         }
         self.rollouts.end(Outcome::Superseded, "another configuration is on trial in its place");
         loaded.warn();
