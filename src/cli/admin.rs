@@ -35,7 +35,9 @@ const ANSWER_BYTES: usize = 64 << 20;
 /// Where the admin server is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Server {
-    /// The admin server: `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or `unix:/path/of/the.sock`. Default: port `CONFIG_PORT` (9090) of this machine.
+    /// The admin server: an address as `admin.listen` has it, `HOST:PORT`, `http://HOST:PORT`, `https://HOST:PORT` or
+    /// `unix:/path/of/the.sock`. What has no scheme is spoken to by TLS if there are files for that. Default: port
+    /// `CONFIG_PORT` (9090) of this machine.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     admin: Option<String>,
     /// The admin server of this configuration file.
@@ -92,9 +94,13 @@ impl Server {
             let found = Target::of_config(file, "/")?;
             return Ok(Found { token: given.or(found.token), ..found });
         }
-        let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
-        let url = self.admin.clone().unwrap_or_else(default);
-        let target = Target::parse(url.trim_end_matches('/'), "/").ok_or_else(|| wrong_url(&url))?;
+        let port = default_port(self.port.as_deref());
+        let url = self.admin.clone().unwrap_or_else(|| format!("127.0.0.1:{port}"));
+        let target = Target::parse(url.trim_end_matches('/'), "/", port, &self.tls).ok_or_else(|| wrong_url(&url))?;
+        if given.is_some() && !url.contains("://") && target.is_exposed() {
+            let text = format!("a token would be sent to `{url}` without TLS: give `--cacert FILE`, or say `http://`");
+            return Err(Error::Usage(text));
+        }
         Ok(Found { target, token: given, tls: None })
     }
 }
@@ -192,36 +198,44 @@ impl Target {
         }
     }
 
-    /// The page `path` of a server's URL that names none itself.
-    pub(super) fn parse(url: &str, path: &str) -> Option<Self> {
+    /// The page `path` of a server's URL that names none itself. As `admin.listen` has it, an address is enough, with that
+    /// `port` unless it has one, and by TLS where there are `files` for it.
+    pub(super) fn parse(url: &str, path: &str, port: &str, files: &TlsFiles) -> Option<Self> {
         if let Some(socket) = url.strip_prefix("unix:") {
             return Some(Self::Unix { socket: Path::new(socket).to_owned(), path: path.to_owned() });
         }
-        let (rest, is_secured) = match url.strip_prefix("https://") {
-            Some(rest) => (rest, true),
-            // As `admin.listen` has it, an address is enough.
-            None => (url.strip_prefix("http://").or_else(|| is_address(url).then_some(url))?, false),
+        let (rest, is_secured) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (rest, true),
+            (None, Some(rest)) => (rest, false),
+            (None, None) => return Some(Self::tcp(authority(url, port)?, path, files.are_given())),
         };
         let (authority, path) = rest.find('/').map_or((rest, path), |at| rest.split_at(at));
         let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority =
             if has_port { authority.to_owned() } else { format!("{authority}:{}", if is_secured { 443 } else { 80 }) };
+        Some(Self::tcp(authority, path, is_secured))
+    }
+
+    fn tcp(authority: String, path: &str, is_secured: bool) -> Self {
         let path = path.to_owned();
-        Some(if is_secured { Self::Tls { authority, path } } else { Self::Tcp { authority, path } })
+        if is_secured { Self::Tls { authority, path } } else { Self::Tcp { authority, path } }
+    }
+
+    /// May others read what is sent to it?
+    fn is_exposed(&self) -> bool {
+        let Self::Tcp { authority, .. } = self else { return false };
+        let is_loopback = authority.parse().is_ok_and(|address: SocketAddr| address.ip().is_loopback());
+        !is_loopback && !authority.starts_with("localhost:")
     }
 
     /// The page `path` of the admin server of a configuration file.
     pub(super) fn of_config(file: &Path, path: &str) -> Result<Found, Error> {
-        let path = path.to_owned();
         let Admin { listen, tls, token, read_token } =
             config::load_admin(file, &Disk).map_err(|report| Error::Config(report.to_string()))?;
         let token = token.or(read_token).map(|token| token.secret().to_owned());
         let target = match listen {
-            AdminListen::Tcp(address) => {
-                let authority = here(address).to_string();
-                if tls.is_some() { Self::Tls { authority, path } } else { Self::Tcp { authority, path } }
-            }
-            AdminListen::Unix(socket) => Self::Unix { socket, path },
+            AdminListen::Tcp(address) => Self::tcp(here(address).to_string(), path, tls.is_some()),
+            AdminListen::Unix(socket) => Self::Unix { socket, path: path.to_owned() },
             AdminListen::Off => {
                 return Err(Error::Runtime("the admin server is off in this configuration".to_owned()));
             }
@@ -233,6 +247,10 @@ impl Target {
     pub(super) fn secured_by(&self, files: &TlsFiles, known: Option<&AdminTls>) -> Result<Option<Secured>, Error> {
         match self {
             Self::Tls { authority, .. } => files.secure(authority, known).map(Some),
+            Self::Tcp { .. } if files.are_given() => {
+                let text = format!("`--cacert`, `--cert` and `--key` are for TLS, without which `{self}` is asked");
+                Err(Error::Usage(text))
+            }
             Self::Tcp { .. } | Self::Unix { .. } => Ok(None),
         }
     }
@@ -246,7 +264,23 @@ fn here(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn is_address(text: &str) -> bool {
+/// The port of the admin server where none is given, unless it is `given` by `CONFIG_PORT`.
+pub(super) fn default_port(given: Option<&str>) -> &str {
+    given.filter(|port| !port.is_empty()).unwrap_or("9090")
+}
+
+/// Host and port of an address as `admin.listen` has it, or of a name with a port; `port` is for those that have none.
+fn authority(text: &str, port: &str) -> Option<String> {
+    let has_port = |given: Option<u16>| given.or_else(|| port.parse().ok());
+    match config::ip_and_port(text).filter(|_| !text.is_empty()) {
+        // As a name, for which its certificate may be.
+        Some((_, given)) if text.starts_with("localhost") => Some(format!("localhost:{}", has_port(given)?)),
+        Some((ip, given)) => Some(here(SocketAddr::new(ip, has_port(given)?)).to_string()),
+        None => is_named(text).then(|| text.to_owned()),
+    }
+}
+
+fn is_named(text: &str) -> bool {
     let is_port = |port: &str| port.parse::<u16>().is_ok();
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && is_port(port))
 }
@@ -327,15 +361,30 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
+    use clap::Parser as _;
+
     use super::*;
 
     fn tcp(authority: &str, path: &str) -> Option<Target> {
         Some(Target::Tcp { authority: authority.to_owned(), path: path.to_owned() })
     }
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        server: Server,
+    }
+
+    /// Where a command with these arguments and this token asks.
+    fn found(arguments: &[&str], token: Option<&str>) -> Result<Target, Error> {
+        let Line { server } = Line::parse_from([&["ringgate"], arguments].concat());
+        let server = Server { port: None, token: token.map(str::to_owned), ..server };
+        server.find().map(|found| found.target)
+    }
+
     #[test]
     fn urls_of_both_kinds_are_understood() {
-        let parse = |url| Target::parse(url, "/health");
+        let parse = |url| Target::parse(url, "/health", "9191", &TlsFiles::default());
         assert_eq!(parse("http://127.0.0.1:9090/ready"), tcp("127.0.0.1:9090", "/ready"));
         assert_eq!(parse("http://localhost"), tcp("localhost:80", "/health"));
         assert_eq!(parse("http://[::1]:9090"), tcp("[::1]:9090", "/health"));
@@ -345,10 +394,53 @@ mod tests {
         let tls = |authority: &str| Some(Target::Tls { authority: authority.to_owned(), path: "/health".to_owned() });
         assert_eq!(parse("https://localhost"), tls("localhost:443"));
         assert_eq!(parse("https://localhost:9090"), tls("localhost:9090"));
-        assert_eq!(parse("127.0.0.1:9090"), tcp("127.0.0.1:9090", "/health"));
-        assert_eq!(parse("[::1]:9090"), tcp("[::1]:9090", "/health"));
-        for wrong in ["ftp://localhost", "ftp://localhost:80", "localhost", ":9090", "localhost:http"] {
+        for wrong in ["", "ftp://localhost", "ftp://localhost:80", "gateway", "9090", ":", "localhost:http"] {
             assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_understood_as_the_configuration_has_it() {
+        for (given, authority) in [
+            ("127.0.0.1:9090", "127.0.0.1:9090"),
+            ("[::1]:9090", "[::1]:9090"),
+            (":9090", "127.0.0.1:9090"),
+            ("0.0.0.0:9090", "127.0.0.1:9090"),
+            ("[::]:9090", "[::1]:9090"),
+            ("127.0.0.1", "127.0.0.1:9191"),
+            ("::1", "[::1]:9191"),
+            ("localhost", "localhost:9191"),
+            ("localhost:9090", "localhost:9090"),
+            ("gateway.internal:9090", "gateway.internal:9090"),
+        ] {
+            let parsed = Target::parse(given, "/", default_port(Some("9191")), &TlsFiles::default());
+            assert_eq!(parsed, tcp(authority, "/"), "{given}");
+        }
+        assert_eq!(found(&[], None).ok(), tcp("127.0.0.1:9090", "/"));
+    }
+
+    #[test]
+    fn an_address_is_asked_by_tls_where_there_are_files_for_that() {
+        let tls = |authority: &str| Some(Target::Tls { authority: authority.to_owned(), path: "/".to_owned() });
+        for files in [&["--cacert", "ca.pem"][..], &["--cert", "c.pem", "--key", "k.pem"]] {
+            for (address, authority) in [(None, "127.0.0.1:9090"), (Some("10.0.0.7:9191"), "10.0.0.7:9191")] {
+                let at = address.map(|address| ["--admin", address]);
+                let arguments = [at.as_ref().map_or(&[][..], |at| at), files].concat();
+                assert_eq!(found(&arguments, Some("t")).ok(), tls(authority), "{arguments:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_leaves_this_machine_in_clear_text_only_where_that_is_said() {
+        let found = |address, token| found(&["--admin", address], token);
+        for address in ["10.0.0.7:9090", "gateway.internal:9090", "[2001:db8::1]"] {
+            assert!(matches!(found(address, Some("t")), Err(Error::Usage(why)) if why.contains(address)), "{address}");
+            assert!(found(address, None).is_ok(), "{address}: nothing to tell");
+        }
+        assert_eq!(found("http://10.0.0.7:9090", Some("t")).ok(), tcp("10.0.0.7:9090", "/"));
+        for address in ["127.0.0.1:9090", "127.8.8.8", "[::1]:9090", "localhost", ":9090"] {
+            assert!(found(address, Some("t")).is_ok(), "{address}: it does not leave");
         }
     }
 

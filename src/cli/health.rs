@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Error;
-use super::admin::{Found, Question, Target, TlsFiles, ask, wrong_url};
+use super::admin::{Found, Question, Target, TlsFiles, ask, default_port, wrong_url};
 
 /// Exit code 0 when the answer is 200, else 1 with the reason.
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,9 @@ impl Health {
         if let Some(file) = &self.config {
             return Target::of_config(file, "/health");
         }
-        let default = || format!("http://127.0.0.1:{}", self.port.as_deref().unwrap_or("9090"));
-        let url = self.url.clone().unwrap_or_else(default);
-        let target = Target::parse(&url, "/health").ok_or_else(|| wrong_url(&url))?;
+        let port = default_port(self.port.as_deref());
+        let url = self.url.clone().unwrap_or_else(|| format!("127.0.0.1:{port}"));
+        let target = Target::parse(&url, "/health", port, &self.tls).ok_or_else(|| wrong_url(&url))?;
         Ok(Found { target, token: None, tls: None })
     }
 }

@@ -8,7 +8,7 @@ use super::leaf::{Kind, Refusal};
 use super::model::Scheme;
 
 /// Reads `IP`, `[IP]`, `localhost` or nothing (every address of the machine) with an optional port.
-fn ip_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
+pub(crate) fn ip_and_port(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some((ip, None));
     }

@@ -38,6 +38,7 @@ pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use addresses::ip_and_port;
 pub use effective::{Effective, Texts};
 pub use file::json_schema;
 pub use load::Leavings;

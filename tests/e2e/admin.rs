@@ -1,12 +1,15 @@
 //! H4: who may ask the admin server, and over what.
 
+use std::process::Stdio;
+
 use super::balance::{balanced, named};
+use super::endpoint::Endpoint;
 use super::folder::Folder;
 use super::gateway::{Gateway, json};
 use super::origin::Origin;
 use super::pki::Authority;
 use super::plan::{Io, Plan};
-use super::process::binary;
+use super::process::{Process, binary};
 use super::site::write_pair;
 use super::tool::run;
 use super::wire::Wire;
@@ -156,12 +159,14 @@ fn commands_ask_over_tls(io: Io) {
     assert!(code == Some(1) && said.contains("certificate"), "another certificate of the same name: {said}");
     let (us, other, token) = (at("us.pem"), at("other.pem"), at("all"));
     assert_eq!(told(&["status", "-c", &imposter, "--cacert", &us]).0, Some(0), "whoever signed it is believed");
+    let bare = format!("localhost:{}", gateway.admin().port());
     let (by_name, by_address) = (
         format!("https://localhost:{}", gateway.admin().port()),
         format!("https://127.0.0.1:{}", gateway.admin().port()),
     );
     for (arguments, code, part) in [
         (&["--admin", &*by_name, "--cacert", &*us, "--token-file", &*token][..], 0, "epoch"),
+        (&["--admin", &*bare, "--cacert", &*us, "--token-file", &*token], 0, "epoch"),
         (&["--admin", &*by_name, "--cacert", &*us], 1, "401"),
         (&["--admin", &*by_name, "--cacert", &*other, "--token-file", &*token], 1, "UnknownIssuer"),
         (&["--admin", &*by_address, "--cacert", &*us, "--token-file", &*token], 1, "not valid for name"),
@@ -171,6 +176,27 @@ fn commands_ask_over_tls(io: Io) {
         assert!(found == Some(code) && said.contains(part), "{arguments:?}: {found:?} {said}");
     }
     drop(gateway.killed());
+}
+
+/// Whoever gives files for TLS wants that, and no token of theirs goes out without it.
+#[test]
+fn files_for_tls_are_never_left_unused() {
+    let (folder, endpoint) = (Folder::new(), Endpoint::listens());
+    folder.write("us.pem", Authority::new("us").pem());
+    folder.write("all", TOKEN);
+    let at = |name: &str| folder.path(name).display().to_string();
+    let (address, us, token) = (endpoint.address().to_string(), at("us.pem"), at("all"));
+    let mut command = binary();
+    command.args(["status", "--admin", &address, "--cacert", &us, "--token-file", &token]);
+    let mut child = Process::start(command.stderr(Stdio::null()));
+    let mut accepted = endpoint.accepts();
+    assert_eq!(accepted.reads(1), [22], "a handshake (RFC 8446 section 5.1), and no request");
+    drop(accepted);
+    assert_eq!(child.exit_code(), Some(1));
+    let plain = format!("http://{address}");
+    let (code, said) = told(&["status", "--admin", &plain, "--cacert", &us, "--token-file", &token]);
+    assert!(code == Some(2) && said.contains("--cacert"), "{said}");
+    assert!(endpoint.is_alone());
 }
 
 /// The same where it asks for a certificate: they say so, and show the one that they are given.

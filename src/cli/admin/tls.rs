@@ -35,6 +35,11 @@ pub(in crate::cli) struct Secured {
 }
 
 impl TlsFiles {
+    /// Is there any, so that TLS is wanted?
+    pub(super) const fn are_given(&self) -> bool {
+        self.cacert.is_some() || self.cert.is_some() || self.key.is_some()
+    }
+
     /// What secures connections to `authority`, the admin server that `known` configures, if a file was given.
     ///
     /// # Errors
@@ -55,7 +60,7 @@ impl TlsFiles {
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(only))
             }
             (None, None) => {
-                let text = "https:// needs the authority of the admin server's certificate: `--cacert FILE`";
+                let text = "TLS needs the authority of the admin server's certificate: `--cacert FILE`";
                 return Err(Error::Usage(text.to_owned()));
             }
         };
