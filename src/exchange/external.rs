@@ -149,8 +149,7 @@ impl<'a, E: Env> Exchange<'a, E> {
                     // What this gateway lacked says nothing against the service.
                     Err(Refused::Connect(attempt, failure)) if failure.verdict().fault == Fault::Upstream => {
                         if has_time || failure != Failure::RequestTimeout {
-                            attempt.on_failed();
-                            attempt.rest_for(limits::CONNECT_REST_MS);
+                            attempt.on_unreached();
                         }
                         Some(attempt.index)
                     }

@@ -137,12 +137,12 @@ impl<E: Env> Exchange<'_, E> {
                 Err(Refused::Connect(attempt, failure)) => {
                     self.on_attempt(&attempt, again, sending);
                     self.on_attempt_failed(failure);
-                    // It may have been about to answer when the deadline of the request passed.
-                    if failure.verdict().fault != Fault::Upstream || failure == Failure::RequestTimeout {
+                    if failure.verdict().fault != Fault::Upstream {
                         return Err(failure);
                     }
-                    attempt.on_failed();
-                    attempt.rest_for(limits::CONNECT_REST_MS);
+                    if !self.is_blameless(failure, Step::GiveUp, route, sending) {
+                        attempt.on_unreached();
+                    }
                     tries.bar(attempt.index);
                     last = Some(failure);
                     if !tries.may_go_on(self.shard.alarms.now_ms(), sending.due_ms.get()) {

@@ -7,6 +7,7 @@ use super::held::Exchange;
 use super::lease::Wanted;
 use super::shard::Shard;
 use crate::cluster::{BreakerState, Candidates, Fitness, InFlightView, Now, Pass, Strategy, Unfit};
+use crate::limits;
 use crate::net::Env;
 use crate::snapshot::{Cluster, Endpoint};
 
@@ -348,6 +349,12 @@ impl<'a, E: Env> Attempt<'a, E> {
         if outcome.ejected {
             shard.counters.ejections.add(1);
         }
+    }
+
+    /// No connection to the endpoint came about: it is spared for a while as well.
+    pub(super) fn on_unreached(&self) {
+        self.on_failed();
+        self.rest_for(limits::CONNECT_REST_MS);
     }
 
     /// The endpoint is spared until then while others are fit.

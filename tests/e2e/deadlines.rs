@@ -298,11 +298,11 @@ fn a_slow_body_does_not_eat_up_the_deadline(io: Io) {
     gateway.stop();
 }
 
-/// B2: the deadline of the request ends a connect too; that says nothing about the endpoint.
+/// B2: the deadline of the request ends a connect too; an endpoint that took none in all of its time is charged.
 fn the_deadline_ends_a_connect(io: Io) {
     let (deaf, held) = Endpoint::deaf();
     let gateway = Plan::bare(io)
-        .cluster("app", &[deaf.address()])
+        .cluster_with("app", &[deaf.address()], "breaker: { consecutive: 1, open_for: 1h }")
         .route("name: all, cluster: app, timeouts: { request: 300ms, connect: 9s }")
         .start();
     let mut client = gateway.client();
@@ -311,7 +311,39 @@ fn the_deadline_ends_a_connect(io: Io) {
     assert_eq!(client.expects(504).reason(), "request_timeout");
     let took_ms = now_ms() - began_ms;
     assert!((270..5_000).contains(&took_ms), "{took_ms} ms");
+    assert_eq!(gateway.shows("app", deaf.address())["breaker"], "open");
+    client.asks("/x");
+    assert_eq!(client.expects(503).reason(), "breaker_open");
     drop(held);
+    gateway.stop();
+}
+
+/// F1: an endpoint is not charged for a connect for which a queue left little time.
+fn a_connect_that_a_queue_left_little_time_says_nothing(io: Io) {
+    const REQUEST_MS: u64 = 6_000;
+    let endpoint = Endpoint::listens();
+    let rules = "max_connections: 1, queue: { max: 9, timeout: 9s }, breaker: { consecutive: 1, open_for: 1h }";
+    let gateway = Plan::bare(io)
+        .cluster_with("app", &[endpoint.address()], rules)
+        .route("name: first, match: { path: /first }, cluster: app")
+        .route(&format!(
+            "name: second, match: {{ path: /second }}, cluster: app, \
+             timeouts: {{ request: {REQUEST_MS}ms, connect: 20s }}"
+        ))
+        .start();
+    let (mut first, mut second) = (gateway.client(), gateway.client());
+    first.asks("/first");
+    let mut upstream = endpoint.accepts();
+    upstream.expects("GET /first");
+    let began_ms = now_ms();
+    second.asks("/second");
+    gateway.waits_for("upstream_requests_waiting", 1.0);
+    let _held = endpoint.goes_deaf();
+    until_true("three quarters are over", || now_ms() > began_ms + REQUEST_MS * 3 / 4);
+    upstream.replies("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    first.expects(200);
+    assert_eq!(second.expects(504).reason(), "request_timeout");
+    assert_eq!(gateway.shows("app", endpoint.address())["breaker"], "closed");
     gateway.stop();
 }
 
@@ -328,4 +360,5 @@ on_both_drivers![
     an_endpoint_that_is_mute_behind_its_queue_is_judged,
     a_slow_body_does_not_eat_up_the_deadline,
     the_deadline_ends_a_connect,
+    a_connect_that_a_queue_left_little_time_says_nothing,
 ];
