@@ -237,7 +237,8 @@ impl<E: Env> Exchange<'_, E> {
                 self.tally.connect_ns.set(took_ns);
                 Ok((attempt, upstream))
             }
-            Ok(Err(Failure::ConnectTimeout)) if patience.own_ms < patience.shared_ms => {
+            // With more time there might have been a connection, or a stream on one.
+            Ok(Err(Failure::ConnectTimeout | Failure::NoStream)) if patience.own_ms < patience.shared_ms => {
                 Err(Refused::Connect(attempt, Failure::RequestTimeout))
             }
             Ok(Err(failure)) | Err(failure) => Err(Refused::Connect(attempt, failure)),

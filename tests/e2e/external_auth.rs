@@ -8,6 +8,8 @@ use super::client::Client;
 use super::endpoint::Endpoint;
 use super::gateway::Gateway;
 use super::h2_client::H2Client;
+use super::h2_peer::H2Peer;
+use super::h2_wire::settings;
 use super::message::Message;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
@@ -326,6 +328,39 @@ fn a_service_is_not_charged_for_time_that_a_queue_used_up(io: Io) {
     gateway.stop();
 }
 
+/// The same for a wait for a stream of HTTP/2, of which a service may allow none for a while.
+fn a_service_is_not_charged_for_a_wait_for_a_stream_that_a_queue_cut_short(io: Io) {
+    const TIMEOUT_MS: u64 = 6_000;
+    let (service, origin) = (Endpoint::listens(), Origin::saying("ok"));
+    let entries = format!(
+        "endpoints: [{{ url: 'h2c://{}' }}], max_connections: 1, queue: {{ max: 9, timeout: 9s }}, \
+         breaker: {{ consecutive: 1, open_for: 60s }}",
+        service.address()
+    );
+    let gateway = Plan::bare(io)
+        .timeouts("connect: 20s")
+        .cluster("app", &[origin.address()])
+        .cluster_as("service", &entries)
+        .policies(&format!("asked: {{ external_auth: {{ cluster: service, timeout: {TIMEOUT_MS}ms }} }}"))
+        .route("name: all, cluster: app, policies: [asked]")
+        .start();
+    let (mut first, mut second) = (gateway.client(), gateway.client());
+    let began_ms = now_ms();
+    first.asks("/first");
+    let mut connection = H2Peer::accepts(&service);
+    let stream = connection.expects_request();
+    second.asks("/second");
+    until_true("it waits for a stream", || gateway.cluster("service")["waiting"] == 1);
+    until_true("three quarters are over", || now_ms() > began_ms + TIMEOUT_MS * 3 / 4);
+    connection.sends(settings(&[(3, 0)]));
+    connection.replies_with(stream, "");
+    first.expects(200);
+    assert_eq!(second.expects(503).reason(), "auth_unavailable");
+    let breaker = format!("circuit_breaker_state{{cluster=\"service\",endpoint=\"{}\"}}", service.address());
+    assert_eq!(gateway.metric(&breaker), 0.0);
+    gateway.stop();
+}
+
 /// What lets pass is remembered by the fields of the key, for its time and by the policy as it is; what refuses is not.
 fn who_may_pass_is_remembered(io: Io) {
     let (sender, _told) = channel();
@@ -386,6 +421,7 @@ on_both_drivers![
     another_endpoint_of_the_service_is_asked,
     a_client_that_leaves_says_nothing_against_the_service,
     a_service_is_not_charged_for_time_that_a_queue_used_up,
+    a_service_is_not_charged_for_a_wait_for_a_stream_that_a_queue_cut_short,
     who_may_pass_is_remembered,
     what_is_remembered_is_asked_anew_after_its_time,
 ];
