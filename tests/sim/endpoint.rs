@@ -373,8 +373,9 @@ impl Server {
                 return false;
             }
             left -= piece.len();
-            // Now: behind the pause the next request may be here.
-            self.link.end.conn.is_answered.set(left == 0);
+            // Now: behind the pause the next request may be here. What ends with its connection is not whole before that has.
+            let is_whole = left == 0 && (is_bare(plan, behaviour) || behaviour.shape != Shape::UntilClose);
+            self.link.end.conn.is_answered.set(is_whole);
             self.host.world.sleep_ms(behaviour.pace_ms).await;
             self.host.until_awake().await;
         }
@@ -405,7 +406,6 @@ impl Server {
     fn answer(&self, plan: &RequestPlan, behaviour: &Behaviour, body: Option<&[u8]>) -> Vec<u8> {
         let token = &plan.token;
         let content = pattern(&format!("{token} answer"), behaviour.length);
-        let is_bare = plan.method == "HEAD" || matches!(behaviour.status, 204 | 304);
         let mut head = format!("HTTP/1.1 {} Sure\r\nX-Echo-Token: {token}\r\n", behaviour.status);
         head += &format!("X-Echo-Line: {} {}\r\nX-Body-Length: {}\r\n", plan.method, plan.path(), behaviour.length);
         if let Some(body) = body {
@@ -428,7 +428,7 @@ impl Server {
         }
         let mut answer = (head + "\r\n").into_bytes();
         match behaviour.shape {
-            _ if is_bare => {}
+            _ if is_bare(plan, behaviour) => {}
             Shape::Length | Shape::UntilClose => answer.extend(content),
             Shape::Chunked => {
                 let sizes = [behaviour.length / 3 + 1, 1, 5_000];
@@ -437,4 +437,9 @@ impl Server {
         }
         answer
     }
+}
+
+/// Is it an answer without content, whatever its head says (RFC 9112 section 6.3)?
+fn is_bare(plan: &RequestPlan, behaviour: &Behaviour) -> bool {
+    plan.method == "HEAD" || matches!(behaviour.status, 204 | 304)
 }
