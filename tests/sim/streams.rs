@@ -19,6 +19,9 @@ use crate::plan::{BodyPlan, ClientPlan, Ending, RequestPlan};
 use crate::wire::Head;
 use crate::world::{Bell, World};
 
+/// Pieces of answers that a slow client makes its connection wait for: more only make a run longer, past its patience.
+const LAGS: u32 = 50;
+
 /// What the streams of a connection share.
 struct Shared {
     world: World,
@@ -27,6 +30,8 @@ struct Shared {
     link: Rc<Link>,
     /// Streams that are over.
     done: Cell<usize>,
+    /// Pieces that it still makes wait.
+    lags_left: Cell<u32>,
     /// Is the connection?
     closed: Cell<bool>,
     bell: Bell,
@@ -34,8 +39,8 @@ struct Shared {
 
 /// Plays `plan` on `link`, which is secured already if it is to be, and leaves a dialogue for each request in the ledger.
 pub(crate) async fn play(world: World, ledger: Rc<Ledger>, plan: ClientPlan, link: Rc<Link>) {
-    let (done, closed, bell) = (Cell::new(0), Cell::new(false), Bell::default());
-    let shared = Rc::new(Shared { world: world.clone(), ledger, plan, link, done, closed, bell });
+    let (done, lags_left, closed, bell) = (Cell::new(0), Cell::new(LAGS), Cell::new(false), Bell::default());
+    let shared = Rc::new(Shared { world: world.clone(), ledger, plan, link, done, lags_left, closed, bell });
     if world.within(PATIENCE_MS, shared.run()).await.is_none() {
         world.blame(format!("{}: the gateway never closes", shared.link.end.name()));
     }
@@ -139,7 +144,8 @@ impl Shared {
                 self.world.blame(format!("{}: content for a HEAD", request.token));
             }
             reply.borrow_mut().as_mut().into_iter().for_each(|reply| reply.content.extend(&content));
-            if self.plan.tongue.lags_ms > 0 {
+            if self.plan.tongue.lags_ms > 0 && self.lags_left.get() > 0 {
+                self.lags_left.set(self.lags_left.get() - 1);
                 self.world.sleep_ms(self.plan.tongue.lags_ms).await;
             }
             drop(body.flow_control().release_capacity(content.len()));
