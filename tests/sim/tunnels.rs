@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use bytes::Bytes;
 use data_encoding::BASE64;
+use futures_util::future::{Either, select};
 use h2::client::Builder;
 use h2::ext::Protocol;
 use h2::server::SendResponse;
@@ -19,7 +22,7 @@ use crate::link::{Link, LinkIo};
 use crate::pipe::Profile;
 use crate::plan::Tongue;
 use crate::wire::Head;
-use crate::world::World;
+use crate::world::{Bell, World};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// Longer than every time of the gateway together.
@@ -72,6 +75,7 @@ impl TunnelPlan {
 #[derive(Default)]
 struct Course {
     is_open: Cell<bool>,
+    opened: Bell,
     echoed: Cell<usize>,
     /// Did its endpoint's direction end in order?
     is_ended: Cell<bool>,
@@ -105,6 +109,11 @@ pub(crate) async fn play(world: World, plan: TunnelPlan, link: Rc<Link>, must: b
 }
 
 impl Course {
+    fn open(&self) {
+        self.is_open.set(true);
+        self.opened.ring();
+    }
+
     /// Some of it came back: it must be what was sent, in order.
     fn on_bytes(&self, bytes: &[u8], content: &[u8]) -> Result<(), String> {
         let at = self.echoed.get();
@@ -116,17 +125,43 @@ impl Course {
     }
 }
 
-/// RFC 9110 section 7.8.
-async fn by_switch(world: &World, plan: &TunnelPlan, link: &Rc<Link>, course: &Course) -> Result<(), String> {
-    let (token, content) = (&plan.token, plan.content());
+/// RFC 9110 section 7.8. Both ways at once from the first byte on: what comes back of what goes early may fill all that is
+/// between the two sides before the last of it has gone.
+async fn by_switch(world: &World, plan: &TunnelPlan, link: &Link, course: &Course) -> Result<(), String> {
+    let content = plan.content();
+    let taking = pin!(take_switched(link, course, &content));
+    match select(taking, pin!(send_switching(world, plan, link, course, &content))).await {
+        Either::Left((taken, _)) => taken,
+        Either::Right((_, taking)) => taking.await,
+    }
+}
+
+/// Asks for the switch, and sends what is to go: some of it ahead of the answer if that is planned, the rest behind it.
+async fn send_switching(
+    world: &World,
+    plan: &TunnelPlan,
+    link: &Link,
+    course: &Course,
+    content: &[u8],
+) -> io::Result<()> {
+    let token = &plan.token;
     let early = if plan.is_hasty { plan.piece.min(content.len()) } else { 0 };
     let head = format!(
         "GET /t/{token}?q={token} HTTP/1.1\r\nHost: sim.test\r\nX-Token: {token}\r\nX-Request-Id: {token}\r\n\
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     );
-    if link.send(&[head.as_bytes(), &content[..early]].concat()).await.is_err() {
-        return Ok(());
+    link.send(&[head.as_bytes(), &content[..early]].concat()).await?;
+    course.opened.until(|| course.is_open.get()).await;
+    for piece in content[early..].chunks(plan.piece) {
+        link.send(piece).await?;
+        world.sleep_ms(plan.pause_ms).await;
     }
+    link.end_write().await;
+    Ok(())
+}
+
+/// Takes the answer, and what comes back behind it.
+async fn take_switched(link: &Link, course: &Course, content: &[u8]) -> Result<(), String> {
     let mut bytes = Vec::new();
     let answer = loop {
         if let Some(head) = Head::take(&mut bytes)? {
@@ -138,23 +173,12 @@ async fn by_switch(world: &World, plan: &TunnelPlan, link: &Rc<Link>, course: &C
         }
     };
     match answer.status()? {
-        101 if answer.one("sec-websocket-accept") == Some(&accept_of(KEY)) => course.is_open.set(true),
+        101 if answer.one("sec-websocket-accept") == Some(&accept_of(KEY)) => course.open(),
         400.. => return Ok(()),
         status => return Err(format!("{status} instead of a switch: {answer:?}")),
     }
-    let (sender, rest, paces) = (Rc::clone(link), content[early..].to_vec(), (plan.piece, plan.pause_ms));
-    let there = world.clone();
-    world.spawn(async move {
-        for piece in rest.chunks(paces.0) {
-            if sender.send(piece).await.is_err() {
-                return;
-            }
-            there.sleep_ms(paces.1).await;
-        }
-        sender.end_write().await;
-    });
     loop {
-        course.on_bytes(&std::mem::take(&mut bytes), &content)?;
+        course.on_bytes(&std::mem::take(&mut bytes), content)?;
         match link.recv().await {
             Ok(more) if more.is_empty() => {
                 course.is_ended.set(true);
@@ -221,7 +245,7 @@ async fn by_stream(world: &World, plan: &TunnelPlan, link: &Rc<Link>, course: &C
 async fn take(answer: Result<Response<RecvStream>, h2::Error>, course: &Course, content: &[u8]) -> Result<(), String> {
     let Ok(answer) = answer else { return Ok(()) };
     match answer.status().as_u16() {
-        200 => course.is_open.set(true),
+        200 => course.open(),
         400.. => return Ok(()),
         status => return Err(format!("{status} instead of a tunnel")),
     }
