@@ -178,6 +178,7 @@ fn gateway(driver: Driver) -> Gateway {
         index: 0,
         cpu: None,
         driver,
+        sandbox: true,
         counters: Arc::clone(&counters),
         log,
         spans,

@@ -315,6 +315,8 @@ mod routes;
 mod rust_clients;
 #[path = "e2e/same_endpoint.rs"]
 mod same_endpoint;
+#[path = "e2e/sandbox.rs"]
+mod sandbox;
 #[path = "e2e/scrapers.rs"]
 mod scrapers;
 #[path = "e2e/secure_probes.rs"]

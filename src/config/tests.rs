@@ -81,6 +81,7 @@ fn what_is_left_out_has_its_documented_default() {
         workers: Workers::Auto,
         io: Io::Auto,
         user: None,
+        sandbox: true,
         shutdown_grace: Duration::from_secs(30),
         idle_grace: Duration::from_secs(1),
         upgrade_timeout: Duration::from_secs(20),

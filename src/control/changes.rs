@@ -60,6 +60,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("runtime.workers", old.runtime.workers != new.runtime.workers),
         ("runtime.io", old.runtime.io != new.runtime.io),
         ("runtime.user", old.runtime.user != new.runtime.user),
+        ("runtime.sandbox", old.runtime.sandbox != new.runtime.sandbox),
         ("admin", old.admin != new.admin),
     ]
     .into_iter()
@@ -83,6 +84,7 @@ mod tests {
             workers: Workers::Auto,
             io: Io::Auto,
             user: None,
+            sandbox: true,
             shutdown_grace: Duration::ZERO,
             idle_grace: Duration::ZERO,
             upgrade_timeout: Duration::ZERO,

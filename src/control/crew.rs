@@ -21,6 +21,7 @@ pub(super) type Berth = Vec<(Entrance, TcpListener)>;
 /// What all workers share.
 pub(super) struct Shared<'a> {
     pub(super) publisher: &'a Publisher,
+    pub(super) sandbox: bool,
     pub(super) fleet: &'a Arc<Fleet>,
     pub(super) credit: &'a Arc<Credit>,
     pub(super) loads: &'a Arc<Loads>,
@@ -63,6 +64,7 @@ impl Crew {
                 index,
                 cpu: seat.cpu,
                 driver,
+                sandbox: shared.sandbox,
                 counters: Arc::clone(&seat.counters),
                 log,
                 spans,

@@ -14,7 +14,7 @@ use super::driver::Choice;
 use super::start::descriptors_for;
 use super::{cpus, driver, policy};
 use crate::config::{AdminListen, Config};
-use crate::net::Refused;
+use crate::net::{Refused, Sandbox};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,9 @@ pub fn examine(config: &Config, now_unix_s: i64) -> Vec<Examined> {
     let mut all = vec![io_driver(driver::choose(config.runtime.io, count)), workers(config), descriptors(config)];
     all.extend(machine::settings(&|path| std::fs::read_to_string(path).ok()));
     all.push(machine::clock());
+    if config.runtime.sandbox {
+        all.push(sandbox(Sandbox::probe()));
+    }
     let addresses = config.listeners.iter().map(|listener| (format!("listener {}", listener.name), listener.address));
     all.extend(addresses.map(|(what, address)| port(&what, address, bind(address))));
     if let AdminListen::Tcp(address) = config.admin.listen {
@@ -82,6 +85,19 @@ fn io_driver(chosen: Result<Choice, Refused>) -> Examined {
         }
         Err(refused) => Examined::failure(what, refused.to_string(), driver::remedy(&refused)),
     }
+}
+
+fn sandbox(tried: io::Result<Sandbox>) -> Examined {
+    let what = "sandbox of workers";
+    let kept = tried.map_or_else(|error| vec![error.to_string()], Sandbox::kept);
+    if kept.is_empty() {
+        return Examined::fine(what, "they give up files, programs and rare system calls");
+    }
+    Examined::warning(
+        what,
+        format!("they keep {}", kept.join("; ")),
+        "a kernel with Landlock (lsm=landlock) and seccomp, and a profile that allows landlock_* and seccomp",
+    )
 }
 
 fn workers(config: &Config) -> Examined {

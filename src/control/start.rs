@@ -28,7 +28,7 @@ use super::upgrade::{Inherited, Predecessor};
 use super::watch::Watch;
 use super::{Failure, cpus, driver, memory, privileges};
 use crate::config::Config;
-use crate::net::{Driver, TlsFailure};
+use crate::net::{Driver, Sandbox, TlsFailure};
 use crate::policy::limit::StoreError;
 use crate::snapshot::{Entrance, Publisher, Snapshot};
 use crate::telemetry::{LogRing, SpanRing, ring, span_ring};
@@ -146,6 +146,9 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let chosen = driver::choose(config.runtime.io, placement.len()).map_err(|why| refused(driver::told(&why)))?;
     let Choice { driver, why: driver_why, .. } = chosen;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
+    if config.runtime.sandbox {
+        tell_of_sandbox();
+    }
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     memory::limit(tables.headroom(), config.runtime.memory_limit);
     tables.look_for_roots(config).await;
@@ -216,7 +219,8 @@ impl Prepared {
             }
             originals.keep(one.held, one.sockets);
         }
-        let shared = Shared { publisher: &publisher, fleet: self.tables.fleet(), credit: &credit, loads: &loads };
+        let (fleet, sandbox) = (self.tables.fleet(), runtime.sandbox);
+        let shared = Shared { publisher: &publisher, sandbox, fleet, credit: &credit, loads: &loads };
         let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &shared)?;
         probes.follow(targets);
         let gateway = Gateway {
@@ -248,6 +252,16 @@ impl Prepared {
         let board = Arc::clone(&gateway.board);
         drop(tokio::spawn(memory::watch(Arc::clone(gateway.tables.headroom()), move || board.load())));
         Ok((gateway, later))
+    }
+}
+
+/// Tells what workers cannot give up on this machine; they serve without.
+fn tell_of_sandbox() {
+    let kept = Sandbox::probe().map_or_else(|error| vec![error.to_string()], |sandbox| sandbox.kept());
+    if kept.is_empty() {
+        tracing::info!("workers give up files, programs and rare system calls");
+    } else {
+        tracing::warn!(kept = kept.join("; "), "workers are sandboxed in part");
     }
 }
 

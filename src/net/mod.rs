@@ -16,6 +16,7 @@ mod hang_up;
 mod inherited;
 mod probe;
 mod proxy_protocol;
+mod sandbox;
 mod stall;
 mod tls;
 mod uring;
@@ -34,6 +35,7 @@ pub use probe::{Driver, Refused, clock_is_synchronized, probe_io_uring};
 pub use proxy_protocol::{
     PROXY_HEADER_BYTES, ProxyHeader, ProxyParties, ProxyProgress, encode_proxy_v1, encode_proxy_v2, parse_proxy_header,
 };
+pub use sandbox::Sandbox;
 pub use stall::Stall;
 pub use tls::{Accepted, Tls, TlsFailure, accept as accept_tls, connect as connect_tls};
 pub use uring::{ACCEPTS_AT_ONCE, Bell, Reactor, ReactorListener, TcpPeer, run_reactor};

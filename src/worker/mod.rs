@@ -37,6 +37,8 @@ pub struct WorkerSpec {
     pub cpu: Option<usize>,
     /// What drives its input and output.
     pub driver: Driver,
+    /// Does it give up what it never needs, see [`crate::net::Sandbox`]?
+    pub sandbox: bool,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
     /// Where its access-log records go.

@@ -11,7 +11,7 @@ use super::WorkerSpec;
 use super::accept::{Door, Guest, Listening};
 use super::mailbox::{Message, Peers, Receiver};
 use crate::exchange::{Belongings, Shard};
-use crate::net::{Env, Reactor, run_reactor};
+use crate::net::{Env, Reactor, Sandbox, run_reactor};
 use crate::rng::Rng;
 use crate::snapshot::Entrance;
 use crate::{clock, limits};
@@ -32,6 +32,10 @@ pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Res
 }
 
 async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {
+    if spec.sandbox {
+        // The ring is there. What the kernel does not let it give up control has told of, and it serves without.
+        let _given_up = Sandbox::enter();
+    }
     let reactor = Reactor::new(spec.driver);
     let (others, counters) = (peers.clone(), Arc::clone(&spec.counters));
     reactor.on_panic(move || counters.panics.add(1));

@@ -11,6 +11,7 @@ use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::process::{BINARY, binary, program};
+use super::sandbox::{IN_PART, WHOLE};
 use super::tool::{PYTHON, run, runs, runs_python};
 use super::wait::until_true;
 
@@ -46,6 +47,7 @@ fn lives(mut gateway: Gateway, driver: &str) {
     let chosen = gateway.notice("io driver chosen");
     assert_eq!(chosen["driver"], driver, "{chosen}");
     assert!(gateway.notices_of(NOT_PROMPT).is_empty(), "sched_setattr is refused");
+    gateway.notice(WHOLE);
     gateway.client().asks("/x").expects(200);
     let yaml = std::fs::read_to_string(gateway.folder.path("gateway.yaml")).expect("its own");
     gateway.adopts(&yaml.replace("reason_header: on", "reason_header: off"));
@@ -74,6 +76,19 @@ fn a_profile_without_io_uring_leads_to_epoll() {
     let gateway = under("seccomp.json", Some("io_uring_"), &origin);
     assert!(gateway.notice("io driver chosen")["why"].as_str().expect("text").contains("seccomp"));
     lives(gateway, "epoll");
+}
+
+/// Where workers may give nothing up, that is told, and they serve all the same.
+#[test]
+fn a_profile_without_landlock_leaves_workers_their_files() {
+    let origin = Origin::echo();
+    for (refused, kept) in [("landlock_", "files: "), ("seccomp", "system calls: ")] {
+        let gateway = under("seccomp.json", Some(refused), &origin);
+        let told = gateway.notice(IN_PART);
+        assert!(told["kept"].as_str().expect("text").starts_with(kept), "{told}");
+        gateway.client().asks("/x").expects(200);
+        gateway.stop();
+    }
 }
 
 /// Where the control thread may not ask to be woken soon, that is told, and it serves all the same.

@@ -117,8 +117,8 @@ impl Process {
         fields[11].parse::<u64>().expect("a number") + fields[12].parse::<u64>().expect("a number")
     }
 
-    /// The name of each thread, and the CPUs that it may run on, as the kernel lists them.
-    pub(crate) fn threads(&self) -> Vec<(String, String)> {
+    /// The name of each thread, and what the kernel says of it behind this key, such as the CPUs that it may run on.
+    pub(crate) fn threads(&self, key: &str) -> Vec<(String, String)> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a living process");
         // One may end meanwhile.
         let statuses = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok());
@@ -126,7 +126,7 @@ impl Process {
             let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line of the kernel's");
             line.trim().to_owned()
         };
-        statuses.map(|status| (value(&status, "Name:"), value(&status, "Cpus_allowed_list:"))).collect()
+        statuses.map(|status| (value(&status, "Name:"), value(&status, key))).collect()
     }
 
     fn proc(&self, name: &str) -> String {

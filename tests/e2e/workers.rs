@@ -17,7 +17,7 @@ fn has_one_worker_on(gateway: &Gateway, cpu: usize) {
     let workers = status["workers"].as_array().expect("a list");
     assert_eq!((workers.len(), &workers[0]["cpu"]), (1, &cpu.into()), "{status}");
     until_true("its worker is pinned", || {
-        let threads = gateway.process.threads();
+        let threads = gateway.process.threads("Cpus_allowed_list:");
         let workers: Vec<_> = threads.iter().filter(|(name, _)| name.starts_with("worker-")).collect();
         assert_eq!(workers.len(), 1, "{threads:?}");
         workers[0].1 == cpu.to_string()
@@ -41,7 +41,7 @@ fn a_worker_stays_on_the_cpu_that_is_listed_for_it(io: Io) {
     let gateway = Plan::bare(io).workers(&format!("[{cpu}]")).start();
     has_one_worker_on(&gateway, cpu);
     // What is not on the path of requests may run anywhere.
-    let is_confined = gateway.process.threads().iter().all(|(_, cpus)| *cpus == cpu.to_string());
+    let is_confined = gateway.process.threads("Cpus_allowed_list:").iter().all(|(_, cpus)| *cpus == cpu.to_string());
     assert_eq!(is_confined, cpus.len() == 1);
     gateway.stop();
 }

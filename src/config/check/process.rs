@@ -123,6 +123,7 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         workers: Workers::Auto,
         io: Io::Auto,
         user: None,
+        sandbox: true,
         shutdown_grace: Duration::from_secs(30),
         idle_grace: Duration::from_secs(1),
         upgrade_timeout: Runtime::UPGRADE_TIMEOUT,
@@ -136,6 +137,9 @@ pub(super) fn check_runtime(check: &mut Check<'_>, main: &Written) -> Runtime {
         runtime.io = io;
     }
     runtime.user = check.value(at.key("user"), file.user.as_ref());
+    if let Some(sandbox) = check.value(at.key("sandbox"), file.sandbox.as_ref()) {
+        runtime.sandbox = sandbox;
+    }
     if let Some(grace) = check.value(at.key("idle_grace"), file.idle_grace.as_ref()) {
         runtime.idle_grace = grace;
     }

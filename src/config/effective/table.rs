@@ -152,6 +152,7 @@ pub(super) const TABLE: &[(&str, Fallback)] = &[
     ("runtime.workers", Is("auto")),
     ("runtime.io", Is("auto")),
     ("runtime.user", Nothing),
+    ("runtime.sandbox", Is("true")),
     ("runtime.shutdown_grace", Is("30s")),
     ("runtime.idle_grace", Is("1s")),
     ("runtime.upgrade_timeout", Is("20s")),

@@ -21,6 +21,8 @@ pub(in crate::config) struct RuntimeFile {
     pub(in crate::config) io: Option<Leaf<IoName>>,
     /// As whom the process runs once root has started it: `NAME`, `NAME:GROUP`, or numbers; as whoever starts it unless given.
     pub(in crate::config) user: Option<Leaf<UserName>>,
+    /// Whether workers give up for good what they never need, on: files, other programs, rare system calls.
+    pub(in crate::config) sandbox: Option<Leaf<Switch>>,
     /// How long a shutdown waits for exchanges in flight, 30s.
     pub(in crate::config) shutdown_grace: Option<Leaf<Span>>,
     /// How long resting connections may still bring a request once a shutdown has begun, 1s; it is answered with

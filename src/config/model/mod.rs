@@ -78,6 +78,8 @@ pub struct Runtime {
     pub io: Io,
     /// As whom the process runs once root has started it; `None` for whoever starts it.
     pub user: Option<RunAs>,
+    /// Whether workers give up what they never need: files, other programs, rare system calls.
+    pub sandbox: bool,
     /// How long a shutdown waits for exchanges in flight.
     pub shutdown_grace: Duration,
     /// How long resting connections may still bring a request then.
