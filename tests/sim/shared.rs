@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -112,7 +112,7 @@ impl Sharing {
         }
     }
 
-    async fn answer(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    async fn answer(&self, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         self.host.until_awake().await;
         if self.begun.get() > 1 && self.host.weather() == Weather::Curt {
             return self.die(false);
@@ -128,6 +128,7 @@ impl Sharing {
             return;
         }
         let Some((plan, attempt)) = self.recognise(&request) else { return };
+        self.look_at_length(&mut request, &plan);
         let behaviour = self.host.weathered(&plan.behaviours[attempt.min(plan.behaviours.len() - 1)]);
         self.host.world.tell(|| format!("{}: {} attempt {attempt}: {behaviour:?}", self.link.end.name(), plan.token));
         match behaviour.trouble {
@@ -196,17 +197,21 @@ impl Sharing {
         plan.source_problem(field("x-forwarded-for")).iter().for_each(|problem| blame(problem));
         let call = plan.call.as_ref().and_then(|call| call.problem(field("content-type"), field("grpc-timeout")));
         call.iter().for_each(|problem| blame(problem));
-        let length = match plan.body {
-            BodyPlan::None if request.body().is_end_stream() => field("content-length").to_owned(),
-            BodyPlan::None => "none".to_owned(),
-            BodyPlan::Length(length) => length.to_string(),
-            BodyPlan::Chunked { .. } => String::new(),
-        };
-        if field("content-length") != length {
-            blame("a body of another length");
-        }
         let attempt = self.host.ledger.on_head(&token, false);
         Some((plan, attempt))
+    }
+
+    /// Is the body announced as it will be, and is there none where there is to be none?
+    fn look_at_length(&self, request: &mut Request<RecvStream>, plan: &RequestPlan) {
+        let told = request.headers().get("content-length").map_or("", |length| length.to_str().unwrap_or_default());
+        let is_right = match plan.body {
+            BodyPlan::None => !goes_on(request.body_mut()),
+            BodyPlan::Length(length) => told == length.to_string(),
+            BodyPlan::Chunked { .. } => told.is_empty(),
+        };
+        if !is_right {
+            self.host.world.blame(format!("{}: a body of another length: {request:?}", plan.token));
+        }
     }
 
     async fn read_body(&self, mut body: RecvStream, plan: &RequestPlan) -> Option<Vec<u8>> {
@@ -284,6 +289,12 @@ impl Sharing {
         }
         Some(stream)
     }
+}
+
+/// May content follow? No longer once the stream was broken, whether or not it had ended with its head.
+fn goes_on(body: &mut RecvStream) -> bool {
+    let mut poller = Context::from_waker(Waker::noop());
+    !body.is_end_stream() && !matches!(body.poll_data(&mut poller), Poll::Ready(None | Some(Err(_))))
 }
 
 fn interim(status: u16) -> Response<()> {
