@@ -216,7 +216,7 @@ fn a_body_that_ends_early_is_never_completed(io: Io) {
 /// unused.
 fn connections_that_leave_early_are_counted(io: Io) {
     let origin = Origin::echo();
-    let gateway = Plan::to(io, &[origin.address()]).speaks_h2().limits("header_timeout: 300ms").start();
+    let gateway = Plan::to(io, &[origin.address()]).speaks_h2().limits("header_timeout: 800ms").start();
     for _ in 0..3 {
         gateway.client().asks("/served").expects(200);
         H2Client::to(gateway.address()).gets("/served").expects(200);

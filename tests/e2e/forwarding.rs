@@ -336,9 +336,9 @@ fn an_expectation_is_the_endpoints_to_meet(io: Io) {
 fn an_endpoint_that_leaves_an_expectation_unanswered_times_out(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = Plan::bare(io)
-        .limits("body_min_rate: { rate: 1KiB, grace: 1s }")
+        .limits("body_min_rate: { rate: 1KiB, grace: 3s }")
         .cluster_with("app", &[endpoint.address()], "breaker: { consecutive: 1 }")
-        .route("name: all, cluster: app, timeouts: { response_header: 300ms }")
+        .route("name: all, cluster: app, timeouts: { response_header: 800ms }")
         .start();
     let post = "POST /big HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     let mut client = gateway.client();

@@ -20,7 +20,7 @@ fn gateway(io: Io, frozen: &ChildOrigin, other: &Origin) -> Gateway {
     Plan::bare(io)
         .cluster_as("app", &cluster)
         .route("name: everything, cluster: app")
-        .timeouts("response_header: 350ms, connect: 200ms")
+        .timeouts("response_header: 1s, connect: 1s")
         .start()
 }
 

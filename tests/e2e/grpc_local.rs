@@ -109,27 +109,27 @@ fn the_time_of_a_call_shortens_that_of_its_route(io: Io) {
     let long = plan.clone().timeouts("request: 20s, response_header: 20s").start();
     let mut client = H2Client::to(long.address());
     let began_ms = now_ms();
-    let stream = client.asks("POST", "/short", &timed("300m"));
+    let stream = client.asks("POST", "/short", &timed("1S"));
     let mut upstream = endpoint.accepts();
     let told = told_ms(upstream.expects("POST /short").field("grpc-timeout").expect("a time"));
-    assert!((1..=300).contains(&told), "{told}");
+    assert!((1..=1_000).contains(&told), "{told}");
     fails(stream, "4", "request_timeout");
-    assert!((250..5_000).contains(&(now_ms() - began_ms)), "within a tick or two");
+    assert!((900..5_000).contains(&(now_ms() - began_ms)), "within a tick or two");
     // Over at once, before a connection comes about or after.
     let reply = client.asks("POST", "/over", &timed("0n")).expects(200);
     assert_eq!(reply.field("grpc-status"), "4", "{reply:?}");
     long.stop();
-    let short = plan.timeouts("request: 300ms").start();
+    let short = plan.timeouts("request: 1s").start();
     let mut client = H2Client::to(short.address());
     let stream = client.asks("POST", "/long", &timed("1H"));
     let mut upstream = endpoint.accepts();
-    let mut request = upstream.reads_head();
-    // The call that was over may have got as far as here.
-    while request.start.contains("/over") {
+    let mut request = upstream.try_reads_head();
+    // The call that was over may have got as far as here, or its connection alone.
+    while request.as_ref().is_none_or(|request| request.start.contains("/over")) {
         upstream = endpoint.accepts();
-        request = upstream.reads_head();
+        request = upstream.try_reads_head();
     }
-    let told = told_ms(request.field("grpc-timeout").expect("a time"));
+    let told = told_ms(request.expect("that of the loop's end").field("grpc-timeout").expect("a time"));
     assert!((3_590_000..=3_600_000).contains(&told), "not that of the route: {told}");
     fails(stream, "4", "request_timeout");
     for rubbish in ["soon", "123456789m", "-1S", "1s"] {
@@ -202,8 +202,8 @@ fn messages_may_be_far_apart(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = Plan::to(io, &[endpoint.address()])
         .speaks_h2()
-        .limits("body_min_rate: { rate: 1MiB, grace: 100ms }, idle_timeout: 300ms")
-        .timeouts("body_idle: 200ms, request: 500ms, response_header: 300ms")
+        .limits("body_min_rate: { rate: 1MiB, grace: 100ms }, idle_timeout: 1s")
+        .timeouts("body_idle: 200ms, request: 1s, response_header: 1s")
         .start();
     let mut client = H2Client::to(gateway.address());
     let mut stream = client.begins("POST", "/call", CALL);
@@ -211,14 +211,12 @@ fn messages_may_be_far_apart(io: Io) {
     upstream.expects_head("POST /call");
     upstream.replies("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     stream.expects_head(200);
-    for _ in 0..2 {
-        passes(400);
-        stream.sends("ping", false);
-        assert_eq!(upstream.reads_chunk().as_deref(), Some(&b"ping"[..]));
-        passes(400);
-        upstream.replies("4\r\npong\r\n");
-        assert_eq!(stream.reads().as_deref(), Some(&b"pong"[..]));
-    }
+    passes(1_200);
+    stream.sends("ping", false);
+    assert_eq!(upstream.reads_chunk().as_deref(), Some(&b"ping"[..]));
+    passes(1_200);
+    upstream.replies("4\r\npong\r\n");
+    assert_eq!(stream.reads().as_deref(), Some(&b"pong"[..]));
     stream.sends("", true);
     assert_eq!(upstream.reads_chunk(), None, "the client has said all");
     upstream.replies("0\r\ngrpc-status: 0\r\n\r\n");

@@ -262,7 +262,7 @@ fn a_drain_ends_with_the_last_tunnel(io: Io) {
 
 /// I3: what is left of the tunnels when the time is over is closed, on either side.
 fn tunnels_are_cut_when_the_time_is_over(io: Io) {
-    let mut scene = Scene::set(io, |plan| plan.runtime("shutdown_grace: 900ms"));
+    let mut scene = Scene::set(io, |plan| plan.runtime("shutdown_grace: 2s"));
     let (mut tunnels, accepted) = scene.opens();
     scene.gateway.signal(libc::SIGTERM);
     scene.gateway.notice("shutting down gracefully");

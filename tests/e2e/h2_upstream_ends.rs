@@ -35,18 +35,18 @@ fn posts(client: &mut Client, path: &str) {
 /// F4: an endpoint that takes everything and says nothing is left in the time of the configuration, and its requests are
 /// told so; those that may be sent again are, on a new connection.
 fn an_endpoint_that_falls_silent_is_left(io: Io) {
-    let (endpoint, gateway) = before(io, "ping_after: 300ms, ping_timeout: 200ms");
+    let (endpoint, gateway) = before(io, "ping_after: 1s, ping_timeout: 500ms");
     let (mut getter, mut poster) = (gateway.client(), gateway.client());
     getter.asks("/warm");
     let mut silent = H2Peer::accepts(&endpoint);
     let warm = silent.expects_request();
     silent.replies_with(warm, "warm");
     getter.expects(200);
+    let began_ms = now_ms();
     getter.asks("/again");
     silent.expects_request();
     posts(&mut poster, "/once");
     silent.expects_request();
-    let began_ms = now_ms();
     assert_eq!((silent.expects(PING).flags, silent.wire().is_silent()), (0, true));
     let mut alive = H2Peer::accepts(&endpoint);
     let again = alive.expects_request();
@@ -54,7 +54,7 @@ fn an_endpoint_that_falls_silent_is_left(io: Io) {
     assert_eq!(getter.expects(200).text(), "alive");
     assert_eq!(poster.expects(504).reason(), "upstream_silent");
     let took_ms = now_ms() - began_ms;
-    assert!((300..2_500).contains(&took_ms), "{took_ms} ms");
+    assert!((1_000..5_000).contains(&took_ms), "{took_ms} ms");
     assert!(silent.ends() == End::Closed && alive.is_silent(), "it is closed, and nothing is sent twice");
     gateway.waits_for("http2_upstream_connections", 1.0);
     gateway.waits_for("http2_upstream_streams_active", 0.0);
@@ -93,7 +93,7 @@ fn an_endpoint_that_gives_a_sign_of_life_is_waited_for(io: Io) {
 
 /// A question without an answer ends a connection at rest too, so that no request has to find out.
 fn a_connection_at_rest_that_owes_an_answer_ends(io: Io) {
-    let (endpoint, gateway) = before(io, "ping_after: 100ms, ping_timeout: 300ms");
+    let (endpoint, gateway) = before(io, "ping_after: 100ms, ping_timeout: 2s");
     let mut client = gateway.client();
     client.asks("/slow");
     let mut silent = H2Peer::accepts(&endpoint);

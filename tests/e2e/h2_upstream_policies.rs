@@ -152,10 +152,10 @@ fn a_deadline_ends_its_stream_alone(io: Io) {
     let gateway = Plan::bare(io)
         .cluster_of("app", &endpoint.entry())
         .route(
-            "name: whole, match: { path: /whole }, cluster: app, timeouts: { request: 300ms }, deadline_header: x-left",
+            "name: whole, match: { path: /whole }, cluster: app, timeouts: { request: 700ms }, deadline_header: x-left",
         )
-        .route("name: head, match: { path: /head }, cluster: app, timeouts: { response_header: 300ms }")
-        .route("name: body, match: { path: /body }, cluster: app, timeouts: { body_idle: 300ms }")
+        .route("name: head, match: { path: /head }, cluster: app, timeouts: { response_header: 700ms }")
+        .route("name: body, match: { path: /body }, cluster: app, timeouts: { body_idle: 1s }")
         .route("name: rest, cluster: app")
         .start();
     let (mut client, mut other) = (gateway.client(), gateway.client());
@@ -166,7 +166,7 @@ fn a_deadline_ends_its_stream_alone(io: Io) {
         client.asks(path);
         let asked = accepted.expects(&format!("GET {path}"));
         let left: u64 = asked.field("x-left").parse().unwrap_or_default();
-        assert_eq!((1..=300).contains(&left), path == "/whole", "{left}");
+        assert_eq!((1..=700).contains(&left), path == "/whole", "{left}");
         assert_eq!(client.expects(504).reason(), reason);
         assert_eq!(asked.waits_for_reset(), Reason::CANCEL);
     }

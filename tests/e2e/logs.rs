@@ -101,7 +101,7 @@ fn nothing_a_client_sends_can_forge_a_line(io: Io) {
 /// K4 and I4: a local reply has in the log its reason, who failed and at which stage; that of a request that could not even
 /// be read has them as well.
 fn every_local_reply_has_its_reason_in_the_log(io: Io) {
-    let gateway = Plan::to(io, &[Endpoint::closed()]).limits("header_timeout: 200ms").start();
+    let gateway = Plan::to(io, &[Endpoint::closed()]).limits("header_timeout: 1s").start();
     let mut client = gateway.client();
     client.asks("/refused");
     client.expects(502);

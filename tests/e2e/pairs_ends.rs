@@ -200,29 +200,32 @@ impl Table<Signals> {
         assert_eq!((&seen.body[..], seen.sum.as_deref()), ("", sum), "{:?} to {back}", self.front);
     }
 
-    /// A GET of what begins, without a length, and does not end in order must not look whole.
-    fn sees_cut(&self, path: &str, once_there: impl FnOnce()) {
+    /// A GET of what begins, without a length, and does not end in order: what it gives back, once the head is there, waits
+    /// for the end, which must not look like that of a whole body.
+    fn begins_what_is_cut(&self, path: String) -> Box<dyn FnOnce()> {
         if let Some(mut client) = self.http2() {
-            let mut stream = client.gets(path);
+            let mut stream = client.gets(&path);
             stream.expects_head(200);
-            once_there();
-            let reason = stream.expects_reset();
-            assert!(matches!(reason, Reason::INTERNAL_ERROR | Reason::CANCEL), "{reason:?}");
-            return;
+            return Box::new(move || {
+                let reason = stream.expects_reset();
+                drop(client);
+                assert!(matches!(reason, Reason::INTERNAL_ERROR | Reason::CANCEL), "{reason:?}");
+            });
         }
         let mut client = self.http1();
         if self.front == Front::Http10 {
             client.sends(format!("GET {path} HTTP/1.0\r\nHost: a.example\r\n\r\n"));
             client.reads_head();
-            once_there();
-            assert_eq!(client.reads_to_end().1, End::Reset, "{path}: its end would be that of the body");
-            return;
+            return Box::new(move || {
+                assert_eq!(client.reads_to_end().1, End::Reset, "{path}: its end would be that of the body");
+            });
         }
-        client.asks(path);
+        client.asks(&path);
         client.expects_head(200);
-        once_there();
-        let rest = client.try_reads_to_end();
-        assert!(!rest.ends_with(b"0\r\n\r\n"), "{path}: {}", rest.escape_ascii());
+        Box::new(move || {
+            let rest = client.try_reads_to_end();
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "{path}: {}", rest.escape_ascii());
+        })
     }
 
     /// The status and the reason of the answer to a GET.
@@ -264,7 +267,7 @@ impl Table<Signals> {
 
 /// What is the same for all pairs with this way in.
 fn check(io: Io, front: Front) {
-    let table = Table::new(io, front, &PART, &[("stalls", "body_idle: 200ms")]);
+    let table = Table::new(io, front, &PART, &[("stalls", "body_idle: 1s")]);
     let signals = &table.shared;
     let mut begun = 0;
     let under_way = |begun: &mut u64| {
@@ -273,9 +276,9 @@ fn check(io: Io, front: Front) {
     };
     for back in BACKS {
         table.passes_trailers(back);
-        table.sees_cut(&format!("/{back}/part"), || signals.cuts());
-        table.sees_cut(&format!("/{back}/stalls"), || under_way(&mut begun));
-        signals.waits_for_all(begun);
+        let is_cut = table.begins_what_is_cut(format!("/{back}/part"));
+        signals.cuts();
+        is_cut();
         assert_eq!(table.gets(&format!("/{back}/refused")), (200, String::new()), "{front:?} to {back}");
         let (status, reason) = table.gets(&format!("/{back}/cancelled"));
         let is_stream = back.starts_with("h2");
@@ -285,6 +288,14 @@ fn check(io: Io, front: Front) {
             signals.waits_for_all(begun);
         }
     }
+    // At once, since each takes all the time that it has.
+    let stalled = BACKS.map(|back| {
+        let is_cut = table.begins_what_is_cut(format!("/{back}/stalls"));
+        under_way(&mut begun);
+        is_cut
+    });
+    stalled.into_iter().for_each(|is_cut| is_cut());
+    signals.waits_for_all(begun);
     table.gateway.waits_for("upstream_retries_total{reason=\"refused\"}", 2.0);
     table.ends();
 }

@@ -27,7 +27,7 @@ fn v2() -> Vec<u8> {
 fn one(io: Io, mode: &str, trusted: &str) -> (Endpoint, Gateway) {
     let endpoint = Endpoint::listens();
     let entries = format!("proxy_protocol: {mode}, trusted_proxies: [{trusted}]");
-    let gateway = Plan::to(io, &[endpoint.address()]).limits("header_timeout: 300ms").listener(&entries).start();
+    let gateway = Plan::to(io, &[endpoint.address()]).limits("header_timeout: 1s").listener(&entries).start();
     (endpoint, gateway)
 }
 

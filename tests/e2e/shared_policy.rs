@@ -105,9 +105,9 @@ fn a_change_is_told_by_a_message(io: Io) {
         now_ms() - began_ms < SOON_MS
     };
     for round in 0..2 {
-        // Looks alone would be as soon three times in ten.
+        // Looks alone would be as soon three times in ten; a busy machine may be late for some messages.
         let soon = (0..10).filter(|_| is_soon()).count();
-        assert!(soon >= 9, "round {round}: {soon} of 10 within {SOON_MS} ms");
+        assert!(soon >= 7, "round {round}: {soon} of 10 within {SOON_MS} ms");
         if round == 0 {
             redis.is_killed();
             until_true("that it is gone", || gateways.iter().all(|gateway| !trouble(gateway).is_empty()));

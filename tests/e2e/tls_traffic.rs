@@ -109,7 +109,7 @@ fn large_bodies_pass_both_ways_through_tls_on_both_sides(io: Io) {
 
 /// RFC 9112 section 9.8: TLS says that nothing more comes before the connection ends, however it came to its end.
 fn the_end_of_a_connection_is_announced(io: Io) {
-    let (gateway, config) = greeter(io, "idle_timeout: 300ms, header_timeout: 300ms");
+    let (gateway, config) = greeter(io, "idle_timeout: 1s, header_timeout: 1s");
     let mut asked = client(&gateway, &config);
     asked.sends("GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
     asked.expects(200);

@@ -278,7 +278,7 @@ fn tunnels_survive_reloads(io: Io) {
 
 /// I3: a drain lets tunnels go on until its time is over.
 fn a_drain_waits_for_tunnels_and_then_closes_them(io: Io) {
-    let (endpoint, mut gateway) = one(io, |plan| plan.runtime("shutdown_grace: 400ms"));
+    let (endpoint, mut gateway) = one(io, |plan| plan.runtime("shutdown_grace: 2s"));
     let (mut client, mut accepted) = switched(&gateway, &endpoint);
     gateway.signal(libc::SIGTERM);
     gateway.notice("shutting down gracefully");
