@@ -84,8 +84,8 @@ pub(super) struct AdminServer {
     /// Where it listens, as text: an address, or `unix:` and a path.
     pub(super) address: String,
     socket: Option<PathBuf>,
-    /// The listening socket, to be passed on.
-    listener: OwnedFd,
+    /// A copy of the listening socket, to be passed on; made at the start, which may fail.
+    listener: Option<OwnedFd>,
     retiring: Arc<Notify>,
     pulse: Arc<Pulse>,
 }
@@ -148,7 +148,7 @@ impl AdminServer {
             None => serving(listener, seats, pages),
             Some(tls) => serving(Secured::new(listener, tls)?, seats, pages),
         };
-        Ok(Self { task, address, socket: None, listener: original, retiring, pulse })
+        Ok(Self { task, address, socket: None, listener: Some(original), retiring, pulse })
     }
 
     fn on_unix(
@@ -169,15 +169,12 @@ impl AdminServer {
         let original = listener.as_fd().try_clone_to_owned()?;
         let (task, retiring) = serving(listener, seats, pages);
         let address = format!("unix:{}", path.display());
-        Ok(Self { task, address, socket: Some(path.to_owned()), listener: original, retiring, pulse })
+        Ok(Self { task, address, socket: Some(path.to_owned()), listener: Some(original), retiring, pulse })
     }
 
-    /// A copy of the listening socket.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub(super) fn listener(&self) -> io::Result<OwnedFd> {
-        self.listener.try_clone()
+    /// The copy of the listening socket, once.
+    pub(super) const fn take_listener(&mut self) -> Option<OwnedFd> {
+        self.listener.take()
     }
 
     /// Takes no more connections, and ends those that there are when they have their answers; a path stays if another

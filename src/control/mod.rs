@@ -183,8 +183,9 @@ async fn serve(options: Options, inherited: Inherited, program: Option<Program>)
     let (orders, chores, mut inbox) = Inbox::new();
     let replaces = inherited.predecessor.is_some();
     let (mut gateway, mut admin) = Box::pin(start::start(options.source, orders, chores, inherited)).await?;
+    // It has been told that this process serves, and others rely on it: from here on nothing fails for want of a descriptor.
     announce(&gateway, options.on_started);
-    let mut upgrades = upgrades(&gateway, admin.as_ref(), program)?;
+    let mut upgrades = upgrades(&gateway, admin.as_mut(), program);
     if replaces {
         // The files may have changed between their being read and the end of the other process's watch, and the log's may have
         // been moved away.
@@ -210,11 +211,9 @@ async fn serve(options: Options, inherited: Inherited, program: Option<Program>)
     ended
 }
 
-fn upgrades(gateway: &Gateway, admin: Option<&AdminServer>, program: Option<Program>) -> Result<Upgrades, Failure> {
-    let refused = |error: std::io::Error| Failure::Runtime(format!("admin.listen: {error}"));
-    let listener = admin.map(AdminServer::listener).transpose().map_err(refused)?;
-    let admin = upgrade::admin_text(&gateway.config().admin.listen).zip(listener);
-    Ok(Upgrades::new(program, admin))
+fn upgrades(gateway: &Gateway, admin: Option<&mut AdminServer>, program: Option<Program>) -> Upgrades {
+    let listener = admin.and_then(AdminServer::take_listener);
+    Upgrades::new(program, upgrade::admin_text(&gateway.config().admin.listen).zip(listener))
 }
 
 fn announce(gateway: &Gateway, on_started: Option<Box<dyn FnOnce(Started) + Send>>) {

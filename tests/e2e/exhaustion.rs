@@ -1,14 +1,14 @@
 //! What the machine runs out of: F34, and drivers that it refuses (A5).
 
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::folder::Folder;
 use super::gateway::Gateway;
 use super::origin::Origin;
 use super::plan::{Io, Plan};
-use super::process::binary;
-use super::wait::{now_ms, until_true};
+use super::process::{Lines, Process, binary};
+use super::wait::{now_ms, until, until_true};
 
 /// F34: without descriptors accepting pauses, and does not spin; what is open is served; a new connection upstream is a
 /// 503; and all is well once there are descriptors again.
@@ -51,6 +51,49 @@ fn without_descriptors_it_waits_and_recovers(io: Io) {
 }
 
 on_both_drivers![without_descriptors_it_waits_and_recovers];
+
+/// The binary, which may open so many descriptors.
+fn with_descriptors(limit: u64) -> Command {
+    let bound = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: a system call whose argument outlives it; it allocates nothing and is allowed between fork and exec.
+    let sets_bound = move || match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const bound) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    };
+    let mut command = binary();
+    // SAFETY: the closure calls only what is allowed between fork and exec.
+    unsafe { command.pre_exec(sets_bound) };
+    command
+}
+
+/// Who says that it has started has all descriptors that this takes: with fewer it does not start, and is never gone behind that.
+#[test]
+fn who_has_started_lacks_no_descriptor() {
+    let folder = Folder::new();
+    let plan = Plan::bare(Io::Epoll).route("name: all, respond: { status: 200, body: in }");
+    let file = folder.write("gateway.yaml", plan.yaml());
+    let has_started = (8..100).any(|limit| {
+        let mut command = with_descriptors(limit);
+        command.arg("run").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let notices = Lines::of(process.child().stderr.take().expect("a pipe"));
+        let says_so = || notices.all().iter().any(|line| line.contains("gateway starting"));
+        let has_started = until("a start or an end", || {
+            let has_ended = process.ended().is_some();
+            if has_ended {
+                notices.end();
+            }
+            (says_so() || has_ended).then(says_so)
+        });
+        if process.ended().is_none() {
+            process.signal(libc::SIGTERM);
+        }
+        let all = notices.all().join("\n");
+        assert_eq!(process.exit_code() == Some(0), has_started, "with {limit} descriptors: {all}");
+        has_started
+    });
+    assert!(has_started, "a hundred descriptors are enough");
+}
 
 /// Makes the kernel refuse `io_uring_setup` to this process with an error, as a container's profile does with EPERM.
 fn refuse_io_uring(error: i32) -> std::io::Result<()> {
