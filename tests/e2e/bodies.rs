@@ -7,7 +7,7 @@ use super::plan::{Io, Plan};
 /// B4: bodies of all sizes arrive byte for byte, sized and in chunks of all sizes.
 fn bodies_arrive_byte_for_byte(io: Io) {
     let origin = Origin::mirror();
-    let gateway = Plan::to(io, &[origin.address()]).limits("body_min_rate: { rate: 1KiB, grace: 500ms }").start();
+    let gateway = Plan::to(io, &[origin.address()]).limits("body_min_rate: { rate: 1KiB, grace: 3s }").start();
     let mut client = gateway.client();
     for size in [0, 1, 100, 16_383, 16_384, 16_385, 262_144, 1_000_003] {
         let body: Vec<u8> = (0..size).map(|at: usize| u8::try_from(at % 251).expect("below 256")).collect();
@@ -27,7 +27,7 @@ fn bodies_arrive_byte_for_byte(io: Io) {
 /// is a request of its own.
 fn a_body_that_came_with_its_head_goes_on_whole(io: Io) {
     let origin = Origin::mirror();
-    let gateway = Plan::to(io, &[origin.address()]).limits("body_min_rate: { rate: 1KiB, grace: 500ms }").start();
+    let gateway = Plan::to(io, &[origin.address()]).limits("body_min_rate: { rate: 1KiB, grace: 3s }").start();
     for size in (15_000..16_800).step_by(60) {
         let mut client = gateway.client();
         let body: Vec<u8> = (0..size).map(|at: usize| u8::try_from(at % 251).expect("below 256")).collect();

@@ -204,5 +204,5 @@ fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Longest time until something is to be seen.
-pub(crate) const AT_ONCE: Duration = Duration::from_secs(2);
+/// Longest time until something is to be seen, on a busy machine too.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(4);

@@ -55,9 +55,10 @@ impl Scene {
         self.server(&self.authority.certifies(&["a.example"]), protocols)
     }
 
-    fn checks(&self) -> Output {
+    /// What it finds, with so many seconds for each endpoint.
+    fn checks(&self, patience: &str) -> Output {
         let path = self.folder.write("gateway.yaml", self.plan.yaml());
-        let command = ["check", "--online", "--timeout", "1", "-c", path.to_str().expect("UTF-8")];
+        let command = ["check", "--online", "--timeout", patience, "-c", path.to_str().expect("UTF-8")];
         binary().args(command).output().expect("a child")
     }
 }
@@ -95,7 +96,7 @@ fn endpoints_that_are_as_configured_are_exit_code_0() {
         .with_tls("h2", &format!("https://{}", h2.address()), "protocol: h2, ")
         .with_tls("auto_old", &format!("https://{}", sealed.address()), "protocol: auto, ")
         .with_tls("auto_new", &format!("https://{}", h2.address()), "protocol: auto, ");
-    let output = scene.checks();
+    let output = scene.checks("5");
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
     for (cluster, spoken) in [
@@ -152,7 +153,7 @@ fn each_way_not_to_be_as_configured_has_its_reason() {
         scene = scene.with(&format!("mute_{number}"), &format!("http://{}", mute.address()), "");
     }
     let began_ms = now_ms();
-    let output = scene.checks();
+    let output = scene.checks("2");
     let took_ms = now_ms() - began_ms;
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
@@ -195,7 +196,7 @@ fn each_way_not_to_be_believed_has_its_reason() {
         .with_tls("other_name", &format!("https://{}", other.address()), "")
         .with_tls("unknown", &format!("https://{}", unknown.address()), "")
         .with_tls("demanding", &format!("https://{}", demanding.address()), "");
-    let output = scene.checks();
+    let output = scene.checks("5");
     let stdout = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{stdout}");
     for (cluster, reason) in [

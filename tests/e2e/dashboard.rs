@@ -45,7 +45,7 @@ fn is_within(took_ms: u64) {
     assert!(u128::from(took_ms) <= AT_ONCE.as_millis(), "{took_ms} ms");
 }
 
-/// A breaker that opens is to be seen within two seconds, with what it rejects; so are latencies of clusters and of routes.
+/// A breaker that opens is to be seen within seconds, with what it rejects; so are latencies of clusters and of routes.
 #[test]
 fn a_breaker_that_opens_is_to_be_seen_at_once() {
     let (first, _second, plan) = scene();
@@ -149,7 +149,7 @@ fn bars_and_heat_follow_the_load() {
     gateway.stop();
 }
 
-/// A policy that somebody else changes, a reload and its error are to be seen within two seconds.
+/// A policy that somebody else changes, a reload and its error are to be seen within seconds.
 #[test]
 fn a_change_of_the_policy_and_a_refused_reload_are_to_be_seen_at_once() {
     let (_first, _second, plan) = scene();
@@ -176,7 +176,7 @@ fn a_change_of_the_policy_and_a_refused_reload_are_to_be_seen_at_once() {
     gateway.stop();
 }
 
-/// A configuration on trial, what it does beside the one in force, and how that ends are to be seen within two seconds.
+/// A configuration on trial, what it does beside the one in force, and how that ends are to be seen within seconds.
 #[test]
 fn a_trial_and_its_end_are_to_be_seen_at_once() {
     let (_first, _second, plan) = scene();

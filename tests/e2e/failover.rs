@@ -4,7 +4,7 @@ use super::child_origin::ChildOrigin;
 use super::gateway::Gateway;
 use super::patient::Patient;
 use super::plan::{Io, Plan};
-use super::wait::until_true;
+use super::wait::{until, until_true};
 
 fn said_by(gateway: &Gateway, path: &str) -> String {
     let mut client = gateway.client();
@@ -87,8 +87,11 @@ fn a_tier_that_answers_slowly_is_left_until_it_is_quick_again() {
     while_left(&gateway, &[], "first");
     first.lags(150);
     while_left(&gateway, &[0], "second");
-    let left = gateway.notice("tier left, it is slow");
-    assert_eq!((&left["cluster"], &left["priority"]), (&"app".into(), &0.into()), "{left}");
+    // On a busy machine the other one may have been slow before.
+    let left = until("a notice of the first tier", || {
+        gateway.notices_of("tier left, it is slow").into_iter().find(|left| left["priority"] == 0)
+    });
+    assert_eq!(left["cluster"], "app", "{left}");
     assert_eq!(gateway.shows("app", first.address())["fit"], true, "slow is not unfit");
     // As slow as the other: whom else should be asked?
     second.lags(150);

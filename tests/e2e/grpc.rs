@@ -198,23 +198,25 @@ fn a_call_that_is_dropped_ends_at_the_server(io: Io) {
 
 /// `timeouts.request` ends a call that is not answered, and none that is: streams last as long as they do.
 fn a_stream_outlives_the_time_for_an_answer(io: Io) {
-    let between = Between::new(io, false, false, |plan| plan.timeouts("request: 300ms, response_header: 300ms"));
-    run(async {
-        let mut client = between.client().await;
-        let status = client.unary("Never", text("")).await.expect_err("a status");
+    let between = Between::new(io, false, false, |plan| plan.timeouts("request: 1s, response_header: 1s"));
+    let is_ended = async {
+        let status = between.client().await.unary("Never", text("")).await.expect_err("a status");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    };
+    let lasts = async {
         let (says, said) = unbounded_channel::<Bytes>();
         let said = stream::unfold(said, |mut said| async { said.recv().await.map(|message| (message, said)) });
-        let mut answers = client.both(said).await.expect("an answer").into_inner();
+        let mut answers = between.client().await.both(said).await.expect("an answer").into_inner();
         for word in ["1", "2"] {
-            let early = tokio::time::timeout(Duration::from_millis(400), answers.message()).await;
+            let early = tokio::time::timeout(Duration::from_millis(1_200), answers.message()).await;
             assert!(early.is_err(), "nobody has said anything");
             says.send(Bytes::from_static(word.as_bytes())).expect("an open call");
             assert_eq!(answers.message().await.expect("a message").expect("one"), word);
         }
         drop(says);
         assert_eq!(answers.message().await.expect("an orderly end"), None);
-    });
+    };
+    run(async { tokio::join!(is_ended, lasts) });
     between.gateway.stop();
 }
 

@@ -184,7 +184,7 @@ fn reloads_cost_no_stream(io: Io) {
     }
     ended.store(true, Ordering::Relaxed);
     let answered: u64 = clients.into_iter().map(|client| client.join().expect("every stream was answered")).sum();
-    assert_eq!(gateway.metric("http_requests_by_protocol_total{protocol=\"HTTP/2\"}"), answered as f64);
+    gateway.waits_for("http_requests_by_protocol_total{protocol=\"HTTP/2\"}", answered as f64);
     assert_eq!(gateway.metric("http2_resets_total{by=\"gateway\"}"), 0.0);
     gateway.stop();
 }

@@ -122,7 +122,7 @@ fn an_endpoint_that_takes_none_yet_is_waited_for(io: Io) {
 /// The same for good: every request is told so in time, and they all have opened one connection.
 fn an_endpoint_that_never_takes_any_costs_one_connection(io: Io) {
     let endpoint = Endpoint::listens();
-    let gateway = before_frames(io, &endpoint).timeouts("connect: 300ms").start();
+    let gateway = before_frames(io, &endpoint).timeouts("connect: 1s").start();
     let clients = ask(&gateway, 5);
     let mut connection = begins(&endpoint, 0);
     for mut client in clients {

@@ -16,7 +16,7 @@ fn a_call_that_is_over_takes_no_connection_from_others(io: Io) {
     let endpoint = Endpoint::listens();
     let gateway = before(io, &endpoint).route("name: everything, cluster: app").start();
     let mut front = H2Client::to(gateway.address());
-    let fields = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "150m")];
+    let fields = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "2S")];
     let short = front.asks("POST", "/short", &fields);
     let long = front.gets("/long");
     let accepted = endpoint.accepts();

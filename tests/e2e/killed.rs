@@ -19,7 +19,7 @@ const POSTERS: usize = 8;
 /// Answers by which it is judged whether traffic is even.
 const WINDOW: u64 = 450;
 /// Most milliseconds from the return of a process until traffic is even again.
-const EVEN_MS: u64 = 3_000;
+const EVEN_MS: u64 = 6_000;
 
 /// The answers of each origin so far.
 type Counts = [AtomicU64; 3];

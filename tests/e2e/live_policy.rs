@@ -1,5 +1,7 @@
 //! H1 and H2: the live policy document, its file, and what it does to requests (F3).
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 
@@ -156,7 +158,9 @@ fn a_file_is_taken_up_when_it_changes(io: Io) {
     gateway.folder.write(FILE, r#"{"enabled": false}"#);
     until_true("a renamed file", || statuses(gateway.address()) == [429]);
     assert_eq!(document(&gateway), of(false, 1000, 50), "what a file does not say is standard");
-    std::fs::write(gateway.folder.path(FILE), r#"{"circuitBreakerThreshold": 9}"#).expect("a file");
+    // Longer than what was there, so that the file is at no time cut short.
+    let written = OpenOptions::new().write(true).open(gateway.folder.path(FILE));
+    written.expect("a file").write_all(br#"{"circuitBreakerThreshold": 9}"#).expect("room for it");
     until_true("a written file", || document(&gateway) == of(true, 1000, 9));
     let trouble = || gateway.status()["policy"]["error"].as_str().unwrap_or_default().to_owned();
     let mut troubles = 0.0;

@@ -23,11 +23,16 @@ fn here_and_there() -> (Endpoint, Endpoint) {
 
 /// All requests to `app.test`, which is asked for every 50 ms.
 fn plan(io: Io, server: &DnsServer, port: u16) -> Plan {
+    plan_of(io, server, port, "1s")
+}
+
+/// The same with this patience for an answer of the name server.
+fn plan_of(io: Io, server: &DnsServer, port: u16, patience: &str) -> Plan {
     let at = server.address();
     Plan::bare(io)
         .cluster_of("app", &format!("{{ url: 'http://app.test:{port}' }}"))
         .route("name: everything, cluster: app")
-        .and(&format!("dns: {{ servers: ['{at}'], timeout: 300ms, ttl_min: 50ms, ttl_max: 50ms }}"))
+        .and(&format!("dns: {{ servers: ['{at}'], timeout: {patience}, ttl_min: 50ms, ttl_max: 50ms }}"))
 }
 
 /// B8: new requests go to the new address without a reload, what rests at the old one is closed, what is under way there
@@ -91,7 +96,8 @@ fn a_failing_name_server_takes_no_endpoint_away(io: Io) {
     let here = Endpoint::listens();
     let server = DnsServer::start();
     server.set("app.test", 0, &[HERE]);
-    let gateway = plan(io, &server, here.address().port()).start();
+    // Short enough for a server that keeps silent.
+    let gateway = plan_of(io, &server, here.address().port(), "500ms").start();
     let mut client = gateway.client();
     client.asks("/first");
     let mut accepted = here.accepts();

@@ -220,7 +220,8 @@ fn a_changed_file_does_not_wait_for_redis(io: Io) {
     one.folder.write(FILE, r#"{"rateLimit": 400}"#);
     until_true("a changed file", || document(&one) == of(true, 400, 50));
     until_true("its time is known", || sum() > before);
-    assert!(sum() - before < 500.0, "{} ms", sum() - before);
+    // Less than Redis would be waited for.
+    assert!(sum() - before < 900.0, "{} ms", sum() - before);
     redis.thaws();
     until_true("the other gateway is told", || document(&other) == of(true, 400, 50));
     redis.is_killed();

@@ -35,7 +35,8 @@ fn every_stage_says_what_it_took(io: Io) {
     let mut second = gateway.client();
     second.asks("/second");
     gateway.waits_for("upstream_requests_waiting", 1.0);
-    waits_ms(30);
+    // Longer than the endpoint may take over its own answer on a busy machine.
+    waits_ms(500);
     upstream.replies("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
     first.expects_head(200);
     waits_ms(30);
@@ -54,7 +55,7 @@ fn every_stage_says_what_it_took(io: Io) {
         ["head_ms", "admit_ms", "connect_ms", "first_byte_ms", "body_ms"].map(|key| ms(&line, key)).iter().sum();
     assert!(total <= ms(&line, "duration_ms") + 0.01, "stages do not overlap: {line}");
     let line = gateway.log_of("/second");
-    assert!(ms(&line, "queue_ms") >= 59.0 && ms(&line, "first_byte_ms") < ms(&line, "queue_ms"), "{line}");
+    assert!(ms(&line, "queue_ms") >= 529.0 && ms(&line, "first_byte_ms") < ms(&line, "queue_ms"), "{line}");
     for (stage, count) in [
         ("accept", 2.0),
         ("tls", 0.0),
@@ -71,7 +72,7 @@ fn every_stage_says_what_it_took(io: Io) {
         gateway.waits_for(&format!("http_stage_duration_seconds_count{{stage=\"{stage}\"}}"), count);
     }
     let sum = gateway.metric("http_stage_duration_seconds_sum{stage=\"queue\"}");
-    assert!((0.059..5.0).contains(&sum), "{sum} seconds in the queue");
+    assert!((0.529..5.0).contains(&sum), "{sum} seconds in the queue");
     gateway.stop();
 }
 

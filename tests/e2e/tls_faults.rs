@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ringgate::rng::Rng;
 use rustls::client::Resumption;
@@ -12,7 +13,7 @@ use super::client::Client;
 use super::gateway::{Gateway, json};
 use super::plan::{Io, Plan};
 use super::site::{Site, greeter};
-use super::wait::{Ends, now_ms, thread, until_true};
+use super::wait::{Ends, is_quicker_than, now_ms, thread, until_true};
 use super::wire::{End, Wire};
 
 /// Connections that say nothing.
@@ -157,9 +158,8 @@ fn half_handshakes_beyond_the_bound_end_one_another(io: Io) {
     let mut held: Vec<Wire> = (0..AT_ONCE).map(|_| begins()).collect();
     gateway.waits_for("tls_handshakes_active", AT_ONCE as f64);
     for _ in 0..5 {
-        let began_ms = now_ms();
-        is_served(&gateway, &config);
-        assert!(now_ms() - began_ms < 1_000, "{} ms", now_ms() - began_ms);
+        let is_quick = is_quicker_than(Duration::from_secs(1), || is_served(&gateway, &config));
+        assert!(is_quick, "an honest client waited for a second");
         held.extend((0..FURTHER / 5).map(|_| begins()));
     }
     gateway.waits_for("tls_handshakes_active", AT_ONCE as f64);
@@ -240,11 +240,12 @@ fn a_flood_of_handshakes_leaves_others_undisturbed(io: Io) {
     until_true("the flood is on", || gateway.metric("tls_handshakes_total{kind=\"full\"}") > 50.0);
     let mut kept = Client::secured(address, &config, "a.example");
     for _ in 0..20 {
-        let began_ms = now_ms();
-        kept.asks("/x");
-        kept.expects(200);
-        is_served(&gateway, &config);
-        assert!(now_ms() - began_ms < 1_000, "{} ms", now_ms() - began_ms);
+        let is_quick = is_quicker_than(Duration::from_secs(1), || {
+            kept.asks("/x");
+            kept.expects(200);
+            is_served(&gateway, &config);
+        });
+        assert!(is_quick, "others waited for a second");
     }
     drop(ends);
     floods.into_iter().for_each(|flood| flood.join().expect("it ends in order"));
