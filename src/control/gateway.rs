@@ -561,14 +561,18 @@ impl Gateway {
         listeners.map(|(_, sockets)| sockets.len().max(self.crew.len()) as u64).sum()
     }
 
-    /// Waits until the workers accept from so many sockets; `false` when that takes too long.
+    /// Waits until the workers accept from so many sockets; `false` when that takes too long, or one has ended.
     pub(super) async fn accepts_by(&self, loops: u64) -> bool {
         let waiting = async {
             while self.board.listening() != loops {
+                if self.crew.any_finished() {
+                    return false;
+                }
                 tokio::time::sleep(ACCEPT_POLL).await;
             }
+            true
         };
-        tokio::time::timeout(ADOPTION, waiting).await.is_ok()
+        tokio::time::timeout(ADOPTION, waiting).await.unwrap_or(false)
     }
 
     /// The configuration in force as it was written.
