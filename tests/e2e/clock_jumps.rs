@@ -108,7 +108,8 @@ fn limits_and_pools_do_not_follow_the_wall_clock(io: Io) {
         for path in ["/window", "/bucket"] {
             let refused = client.asks(path).expects(429);
             let wait_s: u64 = refused.field("retry-after").and_then(|text| text.parse().ok()).expect("seconds");
-            assert!((1..=3_600).contains(&wait_s), "{ahead}: {refused}");
+            // One may pass a moment after the window, and it may have just begun.
+            assert!((1..=3_601).contains(&wait_s), "{ahead}: {refused}");
         }
         client.asks("/x").expects(200);
     }
