@@ -10,14 +10,15 @@ use std::io;
 use std::thread;
 
 use landlock::{ABI, Access as _, AccessFs, Ruleset, RulesetAttr as _, RulesetCreated, RulesetStatus};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, sock_filter};
 
 /// The newest rights over files that are given up; an older kernel knows fewer, and takes those.
 const RIGHTS: ABI = ABI::V5;
 
 /// Calls that a worker never makes, and one who took it over would: other programs, the memory of other processes, keys, other
-/// roots and users, the kernel's own code, and rings, whose operations no filter sees.
-const REFUSED: [libc::c_long; 36] = [
+/// roots and users, the kernel's own code, and rings, whose operations no filter sees. And what Landlock leaves of files: their
+/// owners, modes, times and attributes, and before Linux 6.2 their length.
+const REFUSED: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_ptrace,
@@ -42,6 +43,8 @@ const REFUSED: [libc::c_long; 36] = [
     libc::SYS_setregid,
     libc::SYS_setresuid,
     libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
     libc::SYS_setgroups,
     libc::SYS_capset,
     libc::SYS_bpf,
@@ -51,10 +54,48 @@ const REFUSED: [libc::c_long; 36] = [
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_personality,
     libc::SYS_io_uring_setup,
+    libc::SYS_truncate,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
 ];
+
+// Calls newer than the names of libc for some machines; those of the last years have the same number on all.
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// From this number on x86-64 has all calls a second time (x32), which no rule for a single number would hold for.
+const X32: u32 = 0x4000_0000;
 
 /// What the kernel lets a worker give up; the reason where it does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,43 +142,103 @@ fn give_up_calls() -> Result<(), String> {
     let arch = TargetArch::try_from(ARCH).map_err(|error| error.to_string())?;
     let rules: BTreeMap<i64, _> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     let refusal = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch).and_then(BpfProgram::try_from);
-    let program = filter.map_err(|error| error.to_string())?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal.clone(), arch).and_then(BpfProgram::try_from);
+    let mut program = refusal_from(X32, refusal).to_vec();
+    program.extend(filter.map_err(|error| error.to_string())?);
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
+}
+
+/// The start of a filter: refuses calls from this number on, and leaves the others to what follows.
+fn refusal_from(number: u32, refusal: SeccompAction) -> [sock_filter; 3] {
+    let step = |code, k, jf| sock_filter { code, jt: 0, jf, k };
+    // BPF_LD | BPF_W | BPF_ABS of the number, which comes first; BPF_JMP | BPF_JGE | BPF_K; BPF_RET | BPF_K.
+    [step(0x20, 0, 0), step(0x35, number, 1), step(0x06, refusal.into(), 0)]
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::fs::{self, File, Permissions};
     use std::io::ErrorKind;
-    use std::process::Command;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::{self, Command};
 
     use super::*;
     use crate::net::{Driver, probe_io_uring, run_reactor};
 
-    /// On a thread of its own, which ends with it.
-    fn within<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
-        let inside = thread::Builder::new().spawn(|| {
-            assert_eq!(Sandbox::enter(), Sandbox { files: Ok(()), calls: Ok(()) });
+    /// On a thread of its own, which ends with it, once it gave that up.
+    fn without<T: Send + 'static>(give_up: fn() -> Result<(), String>, look: impl FnOnce() -> T + Send + 'static) -> T {
+        let inside = thread::Builder::new().spawn(move || {
+            assert_eq!(give_up(), Ok(()));
             look()
         });
         inside.unwrap().join().unwrap()
     }
 
+    /// The error of a call none of whose arguments is of use: no pointer, no descriptor, no process, no flags and no user, or one to
+    /// leave as it is.
+    fn errno_of(call: libc::c_long) -> Option<i32> {
+        let no: libc::c_long = -1;
+        // SAFETY: at that address is nothing that the kernel could read or write.
+        let result = unsafe { libc::syscall(call, no, no, no, no, no, no) };
+        if result == -1 { io::Error::last_os_error().raw_os_error() } else { None }
+    }
+
+    macro_rules! named {
+        ($($call:ident)*) => { [$((stringify!($call), libc::$call)),*] };
+    }
+
     const SELF: &str = "/proc/self/status";
 
     #[test]
-    fn no_file_can_be_opened_and_no_program_started() {
-        let (read, made, ran, ring) = within(|| {
-            let read = File::open(SELF).map(drop);
-            let made = File::create(std::env::temp_dir().join("ringgate-sandbox")).map(drop);
-            let ran = Command::new("/bin/true").status().map(drop);
-            (read, made, ran, probe_io_uring(1).map(drop))
-        });
-        let kind = |result: io::Result<()>| result.map_err(|error| error.kind());
-        assert_eq!([read, made, ran].map(kind), [const { Err(ErrorKind::PermissionDenied) }; 3]);
-        assert!(ring.is_err());
+    fn no_file_can_be_opened_or_made() {
+        let made = std::env::temp_dir().join(format!("ringgate-sandbox-{}", process::id()));
+        let errors =
+            without(give_up_files, move || [File::open(SELF), File::create(made)].map(|file| file.unwrap_err()));
+        assert_eq!(
+            errors.map(|error| error.raw_os_error()),
+            [Some(libc::EACCES); 2],
+            "by Landlock, with the calls left"
+        );
         assert!(File::open(SELF).is_ok(), "other threads keep all");
+    }
+
+    #[test]
+    fn no_call_that_a_worker_never_makes_is_made() {
+        let mut calls = named![
+            SYS_execve SYS_execveat SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_pidfd_getfd SYS_kcmp SYS_add_key
+            SYS_keyctl SYS_request_key SYS_mount SYS_umount2 SYS_pivot_root SYS_chroot SYS_setns SYS_unshare
+            SYS_open_by_handle_at SYS_name_to_handle_at SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid
+            SYS_setresgid SYS_setfsuid SYS_setfsgid SYS_setgroups SYS_capset SYS_bpf SYS_perf_event_open SYS_userfaultfd
+            SYS_init_module SYS_finit_module SYS_delete_module SYS_kexec_load SYS_kexec_file_load SYS_reboot SYS_personality
+            SYS_io_uring_setup SYS_truncate SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat SYS_utimensat SYS_setxattr
+            SYS_lsetxattr SYS_fsetxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr
+        ]
+        .to_vec();
+        calls.extend([("fchmodat2", 452), ("setxattrat", 463), ("removexattrat", 466), ("file_setattr", 469)]);
+        #[cfg(target_arch = "x86_64")]
+        calls.extend(named![SYS_chmod SYS_chown SYS_lchown SYS_utime SYS_utimes SYS_futimesat]);
+        assert_eq!(calls.len(), REFUSED.len(), "each is tried");
+        calls.push(("getpid of x32", libc::c_long::from(X32) | libc::SYS_getpid));
+        let left = without(give_up_calls, || {
+            calls.retain(|(_, call)| errno_of(*call) != Some(libc::EPERM));
+            calls
+        });
+        assert_eq!(left, []);
+    }
+
+    #[test]
+    fn no_program_can_be_started_and_no_file_be_changed() {
+        let own = std::env::temp_dir().join(format!("ringgate-own-{}", process::id()));
+        File::create(&own).unwrap();
+        let changed = own.clone();
+        let (ran, mode, ring) = without(give_up_calls, || {
+            let mode = fs::set_permissions(changed, Permissions::from_mode(0o777));
+            (Command::new("/bin/true").status().map(drop), mode, probe_io_uring(1).map(drop))
+        });
+        fs::remove_file(own).unwrap();
+        let errors = [ran, mode].map(|result| result.map_err(|error| error.kind()));
+        assert_eq!(errors, [const { Err(ErrorKind::PermissionDenied) }; 2]);
+        assert!(ring.is_err());
     }
 
     #[test]
