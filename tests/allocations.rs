@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringgate::config::{self, Sources};
-use ringgate::net::{Driver, probe_io_uring};
+use ringgate::net::{Driver, Sandbox, probe_io_uring};
 use ringgate::snapshot::{Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Call, Credit, Loads, Message, Peers, Question, WorkerHandle, WorkerSpec, crew};
@@ -178,7 +178,7 @@ fn gateway(driver: Driver) -> Gateway {
         index: 0,
         cpu: None,
         driver,
-        sandbox: true,
+        sandbox: Some(Sandbox::probe().expect("a thread")),
         counters: Arc::clone(&counters),
         log,
         spans,

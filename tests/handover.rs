@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ringgate::cluster::Fleet;
 use ringgate::config::{self, Sources};
 use ringgate::limits;
-use ringgate::net::{Driver, probe_io_uring};
+use ringgate::net::{Driver, Sandbox, probe_io_uring};
 use ringgate::snapshot::{Publisher, Registry, compile};
 use ringgate::telemetry::{WorkerCounters, ring, span_ring};
 use ringgate::worker::{Credit, Loads, Mailbox, Message, Peers, WorkerHandle, WorkerSpec, crew};
@@ -85,7 +85,7 @@ impl Pair {
             index: 0,
             cpu: None,
             driver,
-            sandbox: true,
+            sandbox: Some(trial()),
             counters: Arc::clone(&counters),
             log: ring().0,
             spans: span_ring().0,
@@ -101,12 +101,12 @@ impl Pair {
     }
 
     /// Starts the second worker.
-    fn start_second(&self, mailbox: Mailbox) -> WorkerHandle {
+    fn start_second(&self, mailbox: Mailbox, sandbox: Sandbox) -> WorkerHandle {
         let spec = WorkerSpec {
             index: 1,
             cpu: None,
             driver: self.driver,
-            sandbox: true,
+            sandbox: Some(sandbox),
             counters: Arc::new(WorkerCounters::new()),
             log: ring().0,
             spans: span_ring().0,
@@ -184,6 +184,11 @@ fn is_answered(mut client: &TcpStream) -> bool {
     answer.starts_with(b"HTTP/1.1 200 OK\r\n")
 }
 
+/// What workers give up on this machine.
+fn trial() -> Sandbox {
+    Sandbox::probe().expect("a thread")
+}
+
 fn drivers() -> Vec<Driver> {
     // A ring that ends leaves work to the thread that made it.
     let probe = std::thread::Builder::new().spawn(|| probe_io_uring(1).is_ok()).expect("a thread");
@@ -215,7 +220,7 @@ fn a_full_mailbox_takes_no_more_and_loses_nothing() {
         until("as many as the mailbox holds", || pair.held() == held);
         assert_eq!(pair.counters.connections_handed.value(), limits::MAILBOX_MESSAGES as u64);
         // The second worker starts late, and finds them all.
-        let second = pair.start_second(mailbox);
+        let second = pair.start_second(mailbox, trial());
         assert!(clients.iter().all(is_answered));
         drop(clients);
         assert!(second.send(Message::Drain { rest_ms: 0 }));
@@ -249,7 +254,7 @@ fn a_draining_worker_answers_what_was_on_its_way_to_it() {
         let clients = pair.clients(20);
         let others = pair.held()[1];
         assert!(others >= 9, "{others} on their way");
-        let second = pair.start_second(mailbox);
+        let second = pair.start_second(mailbox, trial());
         assert!(second.send(Message::Drain { rest_ms: 0 }));
         assert!(clients.iter().all(is_answered));
         drop(clients);
@@ -287,5 +292,18 @@ fn a_socket_that_is_closed_does_not_keep_its_worker_from_all_else() {
         let accepted = counters.connections_accepted.value();
         assert!(accepted > 0 && accepted < 100, "{driver:?}: {accepted} before it stopped");
         drop(clients);
+    }
+}
+
+/// A worker reads nothing of strangers with less given up, or more, than the start tells of.
+#[test]
+fn a_worker_whose_sandbox_is_not_that_of_the_trial_ends_at_once() {
+    for driver in drivers() {
+        let (pair, mailbox) = Pair::start(driver);
+        let second = pair.start_second(mailbox, Sandbox { calls: Err("as tried".to_owned()), ..trial() });
+        until("the end of the second worker", || second.is_finished());
+        let why = second.join().expect_err("it could give up its calls");
+        assert!(why.starts_with("its sandbox is not that of the trial") && why.contains("as tried"), "{why}");
+        pair.stop();
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::board::Seat;
 use super::{passwords, store};
 use crate::cluster::Fleet;
-use crate::net::Driver;
+use crate::net::{Driver, Sandbox};
 use crate::snapshot::{Entrance, Publisher};
 use crate::telemetry::{LogRing, SpanRing};
 use crate::worker::{self, Ask, Credit, Loads, Mailbox, Message, Peers, Question, WorkerHandle, WorkerSpec};
@@ -21,7 +21,7 @@ pub(super) type Berth = Vec<(Entrance, TcpListener)>;
 /// What all workers share.
 pub(super) struct Shared<'a> {
     pub(super) publisher: &'a Publisher,
-    pub(super) sandbox: bool,
+    pub(super) sandbox: &'a Option<Sandbox>,
     pub(super) fleet: &'a Arc<Fleet>,
     pub(super) credit: &'a Arc<Credit>,
     pub(super) loads: &'a Arc<Loads>,
@@ -64,7 +64,7 @@ impl Crew {
                 index,
                 cpu: seat.cpu,
                 driver,
-                sandbox: shared.sandbox,
+                sandbox: shared.sandbox.clone(),
                 counters: Arc::clone(&seat.counters),
                 log,
                 spans,

@@ -45,6 +45,8 @@ struct Prepared {
     source: Source,
     loaded: Loaded,
     driver: Driver,
+    /// What workers give up, as a trial did.
+    sandbox: Option<Sandbox>,
     tables: Tables,
     snapshot: Snapshot,
     policy: LivePolicies,
@@ -146,9 +148,7 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let chosen = driver::choose(config.runtime.io, placement.len()).map_err(|why| refused(driver::told(&why)))?;
     let Choice { driver, why: driver_why, .. } = chosen;
     tracing::info!(driver = driver.name(), why = driver_why, "io driver chosen");
-    if config.runtime.sandbox {
-        tell_of_sandbox();
-    }
+    let sandbox = config.runtime.sandbox.then(try_sandbox).transpose().map_err(refused)?;
     let mut tables = Tables::new(placement.len()).map_err(|error| refused(error.to_string()))?;
     memory::limit(tables.headroom(), config.runtime.memory_limit);
     tables.look_for_roots(config).await;
@@ -172,25 +172,37 @@ async fn prepare(source: Source, inherited: &mut Inherited) -> Result<Prepared, 
     let writer = LogWriter::start(&config.access_log.output, log_drains);
     let writer = writer.map_err(|error| refused(error.to_string()))?;
     let seats: Vec<Seat> = placement.into_iter().map(Seat::new).collect();
-    let reasons = worker::reasons();
-    let log_lost = writer.lost_cell();
     let span_counts = Arc::<SpanCounts>::default();
     let traces = Traces::start(config, span_drains, Arc::clone(&span_counts));
     let board = Arc::new(Board::new(Fixed {
         driver,
         driver_why,
         seats: seats.clone(),
-        reasons,
+        reasons: worker::reasons(),
         tls_failures: TlsFailure::ALL.map(TlsFailure::label).to_vec(),
         store_failures: StoreError::ALL.map(StoreError::name).to_vec(),
-        log_lost,
+        log_lost: writer.lost_cell(),
         unknown_names: Arc::clone(tables.unknown_names()),
         span_counts,
         fleet: Arc::clone(tables.fleet()),
         limits: Arc::clone(tables.limits()),
         headroom: Arc::clone(tables.headroom()),
     }));
-    Ok(Prepared { source, loaded, driver, tables, snapshot, policy, opened, seats, rings, board, writer, traces })
+    Ok(Prepared {
+        source,
+        loaded,
+        driver,
+        sandbox,
+        tables,
+        snapshot,
+        policy,
+        opened,
+        seats,
+        rings,
+        board,
+        writer,
+        traces,
+    })
 }
 
 impl Prepared {
@@ -219,7 +231,7 @@ impl Prepared {
             }
             originals.keep(one.held, one.sockets);
         }
-        let (fleet, sandbox) = (self.tables.fleet(), runtime.sandbox);
+        let (fleet, sandbox) = (self.tables.fleet(), &self.sandbox);
         let shared = Shared { publisher: &publisher, sandbox, fleet, credit: &credit, loads: &loads };
         let crew = Crew::spawn(self.driver, &self.seats, self.rings, berths, &shared)?;
         probes.follow(targets);
@@ -256,13 +268,15 @@ impl Prepared {
 }
 
 /// Tells what workers cannot give up on this machine; they serve without.
-fn tell_of_sandbox() {
-    let kept = Sandbox::probe().map_or_else(|error| vec![error.to_string()], |sandbox| sandbox.kept());
+fn try_sandbox() -> Result<Sandbox, String> {
+    let sandbox = Sandbox::probe().map_err(|error| format!("cannot try the sandbox of workers: {error}"))?;
+    let kept = sandbox.clone().kept();
     if kept.is_empty() {
         tracing::info!("workers give up files, programs and rare system calls");
     } else {
         tracing::warn!(kept = kept.join("; "), "workers are sandboxed in part");
     }
+    Ok(sandbox)
 }
 
 /// A watch, unless the user has no inotify instance left: a gateway without one still serves.

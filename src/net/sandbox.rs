@@ -113,6 +113,20 @@ impl Sandbox {
         Self { files: give_up_files(), calls: give_up_calls() }
     }
 
+    /// Gives all of that up, as the trial did.
+    ///
+    /// # Errors
+    /// It did not become the same: what the start told of workers would not hold.
+    pub fn enter_as(trial: &Self) -> io::Result<()> {
+        let entered = Self::enter();
+        if entered == *trial {
+            return Ok(());
+        }
+        let told = |sandbox: Self| format!("[{}]", sandbox.kept().join("; "));
+        let (kept, expected) = (told(entered), told(trial.clone()));
+        Err(io::Error::other(format!("its sandbox is not that of the trial: it kept {kept}, the trial {expected}")))
+    }
+
     /// What could not be given up, with the reasons; nothing when all could.
     #[must_use]
     pub fn kept(self) -> Vec<String> {
@@ -257,5 +271,15 @@ mod tests {
     fn it_can_be_tried_before() {
         assert_eq!(Sandbox::probe().unwrap(), Sandbox { files: Ok(()), calls: Ok(()) });
         assert!(File::open(SELF).is_ok());
+    }
+
+    #[test]
+    fn one_that_is_not_as_it_was_tried_is_an_error() {
+        let entered = |trial: Sandbox| without(|| Ok(()), move || Sandbox::enter_as(&trial));
+        let whole = Sandbox { files: Ok(()), calls: Ok(()) };
+        entered(whole.clone()).unwrap();
+        let error = entered(Sandbox { files: Err("no Landlock".to_owned()), ..whole }).unwrap_err();
+        let told = "its sandbox is not that of the trial: it kept [], the trial [files: no Landlock]";
+        assert_eq!(error.to_string(), told);
     }
 }

@@ -20,7 +20,7 @@ use std::thread;
 
 use crate::cluster::Fleet;
 use crate::exchange::Failure;
-use crate::net::Driver;
+use crate::net::{Driver, Sandbox};
 use crate::snapshot::{Entrance, Reader};
 use crate::telemetry::{LogRing, SpanRing, WorkerCounters};
 
@@ -37,8 +37,8 @@ pub struct WorkerSpec {
     pub cpu: Option<usize>,
     /// What drives its input and output.
     pub driver: Driver,
-    /// Does it give up what it never needs, see [`crate::net::Sandbox`]?
-    pub sandbox: bool,
+    /// What it gives up, as a trial did, if anything; it ends where it cannot do the same.
+    pub sandbox: Option<Sandbox>,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
     /// Where its access-log records go.

@@ -32,9 +32,9 @@ pub(super) fn run(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Res
 }
 
 async fn serve(spec: WorkerSpec, receiver: Receiver, peers: Peers) -> io::Result<()> {
-    if spec.sandbox {
+    if let Some(trial) = &spec.sandbox {
         // The ring is there. What the kernel does not let it give up control has told of, and it serves without.
-        let _given_up = Sandbox::enter();
+        Sandbox::enter_as(trial)?;
     }
     let reactor = Reactor::new(spec.driver);
     let (others, counters) = (peers.clone(), Arc::clone(&spec.counters));
