@@ -118,6 +118,16 @@ impl H2Client {
         self.asks("GET", path, &[])
     }
 
+    /// The same; none where the gateway has said goodbye before, in order.
+    pub(crate) fn try_gets(&mut self, path: &str) -> Option<H2Stream> {
+        let refused = match self.try_opens("GET", path, &[], true) {
+            Ok(stream) => return Some(stream),
+            Err(refused) => refused,
+        };
+        assert!(refused.is_go_away() && refused.reason() == Some(Reason::NO_ERROR), "{refused:?}");
+        None
+    }
+
     /// Opens a stream with a request whose body follows.
     pub(crate) fn begins(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> H2Stream {
         self.opens(method, path, fields, false)
@@ -130,6 +140,16 @@ impl H2Client {
     }
 
     fn opens(&mut self, method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> H2Stream {
+        self.try_opens(method, path, fields, ends).expect("the connection is open")
+    }
+
+    fn try_opens(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        ends: bool,
+    ) -> Result<H2Stream, h2::Error> {
         let is_whole = path == "*" || path.starts_with("https://");
         let uri: Uri = if is_whole { path.parse() } else { format!("http://a.example{path}").parse() }.expect("a URI");
         let mut request = Request::builder().method(method).uri(uri);
@@ -141,9 +161,9 @@ impl H2Client {
         }
         let request = request.body(()).expect("a request");
         let ready = self.send.clone().ready();
-        self.send = within(&self.handle, "room for a stream", ready).expect("the connection is open");
-        let (response, send) = self.send.send_request(request, ends).expect("the connection is open");
-        H2Stream { handle: self.handle.clone(), response: Some(response), send, body: None, interims: Vec::new() }
+        self.send = within(&self.handle, "room for a stream", ready)?;
+        let (response, send) = self.send.send_request(request, ends)?;
+        Ok(H2Stream { handle: self.handle.clone(), response: Some(response), send, body: None, interims: Vec::new() })
     }
 
     /// Does the connection take no more streams?
