@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::net::Driver;
 use crate::policy::limit::Limits;
 use crate::policy::{Headroom, Load};
-use crate::telemetry::{CAPS, ClusterView, Counter, PolicySyncs, Reloads, Scrape, UpgradeCounts, WorkerCounters};
+use crate::telemetry::{CAPS, ClusterView, PolicySyncs, Reloads, Scrape, UpgradeCounts};
 
 /// What does not change while the process runs.
 pub(super) struct Fixed {
@@ -394,14 +394,7 @@ impl Board {
 
     /// What clients have here now.
     pub(super) fn load(&self) -> Load {
-        let seats = &self.fixed.seats;
-        let sum = |one: fn(&WorkerCounters) -> &Counter| seats.iter().map(|seat| one(&seat.counters).value()).sum();
-        Load {
-            requests: sum(|cells| &cells.requests_active),
-            tunnels: sum(|cells| &cells.tunnels_active),
-            connections: sum(|cells| &cells.connections_active),
-            h2_connections: sum(|cells| &cells.h2_connections_active),
-        }
+        seat::load(&self.fixed.seats)
     }
 
     /// Everything for one scrape.

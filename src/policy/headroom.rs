@@ -28,16 +28,23 @@ const TUNNEL_BYTES: u64 = 32 << 10;
 const H2_CONNECTION_BYTES: u64 = 24 << 10;
 /// The same of any other.
 const CONNECTION_BYTES: u64 = 2 << 10;
+/// What a connection holds besides, at most and in the mean of many, while a handshake or the head of a request is on its way:
+/// the head as far as it has come, room for it parsed, and the session's buffer.
+const ARRIVING_BYTES: u64 = 96 << 10;
 
 /// What clients have there, and how much.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Load {
     /// Requests that are served, those that became tunnels among them.
     pub requests: u64,
+    /// Streams of HTTP/2 that are served, each a request.
+    pub h2_streams: u64,
     /// Tunnels.
     pub tunnels: u64,
     /// Connections, those of HTTP/2 among them.
     pub connections: u64,
+    /// Connections between two requests, those of HTTP/2 without a stream among them.
+    pub idle: u64,
     /// Connections of HTTP/2.
     pub h2_connections: u64,
 }
@@ -46,11 +53,20 @@ impl Load {
     /// Bytes that its end may free.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        let Self { requests, tunnels, connections, h2_connections } = *self;
+        let Self { requests, tunnels, connections, h2_connections, .. } = *self;
         requests.saturating_sub(tunnels) * REQUEST_BYTES
             + tunnels * TUNNEL_BYTES
+            + self.arriving() * ARRIVING_BYTES
             + connections.saturating_sub(h2_connections) * CONNECTION_BYTES
             + h2_connections * H2_CONNECTION_BYTES
+    }
+
+    /// Connections that neither rest nor serve a request: on them comes the word of a proxy, a handshake or a head. One of HTTP/2
+    /// with streams is among them: it has buffers of its own while it is busy.
+    const fn arriving(&self) -> u64 {
+        let h1_requests = self.requests.saturating_sub(self.h2_streams);
+        // Each is counted at a moment of its own, so that more may seem to be less.
+        self.connections.saturating_sub(self.idle).saturating_sub(h1_requests)
     }
 }
 

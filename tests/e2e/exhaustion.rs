@@ -1,4 +1,4 @@
-//! What the machine runs out of: F34, and drivers that it refuses (A5).
+//! What the machine runs out of: descriptors (F34), memory for heads (F35), and drivers that it refuses (A5).
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -9,6 +9,11 @@ use super::origin::Origin;
 use super::plan::{Io, Plan};
 use super::process::{Lines, Process, binary};
 use super::wait::{now_ms, until, until_true};
+use super::wire::Wire;
+
+/// Heads on their way, and bytes of each that have come.
+const HEADS: u64 = 200;
+const HEAD_BYTES: u64 = 60 << 10;
 
 /// F34: without descriptors accepting pauses, and does not spin; what is open is served; a new connection upstream is a
 /// 503; and all is well once there are descriptors again.
@@ -50,7 +55,38 @@ fn without_descriptors_it_waits_and_recovers(io: Io) {
     gateway.stop();
 }
 
-on_both_drivers![without_descriptors_it_waits_and_recovers];
+/// F35: what heads hold that are still on their way is freed when these end: so others are refused meanwhile, and not taken on until the
+/// kernel kills the process.
+fn heads_on_their_way_are_at_work_when_memory_is_short(io: Io) {
+    let plan = |limit: &str| {
+        Plan::bare(io)
+            .workers("1")
+            .limits("header_timeout: 60s")
+            .route("name: local, match: { path: /local }, respond: { status: 200, body: local }")
+            .runtime(&format!("memory_limit: {limit}"))
+    };
+    let gateway = plan("off").start();
+    let before = gateway.process.held_bytes();
+    let begun = format!("GET /local HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(usize::try_from(HEAD_BYTES).unwrap()));
+    let heads: Vec<_> = (0..HEADS)
+        .map(|_| {
+            let mut wire = Wire::to(gateway.address());
+            wire.sends(&begun);
+            wire
+        })
+        .collect();
+    until_true("they have come", || gateway.process.held_bytes() > before + HEADS * HEAD_BYTES);
+    gateway.adopts(&plan(&format!("{}B", gateway.process.held_bytes() / 100 * 98)).yaml());
+    gateway.waits_for("memory_shedding", 2.0);
+    let answer = gateway.client().expects(503);
+    assert!(answer.text().contains("memory"), "{answer}");
+    drop(heads);
+    gateway.waits_for("memory_shedding", 0.0);
+    gateway.client().asks("/local").expects(200);
+    gateway.stop();
+}
+
+on_both_drivers![without_descriptors_it_waits_and_recovers, heads_on_their_way_are_at_work_when_memory_is_short];
 
 /// The binary, which may open so many descriptors.
 fn with_descriptors(limit: u64) -> Command {

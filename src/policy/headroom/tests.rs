@@ -68,8 +68,11 @@ fn workers_are_told() {
 
 #[test]
 fn what_clients_have_there_is_bytes_that_its_end_may_free() {
-    let load = Load { requests: 10, tunnels: 8, connections: 30, h2_connections: 2 };
-    assert_eq!(load.bytes(), (2 * 256 + 8 * 32 + 28 * 2 + 2 * 24) << 10);
+    let load = Load { requests: 10, h2_streams: 3, tunnels: 8, connections: 30, idle: 20, h2_connections: 2 };
+    assert_eq!(load.bytes(), (2 * 256 + 8 * 32 + 3 * 96 + 28 * 2 + 2 * 24) << 10);
+    // What is counted a moment later may be more.
+    let load = Load { requests: 3, h2_streams: 4, tunnels: 4, connections: 3, idle: 5, h2_connections: 4 };
+    assert_eq!(load.bytes(), (4 * 32 + 4 * 24) << 10);
 }
 
 #[test]
@@ -130,16 +133,24 @@ fn with_next_to_nothing_left_above_the_floor_nothing_is_refused() {
 /// Connections that come without end, and of which none ends, do not fill the memory, whatever one of them costs.
 #[test]
 fn a_flood_of_connections_is_refused_before_the_limit() {
-    let kinds =
-        [("plain", 2_300, false), ("TLS", 5_500, false), ("HTTP/2", 24_600, true), ("HTTP/2, TLS", 27_700, true)];
-    for (kind, bytes, is_h2) in kinds {
+    let resting = |connections| Load { connections, idle: connections, ..Load::default() };
+    let h2 = |connections| Load { h2_connections: connections, ..resting(connections) };
+    let arriving = |connections| Load { connections, ..Load::default() };
+    let kinds: [(_, u64, &dyn Fn(u64) -> Load); 6] = [
+        ("plain", 2_300, &resting),
+        ("TLS", 5_500, &resting),
+        ("HTTP/2", 24_600, &h2),
+        ("HTTP/2, TLS", 27_700, &h2),
+        ("unfinished head", 72 << 10, &arriving),
+        ("unfinished head, TLS", 80 << 10, &arriving),
+    ];
+    for (kind, bytes, load_of) in kinds {
         for base in [100, 500, 850] {
             let (mut judge, mut connections, mut refused) = (Judge::default(), 0, 0);
             for step in 0..10_000 {
                 let used = share(base) + connections * bytes;
                 assert!(used < LIMIT, "{kind} above {base}: {connections}");
-                let load = Load { connections, h2_connections: u64::from(is_h2) * connections, ..Load::default() };
-                judge.on_look(look(step * 50, used, load.bytes()));
+                judge.on_look(look(step * 50, used, load_of(connections).bytes()));
                 let is_refused = judge.shortage() == Shortage::Connections;
                 connections += if is_refused { 0 } else { 200 };
                 refused = if is_refused { refused + 1 } else { 0 };
