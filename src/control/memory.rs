@@ -61,12 +61,12 @@ pub(super) fn limit(headroom: &Headroom, wanted: MemoryLimit) {
     match wanted {
         MemoryLimit::Off => set(headroom, None, "off"),
         MemoryLimit::Bytes(bytes) => set(headroom, Some(bytes), "the configuration"),
-        MemoryLimit::Auto => drop(follow(headroom)),
+        MemoryLimit::Auto => drop(follow(headroom, read)),
     }
 }
 
 /// Sets the limit that the cgroup has now, which may be another than at the start.
-fn follow(headroom: &Headroom) -> Option<GroupLimit> {
+fn follow(headroom: &Headroom, read: impl Fn(&Path) -> Option<String>) -> Option<GroupLimit> {
     let group = cgroup_limit(read);
     set(headroom, group.as_ref().map(|group| group.bytes), "the cgroup");
     group
@@ -83,28 +83,51 @@ fn set(headroom: &Headroom, bytes: Option<u64>, from: &str) {
 pub(super) async fn watch(headroom: Arc<Headroom>, load: impl Fn() -> Load + Send) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut judge, mut trims, mut group) = (Judge::default(), Trims::default(), None);
-    for count in 0u64.. {
+    let mut watch = Watch::default();
+    loop {
         looks.tick().await;
-        let is_second = count.is_multiple_of(LOOKS_PER_SECOND);
+        watch.on_look(&headroom, clock::now_ns() / 1_000_000, load().bytes(), read);
+        watch.trims.begin_if_due();
+    }
+}
+
+/// What is kept from one look to the next.
+#[derive(Debug, Default)]
+struct Watch {
+    looks: u64,
+    /// Where the limit comes from, as far as it is known.
+    group: Option<GroupLimit>,
+    judge: Judge,
+    trims: Trims,
+}
+
+impl Watch {
+    /// Looks how much of the limit is in use, and has the workers told.
+    fn on_look(
+        &mut self,
+        headroom: &Headroom,
+        now_ms: u64,
+        at_work: u64,
+        read: impl Fn(&Path) -> Option<String> + Copy,
+    ) {
+        let is_second = self.looks.is_multiple_of(LOOKS_PER_SECOND);
+        self.looks += 1;
         if !headroom.is_auto() {
-            group = None;
+            self.group = None;
         } else if is_second {
-            group = follow(&headroom);
+            self.group = follow(headroom, read);
         }
         let limit = headroom.limit();
-        let used = if limit.is_some() { used_bytes(group.as_ref()) } else { 0 };
-        let look = Look { now_ms: clock::now_ns() / 1_000_000, used, limit, at_work: load().bytes() };
-        let before = judge.shortage();
-        let change = judge.on_look(look);
-        let now = judge.shortage();
-        headroom.set_shortage(now);
+        let used = if limit.is_some() { used_bytes(self.group.as_ref(), read) } else { 0 };
+        let look = Look { now_ms, used, limit, at_work };
+        let (before, was_in_vain) = (self.judge.shortage(), self.judge.is_in_vain());
+        let change = self.judge.on_look(look);
+        headroom.set_shortage(self.judge.shortage());
         if let Some(change) = change {
             tell(change, before, look);
         }
-        if now != Shortage::None && (before == Shortage::None || is_second && trims.may_help(used)) {
-            trims.begin(used);
-        }
+        let begins = before == Shortage::None || self.judge.is_in_vain() && !was_in_vain;
+        self.trims.on_look(self.judge.shortage() != Shortage::None, begins, is_second, used);
     }
 }
 
@@ -126,25 +149,45 @@ fn tell(change: Change, before: Shortage, Look { used, limit, at_work, .. }: Loo
 }
 
 /// Gives freed memory back, one time after the other. The C library holds the lock of each of its arenas meanwhile, so that a
-/// worker may have to wait for one: it is done again only where the last time helped.
+/// worker may have to wait for one: it is done when memory begins to be short, when refusing begins to be in vain, since only then what
+/// a peak had is free and it is soon taken for a floor, and again where the last time helped.
 #[derive(Debug, Default)]
 struct Trims {
     running: Option<JoinHandle<()>>,
+    /// Is one to begin as soon as none is running?
+    is_due: bool,
+    /// Bytes in use at the last look.
+    used: u64,
     /// Bytes in use when the last one began.
     used_before: u64,
 }
 
 impl Trims {
-    fn begin(&mut self, used: u64) {
-        if self.running.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.used_before = used;
+    /// Told of a look: is memory short, has that or that it is in vain begun with it, and is it the one of its second?
+    fn on_look(&mut self, is_short: bool, begins: bool, is_second: bool, used: u64) {
+        self.used = used;
+        self.is_due = is_short && (self.is_due || begins || is_second && self.may_help());
+    }
+
+    fn begin_if_due(&mut self) {
+        if self.takes_turn() {
             self.running = Some(tokio::task::spawn_blocking(net::give_memory_back));
         }
     }
 
+    /// Is one due and none running? Then it begins.
+    fn takes_turn(&mut self) -> bool {
+        let begins = self.is_due && self.running.as_ref().is_none_or(JoinHandle::is_finished);
+        if begins {
+            self.is_due = false;
+            self.used_before = self.used;
+        }
+        begins
+    }
+
     /// Is less in use than before the last one?
-    const fn may_help(&self, used: u64) -> bool {
-        used.saturating_add(WORTH_WHILE) <= self.used_before
+    const fn may_help(&self) -> bool {
+        self.used.saturating_add(WORTH_WHILE) <= self.used_before
     }
 }
 
@@ -171,9 +214,9 @@ fn limit_in(hierarchy: &'static Hierarchy, group: &str, read: impl Fn(&Path) -> 
 
 /// Bytes of this process, or of its group where that is what the limit is of: then sockets count, and the other process of an
 /// upgrade.
-fn used_bytes(group: Option<&GroupLimit>) -> u64 {
+fn used_bytes(group: Option<&GroupLimit>, read: impl Fn(&Path) -> Option<String>) -> u64 {
     let own = read(Path::new(STATUS)).and_then(|status| parse_held(&status)).unwrap_or(0);
-    own.max(group.and_then(|group| group_bytes(group, read)).unwrap_or(0))
+    own.max(group.and_then(|group| group_bytes(group, &read)).unwrap_or(0))
 }
 
 /// Bytes that the group has in use and the kernel cannot simply drop.
@@ -230,96 +273,4 @@ fn parse_descriptors(limits: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn from<'a>(files: &'a [(&'a str, &'a str)]) -> impl Fn(&Path) -> Option<String> {
-        |path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
-    }
-
-    fn limit_with(files: &[(&str, &str)]) -> Option<u64> {
-        cgroup_limit(from(files)).map(|group| group.bytes)
-    }
-
-    #[test]
-    fn the_tightest_limit_of_a_v2_cgroup_counts() {
-        let group = ("/proc/self/cgroup", "0::/pod/box\n");
-        let limits = [
-            group,
-            ("/sys/fs/cgroup/memory.max", "max\n"),
-            ("/sys/fs/cgroup/pod/memory.max", "536870912\n"),
-            ("/sys/fs/cgroup/pod/box/memory.max", "1073741824\n"),
-        ];
-        assert_eq!(limit_with(&limits), Some(512 << 20));
-        assert_eq!(limit_with(&limits[..2]), None);
-        assert_eq!(limit_with(&[]), None);
-        // A container with a namespace of its own sees its files at the mount.
-        let own = [("/proc/self/cgroup", "0::/\n"), ("/sys/fs/cgroup/memory.max", "268435456\n")];
-        assert_eq!(limit_with(&own), Some(256 << 20));
-    }
-
-    #[test]
-    fn a_limit_of_a_v1_cgroup_is_found_and_what_is_none_is_not() {
-        let group = ("/proc/self/cgroup", "9:memory:/box\n4:cpu,cpuacct:/other\n0::/init\n");
-        let file = "/sys/fs/cgroup/memory/box/memory.limit_in_bytes";
-        assert_eq!(limit_with(&[group, (file, "134217728\n")]), Some(128 << 20));
-        assert_eq!(limit_with(&[group, (file, "9223372036854771712\n")]), None);
-        let root = [group, ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "67108864\n")];
-        assert_eq!(limit_with(&root), Some(64 << 20), "a container without a namespace of its own");
-    }
-
-    #[test]
-    fn what_a_group_has_in_use_counts_where_the_limit_is_its_own_but_for_files_that_can_be_dropped() {
-        let v2 = [
-            ("/proc/self/cgroup", "0::/pod/box\n"),
-            ("/sys/fs/cgroup/pod/box/memory.max", "1000\n"),
-            ("/sys/fs/cgroup/pod/box/memory.current", "900\n"),
-            ("/sys/fs/cgroup/pod/box/memory.stat", "anon 500\ninactive_file 250\nactive_file 50\n"),
-            ("/sys/fs/cgroup/pod/memory.max", "999\n"),
-            ("/sys/fs/cgroup/pod/memory.current", "998\n"),
-        ];
-        let used_with = |files: &[(&str, &str)]| {
-            let group = cgroup_limit(from(files)).expect("a limit");
-            group_bytes(&group, from(files))
-        };
-        assert_eq!(used_with(&v2[..4]), Some(600));
-        assert_eq!(used_with(&v2), None, "the limit of a group above is shared with others");
-        assert_eq!(used_with(&v2[..2]), None, "nothing is known");
-        let v1 = [
-            ("/proc/self/cgroup", "9:memory:/box\n"),
-            ("/sys/fs/cgroup/memory/box/memory.limit_in_bytes", "1000\n"),
-            ("/sys/fs/cgroup/memory/box/memory.usage_in_bytes", "950\n"),
-            (
-                "/sys/fs/cgroup/memory/box/memory.stat",
-                "inactive_file 1\ntotal_inactive_file 200\ntotal_active_file 50\n",
-            ),
-        ];
-        assert_eq!(used_with(&v1), Some(700));
-    }
-
-    #[test]
-    fn memory_is_read_in_bytes_and_what_the_kernel_can_take_back_is_not_held() {
-        let old = "Name:\tx\nVmRSS:\t    1234 kB\nVmSwap: 0 kB\n";
-        assert_eq!((line_of(old, "VmRSS:"), parse_held(old)), (Some(1_263_616), Some(1_263_616)));
-        let new = "VmRSS:\t 1234 kB\nRssAnon:\t 200 kB\nRssFile:\t 1000 kB\nRssShmem:\t 34 kB\n";
-        assert_eq!(parse_held(new), Some(234 * 1024));
-        assert_eq!(parse_held("Name:\tx\n"), None);
-        let held = used_bytes(None);
-        assert!(held > 100_000 && held < resident_bytes(), "{held}");
-    }
-
-    #[test]
-    fn memory_is_given_back_once_more_only_where_that_helped() {
-        let trims = Trims { running: None, used_before: 100 << 20 };
-        assert!(!trims.may_help(200 << 20) && !trims.may_help(100 << 20) && !trims.may_help((99 << 20) + 1));
-        assert!(trims.may_help(99 << 20));
-    }
-
-    #[test]
-    fn the_soft_limit_of_descriptors_is_read() {
-        let text = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files \n";
-        assert_eq!(parse_descriptors(text), Some(1024));
-        assert_eq!(parse_descriptors("Max open files   unlimited  unlimited files"), None);
-        assert!(descriptor_limit().is_some());
-    }
-}
+mod tests;

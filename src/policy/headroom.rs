@@ -175,6 +175,12 @@ impl Judge {
         self.shortage
     }
 
+    /// Is something refused though that cannot help, so that what is in use is soon taken for a floor?
+    #[must_use]
+    pub const fn is_in_vain(&self) -> bool {
+        self.in_vain_since_ms.is_some()
+    }
+
     /// Told what was seen; what that changes.
     pub fn on_look(&mut self, Look { now_ms, used, limit, at_work }: Look) -> Option<Change> {
         let Some(limit) = limit else {
