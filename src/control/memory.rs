@@ -1,5 +1,7 @@
 //! What the kernel says of this process: memory in use, its limit and that of descriptors; and giving memory back.
 
+use std::cell::Cell;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,11 +67,11 @@ pub(super) fn limit(headroom: &Headroom, wanted: MemoryLimit) {
     }
 }
 
-/// Sets the limit that the cgroup has now, which may be another than at the start.
-fn follow(headroom: &Headroom, read: impl Fn(&Path) -> Option<String>) -> Option<GroupLimit> {
-    let group = cgroup_limit(read);
+/// Sets the limit that the cgroup has now, which may be another than at the start; nothing, and it stays, where that cannot be read.
+fn follow(headroom: &Headroom, read: impl Fn(&Path) -> io::Result<String>) -> Option<Option<GroupLimit>> {
+    let group = known(read, |read| cgroup_limit(read))?;
     set(headroom, group.as_ref().map(|group| group.bytes), "the cgroup");
-    group
+    Some(group)
 }
 
 fn set(headroom: &Headroom, bytes: Option<u64>, from: &str) {
@@ -102,23 +104,24 @@ struct Watch {
 }
 
 impl Watch {
-    /// Looks how much of the limit is in use, and has the workers told.
+    /// Looks how much of the limit is in use, and has the workers told. Where that cannot be read all stays as it is.
     fn on_look(
         &mut self,
         headroom: &Headroom,
         now_ms: u64,
         at_work: u64,
-        read: impl Fn(&Path) -> Option<String> + Copy,
+        read: impl Fn(&Path) -> io::Result<String> + Copy,
     ) {
         let is_second = self.looks.is_multiple_of(LOOKS_PER_SECOND);
         self.looks += 1;
         if !headroom.is_auto() {
             self.group = None;
-        } else if is_second {
-            self.group = follow(headroom, read);
+        } else if is_second && let Some(group) = follow(headroom, read) {
+            self.group = group;
         }
         let limit = headroom.limit();
-        let used = if limit.is_some() { used_bytes(self.group.as_ref(), read) } else { 0 };
+        let used = if limit.is_some() { used_bytes(self.group.as_ref(), read) } else { Some(0) };
+        let Some(used) = used else { return };
         let look = Look { now_ms, used, limit, at_work };
         let (before, was_in_vain) = (self.judge.shortage(), self.judge.is_in_vain());
         let change = self.judge.on_look(look);
@@ -191,8 +194,24 @@ impl Trims {
     }
 }
 
-fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok()
+fn read(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// What `find` makes of files, of which it is told nothing where they are not to be had; `None` where one could not be read for want
+/// of descriptors or memory: nothing follows from that.
+fn known<T>(
+    read: impl Fn(&Path) -> io::Result<String>,
+    find: impl FnOnce(&dyn Fn(&Path) -> Option<String>) -> T,
+) -> Option<T> {
+    let is_wanting = Cell::new(false);
+    let found = find(&|path: &Path| {
+        let text = read(path);
+        let why = text.as_ref().err().and_then(io::Error::raw_os_error);
+        is_wanting.set(is_wanting.get() || matches!(why, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)));
+        text.ok()
+    });
+    (!is_wanting.get()).then_some(found)
 }
 
 /// The tightest limit of this process's cgroup and all above it, by cgroup v2 and v1.
@@ -213,10 +232,13 @@ fn limit_in(hierarchy: &'static Hierarchy, group: &str, read: impl Fn(&Path) -> 
 }
 
 /// Bytes of this process, or of its group where that is what the limit is of: then sockets count, and the other process of an
-/// upgrade.
-fn used_bytes(group: Option<&GroupLimit>, read: impl Fn(&Path) -> Option<String>) -> u64 {
-    let own = read(Path::new(STATUS)).and_then(|status| parse_held(&status)).unwrap_or(0);
-    own.max(group.and_then(|group| group_bytes(group, &read)).unwrap_or(0))
+/// upgrade. Nothing where neither is to be had, or one could not be read this time.
+fn used_bytes(group: Option<&GroupLimit>, read: impl Fn(&Path) -> io::Result<String>) -> Option<u64> {
+    known(read, |read| {
+        let own = read(Path::new(STATUS)).and_then(|status| parse_held(&status));
+        own.max(group.and_then(|group| group_bytes(group, read)))
+    })
+    .flatten()
 }
 
 /// Bytes that the group has in use and the kernel cannot simply drop.
@@ -241,7 +263,7 @@ const STATUS: &str = "/proc/self/status";
 
 /// Resident memory in bytes; 0 when `/proc` is not mounted.
 pub(super) fn resident_bytes() -> u64 {
-    read(Path::new(STATUS)).and_then(|status| line_of(&status, "VmRSS:")).unwrap_or(0)
+    read(Path::new(STATUS)).ok().and_then(|status| line_of(&status, "VmRSS:")).unwrap_or(0)
 }
 
 /// Gives back what is large on a thread of its own, so that nobody waits for the control thread meanwhile.

@@ -13,6 +13,11 @@ fn from<'a>(files: &'a [(&'a str, &'a str)]) -> impl Fn(&Path) -> Option<String>
     |path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned())
 }
 
+/// The same as the kernel has it.
+fn found(files: &[(&str, &str)], path: &Path) -> io::Result<String> {
+    from(files)(path).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+}
+
 fn limit_with(files: &[(&str, &str)]) -> Option<u64> {
     cgroup_limit(from(files)).map(|group| group.bytes)
 }
@@ -77,7 +82,7 @@ fn memory_is_read_in_bytes_and_what_the_kernel_can_take_back_is_not_held() {
     let new = "VmRSS:\t 1234 kB\nRssAnon:\t 200 kB\nRssFile:\t 1000 kB\nRssShmem:\t 34 kB\n";
     assert_eq!(parse_held(new), Some(234 * 1024));
     assert_eq!(parse_held("Name:\tx\n"), None);
-    let held = used_bytes(None, read);
+    let held = used_bytes(None, read).expect("a process");
     assert!(held > 100_000 && held < resident_bytes(), "{held}");
 }
 
@@ -95,7 +100,7 @@ fn what_a_peak_had_is_given_back_before_it_is_taken_for_a_floor() {
     let mut watch = Watch::default();
     let mut gives_back = |now_ms, used_parts, at_work| {
         let status = held(used_parts);
-        watch.on_look(&headroom, now_ms, at_work, |path| from(&[(STATUS, status.as_str())])(path));
+        watch.on_look(&headroom, now_ms, at_work, |path| found(&[(STATUS, status.as_str())], path));
         (watch.trims.takes_turn(), headroom.shortage())
     };
     assert_eq!(gives_back(0, 50, 0), (false, Shortage::None));
@@ -127,4 +132,37 @@ fn the_soft_limit_of_descriptors_is_read() {
     assert_eq!(parse_descriptors(text), Some(1024));
     assert_eq!(parse_descriptors("Max open files   unlimited  unlimited files"), None);
     assert!(descriptor_limit().is_some());
+}
+
+#[test]
+fn what_cannot_be_read_for_want_of_descriptors_or_memory_changes_nothing() {
+    let headroom = Headroom::default();
+    headroom.set_auto(true);
+    let (limit, much, little) = (LIMIT.to_string(), held(93), held(10));
+    let own = [
+        ("/proc/self/cgroup", "0::/box\n"),
+        ("/sys/fs/cgroup/box/memory.max", limit.as_str()),
+        ("/sys/fs/cgroup/box/memory.current", "1"),
+    ];
+    let (mut watch, mut now_ms) = (Watch::default(), 0);
+    watch.on_look(&headroom, now_ms, LIMIT, |path| found(&[&own[..], &[(STATUS, much.as_str())]].concat(), path));
+    let mut lacks = |file: &str, code| {
+        for _ in 0..=LOOKS_PER_SECOND {
+            now_ms += 50;
+            watch.on_look(&headroom, now_ms, 0, |path| match path.ends_with(file) {
+                true => Err(io::Error::from_raw_os_error(code)),
+                false => found(&[&own[..], &[(STATUS, little.as_str())]].concat(), path),
+            });
+        }
+        (headroom.limit(), watch.group.is_some(), headroom.shortage())
+    };
+    // Where what is in use is not known.
+    for (file, code) in [("status", libc::EMFILE), ("memory.current", libc::ENFILE), ("status", libc::ENOMEM)] {
+        assert_eq!(lacks(file, code), (Some(LIMIT), true, Shortage::Requests), "{file}");
+    }
+    // Where the limit is not.
+    for (file, code) in [("cgroup", libc::EMFILE), ("memory.max", libc::ENFILE), ("cgroup", libc::ENOMEM)] {
+        assert_eq!(lacks(file, code), (Some(LIMIT), true, Shortage::None), "{file}");
+    }
+    assert_eq!(lacks("memory.max", libc::ENOENT), (None, false, Shortage::None), "there is none any more");
 }
