@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 
 use super::cgroup;
 use crate::clock;
@@ -17,8 +16,8 @@ use crate::policy::{Change, Headroom, Judge, Load, Look, Shortage};
 
 /// Pause between two looks at what is in use.
 const LOOK: Duration = Duration::from_millis(50);
-/// Looks after which the limit of a cgroup is read again, and memory that was freed is given back once more while it is short.
-const LOOKS_PER_SECOND: u64 = 20;
+/// The same from so many parts in a hundred of the limit on: clients that come all at once may fill the rest within a second.
+const LOOK_NEAR: (u64, Duration) = (80, Duration::from_millis(10));
 /// What cgroup v1 calls a limit when there is none is a little less than this.
 const UNLIMITED: u64 = 1 << 62;
 /// Bytes less in use that make it worth while to give memory back once more.
@@ -83,20 +82,19 @@ fn set(headroom: &Headroom, bytes: Option<u64>, from: &str) {
 
 /// Looks how much of its limit is in use, and has the workers told; ends with the runtime. `load` says what clients have there.
 pub(super) async fn watch(headroom: Arc<Headroom>, load: impl Fn() -> Load + Send) {
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch::default();
     loop {
-        looks.tick().await;
-        watch.on_look(&headroom, clock::now_ns() / 1_000_000, load().bytes(), read);
+        let pause = watch.on_look(&headroom, clock::now_ns() / 1_000_000, load().bytes(), read);
         watch.trims.begin_if_due();
+        tokio::time::sleep(pause).await;
     }
 }
 
 /// What is kept from one look to the next.
 #[derive(Debug, Default)]
 struct Watch {
-    looks: u64,
+    /// That of the look before.
+    second: Option<u64>,
     /// Where the limit comes from, as far as it is known.
     group: Option<GroupLimit>,
     judge: Judge,
@@ -104,16 +102,17 @@ struct Watch {
 }
 
 impl Watch {
-    /// Looks how much of the limit is in use, and has the workers told. Where that cannot be read all stays as it is.
+    /// Looks how much of the limit is in use, and has the workers told; when to look again. Where that cannot be read all stays
+    /// as it is.
     fn on_look(
         &mut self,
         headroom: &Headroom,
         now_ms: u64,
         at_work: u64,
         read: impl Fn(&Path) -> io::Result<String> + Copy,
-    ) {
-        let is_second = self.looks.is_multiple_of(LOOKS_PER_SECOND);
-        self.looks += 1;
+    ) -> Duration {
+        let second = Some(now_ms / 1_000);
+        let is_second = std::mem::replace(&mut self.second, second) != second;
         if !headroom.is_auto() {
             self.group = None;
         } else if is_second && let Some(group) = follow(headroom, read) {
@@ -121,7 +120,7 @@ impl Watch {
         }
         let limit = headroom.limit();
         let used = if limit.is_some() { used_bytes(self.group.as_ref(), read) } else { Some(0) };
-        let Some(used) = used else { return };
+        let Some(used) = used else { return LOOK };
         let look = Look { now_ms, used, limit, at_work };
         let (before, was_in_vain) = (self.judge.shortage(), self.judge.is_in_vain());
         let change = self.judge.on_look(look);
@@ -131,6 +130,8 @@ impl Watch {
         }
         let begins = before == Shortage::None || self.judge.is_in_vain() && !was_in_vain;
         self.trims.on_look(self.judge.shortage() != Shortage::None, begins, is_second, used);
+        let is_near = limit.is_some_and(|limit| used >= limit / 100 * LOOK_NEAR.0);
+        if is_near { LOOK_NEAR.1 } else { LOOK }
     }
 }
 

@@ -272,8 +272,13 @@ impl<E: Env> Exchange<'_, E> {
         Ok(buffer)
     }
 
+    /// How long the client may take nothing now.
+    pub(super) fn client_patience_ms(&self) -> u64 {
+        self.shard.client_patience_ms(self.listener.write_timeout_ms)
+    }
+
     pub(super) async fn write_client(&self, buffer: Buffer) -> Result<Buffer, Failure> {
-        write_all(self.client, buffer, self.alarm, self.listener.write_timeout_ms).await.map_err(cannot_tell)
+        write_all(self.client, buffer, self.alarm, || self.client_patience_ms()).await.map_err(cannot_tell)
     }
 
     /// Reads until a final response head is there, and tells when the last of it came; interim ones go to the client on the way.

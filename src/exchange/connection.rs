@@ -394,7 +394,7 @@ pub(super) async fn refuse<E: Env>(
         added: &[],
     };
     encode_local(out.sink(), &reply);
-    match write_all(&client.stream, out, &client.alarm, limits::LINGER_MS).await {
+    match write_all(&client.stream, out, &client.alarm, || limits::LINGER_MS).await {
         Ok(_) => Next::Linger,
         Err(_) => Next::Reset,
     }

@@ -237,7 +237,8 @@ impl<'a, E: Env> Exchange<'a, E> {
         let (shard, sent_ns) = (self.shard, self.shard.env.now_ns());
         let left_ms = || due_ms.saturating_sub(shard.alarms.now_ms());
         let Scratch { response, download, alarm, .. } = scratch;
-        match write_all(&upstream.stream, question, alarm, left_ms()).await {
+        let patience_ms = left_ms();
+        match write_all(&upstream.stream, question, alarm, || patience_ms).await {
             Ok(_) => {}
             Err(WriteError::Broken(_)) => return Err(Silent::Dead),
             Err(WriteError::Expired) => return Err(Silent::Late),

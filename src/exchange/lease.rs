@@ -403,7 +403,7 @@ impl<E: Env> Shard<E> {
         }
         if let Some(words) = words {
             let left_ms = due_ms.saturating_sub(alarm.now_ms());
-            drop(write_all(&stream, words, alarm, left_ms).await.map_err(unsaid)?);
+            drop(write_all(&stream, words, alarm, || left_ms).await.map_err(unsaid)?);
         }
         let stream = match &endpoint.tls {
             None => Channel::Plain(stream),

@@ -55,7 +55,7 @@ impl<E: Env> Exchange<'_, E> {
         let (status, sent) = self.encode_locally(local, close, out.sink());
         self.tally.status.set(status);
         self.tally.on_body_out(sent);
-        let written = write_all(self.client, out, self.alarm, self.listener.write_timeout_ms).await;
+        let written = write_all(self.client, out, self.alarm, || self.client_patience_ms()).await;
         let next = match written {
             Err(error) => {
                 // A request that was refused stays so, whether or not its client is there to hear it.

@@ -167,7 +167,7 @@ async fn send<E: Env>(shard: &Rc<Shard<E>>, copy: Copy<E>, scratch: &mut Scratch
     let sent_ns = shard.env.now_ns();
     let patience_ms = route.timeouts.body_idle_ms;
     for part in [Some(message), body].into_iter().flatten() {
-        if write_all(&upstream.stream, part, &scratch.alarm, patience_ms).await.is_err() {
+        if write_all(&upstream.stream, part, &scratch.alarm, || patience_ms).await.is_err() {
             return false;
         }
     }

@@ -70,7 +70,7 @@ impl<E: Env> Exchange<'_, E> {
         let mut probe = self.shard.buffers.lend();
         probe.extend(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.tally.committed.set(true);
-        drop(write_all(self.client, probe, self.client_alarm, LOOK_MS).await.map_err(cannot_tell)?);
+        drop(write_all(self.client, probe, self.client_alarm, || LOOK_MS).await.map_err(cannot_tell)?);
         Ok(())
     }
 }

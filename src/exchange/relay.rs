@@ -77,20 +77,24 @@ impl<'d> Inbound<'d> {
         if matches!(self.left, Left::Chunked) { self.decoder.trailers() } else { &[] }
     }
 
-    /// Changes an empty buffer for a larger one when enough is to come.
+    /// Changes an empty buffer for a larger one when enough is to come, and that for a small one when memory is short.
     pub(super) fn grow(&self, buffer: Buffer, pool: &BufferPool) -> Buffer {
         let worth_it = match self.left {
             Left::Exact(left) => left > limits::BUFFER_BYTES as u64,
             Left::Chunked | Left::UntilClose => self.full,
         };
-        if !worth_it || buffer.is_large() {
-            return buffer;
-        }
-        let Some(mut large) = pool.try_lend_large() else {
-            return buffer;
+        let mut other = if buffer.is_large() {
+            if !pool.is_short() {
+                return buffer;
+            }
+            pool.lend()
+        } else {
+            let large = if worth_it { pool.try_lend_large() } else { None };
+            let Some(large) = large else { return buffer };
+            large
         };
-        large.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
-        large
+        other.rewind(limits::CHUNK_HEADROOM, limits::CHUNK_TAILROOM);
+        other
     }
 }
 
@@ -128,5 +132,10 @@ mod tests {
         assert!(long.is_large());
         let short = Inbound::new(BodyLength::Exact(1000), 0, &mut decoder).grow(pool.lend(), &pool);
         assert!(!short.is_large());
+        pool.set_short(true);
+        for before in [long, pool.lend()] {
+            let small = Inbound::new(BodyLength::Exact(1 << 20), 0, &mut decoder).grow(before, &pool);
+            assert!(!small.is_large(), "while memory is short");
+        }
     }
 }

@@ -107,6 +107,8 @@ pub struct Shard<E: Env> {
     begun: Cell<u32>,
     pub(super) via: Vec<u8>,
     pub(super) no_edits: FieldEdits,
+    /// How long clients may take nothing at most, by how short memory is.
+    patience_ms: Cell<u64>,
     draining: Cell<bool>,
     stopped: Cell<bool>,
     /// When it began to drain, `u64::MAX` before.
@@ -158,6 +160,7 @@ impl<E: Env> Shard<E> {
             begun: Cell::new(0),
             via,
             no_edits: FieldEdits::default(),
+            patience_ms: Cell::new(u64::MAX),
             draining: Cell::new(false),
             stopped: Cell::new(false),
             drained_ms: Cell::new(u64::MAX),
@@ -216,6 +219,11 @@ impl<E: Env> Shard<E> {
     /// Is there memory for another request?
     pub(super) fn has_room_for_requests(&self) -> bool {
         self.current.borrow().snapshot.headroom.takes_requests()
+    }
+
+    /// How long a client may take nothing of what is written to it, `most_ms` as a rule.
+    pub(super) fn client_patience_ms(&self, most_ms: u64) -> u64 {
+        most_ms.min(self.patience_ms.get())
     }
 
     /// A connection that was staged so ends before its first request, because whatever serves it does not let it in.
@@ -334,6 +342,7 @@ impl<E: Env> Shard<E> {
         self.counters.store_lost.add(self.asked.leases.borrow_mut().take_lost());
         let is_short = !self.has_room_for_requests();
         let is_due = now_ms / limits::TRIM_MS != self.alarms.now_ms() / limits::TRIM_MS;
+        self.buffers.set_short(is_short);
         if is_short || is_due {
             self.buffers.trim();
             self.scratches.trim();
@@ -346,6 +355,15 @@ impl<E: Env> Shard<E> {
             self.trim_idle(Rc::clone(&self.current.borrow()).clusters());
         }
         self.alarms.on_tick(now_ms);
+        let patience_ms = match (is_short, self.has_room_for_connections()) {
+            (false, _) => u64::MAX,
+            (true, true) => limits::SHORT_WRITE_MS,
+            (true, false) => limits::SHORTEST_WRITE_MS,
+        };
+        if patience_ms < self.patience_ms.replace(patience_ms) {
+            // Whoever waits for a client to take something asks how long it still may.
+            self.alarms.fire_all();
+        }
         let mut closed = self.closed.borrow_mut();
         let mut idle = self.idle.borrow_mut();
         idle.on_tick(now_ms, &mut closed);

@@ -267,7 +267,10 @@ impl<E: Env> Course<'_, E> {
         let shard = &self.client.shard;
         let now_ms = shard.alarms.now_ms();
         let is_wanted = self.is_wanted();
-        if server.writing_since_ms().is_some_and(|since_ms| now_ms >= since_ms + self.bounds.write_ms) {
+        if server
+            .writing_since_ms()
+            .is_some_and(|since_ms| now_ms >= since_ms + shard.client_patience_ms(self.bounds.write_ms))
+        {
             // A client that takes nothing takes no last words either.
             self.client.stream.reset_on_close();
             return false;

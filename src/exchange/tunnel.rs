@@ -9,7 +9,6 @@ use std::task::Poll;
 use super::answer::{Answer, Awaited, Outcome};
 use super::failure::Failure;
 use super::held::{Exchange, Gauge, lines};
-use super::local::cannot_tell;
 use super::websocket;
 use super::wire::{Received, WriteError, read_once, write_all};
 use crate::http1::{
@@ -163,9 +162,8 @@ impl<'a, E: Env> Exchange<'a, E> {
         self.tally.status.set(if self.client.is_h2() { 200 } else { response.status() });
         self.tally.switched_ns.set(self.shard.env.now_ns());
         self.tally.open_ended.set(true);
-        let patience_ms = self.listener.write_timeout_ms;
-        drop(write_all(self.client, head, self.alarm, patience_ms).await.map_err(cannot_tell)?);
-        drop(write_all(self.client, buffer, self.alarm, patience_ms).await.map_err(cannot_tell)?);
+        drop(self.write_client(head).await?);
+        drop(self.write_client(buffer).await?);
         Ok(())
     }
 
@@ -231,7 +229,7 @@ fn sender_ended(kind: io::ErrorKind) -> Ended {
 
 /// Gives all of `buffer` to whoever receives.
 async fn pass_on<S: Stream>(to: &S, buffer: Buffer, alarm: &Alarm, life: &Life) -> Result<(), Ended> {
-    match write_all(to, buffer, alarm, life.idle_ms.get()).await {
+    match write_all(to, buffer, alarm, || life.idle_ms.get()).await {
         Ok(_) => {
             life.last_ms.set(alarm.now_ms());
             Ok(())

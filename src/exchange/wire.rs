@@ -15,20 +15,20 @@ pub(super) enum WriteError {
     Broken(io::ErrorKind),
 }
 
-/// Writes all that is filled and consumes it; the peer may take nothing for `patience_ms`.
+/// Writes all that is filled and consumes it; the peer may take nothing for `patience_ms`, which may change meanwhile.
 pub(super) async fn write_all<S: Stream>(
     stream: &S,
     mut from: Buffer,
     alarm: &Alarm,
-    patience_ms: u64,
+    patience_ms: impl Fn() -> u64,
 ) -> Result<Buffer, WriteError> {
     while !from.is_empty() {
         let (mut writing, mut stall) = (pin!(stream.write(from)), Stall::new(alarm.now_ms()));
         let (written, back) = loop {
-            alarm.set(stall.due_ms(patience_ms));
+            alarm.set(stall.due_ms(patience_ms()));
             match alarm.race(writing.as_mut()).await {
                 Ok(completed) => break completed,
-                Err(Expired) if stall.is_over(alarm.now_ms(), patience_ms, || stream.taken()) => {
+                Err(Expired) if stall.is_over(alarm.now_ms(), patience_ms(), || stream.taken()) => {
                     return Err(WriteError::Expired);
                 }
                 Err(Expired) => {}

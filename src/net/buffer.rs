@@ -27,6 +27,8 @@ struct Shelves {
     most_before: Cell<usize>,
     /// Small buffers that were made, for their colours.
     made: Cell<usize>,
+    /// Are no large ones to be had, because memory is short?
+    short: Cell<bool>,
 }
 
 /// Buffers of one size that nobody has.
@@ -91,10 +93,21 @@ impl BufferPool {
         self.wrap(body.unwrap_or_else(|| self.inner.new_small()))
     }
 
-    /// Lends an empty buffer of [`limits::BODY_BUFFER_BYTES`], or none when enough are out.
+    /// Lends no large buffers from now on, or does again.
+    pub fn set_short(&self, is_short: bool) {
+        self.inner.short.set(is_short);
+    }
+
+    /// Are no large ones lent?
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.inner.short.get()
+    }
+
+    /// Lends an empty buffer of [`limits::BODY_BUFFER_BYTES`], or none when enough are out or memory is short.
     #[must_use]
     pub fn try_lend_large(&self) -> Option<Buffer> {
-        if self.inner.lent_large.get() >= limits::BODY_BUFFERS_PER_WORKER {
+        if self.inner.lent_large.get() >= limits::BODY_BUFFERS_PER_WORKER || self.inner.short.get() {
             return None;
         }
         let body = self.inner.large.take();
@@ -112,11 +125,13 @@ impl BufferPool {
         self.inner.lent.get()
     }
 
-    /// Frees half of the buffers of each size that nobody needed since the last trim, and what is beyond a burst that is over.
+    /// Frees half of the buffers of each size that nobody needed since the last trim, and what is beyond a burst that is over; all
+    /// that nobody has while memory is short.
     pub fn trim(&self) {
         self.inner.most_before.set(self.inner.most.replace(self.inner.lent.get()));
-        self.inner.small.trim(self.inner.worth_keeping());
-        self.inner.large.trim(limits::BODY_BUFFERS_KEPT);
+        let most = |most: usize| if self.is_short() { 0 } else { most };
+        self.inner.small.trim(most(self.inner.worth_keeping()));
+        self.inner.large.trim(most(limits::BODY_BUFFERS_KEPT));
     }
 
     fn wrap(&self, mut body: Box<Body>) -> Buffer {
@@ -466,6 +481,9 @@ mod tests {
             pool.trim();
         }
         assert_eq!(pool.inner.small.bodies.borrow().len(), 2, "the two that are in use stay");
+        pool.set_short(true);
+        pool.trim();
+        assert!(pool.inner.small.bodies.borrow().is_empty(), "while memory is short");
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn what_cannot_be_read_for_want_of_descriptors_or_memory_changes_nothing() {
     let (mut watch, mut now_ms) = (Watch::default(), 0);
     watch.on_look(&headroom, now_ms, LIMIT, |path| found(&[&own[..], &[(STATUS, much.as_str())]].concat(), path));
     let mut lacks = |file: &str, code| {
-        for _ in 0..=LOOKS_PER_SECOND {
+        for _ in 0..=20 {
             now_ms += 50;
             watch.on_look(&headroom, now_ms, 0, |path| match path.ends_with(file) {
                 true => Err(io::Error::from_raw_os_error(code)),
