@@ -136,7 +136,7 @@ pub const H2_PING_RARELY_MS: u64 = 360_000;
 pub const H2_REFUSALS: u32 = 3;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
-/// Milliseconds that a client may take nothing while memory is short.
+/// Milliseconds that a client may take next to nothing while memory is short.
 pub const SHORT_WRITE_MS: u64 = 2_000;
 /// The same while it is so short that no connection is taken on.
 pub const SHORTEST_WRITE_MS: u64 = 500;

@@ -272,9 +272,11 @@ impl<E: Env> Exchange<'_, E> {
         Ok(buffer)
     }
 
-    /// How long the client may take nothing now.
+    /// How long the client may take nothing now. A stream may wait long for its turn though its connection moves, and that has a
+    /// bound of its own.
     pub(super) fn client_patience_ms(&self) -> u64 {
-        self.shard.client_patience_ms(self.listener.write_timeout_ms)
+        let most_ms = self.listener.write_timeout_ms;
+        if self.client.is_h2() { most_ms } else { self.shard.client_patience_ms(most_ms) }
     }
 
     pub(super) async fn write_client(&self, buffer: Buffer) -> Result<Buffer, Failure> {

@@ -115,6 +115,7 @@ pub(super) enum FirstByte {
 
 /// Waits for the first byte, without a buffer.
 pub(super) async fn first_byte<E: Env>(shard: &Shard<E>, stream: &E::Stream, alarm: &Alarm, due_ms: u64) -> FirstByte {
+    let _idle = Gauge::new(&shard.counters.connections_idle);
     let since_ms = shard.alarms.now_ms();
     let mut readable = pin!(stream.readable());
     loop {

@@ -187,7 +187,9 @@ impl<E: Env> Course<'_, E> {
                 .await
             {
                 Turn::Opened => {
-                    if self.phase == Phase::Open && !self.is_wanted() {
+                    if self.phase == Phase::Open
+                        && !(self.is_listened_for() && self.client.shard.has_room_for_requests())
+                    {
                         self.drain(server);
                     }
                 }
@@ -214,12 +216,12 @@ impl<E: Env> Course<'_, E> {
         }
     }
 
-    /// Does its listener still exist, and is there memory for what it may bring? Its bounds are those of the newest configuration.
-    fn is_wanted(&mut self) -> bool {
+    /// Does its listener still exist? Its bounds are those of the newest configuration.
+    fn is_listened_for(&mut self) -> bool {
         let adopted = self.client.adopt();
         let listener = adopted.snapshot.listener(self.client.entrance);
         self.bounds = listener.map_or(self.bounds, Bounds::of);
-        listener.is_some() && adopted.snapshot.headroom.takes_requests()
+        listener.is_some()
     }
 
     fn drain(&mut self, server: &mut H2Server) {
@@ -266,7 +268,7 @@ impl<E: Env> Course<'_, E> {
     fn look(&mut self, server: &mut H2Server) -> bool {
         let shard = &self.client.shard;
         let now_ms = shard.alarms.now_ms();
-        let is_wanted = self.is_wanted();
+        let is_listened_for = self.is_listened_for();
         if server
             .writing_since_ms()
             .is_some_and(|since_ms| now_ms >= since_ms + shard.client_patience_ms(self.bounds.write_ms))
@@ -283,7 +285,7 @@ impl<E: Env> Course<'_, E> {
             // Fields that have begun have a bound of their own.
             Phase::Open
                 if shard.is_draining()
-                    || !is_wanted
+                    || !is_listened_for
                     || rests && server.fields_since_ms().is_none() && now_ms >= self.rests_until_ms() =>
             {
                 self.drain(server);

@@ -154,7 +154,7 @@ pub enum Change {
 /// Judges how short memory is, look by look.
 ///
 /// It refuses near the limit, while what is at work may hold what is in use above the bound where that would end. Where it may not
-/// for [`IN_VAIN_MS`], or from a new limit's first look on, what is in use is a floor: a process may need that much, or have it left
+/// for two seconds, or from a new limit's first look on, what is in use is a floor: a process may need that much, or have it left
 /// from a peak. Then only what comes on top of the floor counts, by parts of what is left above it; it sinks with what is in use, and
 /// is forgotten where requests would be taken by the limit alone.
 #[derive(Debug, Default)]

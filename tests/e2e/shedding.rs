@@ -175,9 +175,13 @@ fn clients_of_http2_are_told_to_leave(io: Io) {
     let mut client = H2Client::to(gateway.address());
     client.gets("/other").expects(200);
     gateway.waits_for("http2_upstream_connections", 1.0);
+    let mut resting = H2Client::to(gateway.address());
+    resting.gets("/in").expects(200);
     let at_work = client.gets("/held");
     let held = falls_short(&gateway, with);
+    assert_eq!(client.gets("/in").expects(503).reason(), "overloaded_memory");
     until_true("no more streams", || client.is_going_away());
+    assert!(!resting.is_going_away(), "who asks for nothing is left alone");
     gateway.waits_for("http2_upstream_connections", 0.0);
     gate.opens();
     at_work.expects(200);
