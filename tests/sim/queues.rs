@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 
 use crate::mailbox::Hearing;
-use crate::pipe::End;
+use crate::pipe::{End, Profile};
 use crate::settings::{BreakerSettings, MirrorSettings, QueueSettings, Settings};
 use crate::stage::{Stage, Upstream, response};
 
@@ -185,7 +185,7 @@ fn a_copy_takes_no_connection_that_somebody_waits_for() {
     let mut settings = crowded(2);
     settings.mirror = Some(MirrorSettings { room: 0, share: 100 });
     let slow = Hearing { delay_ms: 2_000, ..Hearing::KEEN };
-    let stage = Stage::hearing(slow, 2, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
+    let stage = Stage::hearing(slow, Profile::FAST, 2, &settings, &[(0, 0), (0, 1)], |upstream: Upstream| async move {
         while let Some(head) = upstream.request().await {
             upstream.world.sleep_ms(if head.starts_with("GET /long ") { 50 } else { 1 }).await;
             upstream.say(OK).await;

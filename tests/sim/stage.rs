@@ -136,21 +136,11 @@ impl Stage {
         listening: &[(usize, usize)],
         script: impl Fn(Upstream) -> F + 'static,
     ) -> Rc<Self> {
-        Self::built(Hearing::KEEN, profile, workers, settings, listening, script)
+        Self::hearing(Hearing::KEEN, profile, workers, settings, listening, script)
     }
 
-    /// Workers that hear one another like this.
+    /// The same, of workers that hear one another like this.
     pub(crate) fn hearing<F: Future<Output = ()> + 'static>(
-        hearing: Hearing,
-        workers: usize,
-        settings: &Settings,
-        listening: &[(usize, usize)],
-        script: impl Fn(Upstream) -> F + 'static,
-    ) -> Rc<Self> {
-        Self::built(hearing, Profile::FAST, workers, settings, listening, script)
-    }
-
-    fn built<F: Future<Output = ()> + 'static>(
         hearing: Hearing,
         profile: Profile,
         workers: usize,
