@@ -136,10 +136,8 @@ pub const H2_PING_RARELY_MS: u64 = 360_000;
 pub const H2_REFUSALS: u32 = 3;
 /// Milliseconds a keep-alive connection may be idle before it gives its buffer and task state back.
 pub const PARK_AFTER_MS: u64 = 100;
-/// Milliseconds that a client may take next to nothing while memory is short.
-pub const SHORT_WRITE_MS: u64 = 2_000;
-/// The same while it is so short that no connection is taken on.
-pub const SHORTEST_WRITE_MS: u64 = 500;
+/// The least that a connection of HTTP/2 may take next to nothing, however short memory is: it carries many streams.
+pub const H2_PATIENCE_MS: u64 = 500;
 /// Milliseconds that a closing connection may still send what nobody reads (RFC 9112 section 9.6).
 pub const LINGER_MS: u64 = 2_000;
 /// Bytes read and dropped while a connection lingers before its close.

@@ -355,11 +355,8 @@ impl<E: Env> Shard<E> {
             self.trim_idle(Rc::clone(&self.current.borrow()).clusters());
         }
         self.alarms.on_tick(now_ms);
-        let patience_ms = match (is_short, self.has_room_for_connections()) {
-            (false, _) => u64::MAX,
-            (true, true) => limits::SHORT_WRITE_MS,
-            (true, false) => limits::SHORTEST_WRITE_MS,
-        };
+        let shortage = self.current.borrow().snapshot.headroom.shortage();
+        let patience_ms = shortage.patience_ms(self.patience_ms.get());
         if patience_ms < self.patience_ms.replace(patience_ms) {
             // Whoever waits for a client to take something asks how long it still may.
             self.alarms.fire_all();

@@ -269,10 +269,9 @@ impl<E: Env> Course<'_, E> {
         let shard = &self.client.shard;
         let now_ms = shard.alarms.now_ms();
         let is_listened_for = self.is_listened_for();
-        if server
-            .writing_since_ms()
-            .is_some_and(|since_ms| now_ms >= since_ms + shard.client_patience_ms(self.bounds.write_ms))
-        {
+        let patience_ms =
+            shard.client_patience_ms(self.bounds.write_ms).max(self.bounds.write_ms.min(limits::H2_PATIENCE_MS));
+        if server.writing_since_ms().is_some_and(|since_ms| now_ms >= since_ms + patience_ms) {
             // A client that takes nothing takes no last words either.
             self.client.stream.reset_on_close();
             return false;

@@ -83,7 +83,24 @@ pub enum Shortage {
     Connections,
 }
 
+/// Milliseconds that a client may take next to nothing while memory is short: as that begins, and at the least.
+const PATIENCE_MS: (u64, u64) = (2_000, 500);
+/// At the least while it is so short that connections are refused.
+const LEAST_PATIENCE_MS: u64 = 100;
+
 impl Shortage {
+    /// How long a client may take next to nothing, in milliseconds, a tick after `before_ms`: half as long each time, so that who
+    /// has waited for longest is let go first, and nobody any more as soon as that was enough.
+    #[must_use]
+    pub fn patience_ms(self, before_ms: u64) -> u64 {
+        let (first, least) = PATIENCE_MS;
+        match self {
+            Self::None => u64::MAX,
+            Self::Requests => (before_ms / 2).clamp(least, first),
+            Self::Connections => (before_ms / 2).clamp(LEAST_PATIENCE_MS, first),
+        }
+    }
+
     /// What follows, with so many bytes in use, by the bounds that the limit alone gives:
     ///
     /// | before | below 88 % | below 92 % | below 95 % | from 95 % on |

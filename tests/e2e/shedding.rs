@@ -95,6 +95,14 @@ fn what_would_not_fit_is_refused_until_there_is_room(io: Io) {
     gateway.stop();
 }
 
+/// A gateway without a limit, in front of an endpoint that keeps some requests until the gate opens.
+fn gated(io: Io) -> (Gate, Origin, Gateway) {
+    let gate = Gate::new();
+    let origin = gate.origin("in");
+    let gateway = plan(io, &origin, "off").start();
+    (gate, origin, gateway)
+}
+
 /// Has requests at work, and then a limit well below what is in use.
 fn falls_short(gateway: &Gateway, plan: impl Fn(&str) -> Plan) -> Vec<Client> {
     let mut held: Vec<_> = (0..HELD).map(|_| gateway.client()).collect();
@@ -110,9 +118,7 @@ fn falls_short(gateway: &Gateway, plan: impl Fn(&str) -> Plan) -> Vec<Client> {
 /// Far above the limit connections are refused as well, in words where words are understood; a limit that is lifted refuses
 /// nobody.
 fn far_above_the_limit_connections_are_refused(io: Io) {
-    let gate = Gate::new();
-    let origin = gate.origin("in");
-    let gateway = plan(io, &origin, "off").start();
+    let (gate, origin, gateway) = gated(io);
     let mut held = falls_short(&gateway, |limit| plan(io, &origin, limit));
     let answer = gateway.client().expects(503);
     assert!(answer.announces_close() && answer.text().contains("memory"), "{answer}");
@@ -142,9 +148,7 @@ fn clients_that_take_nothing_are_let_go(io: Io) {
 
 /// A request of a connection that is open is told why.
 fn a_request_on_an_open_connection_is_refused(io: Io) {
-    let gate = Gate::new();
-    let origin = gate.origin("in");
-    let gateway = plan(io, &origin, "off").start();
+    let (gate, origin, gateway) = gated(io);
     let mut kept: Vec<_> = (0..2).map(|_| gateway.client()).collect();
     for client in &mut kept {
         client.asks("/in").expects(200);
@@ -193,9 +197,7 @@ fn clients_of_http2_are_told_to_leave(io: Io) {
 /// What is in use with nothing at work is not freed by refusing: so it goes on for a moment only, and not at all where it was in
 /// use before there was the limit.
 fn what_refusing_does_not_free_refuses_nobody_for_long(io: Io) {
-    let gate = Gate::new();
-    let origin = gate.origin("in");
-    let gateway = plan(io, &origin, "off").start();
+    let (gate, origin, gateway) = gated(io);
     let mut held = falls_short(&gateway, |limit| plan(io, &origin, limit));
     gate.opens();
     held.iter_mut().for_each(|client| drop(client.expects(200)));

@@ -53,6 +53,21 @@ fn without_a_limit_nothing_is_short_and_one_that_is_lifted_ends_what_was() {
 }
 
 #[test]
+fn clients_that_take_nothing_have_less_time_with_each_tick() {
+    let mut patience_ms = u64::MAX;
+    let mut after = |shortage: Shortage, ticks: usize| {
+        (0..ticks).for_each(|_| patience_ms = shortage.patience_ms(patience_ms));
+        patience_ms
+    };
+    assert_eq!(after(Shortage::None, 1), u64::MAX);
+    assert_eq!([1, 1, 1, 9].map(|ticks| after(Shortage::Requests, ticks)), [2_000, 1_000, 500, 500]);
+    assert_eq!([1, 1, 1, 9].map(|ticks| after(Shortage::Connections, ticks)), [250, 125, 100, 100]);
+    assert_eq!(after(Shortage::Requests, 1), 500, "it was short before");
+    assert_eq!(after(Shortage::None, 1), u64::MAX);
+    assert_eq!(after(Shortage::Connections, 1), 2_000);
+}
+
+#[test]
 fn workers_are_told() {
     let headroom = Headroom::default();
     assert_eq!((headroom.limit(), headroom.shortage()), (None, Shortage::None));
